@@ -1,0 +1,1 @@
+"""Weir: numbers in from a fleet of Envoys, guarded weights out over xDS. Start at `loop`."""

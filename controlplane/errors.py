@@ -1,0 +1,45 @@
+"""The errors that Weir raises, one tree.
+
+WeirError
+├── ConfigurationError        what a person wrote cannot be used; says file, line, field and advice
+├── MetricsUnavailableError   a source could not answer in time; the loop holds
+├── PolicyError
+│   ├── UnknownPolicyError    no installed distribution offers a policy of that name
+│   └── PolicyLoadError       a released policy is refused: digest, shape, manifest
+├── StoreError                the state store failed; serving goes on without it
+└── StartupError              an address is taken, or may not be served as asked
+"""
+
+from __future__ import annotations
+
+
+class WeirError(Exception):
+    """Anything that Weir itself raises. The message is meant for a person."""
+
+
+class ConfigurationError(WeirError):
+    """What a person wrote cannot be used."""
+
+
+class MetricsUnavailableError(WeirError):
+    """The source could not answer in time. The loop holds its weights rather than invent numbers."""
+
+
+class PolicyError(WeirError):
+    """A policy cannot be had."""
+
+
+class UnknownPolicyError(PolicyError):
+    """No installed distribution offers a policy of this name."""
+
+
+class PolicyLoadError(PolicyError):
+    """A released policy is refused: wrong digest, wrong shape, unreadable manifest."""
+
+
+class StoreError(WeirError):
+    """The state store failed or did not answer in time. Serving goes on without it."""
+
+
+class StartupError(WeirError):
+    """An address is taken, or may not be served in the way asked for."""

@@ -1,0 +1,49 @@
+"""The values that flow through the control plane, and arithmetic on them.
+
+No I/O, no clock, no randomness. Everything is frozen and valid by construction; a stage receives
+values and returns new ones. Where there are many of a thing there are numpy arrays, float64, in
+the order of the `endpoints` (or the groups) that stand beside them; NaN means unknown, never zero.
+Units are in the names: `_s` seconds, `_rps` requests per second.
+"""
+
+from controlplane.model.estimate import Estimate
+from controlplane.model.observation import Observation
+from controlplane.model.service import (
+    Actuation,
+    Endpoint,
+    EndpointId,
+    GuardSettings,
+    Rollout,
+    Service,
+    ServiceName,
+    Zone,
+)
+from controlplane.model.snapshot import Snapshot
+from controlplane.model.weights import (
+    Grouping,
+    Proposal,
+    Reason,
+    Situation,
+    Verdict,
+    Weights,
+)
+
+__all__ = [
+    "Actuation",
+    "Endpoint",
+    "EndpointId",
+    "Estimate",
+    "Grouping",
+    "GuardSettings",
+    "Observation",
+    "Proposal",
+    "Reason",
+    "Rollout",
+    "Service",
+    "ServiceName",
+    "Situation",
+    "Snapshot",
+    "Verdict",
+    "Weights",
+    "Zone",
+]

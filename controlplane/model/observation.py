@@ -1,0 +1,80 @@
+"""One look at a service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controlplane.model.service import EndpointId, ServiceName
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """What the endpoints of one service did in the window that ended at `at_s`.
+
+    Arrays have shape (n,) in the order of `endpoints`. NaN is "not known"; it is never 0, and
+    nothing that is unknown is filled in here.
+    """
+
+    service: ServiceName
+    at_s: float
+    """When the newest number in it was taken, on the loop's monotonic clock."""
+    window_s: float
+    """How long the counts were counted."""
+    endpoints: tuple[EndpointId, ...]
+    succeeded: Floats
+    """Requests that ended well in the window (an estimate where it was sampled)."""
+    failed: Floats
+    """Requests that ended with 5xx, a reset or a timeout in the window."""
+    in_flight: Floats
+    """Requests being served, summed over the proxies, mean over the window."""
+    latency_s: Floats
+    """Mean time of the successful requests."""
+    latency_p99_s: Floats
+    """99th percentile of the successful requests."""
+    latency_samples: Floats
+    """How many successful requests the two latencies rest on."""
+    utilisation: Floats
+    """What the endpoint says of itself over ORCA, 0 to 1 and above when overloaded."""
+    age_s: Floats
+    """Seconds from the endpoint's newest number to `at_s`."""
+    proxies: int = 1
+    """Envoys that sent numbers in the window."""
+    workers: int = 1
+    """Worker threads of those Envoys, as far as known; at least `proxies`."""
+    coverage: float = 1.0
+    """Part of the endpoints and proxies that was expected to report and did."""
+    sticky_share: float = 0.0
+    """Part of the traffic that sessions hold in place and weights cannot move."""
+
+    def __post_init__(self) -> None:
+        n = len(self.endpoints)
+        for name in (
+            "succeeded",
+            "failed",
+            "in_flight",
+            "latency_s",
+            "latency_p99_s",
+            "latency_samples",
+            "utilisation",
+            "age_s",
+        ):
+            if getattr(self, name).shape != (n,):
+                shape = getattr(self, name).shape
+                raise ValueError(f"{self.service}: {name} has shape {shape}, wanted ({n},)")
+
+    @property
+    def rate_rps(self) -> Floats:
+        """Requests that ended, well or not, per second."""
+        return (self.succeeded + self.failed) / self.window_s
+
+    @property
+    def error_ratio(self) -> Floats:
+        """Part of the requests that failed; NaN where none ended."""
+        total = self.succeeded + self.failed
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(total > 0, self.failed / total, np.nan)

@@ -1,0 +1,139 @@
+"""A service as it was declared: its endpoints, and how it wants to be balanced."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+
+ServiceName = NewType("ServiceName", str)
+"""`namespace/name`: the name of the Envoy cluster and of its endpoint assignment."""
+
+EndpointId = NewType("EndpointId", str)
+"""`address:port` as Envoy writes it in its stats, load reports and logs; IPv6 in brackets."""
+
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Where an endpoint or a proxy is. Empty means not said."""
+
+    region: str = ""
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address that serves requests."""
+
+    address: str
+    """An IP address: names are resolved by discovery before they come here."""
+    port: int
+    where: Zone = Zone()
+    labels: Mapping[str, str] = field(default=_NO_LABELS)
+    """As declared. `weir.dev/capacity` and `weir.dev/class` have a meaning to us."""
+
+    def __post_init__(self) -> None:
+        ipaddress.ip_address(self.address)
+        if not 1 <= self.port <= 65535:
+            raise ValueError(f"port {self.port} of {self.address} is not in 1..65535")
+
+    @property
+    def id(self) -> EndpointId:
+        """The name that Envoy's telemetry gives it."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return EndpointId(f"{host}:{self.port}")
+
+    @property
+    def capacity(self) -> float | None:
+        """The declared capacity relative to its peers (label `weir.dev/capacity`), if any."""
+        text = self.labels.get("weir.dev/capacity")
+        return float(text) if text is not None else None
+
+
+class Actuation(StrEnum):
+    """How shares become weights in Envoy."""
+
+    AUTO = "auto"
+    GROUPS = "groups"
+    ENDPOINTS = "endpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How much of a learned policy acts: `share` of the way from its base to what it proposes."""
+
+    mode: str = "full"
+    """`shadow` (decides, changes nothing), `canary` (`percent` acts) or `full`."""
+    percent: float = 100.0
+
+    @property
+    def share(self) -> float:
+        """The part that acts, 0 to 1."""
+        return {"shadow": 0.0, "canary": self.percent / 100.0, "full": 1.0}[self.mode]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """The bounds of the guard, for one service. The defaults are those of docs/reference/guard.md."""
+
+    frozen: bool = False
+    """The kill switch of this service, as declared."""
+    min_ratio: float = 0.2
+    """An endpoint's share is at least this times its capacity share."""
+    max_ratio: float = 3.0
+    """An endpoint's share is at most this times its capacity share."""
+    max_share: float = 0.5
+    """An endpoint's share is at most the larger of this and its capacity share (n > 2)."""
+    max_share_of_two: float = 0.9
+    """The same where there are only two endpoints."""
+    step_down: float = 0.8
+    """A share shrinks at most by this factor in a step."""
+    step_up: float = 1.25
+    """A share grows at most by this factor in a step."""
+    step_points: float = 0.10
+    """A share moves by at most this in a step."""
+    hold_below: float = 0.02
+    """A total change (half the L1 distance) under this is not pushed."""
+    requests_per_push: float = 1.0
+    """Requests for each endpoint in each proxy worker between two pushes (endpoint weights)."""
+    fresh_intervals: float = 2.0
+    """Numbers up to this many intervals old are normal."""
+    freeze_after_s: float = 30.0
+    """Numbers older than fresh and up to this: nothing moves."""
+    decay_until_s: float = 180.0
+    """Up to this: decay to the baseline. Beyond: the baseline."""
+    recover_s: float = 10.0
+    """Fresh numbers for this long end a freeze that came from staleness."""
+    suspect_ratio: float = 0.5
+    """More than this part of the endpoints bad at once: the numbers are suspect."""
+    coverage: float = 0.5
+    """Numbers that cover less than this part of the endpoints or proxies are not acted on."""
+    warmup_s: float = 10.0
+    """A new endpoint ramps up to its share for this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What routes point at; an Envoy cluster."""
+
+    name: ServiceName
+    endpoints: tuple[Endpoint, ...]
+    policy: str = "equal"
+    fallback: str = "model"
+    interval_s: float = 1.0
+    actuation: Actuation = Actuation.AUTO
+    overlay: bool = False
+    """No Gateway of ours routes to it: only EDS is ours, the cluster is the Envoy's own."""
+    guard: GuardSettings = GuardSettings()
+    rollout: Rollout = Rollout()
+
+    def __post_init__(self) -> None:
+        ids = [endpoint.id for endpoint in self.endpoints]
+        if len(set(ids)) != len(ids):
+            twice = sorted({i for i in ids if ids.count(i) > 1})
+            raise ValueError(f"{self.name}: endpoint {', '.join(twice)} is declared twice")

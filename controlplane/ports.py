@@ -1,0 +1,52 @@
+"""The doors of the loop, one method each. Their fakes live in `tests/fakes.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from controlplane.model import (
+    Endpoint,
+    Observation,
+    Proposal,
+    Service,
+    ServiceName,
+    Situation,
+    Snapshot,
+)
+
+
+class MetricSource(Protocol):
+    """Where observations come from."""
+
+    async def observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
+        """Look at these services. A service nothing is known of is absent from the answer.
+
+        Raises `MetricsUnavailableError` when the source itself cannot answer, rather than invent
+        numbers. The caller sets the deadline.
+        """
+        ...
+
+
+class WeightPolicy(Protocol):
+    """What decides. Pure: the same situations give the same proposals."""
+
+    def propose(self, situations: Sequence[Situation]) -> Sequence[Proposal]:
+        """One proposal for each situation, in order. Nothing is sent before the guard saw it."""
+        ...
+
+
+class SnapshotSink(Protocol):
+    """Where a finished snapshot goes."""
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Make this what every Envoy of the fleet converges to. Never blocks."""
+        ...
+
+
+class EndpointSource(Protocol):
+    """Where endpoints come from."""
+
+    def watch(self) -> AsyncIterator[Mapping[ServiceName, tuple[Endpoint, ...]]]:
+        """Yield the complete sets each time they change; first when they are complete."""
+        ...

@@ -1,0 +1,1 @@
+"""Learning: simulator, environment, agents, training, and the released policies."""

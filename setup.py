@@ -1,0 +1,54 @@
+"""Compiles protos/ into controlplane/_pb at build time; all else is in pyproject.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import Command, setup
+from setuptools.command.build import build
+
+ROOT = Path(__file__).parent
+OUT = ROOT / "controlplane" / "_pb"
+
+
+class BuildProtos(Command):
+    """Write the message classes into the tree, where editable installs look for them too."""
+
+    editable_mode = False
+
+    def initialize_options(self) -> None: ...
+
+    def finalize_options(self) -> None: ...
+
+    def run(self) -> None:
+        from grpc_tools import protoc
+
+        OUT.mkdir(exist_ok=True)
+        (OUT / "__init__.py").write_text('"""Generated from protos/ by setup.py; not committed."""\n')
+        names = [path.name for path in sorted((ROOT / "protos").glob("*.proto"))]
+        arguments = [f"-I{ROOT / 'protos'}", f"--python_out={OUT}", f"--pyi_out={OUT}", *names]
+        if protoc.main(["protoc", *arguments]) != 0:
+            raise SystemExit("protoc failed; see the lines above")
+        for path in [*OUT.glob("*_pb2.py"), *OUT.glob("*_pb2.pyi")]:  # protoc knows no packages
+            path.write_text(
+                "\n".join(
+                    f"from . {line}" if line.startswith("import ") and "_pb2" in line else line
+                    for line in path.read_text().split("\n")
+                )
+            )
+
+    def get_source_files(self) -> list[str]:
+        return [str(path) for path in (ROOT / "protos").glob("*.proto")]
+
+    def get_outputs(self) -> list[str]:
+        return []
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+
+class Build(build):
+    sub_commands = [("build_protos", None), *build.sub_commands]
+
+
+setup(cmdclass={"build_protos": BuildProtos, "build": Build})
