@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from setuptools import Command, setup
@@ -26,7 +27,9 @@ class BuildProtos(Command):
         OUT.mkdir(exist_ok=True)
         (OUT / "__init__.py").write_text('"""Generated from protos/ by setup.py; not committed."""\n')
         names = [path.name for path in sorted((ROOT / "protos").glob("*.proto"))]
-        arguments = [f"-I{ROOT / 'protos'}", f"--python_out={OUT}", f"--pyi_out={OUT}", *names]
+        google = files("grpc_tools") / "_proto"  # struct.proto, wrappers.proto and their like
+        arguments = [f"-I{ROOT / 'protos'}", f"-I{google}"]
+        arguments += [f"--python_out={OUT}", f"--pyi_out={OUT}", *names]
         if protoc.main(["protoc", *arguments]) != 0:
             raise SystemExit("protoc failed; see the lines above")
         for path in [*OUT.glob("*_pb2.py"), *OUT.glob("*_pb2.pyi")]:  # protoc knows no packages
