@@ -41,7 +41,7 @@ class BuildProtos(Command):
             )
 
     def get_source_files(self) -> list[str]:
-        return [str(path) for path in (ROOT / "protos").glob("*.proto")]
+        return [f"protos/{path.name}" for path in (ROOT / "protos").glob("*.proto")]
 
     def get_outputs(self) -> list[str]:
         return []
