@@ -25,7 +25,9 @@ class BuildProtos(Command):
         from grpc_tools import protoc
 
         OUT.mkdir(exist_ok=True)
-        (OUT / "__init__.py").write_text('"""Generated from protos/ by setup.py; not committed."""\n')
+        (OUT / "__init__.py").write_text(
+            '"""Generated from protos/ by setup.py; not committed."""\n'
+        )
         names = [path.name for path in sorted((ROOT / "protos").glob("*.proto"))]
         google = files("grpc_tools") / "_proto"  # struct.proto, wrappers.proto and their like
         arguments = [f"-I{ROOT / 'protos'}", f"-I{google}"]

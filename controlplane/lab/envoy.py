@@ -101,7 +101,9 @@ class Envoy:
                     return
             await asyncio.sleep(0.05)
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-        raise StartupError(f"Envoy did not become ready in {deadline_s:.0f} s; its log ends:\n{tail}")
+        raise StartupError(
+            f"Envoy did not become ready in {deadline_s:.0f} s; its log ends:\n{tail}"
+        )
 
 
 def _dechunk(body: bytes) -> bytes:

@@ -6,7 +6,6 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NewType
 
 ServiceName = NewType("ServiceName", str)
@@ -14,8 +13,6 @@ ServiceName = NewType("ServiceName", str)
 
 EndpointId = NewType("EndpointId", str)
 """`address:port` as Envoy writes it in its stats, load reports and logs; IPv6 in brackets."""
-
-_NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class Endpoint:
     """An IP address: names are resolved by discovery before they come here."""
     port: int
     where: Zone = Zone()
-    labels: Mapping[str, str] = field(default=_NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     """As declared. `weir.dev/capacity` and `weir.dev/class` have a meaning to us."""
 
     def __post_init__(self) -> None:

@@ -31,9 +31,7 @@ def _h2_cluster(name: str, host: str, port: int) -> dict[str, Any]:
                     "lb_endpoints": [
                         {
                             "endpoint": {
-                                "address": {
-                                    "socket_address": {"address": host, "port_value": port}
-                                }
+                                "address": {"socket_address": {"address": host, "port_value": port}}
                             }
                         }
                     ]
