@@ -53,7 +53,7 @@ class BuildProtos(Command):
 
 
 class Build(build):
-    sub_commands = [("build_protos", None), *build.sub_commands]
+    sub_commands = (("build_protos", None), *build.sub_commands)
 
 
 setup(cmdclass={"build_protos": BuildProtos, "build": Build})

@@ -45,7 +45,8 @@ class Grouping:
 
     def total(self, per_endpoint: Floats) -> Floats:
         """(n,) summed into (g,)."""
-        return np.bincount(self.index, weights=per_endpoint, minlength=len(self.names))
+        out: Floats = np.bincount(self.index, weights=per_endpoint, minlength=len(self.names))
+        return out
 
     def same_as(self, other: Grouping) -> bool:
         """Whether both put the same endpoints into the same groups."""
