@@ -45,8 +45,8 @@ class Grouping:
 
     def total(self, per_endpoint: Floats) -> Floats:
         """(n,) summed into (g,)."""
-        out: Floats = np.bincount(self.index, weights=per_endpoint, minlength=len(self.names))
-        return out
+        sums = np.bincount(self.index, weights=per_endpoint, minlength=len(self.names))
+        return sums.astype(np.float64)
 
     def same_as(self, other: Grouping) -> bool:
         """Whether both put the same endpoints into the same groups."""
