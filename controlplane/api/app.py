@@ -1,0 +1,168 @@
+"""The routes of the admin address."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol, TypeVar
+
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from controlplane.errors import WeirError
+
+MAX_BODY_BYTES = 65_536
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class Console(Protocol):
+    """What the admin address shows and steers; the app is one."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether Envoys can be served, and in words why not."""
+        ...
+
+    def services(self) -> list[dict[str, Any]]:
+        """One line for each declared service."""
+        ...
+
+    def explain(self, service: str) -> dict[str, Any] | None:
+        """The last tick of a service; None when there is no such service."""
+        ...
+
+    def proxies(self) -> list[dict[str, Any]]:
+        """The Envoys that are connected, and what each has of what."""
+        ...
+
+    def problems(self) -> list[dict[str, Any]]:
+        """What is wrong with the declared documents."""
+        ...
+
+    def freeze(self, service: str | None, reason: str) -> None:
+        """Hold a service, or all, until a person resumes."""
+        ...
+
+    def resume(self, service: str | None) -> None:
+        """Let go again."""
+        ...
+
+
+class FreezeRequest(BaseModel):
+    """Body of POST /v1/freeze."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service: str | None = Field(default=None, max_length=512)
+    """`namespace/name`; none means every service."""
+    reason: str = Field(default="", max_length=1024)
+
+
+class ResumeRequest(BaseModel):
+    """Body of POST /v1/resume."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service: str | None = Field(default=None, max_length=512)
+
+
+def create_app(console: Console, registry: CollectorRegistry, hosts: list[str]) -> FastAPI:
+    """The admin application.
+
+    `hosts` are the names under which it may be asked: a page in somebody's browser that resolves
+    its own name to this address (DNS rebinding) is refused. Changes take a JSON body, which a
+    browser does not send across origins without asking first.
+    """
+    app = FastAPI(title="Weir", docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    app.include_router(_health(console, registry))
+    app.include_router(_views(console), prefix="/v1")
+    app.include_router(_switch(console), prefix="/v1")
+    return app
+
+
+def _health(console: Console, registry: CollectorRegistry) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthz() -> Response:
+        return PlainTextResponse("ok\n")
+
+    @router.get("/readyz")
+    async def readyz() -> Response:
+        ready, why = console.ready()
+        return PlainTextResponse(f"{why}\n", status_code=200 if ready else 503)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _views(console: Console) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/services")
+    async def services() -> list[dict[str, Any]]:
+        return console.services()
+
+    @router.get("/services/{namespace}/{name}/explain")
+    async def explain(namespace: str, name: str) -> dict[str, Any]:
+        document = console.explain(f"{namespace}/{name}")
+        if document is None:
+            known = ", ".join(one["service"] for one in console.services()[:20]) or "none"
+            raise HTTPException(404, f"no service {namespace}/{name}; declared are: {known}")
+        return document
+
+    @router.get("/proxies")
+    async def proxies(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> list[dict[str, Any]]:
+        return console.proxies()[:limit]
+
+    @router.get("/problems")
+    async def problems() -> list[dict[str, Any]]:
+        return console.problems()
+
+    return router
+
+
+def _switch(console: Console) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/freeze")
+    async def freeze(request: Request) -> dict[str, str]:
+        body = await _body(request, FreezeRequest)
+        try:
+            console.freeze(body.service, body.reason)
+        except WeirError as error:
+            raise HTTPException(409, str(error)) from error
+        return {"frozen": body.service or "all"}
+
+    @router.post("/resume")
+    async def resume(request: Request) -> dict[str, str]:
+        body = await _body(request, ResumeRequest)
+        try:
+            console.resume(body.service)
+        except WeirError as error:
+            raise HTTPException(409, str(error)) from error
+        return {"resumed": body.service or "all"}
+
+    return router
+
+
+async def _body(request: Request, model: type[Body]) -> Body:
+    """The JSON body, checked. Anything else than JSON is refused before it is read."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "send application/json")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    try:
+        return model.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise HTTPException(422, wrong) from error

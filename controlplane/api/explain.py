@@ -1,0 +1,87 @@
+"""The last tick of a service as a JSON document for people, dashboards and `weir weights`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from controlplane.model import Proposal, Situation, Verdict
+
+
+def explain(
+    situation: Situation, proposal: Proposal, verdict: Verdict, now_s: float
+) -> dict[str, Any]:
+    """Observation, proposal, verdict and reasons of one service. What is unknown is null."""
+    service, grouping, look = situation.service, verdict.grouping, situation.observation
+    share_of = verdict.by_endpoint()
+    capacity = dict(
+        zip(situation.estimate.endpoints, situation.estimate.capacity_rps.tolist(), strict=True)
+    )
+    columns = {
+        "rate_rps": look.rate_rps,
+        "latency_s": look.latency_s,
+        "latency_p99_s": look.latency_p99_s,
+        "in_flight": look.in_flight,
+        "error_ratio": look.error_ratio,
+        "utilisation": look.utilisation,
+        "age_s": look.age_s,
+    }
+    at = {endpoint: i for i, endpoint in enumerate(look.endpoints)}
+    endpoints = [
+        {
+            "endpoint": endpoint,
+            "group": grouping.names[int(group)],
+            "share": _number(share_of[endpoint]),
+            "capacity_rps": _number(capacity.get(endpoint)),
+            **{
+                name: _number(values[at[endpoint]]) if endpoint in at else None
+                for name, values in columns.items()
+            },
+        }
+        for endpoint, group in zip(grouping.endpoints, grouping.index, strict=True)
+    ]
+    same = situation.grouping.names == grouping.names
+    groups = [
+        {
+            "group": name,
+            "endpoints": int(size),
+            "before": _at(situation.shares, i) if same else None,
+            "base": _at(proposal.base, i) if same else None,
+            "proposed": _at(proposal.shares, i) if same else None,
+            "share": _at(verdict.shares, i),
+            "weight": verdict.weights.by_group[i],
+        }
+        for i, (name, size) in enumerate(zip(grouping.names, grouping.sizes, strict=True))
+    ]
+    return {
+        "service": service.name,
+        "policy": proposal.policy,
+        "digest": proposal.digest,
+        "rollout": {"mode": service.rollout.mode, "percent": service.rollout.percent},
+        "actuation": "groups" if grouping.by_locality else "endpoints",
+        "observation": {
+            "age_s": _number(now_s - look.at_s),
+            "window_s": _number(look.window_s),
+            "proxies": look.proxies,
+            "coverage": _number(look.coverage),
+            "sticky_share": _number(look.sticky_share),
+        },
+        "groups": groups,
+        "endpoints": endpoints,
+        "changed": verdict.changed,
+        "notes": list(proposal.notes),
+        "reasons": [{"code": reason.code, "text": reason.text} for reason in verdict.reasons],
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """A JSON number with six digits; NaN and infinity are not known to JSON."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.6g}")
+
+
+def _at(values: np.ndarray[Any, Any] | None, i: int) -> float | None:
+    return None if values is None or i >= len(values) else _number(float(values[i]))

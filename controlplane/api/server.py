@@ -1,0 +1,65 @@
+"""Runs the admin application on uvicorn, inside the app's own task group."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from controlplane.errors import StartupError
+
+
+class _Server(uvicorn.Server):
+    """Signals are the app's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class AdminServer:
+    """The admin address. `bind` early, so that a taken port stops the start."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=256,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+            server_header=False,
+        )
+        self._server = _Server(config)
+        self._socket: socket.socket | None = None
+
+    def bind(self, host: str, port: int) -> int:
+        """Take the address and return its port. Raises `StartupError` when it is taken."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(256)
+        except OSError as error:
+            listener.close()
+            raise StartupError(
+                f"admin address {host}:{port}: {error.strerror}; another process has it, or it is "
+                "not ours: give another with --admin-address"
+            ) from error
+        listener.setblocking(False)
+        self._socket = listener
+        return int(listener.getsockname()[1])
+
+    async def serve(self) -> None:
+        """Until `stop`."""
+        assert self._socket is not None, "bind first"
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Let `serve` end soon."""
+        self._server.should_exit = True

@@ -1,0 +1,155 @@
+"""How `weir serve` runs: read once, frozen. Command line over environment over file over default.
+
+Every field can be given as an option (`--xds-address`), in the environment (`WEIR_XDS_ADDRESS`)
+and in the YAML file named by `--settings` or `WEIR_SETTINGS` (`xdsAddress` or `xds_address`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from controlplane.errors import ConfigurationError, StartupError
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """`127.0.0.1:18000` or `[::1]:18000`. Raises `ConfigurationError`."""
+        host, colon, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not port.isdigit() or not host or int(port) > 65535:
+            raise ConfigurationError(
+                f"address {text!r}: want HOST:PORT, for example 127.0.0.1:18000 or [::1]:18000"
+            )
+        return cls(host, int(port))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def require_safe(self, insecure: bool, what: str) -> None:
+        """Plaintext without authentication is for loopback alone. Raises `StartupError`."""
+        if not self.loopback and not insecure:
+            raise StartupError(
+                f"{what} {self}: an address that others can reach is not served in plaintext; "
+                "listen on 127.0.0.1, or give --insecure if the network itself is trusted"
+            )
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ServeSettings(BaseSettings):
+    """Everything that `weir serve` can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_", frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    config: Path
+    """Folder with the YAML documents to serve."""
+    xds_address: str = "127.0.0.1:18000"
+    """Where xDS, access logs and load reports are taken."""
+    admin_address: str = "127.0.0.1:18001"
+    """Where /healthz, /readyz, /metrics and /v1 are served."""
+    state_dir: Path | None = None
+    """Where the last good state and the kill switch are kept; default `.weir` in the folder."""
+    insecure: bool = False
+    """Serve plaintext on an address that others can reach."""
+    source: Literal["envoy", "prometheus"] = "envoy"
+    """Where numbers come from: access logs and load reports sent to us, or a Prometheus."""
+    prometheus_url: str = "http://127.0.0.1:9090"
+    """The Prometheus to ask when `source` is `prometheus`."""
+    prometheus_metrics: Literal["weir", "envoy"] = "envoy"
+    """Which metrics it holds: those of Weir's own /metrics, or Envoy's per-endpoint stats."""
+    load_report_interval_s: float = Field(default=1.0, ge=0.1, le=60.0)
+    """How often an Envoy reports load."""
+    model_dir: Path | None = None
+    """A released policy for `learned` other than the one that comes with Weir."""
+    otlp_endpoint: str = ""
+    """host:port of an OTLP/gRPC collector for traces of a tick; empty: none."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are written."""
+    log_format: Literal["console", "json"] = "console"
+    """Lines for people or for machines."""
+
+    @property
+    def state(self) -> Path:
+        """The state folder that is in force."""
+        return self.state_dir if self.state_dir is not None else self.config / ".weir"
+
+    @property
+    def xds(self) -> Address:
+        """The xDS address, parsed."""
+        return Address.parse(self.xds_address)
+
+    @property
+    def admin(self) -> Address:
+        """The admin address, parsed."""
+        return Address.parse(self.admin_address)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, then the environment, then the file."""
+        named = os.environ.get("WEIR_SETTINGS")
+        file = InitSettingsSource(settings_cls, _read(Path(named)) if named else {})
+        return init_settings, env_settings, file
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"settings file {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"settings file {path}: want a mapping of settings to values")
+    return {_snake(str(key)): value for key, value in content.items()}
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+
+
+def load_settings(**options: object) -> ServeSettings:
+    """Settings from all sources; options that are None were not given.
+
+    Raises `ConfigurationError` that names the field and what it takes.
+    """
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    try:
+        settings = ServeSettings(**given)
+        _ = settings.xds, settings.admin  # both must parse
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors()
+        ]
+        raise ConfigurationError("settings: " + "; ".join(lines)) from error
+    return settings

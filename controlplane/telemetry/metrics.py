@@ -1,0 +1,68 @@
+"""Metrics of the loop itself. Those of the traffic are in `observe`, those of xDS in `xds`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from controlplane.telemetry.version import version
+
+STAGE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class LoopMetrics:
+    """Counters, gauges and histograms that the loop writes; one registry, no globals."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stage_seconds = Histogram(
+            "weir_tick_stage_seconds",
+            "Time that a stage of one tick took, for all services that were due.",
+            ["stage"],
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self.decided = Counter(
+            "weir_services_decided_total",
+            "Services that a tick decided about, by the policy whose proposal the guard saw.",
+            ["policy"],
+            registry=registry,
+        )
+        self.changed = Counter(
+            "weir_weights_changed_total",
+            "Verdicts that changed the weights in force.",
+            registry=registry,
+        )
+        self.reasons = Counter(
+            "weir_guard_reasons_total",
+            "Reasons given by the guard and the decider, by their code.",
+            ["code"],
+            registry=registry,
+        )
+        self.source_failures = Counter(
+            "weir_source_failures_total",
+            "Looks at the source of metrics that failed, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self.store_failures = Counter(
+            "weir_store_failures_total",
+            "Saves of the last good state that failed or came too late.",
+            registry=registry,
+        )
+        self.late_ticks = Counter(
+            "weir_late_ticks_total",
+            "Ticks that began more than one interval after they were due.",
+            registry=registry,
+        )
+        self.services = Gauge("weir_services", "Services that are declared.", registry=registry)
+        self.frozen = Gauge(
+            "weir_frozen", "1 while the kill switch holds every service.", registry=registry
+        )
+        self.problems = Gauge(
+            "weir_configuration_problems",
+            "Problems in the declared documents; the last valid ones are in force.",
+            registry=registry,
+        )
+        build = Gauge(
+            "weir_build_info", "1, labelled with the version.", ["version"], registry=registry
+        )
+        build.labels(version()).set(1)
