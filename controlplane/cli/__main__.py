@@ -1,0 +1,5 @@
+"""`python -m controlplane.cli` is `weir`."""
+
+from controlplane.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""The table of verbs. A verb's module is imported when it is called or when help is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+VERBS = {
+    "serve": ("controlplane.cli.serve:serve", "Serve xDS to Envoys from a folder of YAML."),
+    "demo": ("controlplane.cli.demo:demo", "Real Envoys and requests here, Weir beside stock."),
+    "weights": ("controlplane.cli.weights:app", "What was decided for a service, and why."),
+    "proxy-status": ("controlplane.cli.status:proxy_status", "Envoys, and what each runs."),
+    "freeze": (
+        "controlplane.cli.switch:freeze",
+        "Hold all weights (or a service's) where they are.",
+    ),
+    "resume": ("controlplane.cli.switch:resume", "Let weights move again."),
+    "validate": ("controlplane.cli.validate:validate", "Check a folder of YAML, change nothing."),
+    "version": ("controlplane.cli.version:show", "Which Weir this is."),
+}
+
+
+class Verbs(TyperGroup):
+    """Finds a verb by name and imports only its module."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        """Ours, then those of other distributions."""
+        others = entry_points(group="controlplane.commands").names
+        return [*VERBS, *sorted(set(others) - set(VERBS))]
+
+    def get_command(self, ctx: object, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own type
+        """The verb, or None."""
+        if cmd_name in VERBS:
+            where, summary = VERBS[cmd_name]
+            module, _, name = where.partition(":")
+            return _command(getattr(import_module(module), name), cmd_name, summary)
+        for found in entry_points(group="controlplane.commands", name=cmd_name):
+            return _command(found.load(), cmd_name, None)
+        return None
+
+    def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ANN401
+        """One line a verb, from the table: help imports nothing."""
+        others = [
+            (found.name, f"(from {found.dist.name if found.dist else found.value})")
+            for found in entry_points(group="controlplane.commands")
+            if found.name not in VERBS
+        ]
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()] + others)
+
+
+def _command(target: Any, name: str, summary: str | None) -> Any:  # noqa: ANN401
+    app = target
+    if not isinstance(target, typer.Typer):
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name, short_help=summary)(target)
+    command = get_command(app)
+    command.name = name
+    return command
+
+
+def build() -> typer.Typer:
+    """The root command."""
+    root = typer.Typer(
+        cls=Verbs,
+        no_args_is_help=True,
+        add_completion=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+    @root.callback()
+    def weir() -> None:
+        """Weir: a control plane for Envoy that learns."""
+
+    return root

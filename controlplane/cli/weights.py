@@ -1,0 +1,114 @@
+"""`weir weights explain SERVICE`: observation, proposal, verdict and reasons of the last tick."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli.output import Output
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@app.callback()
+def weights() -> None:
+    """What was decided, and why."""
+
+
+@app.command("list")
+def list_services(
+    admin_address: AdminOption = DEFAULT_ADMIN,
+    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+) -> None:
+    """Every service, its policy and its state."""
+    services = ask(admin_address, "/v1/services")
+    if output is Output.JSON:
+        typer.echo(json.dumps(services))
+        return
+    table = Table("service", "policy", "actuation", "endpoints", "groups", "age", "state")
+    for one in services:
+        table.add_row(
+            one["service"],
+            one["policy"],
+            one["actuation"],
+            str(one["endpoints"]),
+            str(one["groups"]),
+            _seconds(one["age_s"]),
+            one["state"],
+        )
+    Console().print(table)
+
+
+@app.command("explain")
+def explain(
+    service: Annotated[str, typer.Argument(help="namespace/name, or name in `default`.")],
+    admin_address: AdminOption = DEFAULT_ADMIN,
+    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+) -> None:
+    """The last tick of a service: what was seen, wanted, allowed, and why."""
+    name = service if "/" in service else f"default/{service}"
+    document = ask(admin_address, f"/v1/services/{name}/explain")
+    if output is Output.JSON:
+        typer.echo(json.dumps(document))
+    else:
+        _show(document, Console())
+
+
+def _show(document: dict[str, Any], console: Console) -> None:
+    look = document["observation"]
+    console.print(
+        f"{document['service']}: policy {document['policy']}, actuation {document['actuation']}, "
+        f"numbers {_seconds(look['age_s'])} old from {look['proxies']} Envoys "
+        f"(coverage {_percent(look['coverage'])})"
+    )
+    groups = Table("group", "endpoints", "before", "base", "proposed", "in force", "weight")
+    for one in document["groups"]:
+        groups.add_row(
+            one["group"],
+            str(one["endpoints"]),
+            *(_percent(one[key]) for key in ("before", "base", "proposed", "share")),
+            str(one["weight"]),
+        )
+    console.print(groups)
+    columns = ("share", "req/s", "latency", "p99", "in flight", "errors", "capacity")
+    endpoints = Table("endpoint", "group", *columns)
+    for one in document["endpoints"]:
+        endpoints.add_row(
+            one["endpoint"],
+            one["group"],
+            _percent(one["share"]),
+            _plain(one["rate_rps"]),
+            _milliseconds(one["latency_s"]),
+            _milliseconds(one["latency_p99_s"]),
+            _plain(one["in_flight"]),
+            _percent(one["error_ratio"]),
+            _plain(one["capacity_rps"]),
+        )
+    console.print(endpoints)
+    for note in document["notes"]:
+        console.print(f"note: {note}", highlight=False)
+    for reason in document["reasons"]:
+        console.print(f"{reason['code']}: {reason['text']}", highlight=False)
+    if not document["reasons"]:
+        console.print("the guard let the proposal through as it was")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{1000 * value:.1f} ms"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
