@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from controlplane.api.app import create_app
+from controlplane.errors import WeirError
+
+
+class ScriptedConsole:
+    """A console with one service."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str | None]] = []
+        self.is_ready = True
+
+    def ready(self) -> tuple[bool, str]:
+        return self.is_ready, "ready" if self.is_ready else "no complete state yet"
+
+    def services(self) -> list[dict[str, Any]]:
+        return [{"service": "default/cart"}]
+
+    def explain(self, service: str) -> dict[str, Any] | None:
+        return {"service": service} if service == "default/cart" else None
+
+    def proxies(self) -> list[dict[str, Any]]:
+        return [{"node": "a"}, {"node": "b"}]
+
+    def problems(self) -> list[dict[str, Any]]:
+        return []
+
+    def freeze(self, service: str | None, reason: str) -> None:
+        if service == "default/broken":
+            raise WeirError("the state folder is read-only")
+        self.calls.append(("freeze", service))
+
+    def resume(self, service: str | None) -> None:
+        self.calls.append(("resume", service))
+
+
+@pytest.fixture
+def console() -> ScriptedConsole:
+    return ScriptedConsole()
+
+
+@pytest.fixture
+def client(console: ScriptedConsole) -> httpx.AsyncClient:
+    registry = CollectorRegistry()
+    Counter("things_total", "Things.", registry=registry).inc(3)
+    app = create_app(console, registry, ["admin.test"])
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin.test")
+
+
+async def test_readiness_says_why_not(client: httpx.AsyncClient, console: ScriptedConsole) -> None:
+    assert (await client.get("/readyz")).status_code == 200
+    console.is_ready = False
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "no complete state yet\n")
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_metrics_are_in_the_exposition_format(client: httpx.AsyncClient) -> None:
+    assert "things_total 3.0" in (await client.get("/metrics")).text
+
+
+async def test_an_unknown_service_is_answered_with_the_known_ones(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/v1/services/default/card/explain")
+    assert answer.status_code == 404
+    assert "default/cart" in answer.json()["detail"]
+
+
+async def test_lists_are_bounded(client: httpx.AsyncClient) -> None:
+    assert len((await client.get("/v1/proxies?limit=1")).json()) == 1
+    assert (await client.get("/v1/proxies?limit=1000000")).status_code == 422
+
+
+async def test_the_switch_takes_one_service_or_all(
+    client: httpx.AsyncClient, console: ScriptedConsole
+) -> None:
+    await client.post("/v1/freeze", json={"service": "default/cart", "reason": "look"})
+    await client.post("/v1/resume", json={})
+    assert console.calls == [("freeze", "default/cart"), ("resume", None)]
+
+
+async def test_a_switch_that_cannot_be_set_says_so(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/freeze", json={"service": "default/broken"})
+    assert (answer.status_code, answer.json()["detail"]) == (409, "the state folder is read-only")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"service=x", "application/x-www-form-urlencoded", 415),
+        (b"{}", "text/plain", 415),
+        (b"{", "application/json", 422),
+        (b'{"servce": "x"}', "application/json", 422),
+        (b'{"reason": "' + b"x" * 70_000 + b'"}', "application/json", 413),
+    ],
+)
+async def test_what_is_not_a_proper_body_changes_nothing(
+    client: httpx.AsyncClient, console: ScriptedConsole, content: bytes, kind: str, status: int
+) -> None:
+    answer = await client.post("/v1/freeze", content=content, headers={"content-type": kind})
+    assert answer.status_code == status
+    assert console.calls == []
+
+
+async def test_a_name_that_was_rebound_to_us_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/services", headers={"host": "evil.example"})
+    assert answer.status_code == 400

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.errors import ConfigurationError, StartupError
+from controlplane.settings import Address, load_settings
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WEIR_SETTINGS", "WEIR_XDS_ADDRESS", "WEIR_LOG_LEVEL", "WEIR_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_an_option_beats_the_environment_and_that_beats_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weir.yaml"
+    file.write_text("xdsAddress: 127.0.0.1:1\nadminAddress: 127.0.0.1:2\nlogLevel: debug\n")
+    monkeypatch.setenv("WEIR_SETTINGS", str(file))
+    monkeypatch.setenv("WEIR_ADMIN_ADDRESS", "127.0.0.1:3")
+    monkeypatch.setenv("WEIR_LOG_LEVEL", "warning")
+    settings = load_settings(config=tmp_path, log_level="error")
+    assert settings.xds_address == "127.0.0.1:1"
+    assert settings.admin_address == "127.0.0.1:3"
+    assert settings.log_level == "error"
+
+
+def test_an_option_that_was_not_given_leaves_the_default(tmp_path: Path) -> None:
+    assert load_settings(config=tmp_path, xds_address=None).xds_address == "127.0.0.1:18000"
+
+
+def test_the_state_stands_beside_the_configuration_unless_said_otherwise(tmp_path: Path) -> None:
+    assert load_settings(config=tmp_path).state == tmp_path / ".weir"
+    assert load_settings(config=tmp_path, state_dir=tmp_path / "s").state == tmp_path / "s"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("log_level", "loud", "log_level"),
+        ("load_report_interval_s", 0.0, "load_report_interval_s"),
+        ("xds_address", "18000", "HOST:PORT"),
+        ("admin_address", "127.0.0.1:99999", "HOST:PORT"),
+        ("no_such_thing", 1, "no_such_thing"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_the_error(
+    tmp_path: Path, option: str, value: object, named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        load_settings(config=tmp_path, **{option: value})
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: b: c", "noSuchThing: 1"])
+def test_a_broken_settings_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    file = tmp_path / "weir.yaml"
+    file.write_text(content)
+    monkeypatch.setenv("WEIR_SETTINGS", str(file))
+    with pytest.raises(ConfigurationError):
+        load_settings(config=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:80", "[::1]:80", "localhost:80"])
+def test_loopback_is_served_in_plaintext(text: str) -> None:
+    address = Address.parse(text)
+    address.require_safe(insecure=False, what="admin address")
+    assert str(address) == text
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "weir.example:80"])
+def test_an_address_that_others_reach_wants_insecure_said(text: str) -> None:
+    with pytest.raises(StartupError, match="--insecure"):
+        Address.parse(text).require_safe(insecure=False, what="xDS address")
+    Address.parse(text).require_safe(insecure=True, what="xDS address")
