@@ -7,6 +7,7 @@ from typing import Protocol
 
 from controlplane.model import (
     Endpoint,
+    LastGood,
     Observation,
     Proposal,
     Service,
@@ -49,4 +50,16 @@ class EndpointSource(Protocol):
 
     def watch(self) -> AsyncIterator[Mapping[ServiceName, tuple[Endpoint, ...]]]:
         """Yield the complete sets each time they change; first when they are complete."""
+        ...
+
+
+class StateStore(Protocol):
+    """Where the last good state of each service outlives the process."""
+
+    async def load(self) -> Mapping[ServiceName, LastGood]:
+        """All that was stored. Raises `StoreError`; the caller sets the deadline."""
+        ...
+
+    async def save(self, states: Sequence[LastGood]) -> None:
+        """Store these together or not at all. Raises `StoreError`; the caller sets the deadline."""
         ...

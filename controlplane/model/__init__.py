@@ -7,6 +7,7 @@ Units are in the names: `_s` seconds, `_rps` requests per second.
 """
 
 from controlplane.model.estimate import Estimate
+from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
 from controlplane.model.service import (
     Actuation,
@@ -35,6 +36,7 @@ __all__ = [
     "Estimate",
     "Grouping",
     "GuardSettings",
+    "LastGood",
     "Observation",
     "Proposal",
     "Reason",

@@ -67,6 +67,28 @@ class Observation:
                 shape = getattr(self, name).shape
                 raise ValueError(f"{self.service}: {name} has shape {shape}, wanted ({n},)")
 
+    @classmethod
+    def unknown(
+        cls, service: ServiceName, endpoints: tuple[EndpointId, ...], at_s: float = -np.inf
+    ) -> Observation:
+        """A look at which nothing was seen; the last numbers, if any, were taken at `at_s`."""
+        nothing = np.full(len(endpoints), np.nan)
+        return cls(
+            service=service,
+            at_s=at_s,
+            window_s=1.0,
+            endpoints=endpoints,
+            succeeded=nothing,
+            failed=nothing,
+            in_flight=nothing,
+            latency_s=nothing,
+            latency_p99_s=nothing,
+            latency_samples=nothing,
+            utilisation=nothing,
+            age_s=nothing,
+            coverage=0.0,
+        )
+
     @property
     def rate_rps(self) -> Floats:
         """Requests that ended, well or not, per second."""

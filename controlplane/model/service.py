@@ -76,7 +76,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """The bounds of the guard, for one service. The defaults are those of docs/reference/guard.md."""
+    """The bounds of the guard, for one service. The defaults are those of docs/guard.md."""
 
     frozen: bool = False
     """The kill switch of this service, as declared."""
@@ -94,6 +94,8 @@ class GuardSettings:
     """A share grows at most by this factor in a step."""
     step_points: float = 0.10
     """A share moves by at most this in a step."""
+    step_down_sick: float = 0.5
+    """Instead of `step_down`, and without `step_points`, for an endpoint that is sick."""
     hold_below: float = 0.02
     """A total change (half the L1 distance) under this is not pushed."""
     requests_per_push: float = 1.0
@@ -112,6 +114,26 @@ class GuardSettings:
     """Numbers that cover less than this part of the endpoints or proxies are not acted on."""
     warmup_s: float = 10.0
     """A new endpoint ramps up to its share for this long."""
+    crowd: float = 2.0
+    """A sudden rise of the load by this factor must not flood some endpoints while others idle."""
+    crowd_slack: float = 1.15
+    """However high the load: a share of up to this times the capacity share is let through."""
+    regroup_s: float = 10.0
+    """Endpoints change their groups at most this often, unless endpoints come or go."""
+
+    def __post_init__(self) -> None:
+        for name, ordered in (
+            ("minRatio <= 1 <= maxRatio", 0 <= self.min_ratio <= 1 <= self.max_ratio),
+            ("0 < maxShare <= 1", 0 < self.max_share <= 1 and 0 < self.max_share_of_two <= 1),
+            ("0 < stepDown <= 1 <= stepUp", 0 < self.step_down <= 1 <= self.step_up),
+            ("0 < stepDownSick <= stepDown", 0 < self.step_down_sick <= self.step_down),
+            ("0 <= stepPoints <= 1", 0 <= self.step_points <= 1),
+            ("0 <= holdBelow <= 1", 0 <= self.hold_below <= 1),
+            ("freezeAfter <= decayUntil", 0 <= self.freeze_after_s <= self.decay_until_s),
+            ("crowd >= 1 and crowdSlack >= 1", self.crowd >= 1 and self.crowd_slack >= 1),
+        ):
+            if not ordered:
+                raise ValueError(f"guard: wanted {name}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,65 @@
+"""What share of the traffic an endpoint could be expected to carry: what bounds are relative to."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from controlplane.model import Endpoint, EndpointId, Estimate, Grouping
+from controlplane.model.observation import Floats
+
+BELIEVED_RATIO = 10.0
+"""An estimate further than this factor from its peers' mean is cut to it: bounds that follow a
+number without limit are none."""
+
+
+def aligned(values: Floats, have: tuple[EndpointId, ...], wanted: tuple[EndpointId, ...]) -> Floats:
+    """`values` in the order of `wanted`; NaN for endpoints that it says nothing about."""
+    if have is wanted or have == wanted:
+        return values
+    at = dict(zip(have, values.tolist(), strict=True))
+    return np.array([at.get(endpoint, math.nan) for endpoint in wanted], dtype=np.float64)
+
+
+def baseline(
+    declared: tuple[Endpoint, ...], endpoints: tuple[EndpointId, ...]
+) -> tuple[Floats, bool]:
+    """(n,) shares by declared capacity and True; or equal ones and False where none is declared.
+
+    An endpoint that declares none among others that do counts as their mean.
+    """
+    at = {endpoint.id: _capacity(endpoint) for endpoint in declared}
+    capacity = np.array([at.get(endpoint, math.nan) for endpoint in endpoints], dtype=np.float64)
+    return _normal(capacity), bool(np.isfinite(capacity).any())
+
+
+def reference(even: Floats, grouping: Grouping, estimate: Estimate) -> Floats:
+    """(n,) shares by estimated capacity; `even` where nothing was estimated."""
+    capacity = aligned(estimate.capacity_rps, estimate.endpoints, grouping.endpoints)
+    usable = (capacity > 0) & (capacity < np.inf)
+    count = np.count_nonzero(usable)
+    if count == 0:
+        return even
+    if count < len(capacity):
+        capacity = np.where(usable, capacity, np.nan)
+        capacity = np.where(usable, capacity, np.nanmean(capacity))
+    mean = capacity.mean()
+    capacity = np.minimum(np.maximum(capacity, mean / BELIEVED_RATIO), mean * BELIEVED_RATIO)
+    shares: Floats = capacity / capacity.sum()
+    return shares
+
+
+def _normal(capacity: Floats) -> Floats:
+    known = capacity[np.isfinite(capacity)]
+    filled = np.where(np.isfinite(capacity), capacity, known.mean() if len(known) else 1.0)
+    shares: Floats = filled / filled.sum()
+    return shares
+
+
+def _capacity(endpoint: Endpoint) -> float:
+    try:
+        capacity = endpoint.capacity
+    except ValueError:  # a label is a person's text
+        return math.nan
+    return capacity if capacity is not None and 0 < capacity < math.inf else math.nan

@@ -1,0 +1,60 @@
+"""Point 3: a share moves by a small factor and by few points at a time.
+
+What some may not gain others do not have to give: the larger of the two sides is scaled down to
+the smaller. So no share ever moves further than was asked, or the other way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controlplane.guard.bounds import NOTHING
+from controlplane.guard.reasons import Code
+from controlplane.model import Grouping, GuardSettings, Reason
+from controlplane.model.observation import Floats
+
+
+def step(
+    before: Floats,
+    target: Floats,
+    settings: GuardSettings,
+    sick: NDArray[np.bool_],
+    grouping: Grouping,
+) -> tuple[Floats, tuple[Reason, ...]]:
+    """As far from `before` to `target` as one step goes, and why not all the way."""
+    lowest = np.maximum(before * settings.step_down, before - settings.step_points)
+    highest = np.minimum(before * settings.step_up, before + settings.step_points)
+    hurried = sick & (target < lowest)
+    any_hurried = bool(hurried.any())
+    if any_hurried:
+        lowest = np.where(hurried, before * settings.step_down_sick, lowest)
+    reached = np.minimum(np.maximum(target, lowest), highest)
+    reasons: list[Reason] = []
+    if any_hurried:
+        names = ", ".join(grouping.names[i] for i in np.flatnonzero(hurried)[:3])
+        reasons.append(
+            Reason(
+                Code.SICK,
+                f"{np.count_nonzero(hurried)} of {len(before)} ({names}) have far more errors or "
+                f"latency than their peers and may shrink by {settings.step_down_sick:g} a step",
+            )
+        )
+    short = np.abs(reached - target)
+    worst = int(short.argmax())
+    if short[worst] <= NOTHING:
+        return target, tuple(reasons)
+    move = reached - before
+    up, down = np.maximum(move, 0.0), np.minimum(move, 0.0)
+    gain, loss = float(up.sum()), -float(down.sum())
+    paid = min(gain, loss)
+    after = before + up * (paid / gain if gain > 0 else 0.0) + down * (paid / loss if loss else 0.0)
+    reasons.append(
+        Reason(
+            Code.STEPPED,
+            f"{np.count_nonzero(short > NOTHING)} of {len(before)} shares take a smaller step, the "
+            f"furthest {grouping.names[worst]} from {before[worst]:.2%} to {after[worst]:.2%} "
+            f"instead of {target[worst]:.2%}",
+        )
+    )
+    return after, tuple(reasons)
