@@ -1,0 +1,103 @@
+"""`Backend`: addresses that serve the same requests. Its `namespace/name` is the Envoy cluster."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from controlplane.resources.gateway import IpAddress
+from controlplane.resources.kinds import Document, Fields, Hostname, Port, WeirApiVersion
+
+CAPACITY = "weir.dev/capacity"
+REGION = "topology.kubernetes.io/region"
+ZONE = "topology.kubernetes.io/zone"
+MAX_ENDPOINTS = 10_000
+
+Word = Annotated[str, StringConstraints(max_length=253)]
+
+
+def _labels(labels: dict[str, str]) -> dict[str, str]:
+    text = labels.get(CAPACITY)
+    if text is None:
+        return labels
+    try:
+        capacity = float(text)
+    except ValueError:
+        capacity = math.nan
+    if not 0 < capacity < math.inf:
+        raise ValueError(f'label {CAPACITY} is {text!r}: want a number above 0, such as "2"')
+    return labels
+
+
+class Ip(Fields):
+    """An endpoint by address."""
+
+    address: IpAddress = Field(description="IPv4 or IPv6.")
+    port: Port = Field(description="TCP port.")
+
+
+class Fqdn(Fields):
+    """Endpoints by name: each address that DNS gives is one."""
+
+    hostname: Hostname = Field(description="Resolved again and again while it is declared.")
+    port: Port = Field(description="TCP port.")
+
+    @model_validator(mode="after")
+    def _no_wildcard(self) -> Fqdn:
+        if self.hostname.startswith("*"):
+            raise ValueError("a name to resolve has no '*'")
+        return self
+
+
+class BackendEndpoint(Fields):
+    """One endpoint: `ip` or `fqdn`."""
+
+    ip: Ip | None = Field(default=None, description="Either this")
+    fqdn: Fqdn | None = Field(default=None, description="or this.")
+    labels: Annotated[dict[Word, Word], AfterValidator(_labels)] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="What is known of it. `weir.dev/capacity` (a number relative to its peers) and "
+        "`weir.dev/class` (endpoints of one class are alike) are used for balancing, "
+        "`topology.kubernetes.io/region` says its region.",
+    )
+    zone: Word = Field(default="", description="Where it is; the region stands in a label.")
+
+    @model_validator(mode="after")
+    def _one_address(self) -> BackendEndpoint:
+        if (self.ip is None) == (self.fqdn is None):
+            raise ValueError("an endpoint has either ip or fqdn, exactly one of them")
+        return self
+
+
+class BackendSpec(Fields):
+    """The endpoints."""
+
+    endpoints: tuple[BackendEndpoint, ...] = Field(
+        max_length=MAX_ENDPOINTS,
+        description="An endpoint that is taken out is removed from Envoy; `[]` removes all.",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> BackendSpec:
+        seen: set[tuple[str, int]] = set()
+        for endpoint in self.endpoints:
+            if endpoint.ip is not None:
+                place = (endpoint.ip.address, endpoint.ip.port)
+            else:
+                assert endpoint.fqdn is not None
+                place = (endpoint.fqdn.hostname, endpoint.fqdn.port)
+            if place in seen:
+                raise ValueError(f"endpoint {place[0]}:{place[1]} is declared twice")
+            seen.add(place)
+        return self
+
+
+class Backend(Document):
+    """Addresses that serve the same requests."""
+
+    api_version: WeirApiVersion
+    kind: Literal["Backend"]
+    spec: BackendSpec

@@ -1,0 +1,171 @@
+"""`BalancingPolicy`: how the traffic of Backends is balanced, and within which bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from controlplane.model import GuardSettings
+from controlplane.resources.kinds import (
+    Document,
+    Duration,
+    Fields,
+    Flag,
+    Name,
+    Namespace,
+    Number,
+    WeirApiVersion,
+)
+
+Policy = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9_.]{0,62}[a-z0-9])?$")]
+
+_DEFAULT = GuardSettings()
+
+Ratio = Annotated[Number, Field(ge=0, le=1)]
+
+
+class TargetRef(Fields):
+    """What a policy is for."""
+
+    group: Literal["weir.dev", "gateway.networking.k8s.io"] = Field(
+        description="`weir.dev` for a Backend, `gateway.networking.k8s.io` for the others."
+    )
+    kind: Literal["Backend", "HTTPRoute", "Gateway"] = Field(
+        description="A route or a Gateway stands for every Backend under it; the nearest policy "
+        "wins: Backend before HTTPRoute before Gateway."
+    )
+    name: Name = Field(description="Name of the object, in the namespace of the policy.")
+    namespace: Namespace | None = Field(
+        default=None, description="Must be that of the policy, which is the default."
+    )
+
+    @model_validator(mode="after")
+    def _group_of_kind(self) -> TargetRef:
+        want = "weir.dev" if self.kind == "Backend" else "gateway.networking.k8s.io"
+        if self.group != want:
+            raise ValueError(f"the group of kind {self.kind} is {want}")
+        return self
+
+
+class Rollout(Fields):
+    """How much of a learned policy acts; an analytic policy always acts in full."""
+
+    mode: Literal["shadow", "canary", "full"] = Field(
+        default="full",
+        description="`shadow` decides and changes nothing, `canary` acts for `percent` of the "
+        "way from the analytic base to what was learned.",
+    )
+    percent: Annotated[Number, Field(ge=0, le=100)] = Field(
+        default=100.0, description="Used with `canary`. In percent."
+    )
+
+
+class Guard(Fields):
+    """Bounds that hold whatever decides."""
+
+    frozen: Flag = Field(default=_DEFAULT.frozen, description="True: nothing moves.")
+    min_ratio: Ratio = Field(
+        default=_DEFAULT.min_ratio,
+        description="An endpoint's share is at least this times its capacity share.",
+    )
+    max_ratio: Annotated[Number, Field(ge=1, le=1000)] = Field(
+        default=_DEFAULT.max_ratio,
+        description="An endpoint's share is at most this times its capacity share.",
+    )
+    max_share: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=_DEFAULT.max_share,
+        description="An endpoint's share is at most the larger of this and its capacity share.",
+    )
+    max_share_of_two: Annotated[Number, Field(ge=0.5, le=1)] = Field(
+        default=_DEFAULT.max_share_of_two, description="The same where there are two endpoints."
+    )
+    step_down: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=_DEFAULT.step_down, description="A share shrinks at most by this factor in a step."
+    )
+    step_up: Annotated[Number, Field(ge=1, le=1000)] = Field(
+        default=_DEFAULT.step_up, description="A share grows at most by this factor in a step."
+    )
+    step_points: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=_DEFAULT.step_points, description="A share moves at most by this in a step."
+    )
+    hold_below: Ratio = Field(
+        default=_DEFAULT.hold_below,
+        description="A change of less than this part of the traffic is not pushed.",
+    )
+    requests_per_push: Annotated[Number, Field(ge=0, le=1_000_000)] = Field(
+        default=_DEFAULT.requests_per_push,
+        description="Requests for each endpoint in each proxy worker between two pushes of "
+        "endpoint weights.",
+    )
+    fresh_intervals: Annotated[Number, Field(ge=1, le=1000)] = Field(
+        default=_DEFAULT.fresh_intervals,
+        description="Numbers up to this many intervals old are normal.",
+    )
+    freeze_after: Duration = Field(
+        default=_DEFAULT.freeze_after_s,
+        description="Numbers older than fresh and up to this age: nothing moves.",
+    )
+    decay_until: Duration = Field(
+        default=_DEFAULT.decay_until_s,
+        description="Up to this age: decay to the baseline. Beyond: the baseline.",
+    )
+    recover: Duration = Field(
+        default=_DEFAULT.recover_s,
+        description="Fresh numbers for this long end a freeze that came from their absence.",
+    )
+    suspect_ratio: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=_DEFAULT.suspect_ratio,
+        description="More than this part of the endpoints bad at once: the numbers are suspect.",
+    )
+    coverage: Ratio = Field(
+        default=_DEFAULT.coverage,
+        description="Numbers that cover less than this part of endpoints or proxies do not act.",
+    )
+    warmup: Duration = Field(
+        default=_DEFAULT.warmup_s, description="A new endpoint ramps up to its share for this long."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Guard:
+        if self.decay_until < self.freeze_after:
+            raise ValueError("decayUntil is shorter than freezeAfter")
+        return self
+
+    def settings(self) -> GuardSettings:
+        """The same as the value that the guard takes."""
+        plain = {name: getattr(self, name) for name in type(self).model_fields}
+        timed = {"freeze_after", "decay_until", "recover", "warmup"}
+        return GuardSettings(**{f"{k}_s" if k in timed else k: v for k, v in plain.items()})
+
+
+class BalancingPolicySpec(Fields):
+    """What is balanced, and how."""
+
+    target_refs: tuple[TargetRef, ...] = Field(
+        min_length=1, max_length=64, description="What the policy is for."
+    )
+    policy: Policy = Field(
+        description="`equal`, `capacity`, `model`, `learned`, or one that you installed."
+    )
+    interval: Annotated[Duration, Field(ge=0.1, le=3600)] = Field(
+        default=1.0, description="How often it decides."
+    )
+    actuation: Literal["auto", "groups", "endpoints"] = Field(
+        default="auto",
+        description="Weights of groups of endpoints, or of each endpoint. `auto` chooses by what "
+        "is known; for an Envoy that keeps its own configuration it means endpoints.",
+    )
+    guard: Guard = Guard()
+    rollout: Rollout = Rollout()
+    fallback: Policy = Field(
+        default="model", description="The policy that decides when `policy` cannot."
+    )
+
+
+class BalancingPolicy(Document):
+    """How traffic is balanced."""
+
+    api_version: WeirApiVersion
+    kind: Literal["BalancingPolicy"]
+    spec: BalancingPolicySpec

@@ -1,0 +1,254 @@
+"""One document to one object, or to what is wrong with it, in words for the person who wrote it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from controlplane.resources.balancing import BalancingPolicy
+from controlplane.resources.declared import KINDS, ObjectKey
+from controlplane.resources.kinds import GATEWAY_API, WEIR_API, Document
+from controlplane.resources.problems import did_you_mean
+from controlplane.resources.read import Path, Tree, UnreadableError, parse
+
+_API = {
+    "Gateway": GATEWAY_API,
+    "HTTPRoute": GATEWAY_API,
+    "Backend": WEIR_API,
+    "BalancingPolicy": WEIR_API,
+}
+MAX_FAULTS = 20
+"""Reported of one document."""
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping of names to values",
+    "model_type": "a mapping of names to values",
+    "model_attributes_type": "a mapping of names to values",
+    "tuple_type": "a list (lines that begin with '- ')",
+    "list_type": "a list (lines that begin with '- ')",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A problem within one document; the line is counted in the document, from 0."""
+
+    line: int
+    field: str
+    message: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of one document."""
+
+    key: ObjectKey | None
+    """None where not even its kind and name could be read."""
+    document: Document | None
+    """None where it is refused."""
+    faults: tuple[Fault, ...] = ()
+    line: int = 0
+    """Where the document's first word stands."""
+    lines: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Where its references stand, by field: they are checked when every document is known."""
+
+
+def check(text: str, policies: Collection[str] | None) -> Outcome | None:
+    """Read one document. `policies` are the policies there are; None: not known, so not checked."""
+    try:
+        tree = parse(text)
+    except UnreadableError as error:
+        return Outcome(None, None, (Fault(error.line, error.field, error.message, error.advice),))
+    if tree is None or tree.value is None:
+        return None
+    line = tree.root.start_mark.line
+    if not isinstance(tree.value, dict):
+        fault = Fault(line, "", "a document is a mapping with apiVersion, kind, metadata and spec")
+        return Outcome(None, None, (fault,), line)
+    key = _key(tree.value)
+    refusal = _kind_fault(tree)
+    if refusal is not None:
+        return Outcome(key, None, (refusal,), line)
+    model = KINDS[tree.value["kind"]]
+    tree.value.pop("status", None)  # written by controllers, not by people
+    try:
+        document = model.model_validate(tree.value)
+    except ValidationError as error:
+        details = _telling(error.errors(include_url=False, include_context=False))
+        return Outcome(key, None, tuple(_fault(model, tree, one) for one in details), line)
+    faults = tuple(_unknown_policies(document, tree, policies))
+    key = ObjectKey(document.kind, document.key)
+    lines = dict(_references(tree, tree.value.get("spec"), ("spec",)))
+    return Outcome(key, None if faults else document, faults, line, lines)
+
+
+def _references(tree: Tree, value: object, path: Path) -> Iterator[tuple[str, int]]:
+    """The lines of the entries of every list that refers to other objects."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            if name in ("parentRefs", "rules", "backendRefs", "targetRefs"):
+                for at, one in enumerate(below):
+                    here: Path = (*path, name, at)
+                    yield _written(here), tree.line_of(here)
+                    yield from _references(tree, one, here)
+
+
+def _key(value: dict[str, Any]) -> ObjectKey | None:
+    kind, metadata = value.get("kind"), value.get("metadata")
+    if not isinstance(kind, str) or kind not in KINDS or not isinstance(metadata, dict):
+        return None
+    name, namespace = metadata.get("name"), metadata.get("namespace", "default")
+    if not isinstance(name, str) or not isinstance(namespace, str):
+        return None
+    return ObjectKey(kind, f"{namespace}/{name}")
+
+
+def _kind_fault(tree: Tree) -> Fault | None:
+    kind, api = tree.value.get("kind"), tree.value.get("apiVersion")
+    if not isinstance(kind, str):
+        return Fault(tree.line_of(("kind",)), "kind", "is missing", did_you_mean("", KINDS))
+    if kind not in KINDS:
+        return Fault(
+            tree.line_of(("kind",)), "kind", f'"{kind}" is not served', did_you_mean(kind, KINDS)
+        )
+    if api != _API[kind]:
+        message = "is missing" if api is None else f'"{api}" has no {kind}'
+        return Fault(
+            tree.line_of(("apiVersion",)), "apiVersion", message, f"write apiVersion: {_API[kind]}"
+        )
+    return None
+
+
+def _telling(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without "too short" of a list whose entries were refused: it says nothing more."""
+    paths = {one["loc"][:at] for one in details for at in range(1, len(one["loc"]))}
+    return [one for one in details if one["type"] != "too_short" or one["loc"] not in paths][
+        :MAX_FAULTS
+    ]
+
+
+def _fault(model: type[BaseModel], tree: Tree, detail: ErrorDetails) -> Fault:
+    path: Path = tuple(detail["loc"])
+    kind, given = detail["type"], detail["input"]
+    if path[-1:] == ("[key]",):
+        path = path[:-1]
+    field = _written(path)
+    unknown = kind == "extra_forbidden"
+    line = tree.line_of(path, of_key=unknown)
+    if unknown:
+        advice = did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))
+        return Fault(line, field, "there is no such field", advice)
+    if kind == "missing":
+        return Fault(line, field, "is missing")
+    if kind == "literal_error":
+        words = _words_at(model, path)
+        return Fault(line, field, f'"{given}" is not taken', did_you_mean(str(given), words))
+    if kind in _WANTED:
+        return Fault(
+            line, field, f"want {_WANTED[kind]}, got {_shown(given)}", _quotes(kind, given)
+        )
+    if kind == "too_short":
+        return Fault(line, field, "want at least one entry")
+    message = detail["msg"].removeprefix("Value error, ")
+    if kind != "value_error":
+        message = f"{message[0].lower()}{message[1:]}, got {_shown(given)}"
+    return Fault(line, field, message)
+
+
+def _quotes(kind: str, given: object) -> str:
+    if kind == "string_type" and isinstance(given, (int, float, bool)):
+        return "put it in quotes"
+    if kind in ("int_type", "float_type", "bool_type") and isinstance(given, str):
+        return "take the quotes away, if there are any"
+    return ""
+
+
+def _shown(given: object) -> str:
+    if isinstance(given, dict):
+        return "a mapping"
+    if isinstance(given, (list, tuple)):
+        return f"a list of {len(given)}"
+    text = ("true" if given else "false") if isinstance(given, bool) else str(given)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return f'"{text}"' if isinstance(given, str) else text
+
+
+def _written(path: Path) -> str:
+    out = ""
+    for step in path:
+        if isinstance(step, int):
+            out += f"[{step}]"
+        elif "/" in step or "." in step:
+            out += f'["{step}"]'
+        else:
+            out += f".{step}" if out else step
+    return out
+
+
+def _unknown_policies(
+    document: Document, tree: Tree, policies: Collection[str] | None
+) -> Iterator[Fault]:
+    if not isinstance(document, BalancingPolicy) or policies is None:
+        return
+    for field, name in (("policy", document.spec.policy), ("fallback", document.spec.fallback)):
+        if name not in policies:
+            line = tree.line_of(("spec", field))
+            message = f'there is no policy "{name}"'
+            yield Fault(line, f"spec.{field}", message, did_you_mean(name, policies))
+
+
+def _annotation_at(model: type[BaseModel], path: Path) -> object:
+    """The type of the field at `path`."""
+    annotation: object = model
+    for step in path:
+        inner = _model_in(annotation)
+        if isinstance(step, str) and inner is not None:
+            for name, info in inner.model_fields.items():
+                if (info.alias or name) == step:
+                    annotation = info.annotation
+                    break
+            else:
+                return None
+    return annotation
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model within `Model`, `Model | None`, `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (tuple, list, dict, typing.Union, types.UnionType):
+        for one in typing.get_args(annotation):
+            found = _model_in(one)
+            if found is not None:
+                return found
+    return None
+
+
+def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
+    inner = _model_in(_annotation_at(model, path))
+    return [info.alias or name for name, info in inner.model_fields.items()] if inner else []
+
+
+def _words_at(model: type[BaseModel], path: Path) -> list[str]:
+    """The words that the `Literal` at `path` takes."""
+    waiting, words = [_annotation_at(model, path)], []
+    while waiting:
+        one = waiting.pop()
+        if typing.get_origin(one) is typing.Literal:
+            words += [str(word) for word in typing.get_args(one)]
+        else:
+            waiting += typing.get_args(one)
+    return words

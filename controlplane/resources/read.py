@@ -1,0 +1,180 @@
+"""YAML text to plain values that know their lines, within bounds.
+
+Documents of a file are cut apart by their markers first, so that one that does not parse leaves the
+others alone. Only plain values come out: mappings, lists, text, numbers, booleans. Nulls are as if
+not written. What is bounded: characters, documents, depth, and values in all (a few aliases can
+stand for billions of values; the count is taken while they are followed, and stops there).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_DOCUMENTS = 5_000
+MAX_DEPTH = 40
+MAX_VALUES = 500_000
+"""In one document."""
+
+_MARKER = re.compile(r"^(---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SAFE = yaml.SafeLoader("")
+
+Path = tuple[str | int, ...]
+
+
+class UnreadableError(Exception):
+    """This document cannot be read. `line` is within the document, from 0."""
+
+    def __init__(self, line: int, message: str, advice: str = "", field: str = "") -> None:
+        super().__init__(message)
+        self.line, self.message, self.advice, self.field = line, message, advice, field
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The text of one document and the line of the file it starts on, from 1."""
+
+    text: str
+    line: int
+
+
+def split(text: str) -> Iterator[Chunk]:
+    """The documents of a file that hold anything."""
+    at, line = 0, 1
+    ends = [(m.start(), m.end()) for m in _MARKER.finditer(text)] + [(len(text), len(text))]
+    for start, end in ends:
+        piece = text[at:start]
+        if any(_says_something(row) for row in piece.split("\n")):
+            yield Chunk(piece, line)
+        line += text.count("\n", at, end)
+        at = end
+
+
+def _says_something(row: str) -> bool:
+    stripped = row.strip()
+    return bool(stripped) and not stripped.startswith("#") and not row.startswith("%")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """A document: its plain value, and where each part stands."""
+
+    value: Any
+    """Plain values: mappings, lists, text, numbers, booleans."""
+    root: yaml.Node
+
+    def line_of(self, path: Path, of_key: bool = False) -> int:
+        """Line, from 0, of the value at `path` or of the nearest part above it that exists.
+
+        With `of_key` the line of the key rather than that of the value.
+        """
+        node, line = self.root, self.root.start_mark.line
+        for at, step in enumerate(path):
+            found = _child(node, step)
+            if found is None:
+                break
+            key, node = found
+            mark = key if key is not None and (of_key or at < len(path) - 1) else node
+            line = mark.start_mark.line
+        return int(line)
+
+
+def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(step):
+                return key, value
+    elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return None, node.value[step]
+    return None
+
+
+def parse(text: str) -> Tree | None:
+    """The document in this text; None when it is empty. Raises `UnreadableError`."""
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        words = " ".join(part for part in (error.context, error.problem) if part)
+        raise UnreadableError(
+            mark.line if mark else 0, f"not YAML: {words}", "check indentation, colons and quotes"
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UnreadableError(0, f"not YAML: {str(error).splitlines()[0]}") from error
+    if root is None:
+        return None
+    return Tree(_Builder().build(root, 0, ""), root)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.values = 0
+
+    def build(self, node: yaml.Node, depth: int, path: str) -> object:
+        self.values += 1
+        line = node.start_mark.line
+        if self.values > MAX_VALUES:
+            raise UnreadableError(
+                line, f"more than {MAX_VALUES} values", "use fewer aliases or split it"
+            )
+        if depth > MAX_DEPTH:
+            raise UnreadableError(line, f"nested deeper than {MAX_DEPTH} levels", field=path)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, depth, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [
+                self.build(one, depth + 1, f"{path}[{at}]") for at, one in enumerate(node.value)
+            ]
+        assert isinstance(node, yaml.ScalarNode)
+        return _scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, depth: int, path: str) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        seen: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                raise UnreadableError(
+                    key.start_mark.line,
+                    "a key is plain text; merge keys (<<) are not taken",
+                    "",
+                    path,
+                )
+            name = str(key.value)
+            below = f"{path}.{name}" if path else name
+            if name in seen:
+                raise UnreadableError(
+                    key.start_mark.line, f"{name!r} is written twice", "keep one of them", below
+                )
+            seen.add(name)
+            built = self.build(value, depth + 1, below)
+            if built is not None:
+                out[name] = built
+        return out
+
+
+def _scalar(node: yaml.ScalarNode, path: str) -> object:
+    kind = node.tag.rpartition(":")[2]
+    if kind in ("str", "timestamp"):
+        return node.value
+    try:
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return _SAFE.construct_yaml_bool(node)
+        if kind == "int":
+            return _SAFE.construct_yaml_int(node)
+        if kind == "float":
+            return _SAFE.construct_yaml_float(node)
+    except (ValueError, KeyError, IndexError) as error:
+        raise UnreadableError(
+            node.start_mark.line, f"{node.value!r} is not a {kind}", "quote it if it is text", path
+        ) from error
+    raise UnreadableError(
+        node.start_mark.line, f"tag {node.tag} is not taken", "write a plain value", path
+    )

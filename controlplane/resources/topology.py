@@ -1,0 +1,120 @@
+"""How the objects hang together: Gateway, listeners, routes, Backends.
+
+One place says what a reference means, so that checking, balancing and translation agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from controlplane.resources.declared import Declared
+from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.kinds import WEIR_GROUP
+from controlplane.resources.problems import near_name
+from controlplane.resources.route import BackendRef, HttpRoute, ParentRef
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Why a reference leads nowhere."""
+
+    message: str
+    advice: str = ""
+
+
+def resolve_backend(declared: Declared, route: HttpRoute, ref: BackendRef) -> str | Unresolved:
+    """The `namespace/name` of the Backend that is meant."""
+    if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
+        what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
+        return Unresolved(
+            f"{what} is not served here", "refer to a Backend: group: weir.dev, kind: Backend"
+        )
+    namespace = ref.namespace or route.metadata.namespace
+    if namespace != route.metadata.namespace:
+        return Unresolved(
+            f"Backend {namespace}/{ref.name} is in another namespace than the route",
+            "declare the Backend in the namespace of the route",
+        )
+    key = f"{namespace}/{ref.name}"
+    if key not in declared.backends:
+        return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
+    return key
+
+
+def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gateway | Unresolved:
+    """The Gateway that is meant."""
+    key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
+    gateway = declared.gateways.get(key)
+    if gateway is None:
+        return Unresolved(f"there is no Gateway {key}", near_name(key, declared.gateways))
+    return gateway
+
+
+def listeners_for(gateway: Gateway, route: HttpRoute, ref: ParentRef) -> list[Listener]:
+    """The listeners of the Gateway that the reference names and that let the route in."""
+    same = route.metadata.namespace == gateway.metadata.namespace
+    return [
+        listener
+        for listener in gateway.spec.listeners
+        if ref.section_name in (None, listener.name)
+        and ref.port in (None, listener.port)
+        and (same or listener.allowed_routes.namespaces.from_ == "All")
+        and hostnames(listener, route)
+    ]
+
+
+def covers(pattern: str, host: str) -> bool:
+    """Whether every host that `host` stands for is also in `pattern`.
+
+    >>> covers("*.example.com", "a.b.example.com"), covers("*.example.com", "example.com")
+    (True, False)
+    """
+    if pattern in ("*", host):
+        return True
+    return pattern.startswith("*.") and host.removeprefix("*").endswith(pattern[1:])
+
+
+def hostnames(listener: Listener, route: HttpRoute) -> tuple[str, ...]:
+    """Hosts for which the listener gives requests to the route; `*` is every host."""
+    mine = listener.hostname or "*"
+    if not route.spec.hostnames:
+        return (mine,)
+    both = []
+    for theirs in route.spec.hostnames:
+        if covers(mine, theirs):
+            both.append(theirs)
+        elif covers(theirs, mine):
+            both.append(mine)
+    return tuple(dict.fromkeys(both))
+
+
+def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, HttpRoute], ...]]:
+    """By Gateway, its listeners with each route that is attached to them."""
+    found: dict[str, dict[tuple[str, str], tuple[Listener, HttpRoute]]] = {
+        key: {} for key in declared.gateways
+    }
+    for route in declared.routes.values():
+        for ref in route.spec.parent_refs:
+            gateway = resolve_gateway(declared, route, ref)
+            if isinstance(gateway, Gateway):
+                for listener in listeners_for(gateway, route, ref):
+                    found[gateway.key][listener.name, route.key] = (listener, route)
+    return {key: tuple(pairs.values()) for key, pairs in found.items()}
+
+
+def backends_of(declared: Declared, route: HttpRoute) -> Iterator[str]:
+    """The Backends that the route refers to, as often as it does."""
+    for rule in route.spec.rules:
+        for ref in rule.backend_refs:
+            key = resolve_backend(declared, route, ref)
+            if isinstance(key, str):
+                yield key
+
+
+def backends_under(declared: Declared) -> Mapping[str, frozenset[str]]:
+    """By Gateway, the Backends that its routes reach."""
+    return {
+        key: frozenset(backend for _, route in pairs for backend in backends_of(declared, route))
+        for key, pairs in attached(declared).items()
+    }
