@@ -34,20 +34,19 @@ def baseline(
     return _normal(capacity), bool(np.isfinite(capacity).any())
 
 
-def reference(even: Floats, grouping: Grouping, estimate: Estimate) -> Floats:
-    """(n,) shares by estimated capacity; `even` where nothing was estimated."""
+def believed(grouping: Grouping, estimate: Estimate) -> Floats | None:
+    """(n,) estimated capacities in requests/s, none absurd; None where nothing was estimated.
+
+    What is not known of one is taken to be the mean of the others.
+    """
     capacity = aligned(estimate.capacity_rps, estimate.endpoints, grouping.endpoints)
     usable = (capacity > 0) & (capacity < np.inf)
-    count = np.count_nonzero(usable)
-    if count == 0:
-        return even
-    if count < len(capacity):
-        capacity = np.where(usable, capacity, np.nan)
-        capacity = np.where(usable, capacity, np.nanmean(capacity))
-    mean = capacity.mean()
-    capacity = np.minimum(np.maximum(capacity, mean / BELIEVED_RATIO), mean * BELIEVED_RATIO)
-    shares: Floats = capacity / capacity.sum()
-    return shares
+    if not usable.all():
+        if not usable.any():
+            return None
+        capacity = np.where(usable, capacity, capacity[usable].mean())
+    mean = float(capacity.sum()) / len(capacity)
+    return np.minimum(np.maximum(capacity, mean / BELIEVED_RATIO), mean * BELIEVED_RATIO)
 
 
 def _normal(capacity: Floats) -> Floats:

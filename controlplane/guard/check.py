@@ -10,7 +10,7 @@ import numpy as np
 
 from controlplane.guard import black_hole, crowd
 from controlplane.guard.bounds import bounded, feasible, limits, project
-from controlplane.guard.capacity import reference
+from controlplane.guard.capacity import believed
 from controlplane.guard.carry import Standing, stand
 from controlplane.guard.encode import encode
 from controlplane.guard.evidence import Evidence, has_news, weigh
@@ -149,19 +149,23 @@ def _within(
         ramped, why = warm_up(here.shares, ramping, even, grouping)
         return ramped, [why]
     normal = rung is Rung.NORMAL
+    estimated = believed(grouping, case.situation.estimate) if normal else None
     each = here.baseline
-    if normal and not here.by_capacity:
-        each = reference(here.baseline, grouping, case.situation.estimate)
+    if estimated is not None and not here.by_capacity:
+        each = estimated / estimated.sum()
     by_capacity = grouping.total(each)
     low, hard = limits(each, grouping, settings)
     high = hard
     if normal:
         wanted, filled = fill(wanted, case.evidence.known, by_capacity, grouping)
         most, hole = black_hole.ceilings(wanted, here.shares, by_capacity, case.evidence, grouping)
-        crowded, crush = crowd.ceilings(
-            np.minimum(wanted, hard), case.situation.estimate, case.evidence, grouping, settings
-        )
-        high = np.minimum(high, most if crowded is None else np.minimum(most, crowded))
+        high, crush = np.minimum(hard, most), None
+        if estimated is not None:
+            crowded, crush = crowd.ceilings(
+                np.minimum(wanted, high), grouping.total(estimated), case.evidence, grouping,
+                settings,
+            )  # fmt: skip
+            high = np.minimum(high, crowded)
         reasons += _given(filled, hole, crush)
     if ramping is not None:
         wanted, why = warm_up(wanted, ramping, by_capacity, grouping)

@@ -11,28 +11,24 @@ from __future__ import annotations
 import numpy as np
 
 from controlplane.guard.bounds import NOTHING
-from controlplane.guard.capacity import aligned
 from controlplane.guard.evidence import Evidence
 from controlplane.guard.reasons import Code
-from controlplane.model import Estimate, Grouping, GuardSettings, Reason
+from controlplane.model import Grouping, GuardSettings, Reason
 from controlplane.model.observation import Floats
 
 
 def ceilings(
     wanted: Floats,
-    estimate: Estimate,
+    capacity_rps: Floats,
     evidence: Evidence,
     grouping: Grouping,
     settings: GuardSettings,
-) -> tuple[Floats | None, Reason | None]:
-    """(g,) the most that each may get; None where capacities or load are not known."""
-    per_endpoint = aligned(estimate.capacity_rps, estimate.endpoints, grouping.endpoints)
-    capacity = grouping.total(per_endpoint)
-    all_rps = float(capacity.sum())
-    if not 0 < all_rps < np.inf or evidence.rate_rps <= 0 or float(capacity.min()) <= 0:
-        return None, None
+) -> tuple[Floats, Reason | None]:
+    """(g,) the most that each may get, given the (g,) capacities; infinity without any load."""
+    if evidence.rate_rps <= 0:
+        return np.full(len(wanted), np.inf), None
     # A sick one does not do what it once could: others may take over what it gives up.
-    capacity = np.where(evidence.sick, capacity * settings.min_ratio, capacity)
+    capacity = np.where(evidence.sick, capacity_rps * settings.min_ratio, capacity_rps)
     all_rps = float(capacity.sum())
     risen_rps = settings.crowd * evidence.rate_rps
     most = capacity / all_rps * max(settings.crowd_slack, all_rps / risen_rps)

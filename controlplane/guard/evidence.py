@@ -51,49 +51,63 @@ def has_news(look: Observation) -> bool:
 def weigh(look: Observation, grouping: Grouping, old_s: float) -> Evidence:
     """Sum up a look. Numbers of an endpoint that are older than `old_s` count as missing."""
     ids, have = grouping.endpoints, look.endpoints
-    succeeded, failed = aligned(look.succeeded, have, ids), aligned(look.failed, have, ids)
-    latency_s, age_s = aligned(look.latency_s, have, ids), aligned(look.age_s, have, ids)
-    impossible = _impossible(succeeded) | _impossible(failed) | _impossible(latency_s)
-    usable = ~impossible & ~(age_s > old_s)
-    ended = np.where(usable & (succeeded >= 0), succeeded, 0.0)
-    broken = np.where(usable & (failed >= 0), failed, 0.0)
-    total = ended + broken
-    bad = impossible | ((broken >= FAILURES) & (broken >= BAD_RATIO * total))
-    timed = np.where(usable & (latency_s >= 0), ended, 0.0)
-    spent = grouping.total(np.where(timed > 0, latency_s * timed, 0.0))
-    known = (
-        grouping.total(((usable & ~np.isnan(succeeded + failed)) | (timed > 0)).astype(np.float64))
-        > 0
-    )
-    timed_g, broken_g, total_g = (
-        grouping.total(timed),
-        grouping.total(broken),
-        grouping.total(total),
-    )
-    error_ratio = broken_g / np.maximum(total_g, 1e-12)
-    sum_broken, sum_total = float(broken_g.sum()), float(total_g.sum())
-    sum_spent, sum_timed = float(spent.sum()), float(timed_g.sum())
-    # Against the others, each compared by cross-multiplying: no division by what may be 0.
-    failing = (
-        (broken_g >= FAILURES)
-        & (error_ratio >= FAILING_RATIO)
-        & (broken_g * (sum_total - total_g) > FAR * (sum_broken - broken_g) * total_g)
-    )
-    slow = (timed_g >= SAMPLES) & (
-        spent * (sum_timed - timed_g) > FAR * (sum_spent - spent) * timed_g
-    )
+    rows = np.array([look.succeeded, look.failed, look.latency_s, look.age_s])
+    if have is not ids and have != ids:
+        rows = np.array([aligned(row, have, ids) for row in rows])
+    usable = (rows >= 0) & (rows < np.inf)  # NaN is not known; below 0 or infinite is a lie
+    lies = 0
+    if not usable.all():
+        lying = (~usable[:3] & ~np.isnan(rows[:3])).any(axis=0)
+        usable[:3, lying] = False
+        lies = int(np.count_nonzero(lying))
+        rows = np.where(usable, rows, 0.0)
+    aged = rows[3] > old_s
+    if aged.any():
+        usable[:3, aged] = False
+        rows[:3, aged] = 0.0
+    ended, broken, latency_s, _ = rows
+    timed = ended * usable[2]
+    known = usable[:2].all(axis=0) | (timed > 0)
+    bad = np.count_nonzero((broken >= FAILURES) & (broken >= BAD_RATIO * (ended + broken)))
+    failing, sick, error_ratio = _against_peers(
+        grouping.total(ended), grouping.total(broken), grouping.total(timed),
+        grouping.total(timed * latency_s),
+    )  # fmt: skip
     window_s = look.window_s if look.window_s > 0 else np.inf
     return Evidence(
-        known=known,
+        known=known if known.all() and len(known) == len(failing) else _any(known, grouping),
         failing=failing,
-        sick=failing | slow,
+        sick=sick,
         error_ratio=error_ratio,
-        bad=int(np.count_nonzero(bad)),
-        rate_rps=sum_total / window_s,
+        bad=lies + int(bad),
+        rate_rps=float(ended.sum() + broken.sum()) / window_s,
     )
 
 
-def _impossible(values: Floats) -> Bools:
-    """NaN is "not known" and possible; a negative or infinite number is a lie."""
-    lies: Bools = (values < 0) | (values == np.inf)
-    return lies
+def _against_peers(
+    ended: Floats, broken: Floats, timed: Floats, spent_s: Floats
+) -> tuple[Bools, Bools, Floats]:
+    """(g,) who is failing, who is sick, and which part of the requests fails.
+
+    Each against the sum of the others, by cross-multiplying: no division by what may be 0.
+    """
+    total = ended + broken
+    slow = (timed >= SAMPLES) & (
+        spent_s * (timed.sum() - timed) > FAR * (spent_s.sum() - spent_s) * timed
+    )
+    all_broken = float(broken.sum())
+    if all_broken < FAILURES:
+        return np.zeros(len(total), dtype=np.bool_), slow, broken / np.maximum(total, 1.0)
+    error_ratio = broken / np.maximum(total, 1e-12)
+    failing = (
+        (broken >= FAILURES)
+        & (error_ratio >= FAILING_RATIO)
+        & (broken * (total.sum() - total) > FAR * (all_broken - broken) * total)
+    )
+    return failing, failing | slow, error_ratio
+
+
+def _any(known: Bools, grouping: Grouping) -> Bools:
+    """(g,) whether it is so for any endpoint of the group."""
+    found: Bools = grouping.total(known.astype(np.float64)) > 0
+    return found

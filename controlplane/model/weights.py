@@ -46,7 +46,7 @@ class Grouping:
     def total(self, per_endpoint: Floats) -> Floats:
         """(n,) summed into (g,)."""
         sums = np.bincount(self.index, weights=per_endpoint, minlength=len(self.names))
-        return sums.astype(np.float64)
+        return sums.astype(np.float64, copy=False)
 
     def same_as(self, other: Grouping) -> bool:
         """Whether both put the same endpoints into the same groups."""
