@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,18 @@ from numpy.typing import NDArray
 from controlplane.model.service import EndpointId, ServiceName
 
 Floats = NDArray[np.float64]
+
+PER_ENDPOINT = (
+    "succeeded",
+    "failed",
+    "in_flight",
+    "latency_s",
+    "latency_p99_s",
+    "latency_samples",
+    "utilisation",
+    "age_s",
+)
+"""The arrays of an observation."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,16 +65,7 @@ class Observation:
 
     def __post_init__(self) -> None:
         n = len(self.endpoints)
-        for name in (
-            "succeeded",
-            "failed",
-            "in_flight",
-            "latency_s",
-            "latency_p99_s",
-            "latency_samples",
-            "utilisation",
-            "age_s",
-        ):
+        for name in PER_ENDPOINT:
             if getattr(self, name).shape != (n,):
                 shape = getattr(self, name).shape
                 raise ValueError(f"{self.service}: {name} has shape {shape}, wanted ({n},)")
@@ -87,6 +90,29 @@ class Observation:
             utilisation=nothing,
             age_s=nothing,
             coverage=0.0,
+        )
+
+    def for_endpoints(self, endpoints: tuple[EndpointId, ...]) -> Observation:
+        """The same look in the order of other endpoints; NaN for those that it did not see."""
+        at = {endpoint: i for i, endpoint in enumerate(self.endpoints)}
+        found = np.array([at.get(endpoint, -1) for endpoint in endpoints], dtype=np.intp)
+
+        def moved(values: Floats) -> Floats:
+            out = np.full(len(endpoints), np.nan)
+            out[found >= 0] = values[found[found >= 0]]
+            return out
+
+        return replace(
+            self,
+            endpoints=endpoints,
+            succeeded=moved(self.succeeded),
+            failed=moved(self.failed),
+            in_flight=moved(self.in_flight),
+            latency_s=moved(self.latency_s),
+            latency_p99_s=moved(self.latency_p99_s),
+            latency_samples=moved(self.latency_samples),
+            utilisation=moved(self.utilisation),
+            age_s=moved(self.age_s),
         )
 
     @property
