@@ -3,6 +3,7 @@
 WeirError
 ├── ConfigurationError        what a person wrote cannot be used; says file, line, field and advice
 ├── MetricsUnavailableError   a source could not answer in time; the loop holds
+├── TelemetryError            an Envoy sent a log or a load report that cannot be read
 ├── PolicyError
 │   ├── UnknownPolicyError    no installed distribution offers a policy of that name
 │   └── PolicyLoadError       a released policy is refused: digest, shape, manifest
@@ -22,7 +23,18 @@ class ConfigurationError(WeirError):
 
 
 class MetricsUnavailableError(WeirError):
-    """The source could not answer in time. The loop holds its weights rather than invent numbers."""
+    """The source could not answer in time. The loop holds its weights rather than invent numbers.
+
+    `kind` is a short stable word for the counter of failures, such as `timeout` or `status`.
+    """
+
+    def __init__(self, message: str, kind: str = "unavailable") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class TelemetryError(WeirError):
+    """An Envoy sent an access log or a load report that cannot be read. Its stream is closed."""
 
 
 class PolicyError(WeirError):

@@ -10,6 +10,7 @@ from controlplane.model import (
     LastGood,
     Observation,
     Proposal,
+    Proxy,
     Service,
     ServiceName,
     Situation,
@@ -62,4 +63,26 @@ class StateStore(Protocol):
 
     async def save(self, states: Sequence[LastGood]) -> None:
         """Store these together or not at all. Raises `StoreError`; the caller sets the deadline."""
+        ...
+
+
+class AccessLogSink(Protocol):
+    """Where the access logs of the Envoys go: from `xds` to `observe`."""
+
+    def on_access_logs(self, proxy: Proxy, message: bytes) -> None:
+        """Take one serialised StreamAccessLogsMessage. Never blocks.
+
+        Raises `TelemetryError` when it cannot be read; the caller ends that stream.
+        """
+        ...
+
+
+class LoadReportSink(Protocol):
+    """Where the load reports of the Envoys go: from `xds` to `observe`."""
+
+    def on_load_report(self, proxy: Proxy, message: bytes, *, first: bool) -> None:
+        """Take one serialised LoadStatsRequest, `first` of its stream or not. Never blocks.
+
+        Raises `TelemetryError` when it cannot be read; the caller ends that stream.
+        """
         ...

@@ -9,6 +9,7 @@ Units are in the names: `_s` seconds, `_rps` requests per second.
 from controlplane.model.estimate import Estimate
 from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
+from controlplane.model.proxy import Proxy, ProxyId
 from controlplane.model.service import (
     Actuation,
     Endpoint,
@@ -39,6 +40,8 @@ __all__ = [
     "LastGood",
     "Observation",
     "Proposal",
+    "Proxy",
+    "ProxyId",
     "Reason",
     "Rollout",
     "Service",
