@@ -1,0 +1,62 @@
+"""`weir serve`: the control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from controlplane.settings import load_settings
+
+
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="Folder of YAML documents; watched and applied.")
+    ] = None,
+    xds_address: Annotated[
+        str | None, typer.Option(help="xDS, access logs and load reports. [127.0.0.1:18000]")
+    ] = None,
+    admin_address: Annotated[
+        str | None, typer.Option(help="Health, metrics, /v1. [127.0.0.1:18001]")
+    ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Last good state, kill switch. [.weir in the folder]")
+    ] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Plaintext where others can reach it.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where numbers come from: envoy or prometheus. [envoy]")
+    ] = None,
+    prometheus_url: Annotated[
+        str | None, typer.Option(help="The Prometheus to ask. [http://127.0.0.1:9090]")
+    ] = None,
+    prometheus_metrics: Annotated[
+        str | None, typer.Option(help="What it holds: `weir` metrics or `envoy` stats. [envoy]")
+    ] = None,
+    load_report_interval_s: Annotated[
+        float | None, typer.Option(help="Seconds between an Envoy's load reports. [1]")
+    ] = None,
+    model_dir: Annotated[
+        Path | None, typer.Option(help="Another released policy for `learned`.")
+    ] = None,
+    otlp_endpoint: Annotated[
+        str | None, typer.Option(help="host:port of an OTLP collector for traces. [none]")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error. [info]")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="console or json. [console]")] = None,
+) -> None:
+    """Serve xDS to Envoys from a folder of YAML, and balance them.
+
+    Every option can also be given as WEIR_<OPTION> in the environment, or in the YAML file named
+    by WEIR_SETTINGS. Ends by SIGTERM or SIGINT; Envoys serve on with what they have.
+    """
+    settings = load_settings(**dict(locals()))
+    from controlplane.app import run
+    from controlplane.telemetry.logs import configure_logging
+
+    configure_logging(settings.log_level, settings.log_format)
+    run(settings)
