@@ -1,0 +1,231 @@
+"""Which endpoints share a weight. Decided rarely: Envoy recreates an endpoint that moves.
+
+With actuation `groups` there are few coarse groups: as declared (`weir.dev/class`), or classes of
+capacity. Each group is a synthetic locality in which Envoy's full scan chooses; so one group is
+best where each proxy sees enough of the traffic to choose well alone, and several where many
+proxies see little each. With `endpoints` each endpoint is a group of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controlplane.decide.classes import ALIKE, APART, classes
+from controlplane.decide.declared import declared_classes
+from controlplane.model import Actuation, EndpointId, Estimate, Grouping, Observation, Service
+from controlplane.model.observation import Floats
+
+SEEN_ENOUGH = 1.0
+"""Requests in flight of one proxy at one endpoint from which full scan alone does as well."""
+SEEN_LITTLE = 0.7
+"""Below this there are several groups; in between it stays as it is."""
+SETTLED = 0.15
+"""Standard deviation of log capacity from which on a class is believed."""
+STRETCHED = 1.25
+"""Groups in force may be this much wider, and this much nearer, than new ones would be."""
+CLEARLY = 0.8
+"""New groups are wanted when they leave at most this part of the deviation of those in force."""
+CONFIRM_S = 3.0
+"""A new grouping has to be wanted for this long."""
+REST_S = 15.0
+"""At least this long between two changes of groups among the same endpoints."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouped:
+    """The grouping in force, and what may replace it."""
+
+    grouping: Grouping
+    since_s: float
+    wanted: NDArray[np.intp] | None = None
+    """(n,) another partition that is wanted, and since when."""
+    wanted_since_s: float = np.inf
+    one: bool = True
+    """Whether proxies see enough for a single group, at the last look."""
+
+
+def regroup(
+    previous: Grouped | None,
+    service: Service,
+    endpoints: tuple[EndpointId, ...],
+    estimate: Estimate,
+    observation: Observation,
+    now_s: float,
+) -> Grouped:
+    """The grouping to decide on. `endpoints` are the service's, in the order of `estimate`."""
+    by_locality = uses_groups(service)
+    if not by_locality:
+        if previous and not previous.grouping.by_locality:
+            if previous.grouping.endpoints == endpoints:
+                return previous
+        return Grouped(_each_alone(endpoints), now_s)
+    if not endpoints:
+        return Grouped(Grouping(endpoints, (), np.empty(0, dtype=np.intp)), now_s)
+    if previous is None or not previous.grouping.by_locality:
+        return _first(service, endpoints, estimate, observation, now_s)
+    labels = declared_classes(service.endpoints)
+    if labels is not None:
+        return _by_label(previous, labels, endpoints, now_s)
+    if previous.grouping.endpoints != endpoints:
+        previous = _carried(previous, endpoints, estimate)
+    return _reconsidered(previous, endpoints, estimate, observation, now_s)
+
+
+def uses_groups(service: Service) -> bool:
+    """`auto` means groups where the cluster is ours to set up for them."""
+    if service.actuation is Actuation.AUTO:
+        return not service.overlay
+    return service.actuation is Actuation.GROUPS
+
+
+def _each_alone(endpoints: tuple[EndpointId, ...]) -> Grouping:
+    index = np.arange(len(endpoints), dtype=np.intp)
+    return Grouping(endpoints, tuple(str(e) for e in endpoints), index, by_locality=False)
+
+
+def _first(
+    service: Service,
+    endpoints: tuple[EndpointId, ...],
+    estimate: Estimate,
+    observation: Observation,
+    now_s: float,
+) -> Grouped:
+    labels = declared_classes(service.endpoints)
+    if labels is not None:
+        return Grouped(_labelled(endpoints, labels), now_s)
+    one = _one(observation, len(endpoints), before=False)
+    index = np.zeros(len(endpoints), dtype=np.intp)
+    line = _line(estimate)
+    if line is not None and not one:
+        index = classes(line)
+    # Nothing is in force that a better grouping could disturb, so it needs no rest.
+    return Grouped(_numbered(endpoints, index, None), -np.inf, one=one)
+
+
+def _labelled(endpoints: tuple[EndpointId, ...], labels: tuple[str, ...]) -> Grouping:
+    names = sorted(set(labels))
+    at = {name: i for i, name in enumerate(names)}
+    index = np.array([at[label] for label in labels], dtype=np.intp)
+    return Grouping(endpoints, tuple(name or "other" for name in names), index)
+
+
+def _by_label(
+    previous: Grouped, labels: tuple[str, ...], endpoints: tuple[EndpointId, ...], now_s: float
+) -> Grouped:
+    grouping = _labelled(endpoints, labels)
+    return previous if grouping.same_as(previous.grouping) else Grouped(grouping, now_s)
+
+
+def _one(observation: Observation, endpoints: int, before: bool) -> bool:
+    """Whether a proxy has enough in flight at an endpoint to tell a slow one by itself."""
+    in_flight = observation.in_flight
+    total = float(in_flight[np.isfinite(in_flight)].sum())
+    seen = total / max(1, observation.proxies) / max(1, endpoints)
+    return seen >= (SEEN_LITTLE if before else SEEN_ENOUGH)
+
+
+def _line(estimate: Estimate) -> Floats | None:
+    """(n,) log capacities to group by, or None while they are not to be trusted."""
+    capacity = estimate.capacity_rps
+    if np.isfinite(capacity).all() and (capacity > 0).all():
+        if float(np.median(estimate.deviation)) <= SETTLED:
+            return np.log(capacity)
+    declared = estimate.declared
+    if np.isfinite(declared).any() and not np.isfinite(capacity).any():
+        filled = np.where(np.isfinite(declared), declared, np.nanmean(declared))
+        return np.log(filled)
+    return None
+
+
+def _carried(previous: Grouped, endpoints: tuple[EndpointId, ...], estimate: Estimate) -> Grouped:
+    """The same groups for the endpoints of now; a new one joins those that are most like it."""
+    old = previous.grouping
+    at = dict(zip(old.endpoints, old.index.tolist(), strict=True))
+    index = np.array([at.get(e, -1) for e in endpoints], dtype=np.intp)
+    stayed = index >= 0
+    if not stayed.any():
+        index[:] = 0
+    elif not stayed.all():
+        line = np.nan_to_num(np.log(np.maximum(estimate.capacity_rps, 1e-12)))
+        present = np.unique(index[stayed])
+        means = np.array([line[index == g].mean() for g in present])
+        for i in np.flatnonzero(~stayed):
+            index[i] = present[np.abs(means - line[i]).argmin()]
+    used, compact = np.unique(index, return_inverse=True)
+    names = tuple(old.names[g] for g in used)
+    grouping = Grouping(endpoints, names, compact.astype(np.intp))
+    return replace(previous, grouping=grouping, wanted=None)
+
+
+def _reconsidered(
+    previous: Grouped,
+    endpoints: tuple[EndpointId, ...],
+    estimate: Estimate,
+    observation: Observation,
+    now_s: float,
+) -> Grouped:
+    """Replace the groups in force when others have been clearly better for long enough."""
+    grouping = previous.grouping
+    one = _one(observation, len(endpoints), previous.one)
+    line = None if one else _line(estimate)
+    wanted: NDArray[np.intp] | None = None
+    if one and len(grouping.names) > 1:
+        wanted = np.zeros(len(endpoints), dtype=np.intp)
+    elif line is not None and not _still_good(line, grouping):
+        wanted = classes(line)
+        if _within(line, wanted) > CLEARLY * _within(line, grouping.index):
+            wanted = None
+    if wanted is None:
+        if previous.wanted is None and one == previous.one:
+            return previous
+        return replace(previous, wanted=None, wanted_since_s=np.inf, one=one)
+    since_s = previous.wanted_since_s
+    if previous.wanted is None or not np.array_equal(previous.wanted, wanted):
+        since_s = now_s
+    if now_s - since_s < CONFIRM_S or now_s - previous.since_s < REST_S:
+        return replace(previous, wanted=wanted, wanted_since_s=since_s, one=one)
+    return Grouped(_numbered(endpoints, wanted, grouping), now_s, one=one)
+
+
+def _still_good(line: Floats, grouping: Grouping) -> bool:
+    """Whether each group is narrow and apart from the others, with some slack."""
+    order = np.lexsort((line, grouping.index))
+    sizes = grouping.sizes
+    last = np.cumsum(sizes) - 1
+    first = last - sizes + 1
+    ranked = line[order]
+    if float((ranked[last] - ranked[first]).max()) > ALIKE * STRETCHED:
+        return False
+    if len(sizes) == 1:
+        return True
+    means = np.sort(grouping.total(line) / sizes)
+    return float(np.diff(means).min()) > APART / STRETCHED
+
+
+def _within(line: Floats, index: NDArray[np.intp]) -> float:
+    """The squared deviation inside the groups, with a little for each group."""
+    sizes = np.bincount(index)
+    means = np.bincount(index, weights=line) / np.maximum(sizes, 1)
+    return float(((line - means[index]) ** 2).sum() + len(sizes) * APART**2 / 2.0)
+
+
+def _numbered(
+    endpoints: tuple[EndpointId, ...], index: NDArray[np.intp], previous: Grouping | None
+) -> Grouping:
+    """Groups named c1, c2 and so on; one that keeps most of its endpoints keeps its name."""
+    count = int(index.max()) + 1
+    names = [""] * count
+    if previous is not None and previous.endpoints == endpoints:
+        overlap = np.zeros((count, len(previous.names)))
+        np.add.at(overlap, (index, previous.index), 1.0)
+        while overlap.size and overlap.max() > 0:
+            new, old = np.unravel_index(int(overlap.argmax()), overlap.shape)
+            names[new] = previous.names[old]
+            overlap[new, :] = 0.0
+            overlap[:, old] = 0.0
+    free = (name for i in range(1, 2 * count + 1) if (name := f"c{i}") not in names)
+    named = tuple(name or next(free) for name in names)
+    return Grouping(endpoints, named, index)
