@@ -1,1 +1,15 @@
-""""""
+"""What outlives the process: the last good state, and the kill switch.
+
+Serving never depends on it. A store that is broken, full, locked or hanging costs a warning and a
+counter; what is in force stays in force, and Envoy keeps serving whatever happens here.
+
+- `SqlStateStore`  the last good state of each service, in SQLite or by another SQLAlchemy URL
+- `Spool`          a store in front of it that never makes the loop wait for one that hangs
+- `KillSwitch`     a file that stops all changes, for one service or for all; needs no database
+"""
+
+from controlplane.store.spool import Spool
+from controlplane.store.sql import SqlStateStore
+from controlplane.store.switch import ALL, KillSwitch, Switched
+
+__all__ = ["ALL", "KillSwitch", "Spool", "SqlStateStore", "Switched"]
