@@ -1,0 +1,153 @@
+"""One stream on the wire: its machine, what waits to be written, and the one task that writes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import Any
+
+import grpc
+
+from controlplane.xds.effects import Acked, Close, Effect, Nacked, Request, Send
+from controlplane.xds.envelope import Node, response
+from controlplane.xds.status import Client, Counts, Event, Nack, Observer, Refusal, UnknownType
+from controlplane.xds.steps import Mode
+from controlplane.xds.stream import Stream, View
+
+Context = Any  # grpc.aio.ServicerContext, which has no types here
+_ABORT_S = 1.0
+
+
+class Connection:
+    """What the server holds of a connected client.
+
+    There is never more than one write under way. The outbox is short by construction: the machine
+    has at most one unanswered response per type.
+    """
+
+    __slots__ = (
+        "_context",
+        "_counts",
+        "_flushing",
+        "_observe",
+        "_outbox",
+        "_stream",
+        "_task",
+        "closed",
+        "group",
+        "mode",
+        "node",
+        "since_s",
+        "writing_since_s",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        mode: Mode,
+        node: Node,
+        group: str,
+        view: View,
+        max_names: int,
+        counts: Counts,
+        observe: Observer | None,
+    ) -> None:
+        self._context = context
+        self._stream = Stream(mode, view, max_names=max_names)
+        self._counts = counts
+        self._observe = observe
+        self._outbox: deque[bytes] = deque()
+        self._flushing: asyncio.Task[None] | None = None
+        self._task = asyncio.current_task()
+        self.mode = mode
+        self.node = node
+        self.group = group
+        self.since_s = time.monotonic()
+        self.writing_since_s: float | None = None
+        """When the write under way began."""
+        self.closed = False
+
+    def on_request(self, request: Request) -> Close | None:
+        """A request arrived. The stream is to be ended when a `Close` is returned."""
+        return self._apply(self._stream.on_request(request))
+
+    def on_view(self, view: View) -> None:
+        """The snapshot of the group changed."""
+        self._apply(self._stream.on_view(view))
+
+    def client(self) -> Client:
+        """Where the client stands."""
+        return Client(
+            self.node,
+            self.group,
+            self.mode,
+            self._context.peer(),
+            self.since_s,
+            self._stream.status(),
+        )
+
+    async def close(self, code: str, message: str) -> None:
+        """End the stream with this status, from any task; who does not read is cut off."""
+        if self.closed:
+            return
+        self.closed = True
+        self._count_refusal(code, message)
+        with contextlib.suppress(TimeoutError, grpc.aio.BaseError):
+            async with asyncio.timeout(_ABORT_S):
+                await self._context.abort(getattr(grpc.StatusCode, code), message)
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+    def release(self) -> None:
+        """The stream has ended."""
+        self.closed = True
+        self._outbox.clear()
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    def _apply(self, effects: list[Effect]) -> Close | None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                raw = response(self.mode, effect)
+                counts = self._counts.of(self.group, effect.type_url)
+                counts.pushes += 1
+                counts.pushed_bytes += len(raw)
+                self._outbox.append(raw)
+            elif isinstance(effect, Acked):
+                self._counts.of(self.group, effect.type_url).acks += 1
+            elif isinstance(effect, Nacked):
+                self._counts.of(self.group, effect.type_url).nacks += 1
+                self._tell(
+                    Nack(self.node, self.group, effect.type_url, effect.version, effect.message)
+                )
+            elif isinstance(effect, Close):
+                return effect
+            else:
+                unknown = self._counts.unknown_types
+                unknown[self.group] = unknown.get(self.group, 0) + 1
+                self._tell(UnknownType(self.node, self.group, effect.type_url))
+        if self._outbox and self._flushing is None and not self.closed:
+            self._flushing = asyncio.create_task(self._flush())
+        return None
+
+    async def _flush(self) -> None:
+        """Write what waits; the sweep of the server sees to it that this ends."""
+        try:
+            while self._outbox:
+                self.writing_since_s = time.monotonic()
+                await self._context.write(self._outbox.popleft())
+        except grpc.aio.BaseError:
+            self._outbox.clear()  # the client is gone; its reader hears of it too
+        finally:
+            self.writing_since_s = None
+            self._flushing = None
+
+    def _count_refusal(self, code: str, message: str) -> None:
+        self._counts.refused[code] = self._counts.refused.get(code, 0) + 1
+        self._tell(Refusal(self.node, self.group, code, message))
+
+    def _tell(self, event: Event) -> None:
+        if self._observe is not None:
+            self._observe(event)

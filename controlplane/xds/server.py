@@ -1,0 +1,267 @@
+"""The xDS server: a thin shell of grpc.aio around the state machine. Bytes in, bytes out.
+
+cache = SnapshotCache()
+server = XdsServer(cache, address="127.0.0.1:18000")
+await server.start()
+cache.set("edge", {CLUSTER: {...}, ENDPOINT: {...}})
+await server.stop(grace_s=5.0)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from controlplane.errors import StartupError
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.connection import Connection, Context
+from controlplane.xds.effects import Request
+from controlplane.xds.envelope import Decoder, GarbageError, Node
+from controlplane.xds.services import EOF, discovery_handlers
+from controlplane.xds.status import Client, Counts, Observer, Refusal
+from controlplane.xds.stream import MAX_NAMES
+
+_BATCH = 256  # streams served between two looks at the event loop
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what clients can do to the server."""
+
+    names_per_type: int = MAX_NAMES
+    """Names of one type on one stream; more is RESOURCE_EXHAUSTED."""
+    request_bytes: int = 4 * 1024 * 1024
+    streams_per_connection: int = 1000
+    first_request_s: float = 15.0
+    """A stream that says nothing for this long is closed."""
+    write_s: float = 60.0
+    """A client that takes nothing for this long is closed."""
+    keepalive_s: float = 30.0
+    """A silent connection is probed this often."""
+    shortest_ping_s: float = 5.0
+    """Clients that ping more often than this are cut off."""
+
+
+class XdsServer:
+    """Serves what is in the cache, over ADS and over the service of each type."""
+
+    def __init__(
+        self,
+        cache: SnapshotCache,
+        *,
+        address: str = "127.0.0.1:18000",
+        node_group: Callable[[Node], str] = lambda node: node.cluster,
+        handlers: Sequence[grpc.GenericRpcHandler[bytes, bytes]] = (),
+        observer: Observer | None = None,
+        insecure: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        """`node_group` maps a node to its group; `handlers` are served on the same address.
+
+        An address that is not a loopback address is served only with `insecure`.
+        """
+        self._cache = cache
+        self._address = address
+        self._node_group = node_group
+        self._handlers = tuple(handlers)
+        self._observer = observer
+        self._insecure = insecure
+        self._limits = limits or Limits()
+        self._groups: dict[str, set[Connection]] = {}
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+        self._server: grpc.aio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.counts = Counts()
+        self.port = 0
+        """The port that is listened on, once started."""
+
+    async def start(self) -> None:
+        """Listen. Raises `StartupError` when the address is taken or may not be served."""
+        if not self._insecure and not is_loopback(self._address):
+            raise StartupError(
+                f"{self._address} is not a loopback address, and xDS is not encrypted: listen on "
+                "127.0.0.1, or allow it with --insecure where the network itself is trusted"
+            )
+        server = grpc.aio.server(
+            handlers=(*discovery_handlers(self._serve), *self._handlers),
+            options=_options(self._limits),
+        )
+        try:
+            self.port = server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise StartupError(
+                f"cannot listen for xDS on {self._address}: {error}; is it taken?"
+            ) from error
+        await server.start()
+        self._server = server
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._cache.listen(self._on_change)
+        self._tasks = [loop.create_task(self._push()), loop.create_task(self._sweep())]
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Refuse new streams, end the present ones spread over half of the grace, and close."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._cache.unlisten(self._on_change)
+        stopping = asyncio.create_task(server.stop(grace_s))
+        open_now = [one for group in self._groups.values() for one in group]
+        random.shuffle(open_now)
+        pause_s = grace_s / 2 / max(len(open_now), 1)
+        slept_s = due_s = 0.0
+        async with asyncio.TaskGroup() as closing:
+            for connection in open_now:
+                closing.create_task(connection.close("UNAVAILABLE", "the server is stopping"))
+                due_s += pause_s
+                if due_s - slept_s >= 0.01:
+                    await asyncio.sleep(due_s - slept_s)
+                    slept_s = due_s
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await server.stop(None)
+        await stopping
+
+    def clients(self, group: str | None = None) -> tuple[Client, ...]:
+        """Every connected stream, or those of one group, as of now."""
+        groups = self._groups.values() if group is None else [self._groups.get(group, set())]
+        return tuple(connection.client() for one in groups for connection in one)
+
+    def _on_change(self, group: str) -> None:
+        self._loop.call_soon_threadsafe(self._mark, group)
+
+    def _mark(self, group: str) -> None:
+        self._changed.add(group)
+        self._wake.set()
+
+    async def _push(self) -> None:
+        """Bring the streams of changed groups to what the cache holds by then."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._changed:
+                group = self._changed.pop()
+                for index, connection in enumerate(tuple(self._groups.get(group, ()))):
+                    view = self._cache.view(group)
+                    if view is not None and not connection.closed:
+                        connection.on_view(view)
+                    if index % _BATCH == _BATCH - 1:
+                        await asyncio.sleep(0)
+
+    async def _sweep(self) -> None:
+        """Close the streams of clients that do not read."""
+        while True:
+            await asyncio.sleep(min(1.0, self._limits.write_s / 4))
+            too_old = time.monotonic() - self._limits.write_s
+            for group in self._groups.values():
+                for one in tuple(group):
+                    if one.writing_since_s is not None and one.writing_since_s < too_old:
+                        await one.close("DEADLINE_EXCEEDED", "the client does not read")
+
+    async def _serve(self, decoder: Decoder, context: Context) -> None:
+        """One stream, from its first request to its end."""
+        try:
+            first = await self._admit(decoder, context)
+        except _RefusedError as why:
+            return await self._refuse(context, why)
+        if first is None:
+            return None
+        connection, request = first
+        peers = self._groups.setdefault(connection.group, set())
+        peers.add(connection)
+        try:
+            while True:
+                close = connection.on_request(request)
+                if close is not None:
+                    return await connection.close(close.code, close.message)
+                raw = await context.read()
+                if raw is EOF:
+                    return None
+                request, _ = decoder.request(raw)
+        except GarbageError as error:
+            await connection.close("INVALID_ARGUMENT", str(error))
+        finally:
+            connection.release()
+            peers.discard(connection)
+            if not peers and self._groups.get(connection.group) is peers:
+                del self._groups[connection.group]
+
+    async def _admit(self, decoder: Decoder, context: Context) -> tuple[Connection, Request] | None:
+        """Read the first request, and find what its node should run."""
+        try:
+            async with asyncio.timeout(self._limits.first_request_s):
+                raw = await context.read()
+            if raw is EOF:
+                return None
+            request, node = decoder.request(raw)
+        except TimeoutError:
+            raise _RefusedError("DEADLINE_EXCEEDED", "no request came") from None
+        except GarbageError as error:
+            raise _RefusedError("INVALID_ARGUMENT", str(error)) from None
+        if node is None:
+            raise _RefusedError("INVALID_ARGUMENT", "the first request must say its node")
+        group = self._node_group(node)
+        view = self._cache.view(group)
+        if view is None:
+            text = f"nothing to serve yet for {group!r}"
+            raise _RefusedError("UNAVAILABLE", text, node, group)
+        self.counts.connects += 1
+        names = self._limits.names_per_type
+        mode = decoder.mode
+        return (
+            Connection(context, mode, node, group, view, names, self.counts, self._observer),
+            request,
+        )
+
+    async def _refuse(self, context: Context, why: _RefusedError) -> None:
+        self.counts.refused[why.code] = self.counts.refused.get(why.code, 0) + 1
+        if self._observer is not None:
+            self._observer(Refusal(why.node, why.group, why.code, str(why)))
+        with contextlib.suppress(grpc.aio.AbortError):
+            await context.abort(getattr(grpc.StatusCode, why.code), str(why))
+
+
+class _RefusedError(Exception):
+    """A stream that is not served at all."""
+
+    def __init__(self, code: str, text: str, node: Node | None = None, group: str = "") -> None:
+        super().__init__(text)
+        self.code, self.node, self.group = code, node, group
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach the address.
+
+    >>> is_loopback("127.0.0.1:18000"), is_loopback("[::1]:0"), is_loopback("0.0.0.0:18000")
+    (True, True, False)
+    """
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a port that is taken is an error
+        ("grpc.server.max_pending_requests", 1_000_000),  # else a storm of connects loses streams
+        ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
+        ("grpc.max_concurrent_streams", limits.streams_per_connection),
+        ("grpc.max_receive_message_length", limits.request_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", int(limits.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(limits.shortest_ping_s * 1000)),
+    ]

@@ -1,0 +1,101 @@
+"""What the server can tell of itself: who is connected, where each client stands, what happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from controlplane.xds.effects import TypeStatus
+from controlplane.xds.envelope import Node
+from controlplane.xds.kinds import KINDS
+from controlplane.xds.steps import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One connected stream."""
+
+    node: Node
+    group: str
+    mode: Mode
+    peer: str
+    since_s: float
+    """When it connected, on the server's monotonic clock."""
+    types: tuple[TypeStatus, ...]
+
+    def acked(self, type_url: str) -> str:
+        """The version of the type that this client took last; empty when none."""
+        return next((one.acked_version for one in self.types if one.type_url == type_url), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """A client refused a version."""
+
+    node: Node
+    group: str
+    type_url: str
+    version: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A stream was ended by us."""
+
+    node: Node | None
+    group: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownType:
+    """A client asks for a type that its group's snapshot does not have."""
+
+    node: Node
+    group: str
+    type_url: str
+
+
+Event = Nack | Refusal | UnknownType
+
+
+class Observer(Protocol):
+    """Told of what is rare and worth a line in the log. Must not block."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of it."""
+        ...
+
+
+@dataclass(slots=True)
+class TypeCounts:
+    """What happened with one type in one group since the server was built."""
+
+    pushes: int = 0
+    pushed_bytes: int = 0
+    acks: int = 0
+    nacks: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """Everything that is counted. Plain integers: a push may not cost a metrics library."""
+
+    by_type: dict[tuple[str, str], TypeCounts] = field(default_factory=dict)
+    """By group and short name of the type; types that we do not know are `other`."""
+    unknown_types: dict[str, int] = field(default_factory=dict)
+    """Requests for a type that the snapshot lacks, by group."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Streams ended by us, by gRPC status."""
+    connects: int = 0
+
+    def of(self, group: str, type_url: str) -> TypeCounts:
+        """The counts of a type in a group."""
+        kind = KINDS.get(type_url)
+        key = (group, kind.name if kind is not None else "other")
+        found = self.by_type.get(key)
+        if found is None:
+            found = self.by_type[key] = TypeCounts()
+        return found

@@ -1,0 +1,242 @@
+"""From what a client has to what it should have: the content of one response. A pure function.
+
+`step` looks at every resource that is wanted; `shared_step` asks it once for all streams that are
+in the same position, which is what makes a push to a thousand Envoys cost one (the answers live
+in the set they lead to, and go with it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+
+from controlplane.xds.kinds import Kind
+from controlplane.xds.subscription import WILDCARD, Wants
+from controlplane.xds.versions import Resource, ResourceSet, version_of
+
+_MEMO_LIMIT = 8192  # positions remembered per set; beyond that they are worked out again
+
+
+class Mode(StrEnum):
+    """The two variants of the protocol."""
+
+    SOTW = "sotw"
+    DELTA = "delta"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holding:
+    """What we believe a client has of one type. `None`: it was told that there is no such thing.
+
+    Compared by identity, and shared by all streams that have the same.
+    """
+
+    by_name: Mapping[str, Resource | None]
+
+    def only(self, wants: Wants) -> Holding:
+        """What is left of it after a change of the subscription."""
+        kept = {name: one for name, one in self.by_name.items() if wants.covers(name)}
+        return self if len(kept) == len(self.by_name) else Holding(kept)
+
+
+NOTHING = Holding({})
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """All that the next response to a stream depends on, besides the set to converge to."""
+
+    mode: Mode
+    wants: Wants
+    has: Holding
+    again: frozenset[str] = frozenset()
+    """Names to send even when unchanged; `*` stands for all."""
+    owes: bool = False
+    """An answer is due even when there is nothing to say."""
+    refused: frozenset[tuple[str, str]] = frozenset()
+    """(name, version) that the client NACKed; without a name it is a whole response."""
+    hold_removals: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """What to say next, and what the client has when it was said."""
+
+    speaks: bool
+    version: str
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...]
+    changed: tuple[Resource, ...]
+    """Those resources that the client did not have in this version."""
+    has: Holding
+    complete: bool
+    """Whether nothing is withheld, be it a removal or what the client refused."""
+    content: str
+    """What a NACK refuses, where it refuses the response as a whole; empty where each resource
+    stands for itself."""
+    encoded: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Responses by nonce, assembled once for all streams (see `envelope`)."""
+
+    def refusals(self) -> Iterable[tuple[str, str]]:
+        """What a NACK of it rules out."""
+        if self.content:
+            return [("", self.content)]
+        return [(one.name, one.version) for one in self.resources]
+
+
+def shared_step(kind: Kind, target: ResourceSet, position: Position) -> Step:
+    """`step`, worked out once for every stream in this position."""
+    memo = target.memo
+    found: Step | None = memo.get(position)
+    if found is None:
+        if len(memo) >= _MEMO_LIMIT:
+            memo.clear()
+        found = memo[position] = _canonical(step(kind, target, position), target, position)
+    return found
+
+
+def _canonical(made: Step, target: ResourceSet, position: Position) -> Step:
+    """However they came there, streams that want the same and have all of it share one holding."""
+    if not made.complete:
+        return made
+    key = (position.mode, position.wants)
+    return replace(made, has=target.memo.setdefault(key, made.has))
+
+
+def step(kind: Kind, target: ResourceSet, position: Position) -> Step:
+    """Compare what is wanted with what the client has."""
+    wanted = _select(kind, target, position.wants)
+    if position.mode is Mode.DELTA:
+        return _delta(kind, target, position, wanted)
+    return (_whole if kind.whole else _parts)(target, position, wanted)
+
+
+def _whole(target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
+    """State of the world, clusters and listeners: all or nothing (rule 13)."""
+    has = position.has.by_name
+    after: dict[str, Resource | None] = {one.name: one for one in wanted}
+    changed = [one for one in wanted if _version(has.get(one.name)) != one.version]
+    gone = [one for name, one in has.items() if one is not None and name not in after]
+    total = target.total
+    held_back = position.hold_removals and bool(gone)
+    if held_back:
+        wanted = wanted + gone
+        after |= {one.name: one for one in gone}
+        total += sum(one.part for one in gone)
+    version = version_of(total)
+    everything = position.wants.wildcard
+    content = version if everything else version_of(sum(one.part for one in wanted))
+    differs = bool(changed) or after.keys() != has.keys()
+    refused = ("", content) in position.refused
+    return Step(
+        speaks=not refused and (differs or position.owes or bool(position.again)),
+        version=version,
+        resources=tuple(wanted),
+        removed=(),
+        changed=tuple(changed),
+        has=position.has if refused else Holding(after),
+        complete=not refused and not held_back,
+        content=content,
+    )
+
+
+def _parts(target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
+    """State of the world, all other types: what changed or is asked for (rule 14).
+
+    A removal cannot be said here; the name is forgotten, so that it is sent when it comes back.
+    """
+    after, fresh, changed, skipped = _compare(position, wanted)
+    return Step(
+        speaks=bool(fresh) or position.owes,
+        version=target.version,
+        resources=tuple(fresh),
+        removed=(),
+        changed=tuple(changed),
+        has=Holding(after),
+        complete=not skipped,
+        content="",
+    )
+
+
+def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
+    """Delta: what changed, and what is gone (rules 23 and 24)."""
+    after, fresh, changed, skipped = _compare(position, wanted)
+    has, again, wants = position.has.by_name, position.again, position.wants
+    removed: set[str] = set()
+    held_back = False
+    exists = {one.name for one in wanted}
+    for name, one in has.items():
+        if one is None or name in exists:
+            continue
+        if position.hold_removals:
+            after[name] = one
+            held_back = True
+        else:
+            removed.add(name)
+    for name in (wants.names | again) - exists - {WILDCARD}:
+        if not wants.covers(name):
+            continue
+        if (name not in has or name in again) and name not in after:
+            removed.add(name)
+        if name in wants.names:
+            after.setdefault(name, None)
+    return Step(
+        speaks=bool(fresh) or bool(removed) or position.owes,
+        version=target.version,
+        resources=tuple(fresh),
+        removed=tuple(sorted(removed)),
+        changed=tuple(changed),
+        has=Holding(after),
+        complete=not skipped and not held_back,
+        content="",
+    )
+
+
+def _compare(
+    position: Position, wanted: list[Resource]
+) -> tuple[dict[str, Resource | None], list[Resource], list[Resource], bool]:
+    """(what the client has afterwards, what to send, what of it is news, was any withheld)."""
+    has, again, refused = position.has.by_name, position.again, position.refused
+    everything = WILDCARD in again
+    after: dict[str, Resource | None] = {}
+    fresh: list[Resource] = []
+    changed: list[Resource] = []
+    skipped = False
+    for one in wanted:
+        differs = _version(has.get(one.name)) != one.version
+        if refused and (one.name, one.version) in refused:
+            skipped = True
+            if one.name in has:
+                after[one.name] = has[one.name]
+            continue
+        after[one.name] = one
+        if differs:
+            changed.append(one)
+        if differs or everything or one.name in again:
+            fresh.append(one)
+    return after, fresh, changed, skipped
+
+
+def _version(one: Resource | None) -> str:
+    return "" if one is None else one.version
+
+
+def _select(kind: Kind, target: ResourceSet, wants: Wants) -> list[Resource]:
+    """What is wanted and exists, each name once (rule 10)."""
+    by_name = target.by_name
+    found = list(by_name.values()) if wants.wildcard else []
+    for name in sorted(wants.names):
+        one = by_name.get(name)
+        if one is None and kind.absent is not None:
+            found.append(_stand_in(kind, name))
+        elif one is not None and not wants.wildcard:
+            found.append(one)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _stand_in(kind: Kind, name: str) -> Resource:
+    assert kind.absent is not None
+    return Resource.of(name, kind.absent(name))

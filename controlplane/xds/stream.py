@@ -1,0 +1,290 @@
+"""What the server believes about one stream, and what it says next. No gRPC, no I/O, no clock.
+
+Requests and snapshots go in; what is to be written, and what was learned, comes out. State of the
+world and Delta are this one machine: they differ in how a request changes a subscription
+(`subscription`) and in what a response holds (`steps`). The rules are those of docs/xds.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controlplane.xds.effects import (
+    Acked,
+    Close,
+    Effect,
+    Nacked,
+    Request,
+    Send,
+    TypeStatus,
+    Unknown,
+)
+from controlplane.xds.kinds import Kind, kind_of
+from controlplane.xds.steps import (
+    NOTHING,
+    Holding,
+    Mode,
+    Position,
+    Step,
+    shared_step,
+)
+from controlplane.xds.subscription import WILDCARD, Wants, amended, replaced
+from controlplane.xds.versions import Resource, ResourceSet, nothing_of
+
+View = Mapping[str, ResourceSet]
+"""A snapshot of one group: type URL -> resources."""
+
+MAX_NAMES = 50_000
+MAX_TYPES = 64
+_MAX_REFUSED = 1024  # refused contents remembered per type; a stream that NACKs more forgets
+
+
+@dataclass(slots=True)
+class _Type:
+    """A stream's state of one type."""
+
+    kind: Kind
+    wants: Wants = field(default_factory=Wants)
+    listed: frozenset[str] | None = None
+    """The names of the last request as they stood in it (state of the world)."""
+    has: Holding = NOTHING
+    seen: ResourceSet | None = None
+    """The set that `has` was last brought to."""
+    dirty: bool = False
+    """The subscription changed since."""
+    again: frozenset[str] = frozenset()
+    owes: bool = False
+    refused: tuple[tuple[str, str], ...] = ()
+    holds: bool = False
+    """A removal was held back."""
+    nonce: str = ""
+    generation: int = -1
+    repeats: int = 0
+    waiting: Step | None = None
+    sent_version: str = ""
+    acked_version: str = ""
+    nack: str | None = None
+
+    def has_news(self, target: ResourceSet | None) -> bool:
+        return target is not None and (
+            self.seen is not target or self.dirty or self.owes or self.holds or bool(self.again)
+        )
+
+    def settled(self, target: ResourceSet | None) -> bool:
+        """Whether the client runs the target."""
+        return self.waiting is None and self.nack is None and not self.has_news(target)
+
+
+class Stream:
+    """One stream. `view` is what the client's group should run."""
+
+    def __init__(self, mode: Mode, view: View, *, max_names: int = MAX_NAMES) -> None:
+        self.mode = mode
+        self._view = view
+        self._max_names = max_names
+        self._types: dict[str, _Type] = {}
+        self._order: list[_Type] = []
+
+    def on_request(self, request: Request) -> list[Effect]:
+        """A first subscription, an ACK, a NACK, a change of names, a question, or old news."""
+        most = max(len(request.names), len(request.unsubscribe), len(request.initial_versions))
+        if most > self._max_names:
+            return [self._too_many(most)]
+        state = self._types.get(request.type_url)
+        first = state is None
+        if state is None:
+            if len(self._types) >= MAX_TYPES:
+                return [Close("RESOURCE_EXHAUSTED", f"more than {MAX_TYPES} types on one stream")]
+            state = self._add(request.type_url)
+        effects: list[Effect] = []
+        if first and self._target(state) is None:
+            effects.append(Unknown(request.type_url))
+        current = first or request.nonce == state.nonce
+        answered = state.waiting is None
+        if current and not first:
+            self._answer(state, request, effects)
+        elif request.error is not None:
+            effects.append(Nacked(request.type_url, "", request.error))
+        if self.mode is Mode.DELTA:
+            self._amend(state, request, first)
+        elif current:
+            self._list(state, request, first, question=answered and request.error is None)
+        if len(state.wants.names) > self._max_names:
+            return [*effects, self._too_many(len(state.wants.names))]
+        self._pump(effects)
+        return effects
+
+    def on_view(self, view: View) -> list[Effect]:
+        """The snapshot of the client's group changed."""
+        self._view = view
+        effects: list[Effect] = []
+        self._pump(effects)
+        return effects
+
+    def status(self) -> tuple[TypeStatus, ...]:
+        """Where the client stands, in the order of the types."""
+        return tuple(
+            TypeStatus(
+                type_url=state.kind.type_url,
+                wildcard=state.wants.wildcard,
+                names=len(state.wants.names),
+                sent_version=state.sent_version,
+                acked_version=state.acked_version,
+                nack=state.nack or "",
+                waiting=state.waiting is not None,
+            )
+            for state in self._order
+        )
+
+    def _too_many(self, names: int) -> Close:
+        return Close("RESOURCE_EXHAUSTED", f"{names} names of one type: at most {self._max_names}")
+
+    def _add(self, type_url: str) -> _Type:
+        state = self._types[type_url] = _Type(kind_of(type_url))
+        self._order = sorted(self._types.values(), key=lambda one: one.kind.rank)
+        return state
+
+    def _target(self, state: _Type) -> ResourceSet | None:
+        """The set to converge to; None while the type is unknown."""
+        found = self._view.get(state.kind.type_url)
+        if found is None and state.kind.absent is not None:
+            return state.seen or nothing_of(state.kind.type_url)
+        return found
+
+    # What a request says
+
+    def _answer(self, state: _Type, request: Request, effects: list[Effect]) -> None:
+        """The client speaks of the response that was sent last: ACK, NACK, or neither."""
+        step, state_url = state.waiting, state.kind.type_url
+        if request.error is not None:
+            version = state.sent_version
+            effects.append(Nacked(state_url, version, request.error))
+            if step is None:
+                return
+            state.nack = request.error
+            news = tuple(one for one in step.refusals() if one not in state.refused)
+            state.refused = (*state.refused, *news)[-_MAX_REFUSED:]
+        elif step is not None and state.nonce:
+            state.nack = None
+            state.acked_version = step.version
+            effects.append(Acked(state_url, step.version))
+        state.waiting = None
+
+    def _list(self, state: _Type, request: Request, first: bool, *, question: bool) -> None:
+        """State of the world: the request lists everything that is wanted."""
+        if first:
+            state.owes = True
+        elif request.names is state.listed or request.names == state.listed:
+            if question:  # rule 21: the ACK of this nonce came before
+                state.again = frozenset({WILDCARD})
+            return
+        before = state.wants
+        state.listed = request.names
+        state.wants = wants = replaced(before, request.names)
+        state.has = state.has.only(wants)
+        state.dirty = True
+        added = wants.names - before.names
+        target = self._target(state)
+        if added and not before.wildcard and target is not None and state.kind.absent is None:
+            state.owes |= not wants.wildcard and wants.names.isdisjoint(target.by_name)
+
+    def _amend(self, state: _Type, request: Request, first: bool) -> None:
+        """Delta: the request says what is added and what is dropped, whatever its nonce."""
+        subscribe, unsubscribe = request.names, request.unsubscribe
+        if first:
+            claimed = request.initial_versions
+            state.owes = not claimed
+            state.wants = amended(state.wants, subscribe, unsubscribe, first=True)
+            state.has = Holding(
+                {name: Resource.claimed(name, claimed[name]) for name in claimed}
+            ).only(state.wants)
+            return
+        if not subscribe and not unsubscribe:
+            return
+        before = state.wants
+        state.wants = wants = amended(before, subscribe, unsubscribe, first=False)
+        state.has = state.has.only(wants)
+        state.dirty = True
+        if wants.wildcard:  # rule 29: it is still covered, so the client is told what it is
+            state.again |= unsubscribe & before.names
+        state.again = frozenset(
+            name for name in state.again | subscribe if name != WILDCARD and wants.covers(name)
+        )
+
+    # What is said next
+
+    def _pump(self, effects: list[Effect]) -> None:
+        """Send whatever may be sent now, in the order of the types (rule 6)."""
+        for state in self._order:
+            if state.waiting is None and not self._is_behind(state.kind.after):
+                self._advance(state, effects)
+        for state in self._order:
+            if state.holds and state.waiting is None:
+                self._advance(state, effects)
+
+    def _is_behind(self, type_urls: tuple[str, ...]) -> bool:
+        """Whether one of these types has news that cannot be sent before its ACK."""
+        for type_url in type_urls:
+            state = self._types.get(type_url)
+            if state is not None and state.waiting is not None:
+                target = self._target(state)
+                if state.has_news(target) and not (state.holds and state.seen is target):
+                    return True
+        return False
+
+    def _advance(self, state: _Type, effects: list[Effect]) -> None:
+        target = self._target(state)
+        if target is None or not state.has_news(target):
+            return
+        asked = state.dirty or state.owes or bool(state.again)
+        hold = any(not self._settled(url) for url in state.kind.removals_after)
+        if state.holds and hold and state.seen is target and not asked:
+            return  # still waiting for the same ACKs
+        position = Position(
+            self.mode,
+            state.wants,
+            state.has,
+            state.again,
+            state.owes,
+            frozenset(state.refused),
+            hold,
+        )
+        step = shared_step(state.kind, target, position)
+        state.has = step.has
+        state.seen = target
+        state.again = frozenset()
+        state.dirty = state.owes = False
+        state.holds = hold and not step.complete
+        if step.speaks:
+            effects.append(self._send(state, target, step))
+            self._warm(state.kind, step)
+        elif step.complete and state.nack is None:
+            # What the client has is what this version holds for it.
+            if state.sent_version == state.acked_version:
+                state.acked_version = step.version
+            state.sent_version = step.version
+
+    def _settled(self, type_url: str) -> bool:
+        state = self._types.get(type_url)
+        return state is None or state.settled(self._target(state))
+
+    def _send(self, state: _Type, target: ResourceSet, step: Step) -> Send:
+        if state.generation == target.generation:
+            state.repeats += 1
+        else:
+            state.generation, state.repeats = target.generation, 0
+        state.nonce = f"{step.version}-{target.generation:x}"
+        if state.repeats:
+            state.nonce += f".{state.repeats}"
+        state.waiting = step
+        state.sent_version = step.version
+        return Send(state.kind.type_url, state.nonce, step)
+
+    def _warm(self, kind: Kind, step: Step) -> None:
+        """What a changed resource warms on is sent again, even when unchanged (rules 20, 30)."""
+        warmed = self._types.get(kind.warms)
+        if warmed is None or kind.warmed is None:
+            return
+        names = {kind.warmed(one.name, one.body) for one in step.changed}
+        warmed.again |= {name for name in names if warmed.wants.covers(name)}
