@@ -1,0 +1,68 @@
+"""Ports for many servers at once.
+
+Envoys of one user share a port silently (SO_REUSEPORT), so ports are taken outside of the range
+from which the kernel serves outgoing connections, all distinct, and a lane checks after its start
+that each has exactly one listener.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+from controlplane.errors import StartupError
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` distinct TCP ports that nobody listens on now."""
+    first, last = _outgoing_range()
+    candidates = [port for port in range(15_000, 60_000) if not first <= port <= last]
+    if len(candidates) < 4 * count:
+        candidates = list(range(15_000, 60_000))
+    random.shuffle(candidates)  # two labs that start at once must not meet
+    found: list[int] = []
+    for port in candidates:
+        if len(found) == count:
+            return found
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            found.append(port)
+    raise StartupError(f"only {len(found)} of {count} ports are free on {host}")
+
+
+def _outgoing_range() -> tuple[int, int]:
+    try:
+        first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except (OSError, ValueError):
+        return 32_768, 60_999
+    return int(first), int(last)
+
+
+def require_one_listener(ports: list[int]) -> None:
+    """Raises `StartupError` when two processes listen on one of these ports."""
+    seen = _listening()
+    shared = [port for port in ports if seen.get(port, 0) > 1]
+    if shared:
+        raise StartupError(
+            f"port {shared[0]} has {seen[shared[0]]} listeners: another lab took it at the same "
+            "moment; start again"
+        )
+
+
+def _listening() -> dict[int, int]:
+    """port -> listening sockets of this machine, from the kernel's table (state 0A)."""
+    counts: dict[int, int] = {}
+    try:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    except OSError:
+        return counts
+    for line in lines:
+        fields = line.split()
+        if fields[3] == "0A":
+            port = int(fields[1].rpartition(":")[2], 16)
+            counts[port] = counts.get(port, 0) + 1
+    return counts
