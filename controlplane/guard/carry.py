@@ -38,12 +38,19 @@ class Standing:
 
 
 def stand(
-    memory: Memory | None, service: Service, wanted: Grouping, now_s: float, *, still: bool = False
+    memory: Memory | None,
+    service: Service,
+    wanted: Grouping,
+    now_s: float,
+    *,
+    still: bool = False,
+    may_regroup: bool = True,
 ) -> Standing:
     """Carry `memory` to the declared endpoints, in the wanted grouping where that is possible.
 
     `still`: nothing else is to move. Then endpoints keep their groups, and new ones enter with
-    their full part, as no ramp could lift them.
+    their full part, as no ramp could lift them. `may_regroup`: whether the numbers that a new
+    grouping rests on are good.
     """
     if memory is not None and _undisturbed(memory, service, wanted):
         assert memory.baseline is not None
@@ -66,9 +73,9 @@ def stand(
     forced = set(memory.grouping.endpoints) != declared
     if not forced and not memory.grouping.same_as(grouping):
         wait_s = memory.regrouped_s + service.guard.regroup_s - now_s
-        if still or not memory.announced or wait_s > 0:
+        if still or not may_regroup or not memory.announced or wait_s > 0:
             grouping = memory.grouping
-            if wait_s > 0 and not still:
+            if wait_s > 0 and may_regroup and not still:
                 text = f"endpoints change their groups again in {wait_s:.1f} s at the earliest"
                 reasons.append(Reason(Code.SPACED, text))
     even, by_capacity = baseline(service.endpoints, grouping.endpoints)

@@ -69,14 +69,21 @@ def check(
     look = situation.observation
     before = memory.freshness if memory is not None else Freshness(since_s=now_s)
     rung, freshness, late = climb(before, look, has_news(look), service, now_s)
-    here = stand(memory, service, situation.grouping, now_s, still=frozen is not None)
+    here = stand(
+        memory,
+        service,
+        situation.grouping,
+        now_s,
+        still=frozen is not None,
+        may_regroup=rung is Rung.NORMAL,
+    )
     reasons = list(here.reasons)
     shares = here.shares
     if memory is None or not memory.announced:
         reasons.insert(0, _first(memory, here, service.name))
     if frozen is not None:
         reasons.append(Reason(Code.FROZEN, f"frozen: {frozen}"))
-    elif memory is not None and memory.announced and len(here.shares) > 1:
+    elif memory is not None and memory.announced and len(here.shares):
         evidence = weigh(look, here.grouping, service.guard.freeze_after_s)
         case = _Case(situation, here, memory, evidence, now_s)
         shares, why = _decide(case, proposal, rung, freshness, late)
@@ -129,7 +136,7 @@ def _decide(
     small = held(here.shares, target, after, weights, here.grouping, settings)
     if small is None and wait is not None and np.abs(after - here.shares).max() > 0:
         small = wait
-    if small is not None:
+    if small is not None and rung is not Rung.BASELINE:  # which is to be reached, not approached
         return here.shares, [*reasons, small]
     return after, reasons
 
@@ -146,8 +153,10 @@ def _within(
     even = here.grouping.total(here.baseline)
     if wanted is None:
         assert ramping is not None
+        low, high = limits(here.baseline, grouping, settings)
+        low, high = np.minimum(low, here.shares), np.maximum(high, here.shares)
         ramped, why = warm_up(here.shares, ramping, even, grouping)
-        return ramped, [why]
+        return project(ramped, low, high, grouping.sizes.astype(np.float64)), [why]
     normal = rung is Rung.NORMAL
     estimated = believed(grouping, case.situation.estimate) if normal else None
     each = here.baseline

@@ -67,7 +67,7 @@ def weigh(look: Observation, grouping: Grouping, old_s: float) -> Evidence:
         rows[:3, aged] = 0.0
     ended, broken, latency_s, _ = rows
     timed = ended * usable[2]
-    known = usable[:2].all(axis=0) | (timed > 0)
+    known: Bools = usable[0] | usable[1] | usable[2]
     bad = np.count_nonzero((broken >= FAILURES) & (broken >= BAD_RATIO * (ended + broken)))
     failing, sick, error_ratio = _against_peers(
         grouping.total(ended), grouping.total(broken), grouping.total(timed),
