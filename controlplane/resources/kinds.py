@@ -61,6 +61,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _namespace(text: str) -> str:
+    if not DNS_LABEL.fullmatch(text):
+        raise ValueError("want lower-case letters, digits and '-', such as my-team")
+    return text
+
+
 def _hostname(text: str) -> str:
     if not _WILDCARD_HOST.fullmatch(text) or text.replace(".", "").isdigit():
         raise ValueError("want a host name such as example.com or *.example.com, no port, no IP")
@@ -69,7 +75,9 @@ def _hostname(text: str) -> str:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_name)]
 """The name of an object, as Kubernetes takes it."""
-Namespace = Annotated[str, StringConstraints(min_length=1, max_length=63), AfterValidator(_name)]
+Namespace = Annotated[
+    str, StringConstraints(min_length=1, max_length=63), AfterValidator(_namespace)
+]
 Hostname = Annotated[
     str, StringConstraints(min_length=1, max_length=253), AfterValidator(_hostname)
 ]

@@ -31,7 +31,7 @@ def _header_name(text: str) -> str:
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 MatchValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
 class PathMatch(Fields):

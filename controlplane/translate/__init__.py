@@ -1,1 +1,11 @@
-"""Declared resources and verdicts into Envoy resources, one module per xDS type. Pure."""
+"""What Envoy is told: declared objects and verdicts to serialised resources. Pure and memoised.
+
+Unchanged content comes out as the *same* bytes object, so that the cache of the xDS server sees at
+a glance what changed. What changes often (weights) is in EDS alone: a changed cluster is warmed
+again by Envoy, a changed listener is drained.
+"""
+
+from controlplane.translate.options import TranslateOptions
+from controlplane.translate.snapshot import OVERLAY, Translator, node_group
+
+__all__ = ["OVERLAY", "TranslateOptions", "Translator", "node_group"]

@@ -1,0 +1,18 @@
+"""What holds for every fleet of this control plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TranslateOptions:
+    """How Envoys report, and to whom."""
+
+    access_logs: bool = True
+    """Listeners send access logs to the cluster `weir` of the bootstrap."""
+    endpoint_stats: bool = False
+    """Clusters keep counters for each endpoint, for a Prometheus that scrapes Envoy. Envoy refuses
+    them together with load reports: one or the other in a fleet."""
+    control_cluster: str = "weir"
+    """The cluster of the bootstrap that leads to us."""

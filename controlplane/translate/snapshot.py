@@ -1,0 +1,127 @@
+"""What each fleet should run, put together.
+
+A Gateway is a fleet: Envoys whose `node.cluster` is its `namespace/name` (or its bare name where it
+is unique) get its listeners, routes, the clusters that these reach, the runtime layer, and endpoint
+assignments. Every other Envoy is in the fleet `overlay` and may ask for endpoint assignments alone,
+of any Backend by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from controlplane.model import Service, ServiceName, Snapshot, Verdict
+from controlplane.resources.declared import Declared
+from controlplane.resources.gateway import Gateway
+from controlplane.resources.topology import attached, backends_of
+from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
+from controlplane.translate.endpoints import Assignments
+from controlplane.translate.listeners import listener, port_name, ports
+from controlplane.translate.options import TranslateOptions
+from controlplane.translate.routes import Pair, RouteTables, needs_unresolved
+from controlplane.translate.runtime import LAYER, runtime
+from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+
+OVERLAY = "overlay"
+"""The fleet of Envoys that keep their own configuration. A Gateway's name has a slash in it."""
+
+NodeGroup = Callable[[str, str], str]
+_Resources = Mapping[str, Mapping[str, bytes]]
+
+
+def node_group(declared: Declared) -> NodeGroup:
+    """(node.id, node.cluster) to the fleet that the Envoy belongs to."""
+    fleets = {key: key for key in declared.gateways}
+    bare = [key.partition("/")[2] for key in declared.gateways]
+    fleets.update({key.partition("/")[2]: key for key in fleets if bare.count(_bare(key)) == 1})
+
+    def fleet(node_id: str, node_cluster: str) -> str:
+        return fleets.get(node_cluster, OVERLAY)
+
+    return fleet
+
+
+def _bare(key: str) -> str:
+    return key.partition("/")[2]
+
+
+class Translator:
+    """Makes snapshots. Deterministic; what it keeps only saves work and keeps bytes identical."""
+
+    def __init__(self, options: TranslateOptions | None = None) -> None:
+        self._options = options or TranslateOptions()
+        self._assignments = Assignments()
+        self._tables = RouteTables()
+        self._held: dict[tuple[str, str, str], bytes] = {}
+        self._inputs: tuple[object, ...] = ()
+        self._fleets: dict[str, _Resources] = {}
+
+    def snapshots(
+        self,
+        declared: Declared,
+        services: Sequence[Service],
+        verdicts: Mapping[ServiceName, Verdict],
+        sampling_percent: float = 100.0,
+    ) -> tuple[Snapshot, ...]:
+        """One for each Gateway, and the overlay's.
+
+        `services` are those whose endpoints are known; a Backend that is not among them is treated
+        as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
+        """
+        known = frozenset(str(service.name) for service in services)
+        inputs = (declared, known, sampling_percent)
+        if not self._inputs or self._inputs[0] is not declared or self._inputs[1:] != inputs[1:]:
+            self._fleets = self._configure(declared, known, sampling_percent)
+            self._inputs = inputs
+        assignments = self._assignments.resources(services, verdicts)
+        fleets = [
+            Snapshot(fleet, {**resources, ENDPOINT: assignments})
+            for fleet, resources in self._fleets.items()
+        ]
+        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
+
+    def _configure(
+        self, declared: Declared, known: frozenset[str], sampling_percent: float
+    ) -> dict[str, _Resources]:
+        self._tables.begin()
+        pairs = attached(declared)
+        fresh = {
+            key: self._gateway(declared, gateway, pairs[key], known, sampling_percent)
+            for key, gateway in declared.gateways.items()
+        }
+        held: dict[tuple[str, str, str], bytes] = {}
+        for fleet, resources in fresh.items():
+            for type_url, named in resources.items():
+                for name, wire in named.items():
+                    place = (fleet, type_url, name)
+                    before = self._held.get(place)
+                    held[place] = named[name] = before if before == wire else wire
+        self._held = held
+        return dict(fresh)
+
+    def _gateway(
+        self,
+        declared: Declared,
+        gateway: Gateway,
+        pairs: Sequence[Pair],
+        known: frozenset[str],
+        sampling_percent: float,
+    ) -> dict[str, dict[str, bytes]]:
+        reached = {key for _, route in pairs for key in backends_of(declared, route)} & known
+        clusters = {key: cluster(key, self._options) for key in sorted(reached)}
+        if needs_unresolved(declared, pairs, known):
+            clusters[UNRESOLVED] = unresolved()
+        listeners: dict[str, bytes] = {}
+        tables: dict[str, bytes] = {}
+        for port in ports(gateway):
+            name = port_name(gateway, port)
+            listeners[name] = listener(gateway, port, self._options)
+            mine = [one for one in gateway.spec.listeners if one.port == port]
+            here = [pair for pair in pairs if pair[0].port == port]
+            tables[name] = self._tables.table(name, declared, mine, here, known)
+        return {
+            CLUSTER: clusters,
+            LISTENER: listeners,
+            ROUTE: tables,
+            RUNTIME: {LAYER: runtime(sampling_percent)},
+        }
