@@ -1,0 +1,231 @@
+"""Observations from the logs and load reports that this process receives itself.
+
+A look at a service is a window: what was counted since the look before, and further back while
+that covers less than one load report of every proxy. Reports of many proxies come at their own
+times, so the window is measured in seconds that were reported, and not on our clock: `window_s` is
+what the reports covered, for an average proxy. Then a late report changes no rate.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controlplane.model import EndpointId, Observation, ProxyId, Service, ServiceName
+from controlplane.model.observation import Floats
+from controlplane.observe.access_logs import AccessLogs
+from controlplane.observe.catalogue import Catalogue
+from controlplane.observe.load_reports import LoadReports
+from controlplane.observe.proxies import FORGET_S, Proxies
+from controlplane.observe.quantiles import Bins, Ints
+from controlplane.observe.receipts import Receipts
+from controlplane.observe.totals import Field, Member, Totals, moved
+
+MARKS = 8
+"""Looks that a window can reach back over."""
+WHOLE = 0.75
+"""A window is long enough when it covers this part of a load report of every proxy."""
+LIVE_INTERVALS = 2.5
+"""A proxy is live when its last load report is at most this many intervals old."""
+EXPECTED_S = 30.0
+"""A proxy that fell silent is missed for this long; then it is taken for gone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """What was counted when a look was taken."""
+
+    at_s: float
+    reported_s: float
+    counted: Floats
+    bins: Bins
+    """Latencies between the mark before and this one."""
+
+
+@dataclass(slots=True, eq=False)
+class Windows:
+    """The looks that were taken at one service."""
+
+    totals: Totals
+    marks: deque[Mark]
+    last: Observation | None = None
+    seen_s: float = -np.inf
+    """`newest_s` of the totals at the last look."""
+
+
+class InProcessSource:
+    """A `MetricSource`, with the two sinks that feed it."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        report_interval_s: float = 1.0,
+        custom_metrics: Iterable[str] = (),
+    ) -> None:
+        """`report_interval_s` is what the load reporting service asks the Envoys for."""
+        self.receipts = Receipts()
+        self.catalogue = Catalogue()
+        self.proxies = Proxies()
+        self._clock = clock
+        self._interval_s = report_interval_s
+        self._live_s = LIVE_INTERVALS * report_interval_s
+        self._windows: dict[ServiceName, Windows] = {}
+        self.access_logs = AccessLogs(
+            self.catalogue, self.proxies, self.receipts, clock, self._live_s + 1.0
+        )
+        self.load_reports = LoadReports(
+            self.catalogue, self.proxies, self.receipts, clock, report_interval_s, custom_metrics
+        )
+
+    def declare(self, services: Iterable[Service]) -> None:
+        """These are the services from now on; what else is reported is counted and ignored."""
+        before = {one.service.name: one.endpoints for one in self.catalogue}
+        self.catalogue.declare(services)
+        now_s = self._clock()
+        windows = {}
+        for totals in self.catalogue:
+            name = totals.service.name
+            old = self._windows.get(name)
+            if old is None or old.totals is not totals:
+                start = Mark(now_s, 0.0, totals.counted.copy(), Bins.empty())
+                windows[name] = Windows(totals, deque([start], maxlen=MARKS))
+            else:
+                windows[name] = _realigned(old, before[name])
+        self._windows = windows
+
+    async def observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
+        """Look at these services; those nobody reported yet are absent."""
+        now_s = self._clock()
+        looks = {}
+        for service in services:
+            windows = self._windows.get(service.name)
+            look = None if windows is None else self._look(windows, now_s)
+            if look is not None:
+                ids = tuple(endpoint.id for endpoint in service.endpoints)
+                looks[service.name] = look if ids == look.endpoints else look.for_endpoints(ids)
+        return looks
+
+    def _look(self, windows: Windows, now_s: float) -> Observation | None:
+        totals = windows.totals
+        if totals.newest_s == windows.seen_s:  # no news: the same look, ageing by its `at_s`
+            newest = windows.marks[-1]
+            windows.marks[-1] = replace(newest, at_s=now_s)
+            return windows.last
+        totals.fold()
+        present = self._present(totals, now_s)
+        at = self._begin(windows, present)
+        begin, since = windows.marks[at], list(windows.marks)[at + 1 :]
+        mark = Mark(now_s, totals.reported_s, totals.counted.copy(), totals.take_bins())
+        bins = Bins.merged([one.bins for one in (*since, mark)])
+        windows.marks.append(mark)
+        windows.seen_s = totals.newest_s
+        windows.last = _observation(totals, begin, mark, bins, present)
+        return windows.last
+
+    def _present(self, totals: Totals, now_s: float) -> Present:
+        """Who of the proxies reports, and who should. Those long silent are forgotten."""
+        gone = [
+            proxy
+            for proxy, member in totals.members.items()
+            if max(member.reported_at_s, member.logged_at_s) < now_s - FORGET_S
+        ]
+        for proxy in gone:
+            del totals.members[proxy]
+        return Present.of(totals.members, now_s, self._live_s)
+
+    def _begin(self, windows: Windows, present: Present) -> int:
+        """The youngest mark that gives a window of one load report of every proxy."""
+        wanted_s = WHOLE * self._interval_s * present.reporting
+        for i in reversed(range(len(windows.marks))):
+            if windows.totals.reported_s - windows.marks[i].reported_s >= wanted_s:
+                return i
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Which proxies of a service are there."""
+
+    reporting: int
+    """Proxies whose load reports come."""
+    logging: int
+    """Proxies that send access logs and no load reports."""
+    missing: int
+    """Proxies whose load reports stopped coming a short while ago."""
+    workers: int
+
+    @classmethod
+    def of(cls, members: Mapping[ProxyId, Member], now_s: float, live_s: float) -> Present:
+        """Sort them by when they were last heard."""
+        reporting = logging = missing = workers = 0
+        for member in members.values():
+            if member.reported_at_s >= now_s - live_s:
+                reporting += 1
+            elif member.logged_at_s >= now_s - EXPECTED_S:
+                logging += 1
+            elif member.reported_at_s >= now_s - EXPECTED_S:
+                missing += 1
+                continue
+            else:
+                continue
+            workers += member.workers
+        return cls(reporting, logging, missing, workers)
+
+
+def _observation(
+    totals: Totals, begin: Mark, end: Mark, bins: Bins, present: Present
+) -> Observation:
+    n = len(totals.endpoints)
+    grown = end.counted - begin.counted
+    reported_s = end.reported_s - begin.reported_s
+    proxies = max(1, present.reporting + present.logging)
+    wall_s = max(end.at_s - begin.at_s, 1e-3)
+    window_s = (reported_s + present.logging * wall_s) / proxies
+    counts = present.reporting + present.logging > 0 and window_s > 0
+    nothing = np.full(n, np.nan)
+    in_flight = nothing
+    if present.reporting and reported_s > 0:
+        in_flight = grown[Field.IN_FLIGHT_S] * present.reporting / reported_s
+    heard_s = np.maximum(totals.logged_at_s, totals.reported_at_s)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Observation(
+            service=totals.service.name,
+            at_s=totals.newest_s,
+            window_s=window_s if counts else wall_s,
+            endpoints=totals.endpoints,
+            succeeded=grown[Field.SUCCEEDED] if counts else nothing,
+            failed=grown[Field.FAILED] if counts else nothing,
+            in_flight=in_flight,
+            latency_s=grown[Field.LATENCY_S] / grown[Field.LATENCY_SAMPLES],
+            latency_p99_s=bins.quantile(0.99, n),
+            latency_samples=grown[Field.LATENCY_SAMPLES],
+            utilisation=grown[Field.UTILISATION] / grown[Field.UTILISATION_SAMPLES],
+            age_s=np.where(np.isfinite(heard_s), totals.newest_s - heard_s, np.nan),
+            proxies=proxies,
+            workers=max(proxies, present.workers),
+            coverage=proxies / (proxies + present.missing),
+        )
+
+
+def _realigned(windows: Windows, old_endpoints: tuple[EndpointId, ...]) -> Windows:
+    """The same looks in the columns of the endpoints as they are declared now."""
+    totals = windows.totals
+    if totals.endpoints == old_endpoints:
+        return windows
+    now_at = {endpoint: i for i, endpoint in enumerate(totals.endpoints)}
+    moves: Ints = np.array([now_at.get(old, -1) for old in old_endpoints], dtype=np.int64)
+    n = len(totals.endpoints)
+    windows.marks = deque(
+        (
+            replace(m, counted=moved(m.counted, moves, n, 0.0), bins=m.bins.moved(moves))
+            for m in windows.marks
+        ),
+        maxlen=MARKS,
+    )
+    if windows.last is not None:
+        windows.last = windows.last.for_endpoints(totals.endpoints)
+    return windows

@@ -1,0 +1,49 @@
+"""The Envoys that were heard of, in a table of bounded size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from controlplane.model import Proxy, ProxyId
+
+MAX_PROXIES = 20_000
+MAX_ALIASES = 10_000
+FORGET_S = 300.0
+
+
+@dataclass(slots=True)
+class Heard:
+    """What one Envoy told us, as far as it must be remembered from message to message."""
+
+    proxy: Proxy
+    at_s: float = -np.inf
+    """Its newest message of any kind."""
+    reported_at_s: float = -np.inf
+    """Its newest load report, of whatever service."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    """cluster name -> EDS service name, where its clusters are called differently from ours."""
+
+
+class Proxies:
+    """Heard of by id; the one silent for longest makes room."""
+
+    def __init__(self, limit: int = MAX_PROXIES) -> None:
+        self._heard: dict[ProxyId, Heard] = {}
+        self._limit = limit
+
+    def hear(self, proxy: Proxy, at_s: float) -> Heard:
+        """Note that it spoke."""
+        heard = self._heard.pop(proxy.id, None) or Heard(proxy)
+        heard.proxy, heard.at_s = proxy, at_s
+        self._heard[proxy.id] = heard  # to the end: the first is always the longest silent
+        while len(self._heard) > self._limit or self._oldest().at_s < at_s - FORGET_S:
+            del self._heard[next(iter(self._heard))]
+        return heard
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def _oldest(self) -> Heard:
+        return next(iter(self._heard.values()))

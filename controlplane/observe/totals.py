@@ -1,0 +1,160 @@
+"""What was counted for one service since it was declared, one column for each endpoint.
+
+The two receivers append to plain lists, the cheapest thing there is; `fold` adds them to the arrays
+when somebody looks, or when a list has grown long.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from controlplane.model import EndpointId, ProxyId, Service
+from controlplane.model.observation import Floats
+from controlplane.observe.quantiles import Bins, Ints
+
+PENDING = 16_384
+"""Numbers that wait in a list before they are folded, whoever looks."""
+LATENCY_BOUNDS_S = tuple(0.001 * (11 / 9) ** k for k in range(56))
+"""Upper bounds of the exposed latency histogram, 1 ms to 62 s: each 2/9 above the one before, so
+that the middle of a bucket is within 10 % of whatever fell into it."""
+
+
+class Field(IntEnum):
+    """The rows of the counted numbers."""
+
+    SUCCEEDED = 0
+    FAILED = 1
+    ISSUED = 2
+    IN_FLIGHT_S = 3
+    """Requests in progress at each report, times the seconds that it covers."""
+    UTILISATION = 4
+    """Sum of what the endpoints said of themselves, over the requests that carried it."""
+    UTILISATION_SAMPLES = 5
+    LATENCY_S = 6
+    LATENCY_SAMPLES = 7
+
+
+REPORT_WIDTH = 7
+"""A load report of an endpoint: its slot, and the first six fields."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A proxy that sends numbers about the service."""
+
+    workers: int
+    reported_at_s: float = -np.inf
+    """Its newest load report that names the service."""
+    logged_at_s: float = -np.inf
+    """Its newest access log entry of the service, where it sends no load reports."""
+
+
+class Totals:
+    """Running sums of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.endpoints: tuple[EndpointId, ...] = ()
+        self.slots: dict[tuple[str, int], int] = {}
+        """(address, port) as Envoy writes them -> column."""
+        self.counted: Floats = np.zeros((len(Field), 0))
+        self.buckets: Floats = np.zeros((len(LATENCY_BOUNDS_S) + 1, 0))
+        self.logged_at_s: Floats = np.zeros(0)
+        """(n,) the newest access log entry of each endpoint."""
+        self.reported_s = 0.0
+        """Seconds that load reports covered, summed over the proxies."""
+        self.reported_at_s = -np.inf
+        self.newest_s = -np.inf
+        """When the newest number of any kind came."""
+        self.members: dict[ProxyId, Member] = {}
+        self.bins = Bins.empty()
+        """Latencies since `take_bins`."""
+        self.reports: list[float] = []
+        """REPORT_WIDTH numbers for each endpoint of each load report."""
+        self.latency_slots: list[int] = []
+        self.latencies_s: list[float] = []
+        self.ended: list[tuple[int, float, float]] = []
+        """(slot, succeeded, failed) from access logs of proxies without load reports."""
+        self.declare(service)
+
+    def declare(self, service: Service) -> Ints | None:
+        """Take the endpoints of the service as they are now; those that stay keep their sums.
+
+        Returns where each old column went (-1: it is gone), or None when none moved.
+        """
+        self.service = service
+        endpoints = tuple(endpoint.id for endpoint in service.endpoints)
+        if endpoints == self.endpoints:
+            return None
+        self.fold()
+        now_at = {endpoint: i for i, endpoint in enumerate(endpoints)}
+        moves = np.array([now_at.get(old, -1) for old in self.endpoints], dtype=np.int64)
+        self.counted = moved(self.counted, moves, len(endpoints), 0.0)
+        self.buckets = moved(self.buckets, moves, len(endpoints), 0.0)
+        self.logged_at_s = moved(self.logged_at_s[None], moves, len(endpoints), -np.inf)[0]
+        self.bins = self.bins.moved(moves)
+        self.endpoints = endpoints
+        self.slots = {
+            (str(ipaddress.ip_address(endpoint.address)), endpoint.port): i
+            for i, endpoint in enumerate(service.endpoints)
+        }
+        return moves
+
+    def fold(self) -> None:
+        """Add what waits in the lists to the arrays."""
+        if self.reports:
+            flat = np.array(self.reports).reshape(-1, REPORT_WIDTH)
+            self.reports.clear()
+            slots = flat[:, 0].astype(np.intp)
+            for field in range(REPORT_WIDTH - 1):
+                self._add(Field(field), slots, flat[:, field + 1])
+        if self.ended:
+            flat = np.array(self.ended)
+            self.ended.clear()
+            slots = flat[:, 0].astype(np.intp)
+            self._add(Field.SUCCEEDED, slots, flat[:, 1])
+            self._add(Field.FAILED, slots, flat[:, 2])
+        if self.latencies_s:
+            slots = np.array(self.latency_slots, dtype=np.int64)
+            values = np.array(self.latencies_s)
+            self.latency_slots.clear()
+            self.latencies_s.clear()
+            self._add(Field.LATENCY_S, slots, values)
+            self._add(Field.LATENCY_SAMPLES, slots, np.ones(len(slots)))
+            np.add.at(self.buckets, (np.searchsorted(LATENCY_BOUNDS_S, values), slots), 1.0)
+            self.bins = Bins.merged((self.bins, Bins.of(slots, values)))
+
+    def fold_if_long(self) -> None:
+        """Bound the lists when nobody looks."""
+        waiting = len(self.latencies_s) + len(self.ended) + len(self.reports) // REPORT_WIDTH
+        if waiting > PENDING:
+            self.fold()
+
+    def take_bins(self) -> Bins:
+        """The latencies since the last time; call `fold` first."""
+        bins, self.bins = self.bins, Bins.empty()
+        return bins
+
+    def member(self, proxy: ProxyId, workers: int) -> Member:
+        """The proxy as a member of this service."""
+        member = self.members.get(proxy)
+        if member is None:
+            member = self.members[proxy] = Member(workers)
+        member.workers = workers
+        return member
+
+    def _add(self, field: Field, slots: Sequence[int] | Ints, values: Floats) -> None:
+        self.counted[field] += np.bincount(slots, values, minlength=len(self.endpoints))
+
+
+def moved(rows: Floats, moves: Ints, columns: int, empty: float) -> Floats:
+    """Columns put where `moves` says; `empty` in those that are new."""
+    out = np.full((rows.shape[0], columns), empty)
+    kept = moves >= 0
+    out[:, moves[kept]] = rows[:, kept]
+    return out

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from controlplane.model import Endpoint, Service, ServiceName
+from controlplane.observe.in_process import MARKS, InProcessSource
+from controlplane.observe.proxies import Proxies
+from tests.unit.observe.messages import (
+    PROXY,
+    Clock,
+    cluster_stats,
+    endpoint_stats,
+    entry,
+    logs,
+    proxy,
+    report,
+    service,
+)
+from tests.unit.observe.test_access_logs import look_at, make_source
+
+
+async def test_endpoints_that_stay_keep_their_numbers_when_others_come_and_go() -> None:
+    source, clock = make_source(service(endpoints=3))
+    busy = report(
+        cluster_stats(
+            endpoint_stats("10.0.0.1", succeeded=1),
+            endpoint_stats("10.0.0.2", succeeded=2),
+            endpoint_stats("10.0.0.3", succeeded=3),
+        )
+    )
+    source.load_reports.on_load_report(PROXY, busy, first=False)
+    source.access_logs.on_access_logs(PROXY, logs(entry("10.0.0.3", received_ms=31.0)))
+    changed = service(endpoints=3, first=2)  # .1 goes, .4 comes
+    source.declare([changed])
+    clock.now_s += 1
+    look = await look_at(source, changed)
+    assert look.endpoints == ("10.0.0.2:8080", "10.0.0.3:8080", "10.0.0.4:8080")
+    assert look.succeeded.tolist() == [2.0, 3.0, 0.0]
+    assert look.latency_s[1] == pytest.approx(0.030)
+    assert look.latency_p99_s[1] == pytest.approx(0.030, rel=0.011)
+
+
+async def test_a_look_may_be_asked_for_in_another_order() -> None:
+    source, _ = make_source(service(endpoints=2))
+    busy = report(cluster_stats(endpoint_stats("10.0.0.1", succeeded=1)))
+    source.load_reports.on_load_report(PROXY, busy, first=False)
+    declared = service(endpoints=2)
+    turned = Service(declared.name, declared.endpoints[::-1])
+    look = await look_at(source, turned)
+    assert look.endpoints[1] == "10.0.0.1:8080"
+    assert look.succeeded.tolist() == [0.0, 1.0]
+
+
+async def test_ipv6_endpoints_are_found_however_they_were_declared() -> None:
+    six = Service(ServiceName("default/web"), (Endpoint("2001:db8:0:0::1", 8080),))
+    source, _ = make_source(six)
+    source.access_logs.on_access_logs(PROXY, logs(entry("2001:db8::1")))
+    assert (await look_at(source, six)).succeeded.tolist() == [1.0]
+
+
+async def test_only_the_services_asked_for_are_looked_at() -> None:
+    web, api = service(), service("default/api", first=11)
+    source, _ = make_source(web, api)
+    source.access_logs.on_access_logs(
+        PROXY, logs(entry(), entry("10.0.0.11", cluster="default/api"))
+    )
+    assert set(await source.observe([web])) == {web.name}
+    assert (await look_at(source, api)).succeeded[0] == 1.0  # nothing was lost meanwhile
+
+
+async def test_windows_add_up_to_all_that_was_sent() -> None:
+    source, clock = make_source()
+    rng = np.random.default_rng(5)
+    total = 0
+    seen = 0.0
+    for _ in range(5 * MARKS):
+        clock.now_s += 1
+        count = int(rng.integers(0, 50))
+        total += count
+        busy = report(cluster_stats(endpoint_stats(succeeded=count)))
+        source.load_reports.on_load_report(PROXY, busy, first=False)
+        seen += float((await look_at(source)).succeeded[0])
+    assert seen == total
+
+
+async def test_quiet_time_before_a_first_request_is_not_in_its_window() -> None:
+    source, clock = make_source()
+    source.access_logs.on_access_logs(PROXY, logs(entry()))
+    await look_at(source)
+    for _ in range(20):
+        clock.now_s += 1
+        await look_at(source)
+    clock.now_s += 1
+    source.access_logs.on_access_logs(PROXY, logs(*[entry()] * 30))
+    look = await look_at(source)
+    assert look.window_s == pytest.approx(1.0)
+    assert look.rate_rps[0] == pytest.approx(30.0)
+
+
+async def test_a_service_taken_out_is_forgotten() -> None:
+    source, _ = make_source()
+    source.access_logs.on_access_logs(PROXY, logs(entry()))
+    source.declare([])
+    assert await source.observe([service()]) == {}
+
+
+def test_the_table_of_proxies_is_bounded() -> None:
+    proxies = Proxies(limit=10)
+    for number in range(100):
+        proxies.hear(proxy(number), at_s=float(number))
+    assert len(proxies) == 10
+    proxies.hear(proxy(99), at_s=10_000.0)
+    assert len(proxies) == 1
+
+
+async def test_members_that_fell_silent_long_ago_are_forgotten() -> None:
+    clock = Clock()
+    source = InProcessSource(clock)
+    source.declare([service()])
+    for number in range(50):
+        source.access_logs.on_access_logs(proxy(number), logs(entry()))
+    clock.now_s += 1_000
+    source.access_logs.on_access_logs(proxy(0), logs(entry()))
+    assert (await look_at(source)).proxies == 1
+    totals = source.catalogue.get(service().name)
+    assert totals is not None
+    assert len(totals.members) == 1
