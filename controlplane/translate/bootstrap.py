@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+_TYPES = "type.googleapis.com/envoy.extensions"
+_ADS = {"ads": {}, "resource_api_version": "V3"}
+
 
 def _h2_cluster(name: str, host: str, port: int) -> dict[str, Any]:
     """A cluster that speaks HTTP/2, with keepalives so that a hung server is noticed."""
@@ -16,7 +19,7 @@ def _h2_cluster(name: str, host: str, port: int) -> dict[str, Any]:
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "@type": f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {
                     "http2_protocol_options": {
                         "connection_keepalive": {"interval": "30s", "timeout": "5s"}
@@ -56,7 +59,10 @@ def ads_bootstrap(
     load_reports: bool = True,
     zone: str = "",
 ) -> dict[str, Any]:
-    """An Envoy that owns nothing: listeners, routes, clusters, endpoints and runtime come by ADS."""
+    """An Envoy that owns nothing: listeners, routes, clusters, endpoints, runtime come by ADS.
+
+    `fleet` is the `namespace/name` of its Gateway.
+    """
     bootstrap: dict[str, Any] = {
         "node": {"id": node_id, "cluster": fleet, "locality": {"zone": zone}},
         "admin": {
@@ -69,8 +75,8 @@ def ads_bootstrap(
                 "set_node_on_first_message_only": True,
                 "grpc_services": _grpc("weir"),
             },
-            "cds_config": {"ads": {}, "resource_api_version": "V3"},
-            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+            "cds_config": _ADS,
+            "lds_config": _ADS,
         },
         "layered_runtime": {
             "layers": [
@@ -78,7 +84,7 @@ def ads_bootstrap(
                     "name": "weir",
                     "rtds_layer": {
                         "name": "weir",
-                        "rtds_config": {"ads": {}, "resource_api_version": "V3"},
+                        "rtds_config": _ADS,
                     },
                 }
             ]
@@ -86,11 +92,195 @@ def ads_bootstrap(
         "static_resources": {"clusters": [_h2_cluster("weir", xds_host, xds_port)]},
     }
     if load_reports:
-        bootstrap["cluster_manager"] = {
-            "load_stats_config": {
-                "api_type": "GRPC",
+        bootstrap["cluster_manager"] = _load_reports()
+    return bootstrap
+
+
+def overlay_bootstrap(
+    *,
+    node_id: str,
+    service: str,
+    listen_port: int,
+    node_cluster: str = "",
+    listen_host: str = "127.0.0.1",
+    xds_host: str = "127.0.0.1",
+    xds_port: int = 18000,
+    admin_port: int = 9901,
+    delta: bool = False,
+    access_logs: bool = True,
+    sampled_percent: int = 100,
+    load_reports: bool = True,
+) -> dict[str, Any]:
+    """An Envoy that keeps its own configuration and takes the endpoints of one cluster from Weir.
+
+    `service` is the `namespace/name` of a Backend, or its bare name where that is unique. The
+    cluster is set up as Weir sets up its own: LEAST_REQUEST over all endpoints, weighted groups,
+    outliers ejected. Access logs (sampled by a filter of its own) and load reports can be left out;
+    Weir then has to read the numbers from Prometheus.
+    """
+    bootstrap: dict[str, Any] = {
+        "node": {"id": node_id, "cluster": node_cluster},
+        "admin": {
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}
+        },
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC" if delta else "GRPC",
                 "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
                 "grpc_services": _grpc("weir"),
             }
-        }
+        },
+        "static_resources": {
+            "listeners": [
+                _own_listener(service, listen_host, listen_port, access_logs, sampled_percent)
+            ],
+            "clusters": [
+                _own_cluster(service, load_reports),
+                _h2_cluster("weir", xds_host, xds_port),
+            ],
+        },
+    }
+    if load_reports:
+        bootstrap["cluster_manager"] = _load_reports()
     return bootstrap
+
+
+def _load_reports() -> dict[str, Any]:
+    return {
+        "load_stats_config": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": _grpc("weir"),
+        }
+    }
+
+
+def _own_cluster(service: str, load_reports: bool) -> dict[str, Any]:
+    """The same as clusters.py makes; a test compares them."""
+    unlimited = 2**32 - 1
+    limits = [
+        {
+            "priority": priority,
+            "max_connections": unlimited,
+            "max_pending_requests": unlimited,
+            "max_requests": unlimited,
+            "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 3},
+        }
+        for priority in ("DEFAULT", "HIGH")
+    ]
+    cluster: dict[str, Any] = {
+        "name": service,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": _ADS, "service_name": service},
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": 32768,
+        "load_balancing_policy": {
+            "policies": [
+                {
+                    "typed_extension_config": {
+                        "name": "envoy.load_balancing_policies.least_request",
+                        "typed_config": {
+                            "@type": f"{_TYPES}.load_balancing_policies.least_request.v3"
+                            ".LeastRequest",
+                            "selection_method": "FULL_SCAN",
+                            "active_request_bias": {
+                                "default_value": 1.0,
+                                "runtime_key": "weir.active_request_bias",
+                            },
+                            "locality_lb_config": {"locality_weighted_lb_config": {}},
+                        },
+                    }
+                }
+            ]
+        },
+        "common_lb_config": {"update_merge_window": "0s"},
+        "outlier_detection": {
+            "consecutive_5xx": 5,
+            "consecutive_gateway_failure": 5,
+            "enforcing_consecutive_gateway_failure": 100,
+            "interval": "2s",
+            "base_ejection_time": "15s",
+            "max_ejection_time": "150s",
+            "max_ejection_percent": 50,
+        },
+        "circuit_breakers": {"thresholds": limits},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+    }
+    if load_reports:
+        cluster["lrs_report_endpoint_metrics"] = [
+            "application_utilization",
+            "cpu_utilization",
+            "rps_fractional",
+            "eps",
+        ]
+    return cluster
+
+
+def _own_listener(
+    service: str, host: str, port: int, access_logs: bool, sampled_percent: int
+) -> dict[str, Any]:
+    """One route for everything: whatever the Envoy had before goes here."""
+    http: dict[str, Any] = {
+        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "http",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": service}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    if access_logs:
+        http["access_log"] = [_own_access_log(sampled_percent)]
+    return {
+        "name": "http",
+        "address": {"socket_address": {"address": host, "port_value": port}},
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": http,
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _own_access_log(sampled_percent: int) -> dict[str, Any]:
+    return {
+        "name": "envoy.access_loggers.http_grpc",
+        "filter": {
+            "runtime_filter": {
+                "runtime_key": "weir.access_log_sampling",
+                "percent_sampled": {"numerator": sampled_percent, "denominator": "HUNDRED"},
+                "use_independent_randomness": True,
+            }
+        },
+        "typed_config": {
+            "@type": f"{_TYPES}.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            "common_config": {
+                "log_name": "weir",
+                "grpc_service": {"envoy_grpc": {"cluster_name": "weir"}},
+                "transport_api_version": "V3",
+                "buffer_flush_interval": "0.2s",
+                "buffer_size_bytes": 8192,
+            },
+        },
+    }

@@ -2,8 +2,8 @@
 
 `envoy_data_plane` knows every message and field of Envoy's API. Making its objects is slow, though:
 checking schemas are built when a class is first used (a second of start-up for a listener and a
-cluster), and a cluster takes milliseconds, however little is set in it. So the classes say here what
-there is (an unknown field or a value of another type is a `TypeError`), and the bytes are put
+cluster), and a cluster takes milliseconds, however little is set in it. So the classes say here
+what there is (an unknown field or a value of another type is a `TypeError`), and the bytes are put
 together directly. Tests read them back with the classes.
 """
 
