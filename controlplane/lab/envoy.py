@@ -101,6 +101,10 @@ class Envoy:
                     return
             await asyncio.sleep(0.05)
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        if self.process.returncode is not None:
+            raise StartupError(
+                f"Envoy ended with exit status {self.process.returncode}; its log ends:\n{tail}"
+            )
         raise StartupError(
             f"Envoy did not become ready in {deadline_s:.0f} s; its log ends:\n{tail}"
         )

@@ -1,0 +1,100 @@
+"""Lanes: several ways to balance, side by side, each with its own Envoys and its own backends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controlplane.errors import StartupError
+from controlplane.lab.envoy import Envoy, run_envoy
+from controlplane.lab.ports import free_ports, require_one_listener
+from controlplane.lab.stock import Balancing, static_bootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A lane that serves."""
+
+    name: str
+    title: str
+    ports: tuple[int, ...]
+    """Where its Envoys listen."""
+    envoys: tuple[Envoy, ...]
+
+
+AT_ONCE = 4
+"""Envoys that start at the same time: each takes most of a core for a moment."""
+
+
+@contextlib.asynccontextmanager
+async def run_envoys(
+    bootstraps: Sequence[Mapping[str, Any]], folder: Path, *, name: str, at_once: int = AT_ONCE
+) -> AsyncIterator[tuple[Envoy, ...]]:
+    """Many Envoys, one worker each, started a few at a time; all LIVE or `StartupError`."""
+    gate = asyncio.Semaphore(at_once)
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(i: int) -> Envoy:
+            async with gate:
+                running = run_envoy(bootstraps[i], folder, name=f"{name}-{i:02d}", wait_s=60.0)
+                return await stack.enter_async_context(running)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                starting = [group.create_task(start(i)) for i in range(len(bootstraps))]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        yield tuple(task.result() for task in starting)
+
+
+@contextlib.asynccontextmanager
+async def run_lane(
+    balancing: Balancing,
+    backends: Sequence[int],
+    folder: Path,
+    *,
+    envoys: int,
+    groups: Sequence[int] | None = None,
+) -> AsyncIterator[Lane]:
+    """A stock lane over backends on these ports."""
+    ports = free_ports(2 * envoys)
+    listeners, admins = ports[:envoys], ports[envoys:]
+    bootstraps = [
+        static_bootstrap(balancing, backends, listener_port=one, admin_port=admin, groups=groups)
+        for one, admin in zip(listeners, admins, strict=True)
+    ]
+    async with run_envoys(bootstraps, folder, name=balancing.name) as running:
+        require_one_listener(ports)
+        await wait_serving(listeners)
+        yield Lane(balancing.name, balancing.title, tuple(listeners), running)
+
+
+async def wait_serving(ports: Sequence[int], deadline_s: float = 60.0) -> None:
+    """Until a request to each port is answered 200 by a backend behind it."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            for port in ports:
+                while not await _answers(port):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise StartupError(
+            f"the Envoy on port {port} did not serve within {deadline_s:.0f} s"
+        ) from None
+
+
+async def _answers(port: int) -> bool:
+    """One request that asks for no work."""
+    try:
+        async with asyncio.timeout(2.0):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /0 HTTP/1.1\r\nhost: weir.demo\r\nconnection: close\r\n\r\n")
+                return (await reader.read(64)).startswith(b"HTTP/1.1 200 ")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
