@@ -28,10 +28,9 @@ def ceilings(
     if evidence.rate_rps <= 0:
         return np.full(len(wanted), np.inf), None
     # A sick one does not do what it once could: others may take over what it gives up.
-    capacity = np.where(evidence.sick, capacity_rps * settings.min_ratio, capacity_rps)
-    all_rps = float(capacity.sum())
+    all_rps = float(np.where(evidence.sick, settings.min_ratio, 1.0) @ capacity_rps)
     risen_rps = settings.crowd * evidence.rate_rps
-    most = capacity / all_rps * max(settings.crowd_slack, all_rps / risen_rps)
+    most = capacity_rps / all_rps * max(settings.crowd_slack, all_rps / risen_rps)
     over = wanted - most
     worst = int(over.argmax())
     if over[worst] <= NOTHING:
