@@ -1,1 +1,12 @@
-""""""
+"""What to do: from a look to a proposal. Pure but for the loading of policies.
+
+`Decider` is the stage that the loop calls. It folds a look into the `Estimate`, settles the groups
+(`grouping`), asks each policy once for all of its services (`equal`, `capacity`, `queueing`, and
+what other distributions offer), and mixes and snaps what they propose (`rollout`, `snap`).
+`docs/decide.md` has the equations and the reason of every constant.
+"""
+
+from controlplane.decide.decider import Asked, Decided, Decider, Memory
+from controlplane.decide.registry import Policies
+
+__all__ = ["Asked", "Decided", "Decider", "Memory", "Policies"]

@@ -56,14 +56,10 @@ def regroup(
     now_s: float,
 ) -> Grouped:
     """The grouping to decide on. `endpoints` are the service's, in the order of `estimate`."""
-    by_locality = uses_groups(service)
-    if not by_locality:
-        if previous and not previous.grouping.by_locality:
-            if previous.grouping.endpoints == endpoints:
-                return previous
-        return Grouped(_each_alone(endpoints), now_s)
-    if not endpoints:
-        return Grouped(Grouping(endpoints, (), np.empty(0, dtype=np.intp)), now_s)
+    if not uses_groups(service):
+        return _kept(previous, _each_alone(endpoints), now_s)
+    if not endpoints or service.policy == "equal":
+        return _kept(previous, _together(endpoints), now_s)
     if previous is None or not previous.grouping.by_locality:
         return _first(service, endpoints, estimate, observation, now_s)
     labels = declared_classes(service.endpoints)
@@ -79,6 +75,19 @@ def uses_groups(service: Service) -> bool:
     if service.actuation is Actuation.AUTO:
         return not service.overlay
     return service.actuation is Actuation.GROUPS
+
+
+def _kept(previous: Grouped | None, grouping: Grouping, now_s: float) -> Grouped:
+    """The very same value where nothing changed: who compares finds it equal at once."""
+    if previous is not None and previous.grouping.same_as(grouping):
+        return previous
+    return Grouped(grouping, now_s)
+
+
+def _together(endpoints: tuple[EndpointId, ...]) -> Grouping:
+    """One group: equal shares are best served by full scan over all."""
+    index = np.zeros(len(endpoints), dtype=np.intp)
+    return Grouping(endpoints, ("c1",) if endpoints else (), index)
 
 
 def _each_alone(endpoints: tuple[EndpointId, ...]) -> Grouping:
@@ -115,8 +124,7 @@ def _labelled(endpoints: tuple[EndpointId, ...], labels: tuple[str, ...]) -> Gro
 def _by_label(
     previous: Grouped, labels: tuple[str, ...], endpoints: tuple[EndpointId, ...], now_s: float
 ) -> Grouped:
-    grouping = _labelled(endpoints, labels)
-    return previous if grouping.same_as(previous.grouping) else Grouped(grouping, now_s)
+    return _kept(previous, _labelled(endpoints, labels), now_s)
 
 
 def _one(observation: Observation, endpoints: int, before: bool) -> bool:
@@ -130,9 +138,9 @@ def _one(observation: Observation, endpoints: int, before: bool) -> bool:
 def _line(estimate: Estimate) -> Floats | None:
     """(n,) log capacities to group by, or None while they are not to be trusted."""
     capacity = estimate.capacity_rps
-    if np.isfinite(capacity).all() and (capacity > 0).all():
-        if float(np.median(estimate.deviation)) <= SETTLED:
-            return np.log(capacity)
+    complete = np.isfinite(capacity).all() and (capacity > 0).all()
+    if complete and float(np.median(estimate.deviation)) <= SETTLED:
+        return np.log(capacity)
     declared = estimate.declared
     if np.isfinite(declared).any() and not np.isfinite(capacity).any():
         filled = np.where(np.isfinite(declared), declared, np.nanmean(declared))
