@@ -18,13 +18,14 @@ from controlplane.model import EndpointId, Observation, ProxyId, Service, Servic
 from controlplane.model.observation import Floats
 from controlplane.observe.access_logs import AccessLogs
 from controlplane.observe.catalogue import Catalogue
+from controlplane.observe.exposition import TrafficCollector
 from controlplane.observe.load_reports import LoadReports
 from controlplane.observe.proxies import FORGET_S, Proxies
 from controlplane.observe.quantiles import Bins, Ints
 from controlplane.observe.receipts import Receipts
 from controlplane.observe.totals import Field, Member, Totals, moved
 
-MARKS = 8
+MARKS = 4
 """Looks that a window can reach back over."""
 WHOLE = 0.75
 """A window is long enough when it covers this part of a load report of every proxy."""
@@ -80,6 +81,9 @@ class InProcessSource:
         self.load_reports = LoadReports(
             self.catalogue, self.proxies, self.receipts, clock, report_interval_s, custom_metrics
         )
+        self.collector = TrafficCollector(
+            self.catalogue, self.proxies, self.receipts, clock, self._live_s
+        )
 
     def declare(self, services: Iterable[Service]) -> None:
         """These are the services from now on; what else is reported is counted and ignored."""
@@ -104,9 +108,13 @@ class InProcessSource:
         for service in services:
             windows = self._windows.get(service.name)
             look = None if windows is None else self._look(windows, now_s)
-            if look is not None:
+            if windows is None or look is None:
+                continue
+            looks[service.name] = look
+            if service.endpoints is not windows.totals.service.endpoints:
                 ids = tuple(endpoint.id for endpoint in service.endpoints)
-                looks[service.name] = look if ids == look.endpoints else look.for_endpoints(ids)
+                if ids != look.endpoints:
+                    looks[service.name] = look.for_endpoints(ids)
         return looks
 
     def _look(self, windows: Windows, now_s: float) -> Observation | None:

@@ -10,12 +10,16 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controlplane.model import EndpointId, ProxyId, Service
 from controlplane.model.observation import Floats
 from controlplane.observe.quantiles import Bins, Ints
+
+T = TypeVar("T", bound=np.generic)
 
 PENDING = 16_384
 """Numbers that wait in a list before they are folded, whoever looks."""
@@ -63,7 +67,8 @@ class Totals:
         self.slots: dict[tuple[str, int], int] = {}
         """(address, port) as Envoy writes them -> column."""
         self.counted: Floats = np.zeros((len(Field), 0))
-        self.buckets: Floats = np.zeros((len(LATENCY_BOUNDS_S) + 1, 0))
+        self.buckets = np.zeros((len(LATENCY_BOUNDS_S) + 1, 0), np.uint32)
+        """(buckets, n) latencies by LATENCY_BOUNDS_S."""
         self.logged_at_s: Floats = np.zeros(0)
         """(n,) the newest access log entry of each endpoint."""
         self.reported_s = 0.0
@@ -95,7 +100,7 @@ class Totals:
         now_at = {endpoint: i for i, endpoint in enumerate(endpoints)}
         moves = np.array([now_at.get(old, -1) for old in self.endpoints], dtype=np.int64)
         self.counted = moved(self.counted, moves, len(endpoints), 0.0)
-        self.buckets = moved(self.buckets, moves, len(endpoints), 0.0)
+        self.buckets = moved(self.buckets, moves, len(endpoints), 0)
         self.logged_at_s = moved(self.logged_at_s[None], moves, len(endpoints), -np.inf)[0]
         self.bins = self.bins.moved(moves)
         self.endpoints = endpoints
@@ -126,7 +131,7 @@ class Totals:
             self.latencies_s.clear()
             self._add(Field.LATENCY_S, slots, values)
             self._add(Field.LATENCY_SAMPLES, slots, np.ones(len(slots)))
-            np.add.at(self.buckets, (np.searchsorted(LATENCY_BOUNDS_S, values), slots), 1.0)
+            np.add.at(self.buckets, (np.searchsorted(LATENCY_BOUNDS_S, values), slots), 1)
             self.bins = Bins.merged((self.bins, Bins.of(slots, values)))
 
     def fold_if_long(self) -> None:
@@ -152,9 +157,9 @@ class Totals:
         self.counted[field] += np.bincount(slots, values, minlength=len(self.endpoints))
 
 
-def moved(rows: Floats, moves: Ints, columns: int, empty: float) -> Floats:
+def moved(rows: NDArray[T], moves: Ints, columns: int, empty: float) -> NDArray[T]:
     """Columns put where `moves` says; `empty` in those that are new."""
-    out = np.full((rows.shape[0], columns), empty)
+    out = np.full((rows.shape[0], columns), empty, rows.dtype)
     kept = moves >= 0
     out[:, moves[kept]] = rows[:, kept]
     return out

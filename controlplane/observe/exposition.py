@@ -1,0 +1,168 @@
+"""What was received, on /metrics, so that Prometheus adds it up over replicas.
+
+Everything about endpoints is a counter or a histogram of counters: sums over replicas are right,
+and a proxy that moves to another replica is counted once. `docs/metrics.md` describes each metric;
+a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from controlplane.observe.catalogue import Catalogue
+from controlplane.observe.proxies import Proxies
+from controlplane.observe.receipts import Receipts
+from controlplane.observe.totals import LATENCY_BOUNDS_S, Field, Totals
+
+_LABELS = ("service", "endpoint")
+_BOUNDS = (*(f"{bound:.6g}" for bound in LATENCY_BOUNDS_S), "+Inf")
+
+
+class TrafficCollector(Collector):
+    """Register it in the registry that /metrics serves."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        proxies: Proxies,
+        receipts: Receipts,
+        clock: Callable[[], float],
+        live_s: float,
+    ) -> None:
+        """A proxy is live when it reported at most `live_s` ago."""
+        self._catalogue = catalogue
+        self._proxies = proxies
+        self._receipts = receipts
+        self._clock = clock
+        self._live_s = live_s
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is read while registering."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in the order of the document."""
+        services = list(self._catalogue)
+        for totals in services:
+            totals.fold()
+        yield from self._requests(services)
+        yield self._latencies(services)
+        yield self._utilisations(services)
+        yield self._members(services)
+        yield from self._received()
+
+    def _requests(self, services: list[Totals]) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "weir_endpoint_requests_total",
+            "Requests that ended at an endpoint, by outcome (success, failure).",
+            labels=(*_LABELS, "outcome"),
+        )
+        in_flight = CounterMetricFamily(
+            "weir_endpoint_in_flight_seconds_total",
+            "Seconds spent by requests at an endpoint; its rate is the mean number in flight.",
+            labels=_LABELS,
+        )
+        for totals in services:
+            name = totals.service.name
+            succeeded = totals.counted[Field.SUCCEEDED].tolist()
+            failed = totals.counted[Field.FAILED].tolist()
+            spent_s = totals.counted[Field.IN_FLIGHT_S].tolist()
+            for i, endpoint in enumerate(totals.endpoints):
+                requests.add_metric((name, endpoint, "success"), succeeded[i])
+                requests.add_metric((name, endpoint, "failure"), failed[i])
+                if totals.reported_s > 0:
+                    in_flight.add_metric((name, endpoint), spent_s[i])
+        yield requests
+        yield in_flight
+
+    def _latencies(self, services: list[Totals]) -> Metric:
+        family = HistogramMetricFamily(
+            "weir_endpoint_latency_seconds",
+            "Time that an endpoint took for a successful request, from (sampled) access logs.",
+            labels=_LABELS,
+        )
+        for totals in services:
+            running = totals.buckets.cumsum(axis=0, dtype="uint64").T.tolist()
+            sums = totals.counted[Field.LATENCY_S].tolist()
+            for i, endpoint in enumerate(totals.endpoints):
+                if running[i][-1]:
+                    buckets = list(zip(_BOUNDS, running[i], strict=True))
+                    family.add_metric((totals.service.name, endpoint), buckets, sums[i])
+        return family
+
+    def _utilisations(self, services: list[Totals]) -> Metric:
+        family = SummaryMetricFamily(
+            "weir_endpoint_utilisation",
+            "Utilisation that an endpoint sent with its responses (ORCA): sum and number.",
+            labels=_LABELS,
+        )
+        for totals in services:
+            sums = totals.counted[Field.UTILISATION].tolist()
+            counts = totals.counted[Field.UTILISATION_SAMPLES].tolist()
+            for i, endpoint in enumerate(totals.endpoints):
+                if counts[i]:
+                    family.add_metric((totals.service.name, endpoint), int(counts[i]), sums[i])
+        return family
+
+    def _members(self, services: list[Totals]) -> Metric:
+        family = GaugeMetricFamily(
+            "weir_service_proxies",
+            "Envoys that report a service to this replica, and workers of those Envoys.",
+            labels=("service", "unit"),
+        )
+        since_s = self._clock() - self._live_s
+        for totals in services:
+            live = [
+                member.workers
+                for member in totals.members.values()
+                if max(member.reported_at_s, member.logged_at_s) >= since_s
+            ]
+            family.add_metric((totals.service.name, "proxy"), len(live))
+            family.add_metric((totals.service.name, "worker"), sum(live))
+        return family
+
+    def _received(self) -> Iterator[Metric]:
+        got = self._receipts
+        for name, words, value in (
+            ("log_entries", "Access log entries read.", got.log_entries),
+            (
+                "unknown_log_entries",
+                "Access log entries of a cluster or an endpoint that is not declared.",
+                got.unknown_entries,
+            ),
+            (
+                "aborted_log_entries",
+                "Access log entries of requests that their client left.",
+                got.aborted_entries,
+            ),
+            (
+                "untimed_log_entries",
+                "Access log entries of successes without the durations that a latency needs.",
+                got.untimed_entries,
+            ),
+            ("load_reports", "Load reports read.", got.load_reports),
+            (
+                "unknown_clusters",
+                "Clusters in load reports that are not declared.",
+                got.unknown_clusters,
+            ),
+            (
+                "unknown_endpoints",
+                "Endpoints in load reports that their service does not declare.",
+                got.unknown_endpoints,
+            ),
+            ("garbage", "Access logs and load reports that could not be read.", got.garbage),
+        ):
+            yield CounterMetricFamily(f"weir_telemetry_{name}_total", words, value=value)
+        yield GaugeMetricFamily(
+            "weir_telemetry_proxies", "Envoys heard of in the last minutes.", len(self._proxies)
+        )

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from controlplane.observe.in_process import InProcessSource
+from controlplane.telemetry.metrics import LoopMetrics
+from controlplane.xds.telemetry import TelemetryMetrics
+from tests.unit.observe.messages import (
+    PROXY,
+    Clock,
+    cluster_stats,
+    endpoint_stats,
+    entry,
+    logs,
+    report,
+    service,
+)
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def filled_source() -> InProcessSource:
+    source = InProcessSource(Clock())
+    source.declare([service()])
+    busy = endpoint_stats(
+        succeeded=8, failed=2, in_progress=3, metrics={"cpu_utilization": (10, 4.0)}
+    )
+    source.load_reports.on_load_report(PROXY, report(cluster_stats(busy)), first=False)
+    source.access_logs.on_access_logs(
+        PROXY, logs(entry(received_ms=51.0), entry(received_ms=101.0), entry("10.9.9.9"))
+    )
+    return source
+
+
+def scraped(source: InProcessSource) -> Samples:
+    registry = CollectorRegistry()
+    registry.register(source.collector)
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
+        for sample in family.samples
+    }
+
+
+def labels(**more: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({"service": "default/web", "endpoint": "10.0.0.1:8080", **more}.items()))
+
+
+def test_what_was_received_is_exposed() -> None:
+    found = scraped(filled_source())
+    assert found["weir_endpoint_requests_total", labels(outcome="success")] == 8.0
+    assert found["weir_endpoint_requests_total", labels(outcome="failure")] == 2.0
+    assert found["weir_endpoint_in_flight_seconds_total", labels()] == 3.0
+    assert found["weir_endpoint_utilisation_sum", labels()] == pytest.approx(4.0)
+    assert found["weir_endpoint_utilisation_count", labels()] == 10.0
+    assert found["weir_endpoint_latency_seconds_count", labels()] == 2.0
+    assert found["weir_endpoint_latency_seconds_sum", labels()] == pytest.approx(0.150)
+    assert found["weir_service_proxies", (("service", "default/web"), ("unit", "proxy"))] == 1.0
+    assert found["weir_telemetry_log_entries_total", ()] == 3.0
+    assert found["weir_telemetry_unknown_log_entries_total", ()] == 1.0
+
+
+def test_a_bucket_is_good_to_a_tenth() -> None:
+    found = scraped(filled_source())
+    running = sorted(
+        (float(dict(where)["le"]), value)
+        for (name, where), value in found.items()
+        if name == "weir_endpoint_latency_seconds_bucket"
+    )
+    at = next(i for i, (_, count) in enumerate(running) if count >= 1.0)
+    lower, upper = running[at - 1][0], running[at][0]
+    assert lower < 0.050 <= upper
+    middle = (lower + upper) / 2
+    assert abs(middle - lower) / lower < 0.12
+    assert abs(upper - middle) / upper < 0.10
+
+
+def test_counters_never_fall_when_somebody_looks() -> None:
+    source = filled_source()
+    before = scraped(source)
+    source.access_logs.on_access_logs(PROXY, logs(entry()))
+    after = scraped(source)
+    assert all(after[name] >= value for name, value in before.items())
+
+
+def test_an_endpoint_without_a_number_has_no_latency_series() -> None:
+    source = InProcessSource(Clock())
+    source.declare([service()])
+    assert not [name for name, _ in scraped(source) if name.startswith("weir_endpoint_latency")]
+
+
+def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
+    registry = CollectorRegistry()
+    registry.register(filled_source().collector)
+    LoopMetrics(registry)
+    TelemetryMetrics(registry)
+    exposed = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in registry.collect()
+    }
+    text = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    described = set(re.findall(r"^\| `(weir_[a-z_]+)`", text, re.MULTILINE))
+    assert exposed <= described
+    own = ("weir_endpoint_", "weir_service_", "weir_telemetry_")
+    assert {name for name in described if name.startswith(own)} <= exposed
