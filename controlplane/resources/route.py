@@ -93,11 +93,15 @@ class Match(Fields):
     method: Method | None = Field(default=None, description="Not given: every method.")
 
 
+def _or_every(matches: tuple[Match, ...]) -> tuple[Match, ...]:
+    return matches or (Match(),)
+
+
 class BackendRef(Fields):
     """Where a part of the requests goes."""
 
-    group: str | None = Field(default=None, description="`weir.dev`.")
-    kind: str | None = Field(default=None, description="`Backend`.")
+    group: str | None = Field(default=None, description="`weir.dev`; nothing else is served.")
+    kind: str | None = Field(default=None, description="`Backend`; nothing else is served.")
     name: Name = Field(description="Name of the Backend.")
     namespace: Namespace | None = Field(
         default=None, description="Must be that of the route, which is the default."
@@ -120,7 +124,7 @@ class Rule(Fields):
     """Requests that match any of `matches` go to `backendRefs`."""
 
     name: Name | None = Field(default=None, description="For people.")
-    matches: tuple[Match, ...] = Field(
+    matches: Annotated[tuple[Match, ...], AfterValidator(_or_every)] = Field(
         default=(Match(),), max_length=64, description="One must hold; none given: every request."
     )
     backend_refs: tuple[BackendRef, ...] = Field(

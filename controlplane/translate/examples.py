@@ -1,0 +1,56 @@
+"""The bootstraps in `envoy/`: `python -m controlplane.translate.examples envoy` writes them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controlplane.translate.bootstrap import ads_bootstrap, overlay_bootstrap
+
+_OWN = """\
+# An Envoy that Weir configures ({protocol}). Change node.id for each Envoy, node.cluster to the
+# namespace/name of its Gateway, and the address of Weir at the end.
+"""
+_OVERLAY = """\
+# An Envoy that keeps its own configuration and takes the endpoints of one cluster from Weir
+# ({protocol}). What yours needs of it:
+# - node.id and dynamic_resources, and the cluster `weir`;
+# - in the cluster that Weir balances (its name is your affair, service_name is what Weir is asked
+#   for): type, eds_cluster_config, load_balancing_policy, common_lb_config, outlier_detection.
+# access_log and cluster_manager may be left out; Weir then reads Envoy's numbers from Prometheus.
+"""
+
+
+def examples() -> Mapping[str, str]:
+    """The files by name."""
+    found = {}
+    for delta, ending in ((False, ""), (True, "-delta")):
+        protocol = "Delta xDS" if delta else "state of the world xDS"
+        own = ads_bootstrap(node_id="envoy-1", fleet="default/edge", delta=delta)
+        overlay = overlay_bootstrap(
+            node_id="envoy-1", service="default/web", listen_port=8080, delta=delta
+        )
+        found[f"own{ending}.yaml"] = _OWN.format(protocol=protocol) + _yaml(own)
+        found[f"overlay{ending}.yaml"] = _OVERLAY.format(protocol=protocol) + _yaml(overlay)
+    return found
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes shared parts out instead of naming them."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """There are none."""
+        return True
+
+
+def _yaml(bootstrap: Mapping[str, Any]) -> str:
+    return yaml.dump(dict(bootstrap), Dumper=_Plain, sort_keys=False, width=100)
+
+
+if __name__ == "__main__":
+    for name, text in examples().items():
+        (Path(sys.argv[1]) / name).write_text(text)
