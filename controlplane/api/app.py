@@ -41,7 +41,7 @@ class Console(Protocol):
         """What is wrong with the declared documents."""
         ...
 
-    def freeze(self, service: str | None, reason: str) -> None:
+    def freeze(self, service: str | None, reason: str, by: str) -> None:
         """Hold a service, or all, until a person resumes."""
         ...
 
@@ -58,6 +58,8 @@ class FreezeRequest(BaseModel):
     service: str | None = Field(default=None, max_length=512)
     """`namespace/name`; none means every service."""
     reason: str = Field(default="", max_length=1024)
+    by: str = Field(default="", max_length=256)
+    """Who; not proved, for the record only."""
 
 
 class ResumeRequest(BaseModel):
@@ -135,7 +137,7 @@ def _switch(console: Console) -> APIRouter:
     async def freeze(request: Request) -> dict[str, str]:
         body = await _body(request, FreezeRequest)
         try:
-            console.freeze(body.service, body.reason)
+            console.freeze(body.service, body.reason, body.by)
         except WeirError as error:
             raise HTTPException(409, str(error)) from error
         return {"frozen": body.service or "all"}

@@ -62,8 +62,8 @@ class Discovery:
         return {host: name.addresses for host, name in self._names.items() if name.addresses}
 
     async def watch(self) -> AsyncIterator[Sets]:
-        """The complete sets each time they change; first when every name has been looked up once,
-        however that ended.
+        """The complete sets each time they change or something else is declared; first when every
+        name has been looked up once, however that ended.
         """
         given: Sets | None = None
         try:
@@ -74,7 +74,7 @@ class Discovery:
                     self._start_lookups(self._declared)
                     if given is not None or self._all_tried(self._declared):
                         sets = self._sets(self._declared)
-                        if sets != given:
+                        if told or sets != given:
                             if given is not None and not told and self._lookups:
                                 await asyncio.sleep(self._settings.debounce_s)
                                 self._collect()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from opentelemetry import trace
 
 from controlplane.telemetry.version import version
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
-def tracer_for(otlp_endpoint: str) -> tuple[trace.Tracer, object | None]:
+
+def tracer_for(otlp_endpoint: str) -> tuple[trace.Tracer, TracerProvider | None]:
     """A tracer, and the provider to shut down at the end (None where nothing is collected).
 
     Without an endpoint the tracer is OpenTelemetry's own no-op and costs next to nothing. Spans

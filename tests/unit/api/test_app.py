@@ -32,7 +32,7 @@ class ScriptedConsole:
     def problems(self) -> list[dict[str, Any]]:
         return []
 
-    def freeze(self, service: str | None, reason: str) -> None:
+    def freeze(self, service: str | None, reason: str, by: str) -> None:
         if service == "default/broken":
             raise WeirError("the state folder is read-only")
         self.calls.append(("freeze", service))

@@ -1,0 +1,223 @@
+"""The composition root: the only module that builds things, and the only TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+
+import grpc
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from controlplane.api.app import create_app
+from controlplane.api.server import AdminServer
+from controlplane.console import AppConsole
+from controlplane.decide import Decider, Policies
+from controlplane.decide.registry import Maker
+from controlplane.discovery import Discovery, SystemResolver
+from controlplane.errors import StoreError
+from controlplane.loop import Loop
+from controlplane.model import LastGood, ServiceName
+from controlplane.observe.in_process import InProcessSource
+from controlplane.observe.sampling import sampling_percent
+from controlplane.ports import MetricSource
+from controlplane.publisher import Publisher
+from controlplane.resources import Loaded, services, watch_folder
+from controlplane.settings import ServeSettings
+from controlplane.store import KillSwitch, Spool, SqlStateStore
+from controlplane.telemetry.metrics import LoopMetrics
+from controlplane.telemetry.traces import tracer_for
+from controlplane.translate import Translator, node_group
+from controlplane.xds import SnapshotCache, XdsServer
+from controlplane.xds.access_logs import AccessLogService
+from controlplane.xds.exposition import XdsCollector
+from controlplane.xds.load_reports import LoadReportService
+from controlplane.xds.status import Event
+from controlplane.xds.telemetry import TelemetryMetrics
+
+logger = structlog.get_logger(__name__)
+
+LOAD_DEADLINE_S = 2.0
+"""How long a start waits for the last good state."""
+SAMPLING_S = 5.0
+"""How often the part of the traffic that is logged is looked at again."""
+DRAIN_S = 5.0
+"""How long Envoys' streams take to be closed at the end."""
+GONE_S = 9.0
+"""After a signal the process is gone within 10 s, whatever hangs."""
+
+
+def run(settings: ServeSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `StartupError` when it cannot begin."""
+    uvloop.run(App(settings).serve())
+
+
+class App:
+    """A running Weir: everything is built here, and joined by ports."""
+
+    def __init__(
+        self, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        settings.xds.require_safe(settings.insecure, "xDS address")
+        settings.admin.require_safe(settings.insecure, "admin address")
+        self._settings = settings
+        self._clock = clock
+        self._registry = CollectorRegistry()
+        self._metrics = LoopMetrics(self._registry)
+        self._telemetry = InProcessSource(clock, report_interval_s=settings.load_report_interval_s)
+        self._registry.register(self._telemetry.collector)
+        self._cache = SnapshotCache()
+        self._loaded = Loaded()
+        self._fleet_of = node_group(self._loaded.declared)
+        self._server = XdsServer(
+            self._cache,
+            address=str(settings.xds),
+            node_group=lambda node: self._fleet_of(node.id, node.cluster),
+            handlers=self._receivers(),
+            observer=_log_event,
+            insecure=settings.insecure,
+        )
+        self._registry.register(XdsCollector(self._server))
+        self._discovery = Discovery(SystemResolver(), clock=clock, chance=random.Random())  # noqa: S311
+        self._policies = _policies(settings)
+        self._store = SqlStateStore.in_folder(settings.state)
+        self._spool = Spool(self._store)
+        self._switch = KillSwitch(settings.state)
+        self._publisher = Publisher(Translator(), self._cache, self._sampling)
+        self._stop = asyncio.Event()
+        self._sample_again_s = clock()
+
+    async def serve(self) -> None:
+        """Until a signal. A part that ends by itself is a fault, and ends the process."""
+        tracer, provider = tracer_for(self._settings.otlp_endpoint)
+        loop = Loop(
+            source=self._source(),
+            decider=Decider(self._policies),
+            publisher=self._publisher,
+            store=self._spool,
+            switch=lambda: self._switch.look().why,
+            clock=self._clock,
+            wall_clock=time.time,
+            metrics=self._metrics,
+            tracer=tracer,
+            resumed=await self._last_good(),
+        )
+        console = AppConsole(loop, self._publisher, self._server, self._switch, self._clock)
+        admin = self._admin(console)
+        admin_port = admin.bind(*self._settings.admin)
+        await self._server.start()
+        logger.info("serving", xds=self._server.port, admin=admin_port)
+        self._heed_signals()
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [
+                    group.create_task(self._follow_documents(console), name="documents"),
+                    group.create_task(self._follow_endpoints(loop), name="endpoints"),
+                    group.create_task(loop.run(), name="loop"),
+                    group.create_task(self._spool.run(), name="spool"),
+                ]
+                serving = group.create_task(admin.serve(), name="admin")
+                await self._stop.wait()
+                console.stopping = True
+                logger.info("stopping: streams are closed, Envoys serve on with what they have")
+                await self._server.stop(DRAIN_S)
+                await self._spool.flush(1.0)
+                for task in running:
+                    task.cancel()
+                admin.stop()
+                await serving
+        finally:
+            await self._store.close()
+            if provider is not None:
+                provider.shutdown()
+
+    async def _follow_documents(self, console: AppConsole) -> None:
+        """What people declare, each time it changes."""
+        async for loaded in watch_folder(self._settings.config, self._policies.names):
+            for problem in set(loaded.problems) - set(self._loaded.problems):
+                logger.warning("document refused, the last valid one stays", problem=str(problem))
+            self._loaded = loaded
+            self._fleet_of = node_group(loaded.declared)
+            console.documents = loaded.problems
+            self._metrics.problems.set(len(loaded.problems))
+            self._discovery.declare(loaded.declared)
+
+    async def _follow_endpoints(self, loop: Loop) -> None:
+        """Where it is, each time that changes; then the services are complete."""
+        async for endpoints in self._discovery.watch():
+            declared = self._loaded.declared
+            balanced = services(declared, endpoints)
+            self._telemetry.declare(balanced)
+            await loop.declare(declared, balanced)
+
+    async def _last_good(self) -> Mapping[ServiceName, LastGood]:
+        """What was in force before, read before any Envoy is answered."""
+        try:
+            async with asyncio.timeout(LOAD_DEADLINE_S):
+                return await self._store.load()
+        except (StoreError, TimeoutError) as error:
+            logger.warning("starting without the last good state", why=str(error) or "too slow")
+            return {}
+
+    def _source(self) -> MetricSource:
+        if self._settings.source == "envoy":
+            return self._telemetry
+        raise NotImplementedError
+
+    def _receivers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
+        metrics = TelemetryMetrics(self._registry)
+        reports = LoadReportService(
+            self._telemetry.load_reports,
+            metrics,
+            interval_s=self._settings.load_report_interval_s,
+        )
+        return [
+            AccessLogService(self._telemetry.access_logs, metrics).handler(),
+            reports.handler(),
+        ]
+
+    def _admin(self, console: AppConsole) -> AdminServer:
+        hosts = ["localhost", "127.0.0.1", "[::1]", self._settings.admin.host]
+        if self._settings.insecure:
+            hosts = ["*"]
+        return AdminServer(create_app(console, self._registry, hosts))
+
+    def _sampling(self, percent: float) -> float:
+        """How much of the traffic is to be logged, from what the Envoys report."""
+        now_s = self._clock()
+        if now_s < self._sample_again_s:
+            return percent
+        self._sample_again_s = now_s + SAMPLING_S
+        rates = [rate for rate in self._telemetry.rates_rps() if rate > 0]
+        return sampling_percent(sum(rates), len(rates), percent)
+
+    def _heed_signals(self) -> None:
+        running = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            running.add_signal_handler(signum, self._told_to_stop)
+
+    def _told_to_stop(self) -> None:
+        self._stop.set()
+        # Whatever hangs at the end, it does not hang for long: Envoys do not need us to go on.
+        asyncio.get_running_loop().call_later(GONE_S, os._exit, 0)
+
+
+def _policies(settings: ServeSettings) -> Policies:
+    makers: dict[str, Maker] = {p.name: p.load for p in entry_points(group="controlplane.policies")}
+    if settings.model_dir is not None and "learned" in makers:
+        load, folder = makers["learned"], settings.model_dir
+        makers["learned"] = lambda: functools.partial(load(), folder=folder)
+    return Policies(makers)
+
+
+def _log_event(event: Event) -> None:
+    fields = {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "node"}
+    node = event.node.id if event.node is not None else ""
+    logger.warning(type(event).__name__.lower(), node=node, **fields)

@@ -1,0 +1,126 @@
+"""What the admin address shows and steers, gathered from the parts of a running Weir."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from controlplane.api.explain import explain
+from controlplane.errors import WeirError
+from controlplane.loop import Loop
+from controlplane.model import ServiceName
+from controlplane.publisher import Publisher
+from controlplane.resources import Problem
+from controlplane.store import ALL, KillSwitch
+from controlplane.xds import XdsServer
+from controlplane.xds.effects import TypeStatus
+from controlplane.xds.kinds import kind_of
+from controlplane.xds.status import Client
+
+
+class AppConsole:
+    """A `controlplane.api.app.Console`."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        publisher: Publisher,
+        server: XdsServer,
+        switch: KillSwitch,
+        clock: Callable[[], float],
+    ) -> None:
+        self._loop = loop
+        self._publisher = publisher
+        self._server = server
+        self._switch = switch
+        self._clock = clock
+        self.stopping = False
+        self.documents: tuple[Problem, ...] = ()
+
+    def ready(self) -> tuple[bool, str]:
+        """Ready when a complete state is served, and until the process is told to stop."""
+        if self.stopping:
+            return False, "stopping"
+        if not self._publisher.published:
+            return False, "no complete state yet: documents or names are still being read"
+        return True, "ready"
+
+    def services(self) -> list[dict[str, Any]]:
+        """One line for each service, in the order of their names."""
+        return [self._service(name) for name in self._loop.names()]
+
+    def explain(self, service: str) -> dict[str, Any] | None:
+        """The last tick of a service."""
+        known = self._loop.known(ServiceName(service))
+        if known is None or known.decision is None or known.verdict is None:
+            return None
+        decision = known.decision
+        return explain(decision.situation, decision.proposal, known.verdict, self._clock())
+
+    def proxies(self) -> list[dict[str, Any]]:
+        """Every connected Envoy, and where it stands with each type."""
+        return sorted(
+            (_proxy(client) for client in self._server.clients()), key=lambda p: p["node"]
+        )
+
+    def problems(self) -> list[dict[str, Any]]:
+        """What is wrong with the documents."""
+        return [dataclasses.asdict(problem) for problem in self.documents]
+
+    def freeze(self, service: str | None, reason: str, by: str) -> None:
+        """Hold a service, or all, until a person resumes."""
+        name = self._named(service)
+        self._switch.freeze(reason, by=by or "somebody at the admin address", service=name)
+
+    def resume(self, service: str | None) -> None:
+        """Let go again."""
+        name = ALL if service is None else ServiceName(service)
+        if not self._switch.resume(name):
+            raise WeirError(f"{'nothing' if name == ALL else name} is frozen by the kill switch")
+
+    def _named(self, service: str | None) -> ServiceName:
+        if service is None:
+            return ALL
+        if self._loop.known(ServiceName(service)) is None:
+            raise WeirError(f"no service {service}; see `weir weights list`")
+        return ServiceName(service)
+
+    def _service(self, name: ServiceName) -> dict[str, Any]:
+        known = self._loop.known(name)
+        assert known is not None
+        verdict, decision = known.verdict, known.decision
+        age_s = self._clock() - known.look.at_s
+        return {
+            "service": name,
+            "policy": decision.proposal.policy if decision else known.service.policy,
+            "actuation": "groups" if verdict and verdict.grouping.by_locality else "endpoints",
+            "endpoints": len(known.service.endpoints),
+            "groups": len(verdict.grouping.names) if verdict else 0,
+            "age_s": age_s if age_s < 1e9 else None,
+            "state": ", ".join(r.code for r in verdict.reasons) or "ok" if verdict else "new",
+        }
+
+
+def _proxy(client: Client) -> dict[str, Any]:
+    return {
+        "node": client.node.id,
+        "fleet": client.group,
+        "mode": client.mode.name.lower(),
+        "peer": client.peer,
+        "types": {kind_of(one.type_url).name: _type(one) for one in client.types},
+    }
+
+
+def _type(status: TypeStatus) -> dict[str, Any]:
+    state = "SYNCED"
+    if not status.sent_version:
+        state = "NOT SENT"
+    elif status.waiting or status.nack or status.acked_version != status.sent_version:
+        state = "STALE"
+    return {
+        "state": state,
+        "sent": status.sent_version,
+        "acked": status.acked_version,
+        "nacked": status.nack,
+    }

@@ -1,0 +1,249 @@
+"""The control loop. Read this file first: every other module is one of its lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+from opentelemetry.trace import NoOpTracer, Tracer
+
+from controlplane import guard
+from controlplane.decide import Asked, Decided, Decider
+from controlplane.decide import Memory as Belief
+from controlplane.errors import MetricsUnavailableError, StoreError
+from controlplane.model import Grouping, LastGood, Observation, Service, ServiceName, Verdict
+from controlplane.model.observation import Floats
+from controlplane.ports import MetricSource, StateStore
+from controlplane.publisher import Publisher
+from controlplane.resources import Declared
+from controlplane.schedule import Schedule
+from controlplane.telemetry.metrics import LoopMetrics
+
+logger = structlog.get_logger(__name__)
+
+Frozen = Callable[[ServiceName], str | None]
+"""Why a service is held by the kill switch; None: it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How the loop paces itself."""
+
+    look_deadline: float = 0.8
+    """A look at the metrics may take this part of the shortest interval that is due."""
+
+    save_deadline_s: float = 0.25
+    """How long a push waits for the last good state to be saved."""
+
+    idle_s: float = 1.0
+    """The longest sleep; a service declared meanwhile wakes the loop itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """All that is known of one service between two ticks."""
+
+    service: Service
+    look: Observation
+    """The newest that was had, however old."""
+    belief: Belief | None = None
+    memory: guard.Memory | None = None
+    decision: Decided | None = None
+    verdict: Verdict | None = None
+
+
+class Loop:
+    """Turns numbers into guarded weights. `run` belongs to one task, `declare` to another."""
+
+    def __init__(
+        self,
+        *,
+        source: MetricSource,
+        decider: Decider,
+        publisher: Publisher,
+        store: StateStore,
+        switch: Callable[[], Frozen],
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        metrics: LoopMetrics,
+        tracer: Tracer | None = None,
+        resumed: Mapping[ServiceName, LastGood] | None = None,
+        settings: LoopSettings | None = None,
+    ) -> None:
+        self._source = source
+        self._decider = decider
+        self._publisher = publisher
+        self._store = store
+        self._switch = switch
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._metrics = metrics
+        self._tracer = tracer or NoOpTracer()
+        self._resumed = dict(resumed or {})
+        self._settings = settings or LoopSettings()
+        self._declared = Declared()
+        self._known: dict[ServiceName, Known] = {}
+        self._schedule = Schedule()
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Tick for ever. An error that no stage expects ends the loop, and with it the process."""
+        while True:
+            await asyncio.sleep(self._schedule.wait_s(self._clock(), self._settings.idle_s))
+            due = self._schedule.take(self._clock())
+            if due:
+                await self.tick(due)
+
+    async def tick(self, due: Sequence[ServiceName]) -> None:
+        """Observe, decide, guard, remember, publish: for the services that are due."""
+        with self._tracer.start_as_current_span("tick", attributes={"services": len(due)}):
+            looks = await self._observe([self._known[name].service for name in due])
+            async with self._turn:
+                decisions = self._decide(due, looks)
+                verdicts = self._guard(decisions)
+                await self._remember(verdicts)
+                self._publish(verdicts)
+
+    async def declare(self, declared: Declared, services: Iterable[Service]) -> None:
+        """These are the services from now on. What is new or differs gets a verdict at once."""
+        async with self._turn:
+            self._declared = declared
+            wanted = {service.name: service for service in services}
+            for name in self._known.keys() - wanted.keys():
+                self._schedule.drop(name)
+                del self._known[name]
+            changed = [name for name, service in wanted.items() if self._differs(name, service)]
+            for name in changed:
+                self._adopt(wanted[name])
+            verdicts = self._guard(self._decide(changed, {}))
+            await self._remember(verdicts)
+            self._publish(verdicts)
+            self._metrics.services.set(len(self._known))
+
+    async def _observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
+        """One look at all that are due. It may be empty: the guard has a ladder for that."""
+        shortest_s = min(service.interval_s for service in services)
+        with self._stage("observe"):
+            try:
+                async with asyncio.timeout(self._settings.look_deadline * shortest_s):
+                    return await self._source.observe(services)
+            except TimeoutError:
+                self._metrics.source_failures.labels("deadline").inc()
+            except MetricsUnavailableError as error:
+                self._metrics.source_failures.labels("unavailable").inc()
+                logger.warning("no numbers, weights are held", why=str(error))
+        return {}
+
+    def _decide(
+        self, names: Sequence[ServiceName], looks: Mapping[ServiceName, Observation]
+    ) -> list[Decided]:
+        """What the policies would like, in one batch for each policy."""
+        now_s, asked = self._clock(), []
+        with self._stage("decide"):
+            for name in names:
+                if name not in self._known:
+                    continue  # taken out of the documents while we looked
+                known = self._known[name]
+                look = looks.get(name, known.look)
+                if look.endpoints != known.look.endpoints:
+                    look = known.look  # its endpoints changed while we looked
+                self._known[name] = replace(known, look=look)
+                asked.append(Asked(known.service, look, known.belief))
+            decisions = self._decider.decide(asked, now_s, self._in_force)
+        for decision in decisions:
+            self._metrics.decided.labels(decision.proposal.policy).inc()
+        return list(decisions)
+
+    def _in_force(self, service: Service, grouping: Grouping) -> Floats:
+        memory = self._known[service.name].memory
+        return guard.shares_in_force(service, memory, grouping, self._clock())
+
+    def _guard(self, decisions: Iterable[Decided]) -> list[Verdict]:
+        """What may be sent of it."""
+        now_s, frozen, verdicts = self._clock(), self._switch(), []
+        with self._stage("guard"):
+            for decision in decisions:
+                name = decision.situation.service.name
+                known = self._known[name]
+                verdict, memory = guard.check(
+                    decision.situation,
+                    decision.proposal,
+                    known.memory,
+                    now_s,
+                    frozen=frozen(name),
+                )
+                verdict = replace(verdict, reasons=decision.reasons + verdict.reasons)
+                self._known[name] = replace(
+                    known, belief=decision.memory, memory=memory, decision=decision, verdict=verdict
+                )
+                verdicts.append(verdict)
+                for reason in verdict.reasons:
+                    self._metrics.reasons.labels(reason.code).inc()
+        return verdicts
+
+    async def _remember(self, verdicts: Iterable[Verdict]) -> None:
+        """Save before sending, so that the first push after a crash equals the last before it."""
+        changed = [verdict for verdict in verdicts if verdict.changed]
+        if not changed:
+            return
+        at = self._wall_clock()
+        with self._stage("remember"):
+            last = [LastGood.of(v, self._policy_of(v.service.name), at) for v in changed]
+            try:
+                async with asyncio.timeout(self._settings.save_deadline_s):
+                    await self._store.save(last)
+            except (TimeoutError, StoreError) as error:
+                self._metrics.store_failures.inc()
+                logger.warning("the last good state was not saved", why=str(error) or "too slow")
+
+    def _publish(self, verdicts: Iterable[Verdict]) -> None:
+        """Send what changed. A snapshot is complete: it has the verdict of every service."""
+        changed = sum(verdict.changed for verdict in verdicts)
+        with self._stage("publish"):
+            services = [known.service for known in self._known.values()]
+            self._publisher.publish(self._declared, services, self.verdicts(), changed > 0)
+        self._metrics.changed.inc(changed)
+
+    def known(self, name: ServiceName) -> Known | None:
+        """What is known of a service, for whoever asks why."""
+        return self._known.get(name)
+
+    def names(self) -> list[ServiceName]:
+        """The services that are balanced, in order."""
+        return sorted(self._known)
+
+    def verdicts(self) -> dict[ServiceName, Verdict]:
+        """The verdict in force for every service."""
+        return {n: known.verdict for n, known in self._known.items() if known.verdict is not None}
+
+    def _differs(self, name: ServiceName, service: Service) -> bool:
+        return name not in self._known or self._known[name].service != service
+
+    def _adopt(self, service: Service) -> None:
+        """Take in a service that is new, or differs from what was declared before."""
+        now_s = self._clock()
+        endpoints = tuple(endpoint.id for endpoint in service.endpoints)
+        known = self._known.get(service.name)
+        if known is None:
+            last = self._resumed.pop(service.name, None)
+            memory = guard.resumed(last, now_s) if last is not None else None
+            known = Known(service, Observation.unknown(service.name, endpoints), memory=memory)
+        elif known.look.endpoints != endpoints:
+            known = replace(known, look=known.look.for_endpoints(endpoints))
+        self._known[service.name] = replace(known, service=service)
+        self._schedule.keep(service.name, service.interval_s, now_s)
+
+    def _policy_of(self, name: ServiceName) -> str:
+        decision = self._known[name].decision
+        return decision.proposal.policy if decision is not None else ""
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        with (
+            self._metrics.stage_seconds.labels(name).time(),
+            self._tracer.start_as_current_span(name),
+        ):
+            yield

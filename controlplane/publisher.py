@@ -1,0 +1,45 @@
+"""The last line of a tick: verdicts become snapshots, and snapshots go to the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from controlplane.model import Service, ServiceName, Verdict
+from controlplane.ports import SnapshotSink
+from controlplane.resources import Declared
+from controlplane.translate import Translator
+
+Sampling = Callable[[float], float]
+"""The percentage of requests to log, given the one in force."""
+
+
+class Publisher:
+    """Joins translation and the sink. Nothing is translated while nothing changed."""
+
+    def __init__(self, translator: Translator, sink: SnapshotSink, sampling: Sampling) -> None:
+        self._translator = translator
+        self._sink = sink
+        self._sampling = sampling
+        self._percent = 100.0
+        self._declared: Declared | None = None
+        self.published = False
+        """Whether a complete state was ever handed over."""
+
+    def publish(
+        self,
+        declared: Declared,
+        services: Sequence[Service],
+        verdicts: Mapping[ServiceName, Verdict],
+        changed: bool,
+    ) -> None:
+        """Make this the state of every fleet, if it is another one than before.
+
+        `verdicts` has one for every service, changed or not: a snapshot is always complete.
+        """
+        percent = self._sampling(self._percent)
+        if not changed and declared is self._declared and percent == self._percent:
+            return
+        self._declared, self._percent = declared, percent
+        for snapshot in self._translator.snapshots(declared, services, verdicts, percent):
+            self._sink.publish(snapshot)
+        self.published = True

@@ -1,0 +1,85 @@
+"""What the xDS server counts, on /metrics. Read when it is scraped: a push costs nothing more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from controlplane.xds.kinds import kind_of
+from controlplane.xds.server import XdsServer
+
+
+class XdsCollector(Collector):
+    """Register it in the registry that /metrics serves. Labels are fleets and types, not Envoys."""
+
+    def __init__(self, server: XdsServer) -> None:
+        self._server = server
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is read while registering."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in the order of docs/metrics.md."""
+        yield from self._streams()
+        yield from self._messages()
+
+    def _streams(self) -> Iterator[Metric]:
+        streams = GaugeMetricFamily(
+            "weir_xds_streams", "Open xDS streams.", labels=("fleet", "mode")
+        )
+        behind = GaugeMetricFamily(
+            "weir_xds_streams_behind",
+            "Streams that have not taken, or have refused, what was sent last.",
+            labels=("fleet", "type"),
+        )
+        refusing = GaugeMetricFamily(
+            "weir_xds_streams_refusing",
+            "Streams whose Envoy refused what was sent last and keeps what it had.",
+            labels=("fleet", "type"),
+        )
+        count: Counter[tuple[str, str]] = Counter()
+        late: Counter[tuple[str, str]] = Counter()
+        nacked: Counter[tuple[str, str]] = Counter()
+        for client in self._server.clients():
+            count[client.group, client.mode.name.lower()] += 1
+            for one in client.types:
+                where = (client.group, kind_of(one.type_url).name)
+                late[where] += one.acked_version != one.sent_version
+                nacked[where] += bool(one.nack)
+        for family, values in ((streams, count), (behind, late), (refusing, nacked)):
+            for labels, value in sorted(values.items()):
+                family.add_metric(labels, value)
+            yield family
+
+    def _messages(self) -> Iterator[Metric]:
+        counts = self._server.counts
+        families = {
+            "pushes": ("weir_xds_pushes", "Responses sent."),
+            "pushed_bytes": ("weir_xds_pushed_bytes", "Bytes of these responses."),
+            "acks": ("weir_xds_acks", "Responses that an Envoy took."),
+            "nacks": ("weir_xds_nacks", "Responses that an Envoy refused."),
+        }
+        for field, (name, text) in families.items():
+            family = CounterMetricFamily(name, text, labels=("fleet", "type"))
+            for (fleet, kind), one in sorted(counts.by_type.items()):
+                family.add_metric((fleet, kind), getattr(one, field))
+            yield family
+        unknown = CounterMetricFamily(
+            "weir_xds_unknown_types",
+            "Requests for a type that the fleet's snapshot does not have.",
+            labels=("fleet",),
+        )
+        for fleet, number in sorted(counts.unknown_types.items()):
+            unknown.add_metric((fleet,), number)
+        yield unknown
+        refused = CounterMetricFamily(
+            "weir_xds_streams_refused", "Streams that we refused or ended.", labels=("code",)
+        )
+        for code, number in sorted(counts.refused.items()):
+            refused.add_metric((code,), number)
+        yield refused
+        yield CounterMetricFamily("weir_xds_connects", "Streams accepted.", value=counts.connects)
