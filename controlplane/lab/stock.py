@@ -33,7 +33,7 @@ class Balancing:
 
 
 LEAST_REQUEST = Balancing(
-    "least_request", "LEAST_REQUEST as Envoy ships it", {"lb_policy": "LEAST_REQUEST"}
+    "least_request", "LEAST_REQUEST (P2C)", {"lb_policy": "LEAST_REQUEST"}
 )
 """Power of two choices on the Envoy's own requests in flight."""
 
@@ -51,7 +51,7 @@ def _full_scan(**fields: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"load_balancing_policy": {"policies": [{"typed_extension_config": named}]}}
 
 
-FULL_SCAN = Balancing("full_scan", "LEAST_REQUEST FULL_SCAN", _full_scan())
+FULL_SCAN = Balancing("full_scan", "FULL_SCAN", _full_scan())
 """The endpoint with the fewest of the Envoy's own requests in flight, of all."""
 
 ROUND_ROBIN = Balancing("round_robin", "ROUND_ROBIN", {"lb_policy": "ROUND_ROBIN"})

@@ -142,7 +142,7 @@ class WeirServe:
                 self.process.kill()
             await self.process.wait()
 
-    async def stop(self, deadline_s: float = 10.0) -> None:
+    async def stop(self, deadline_s: float = 3.0) -> None:
         """SIGTERM, then kill -9 when it takes too long."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, TimeoutError):
@@ -214,6 +214,6 @@ async def run_weir_lane(
         async with run_envoys(bootstraps, folder, name=NAME) as running:
             await wait_serving(listeners)
             require_one_listener(ports)
-            yield Lane(NAME, f"Weir, policy {policy}", tuple(listeners), running), served
+            yield Lane(NAME, f"Weir ({policy})", tuple(listeners), running), served
     finally:
         await served.stop()
