@@ -108,7 +108,11 @@ class XdsServer:
         self._tasks = [loop.create_task(self._push()), loop.create_task(self._sweep())]
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Refuse new streams, end the present ones spread over half of the grace, and close."""
+        """Refuse new streams, end the present ones one after the other, and close.
+
+        They are spread over at most half of the grace, so that a fleet does not reconnect to the
+        other replicas all at once.
+        """
         server, self._server = self._server, None
         if server is None:
             return
@@ -116,7 +120,7 @@ class XdsServer:
         stopping = asyncio.create_task(server.stop(grace_s))
         open_now = [one for group in self._groups.values() for one in group]
         random.shuffle(open_now)
-        pause_s = grace_s / 2 / max(len(open_now), 1)
+        pause_s = min(0.02, grace_s / 2 / max(len(open_now), 1))
         slept_s = due_s = 0.0
         async with asyncio.TaskGroup() as closing:
             for connection in open_now:
