@@ -9,6 +9,10 @@ import numpy as np
 from controlplane.model import Endpoint, EndpointId, Estimate, Grouping
 from controlplane.model.observation import Floats
 
+ABSURD = 1e12
+"""No service has this many requests in a window, or as many a second, or seconds of latency."""
+NO_RPS = 1e-6
+"""A capacity below this, a request in eleven days, is not one."""
 BELIEVED_RATIO = 10.0
 """An estimate further than this factor from its peers' mean is cut to it: bounds that follow a
 number without limit are none."""
@@ -40,7 +44,7 @@ def believed(grouping: Grouping, estimate: Estimate) -> Floats | None:
     What is not known of one is taken to be the mean of the others.
     """
     capacity = aligned(estimate.capacity_rps, estimate.endpoints, grouping.endpoints)
-    usable = (capacity > 0) & (capacity < np.inf)
+    usable = (capacity > NO_RPS) & (capacity < ABSURD)
     if not usable.all():
         if not usable.any():
             return None

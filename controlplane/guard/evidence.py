@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.guard.capacity import aligned
+from controlplane.guard.capacity import ABSURD, aligned
 from controlplane.model import Grouping, Observation
 from controlplane.model.observation import Floats
 
@@ -54,14 +54,14 @@ def weigh(look: Observation, grouping: Grouping, old_s: float) -> Evidence:
     rows = np.array([look.succeeded, look.failed, look.latency_s, look.age_s])
     if have is not ids and have != ids:
         rows = np.array([aligned(row, have, ids) for row in rows])
-    usable = (rows >= 0) & (rows < np.inf)  # NaN is not known; below 0 or infinite is a lie
+    aged = rows[3] > old_s
+    usable = (rows >= 0) & (rows < ABSURD)  # NaN is not known; below 0 or endless is a lie
     lies = 0
     if not usable.all():
         lying = (~usable[:3] & ~np.isnan(rows[:3])).any(axis=0)
         usable[:3, lying] = False
         lies = int(np.count_nonzero(lying))
         rows = np.where(usable, rows, 0.0)
-    aged = rows[3] > old_s
     if aged.any():
         usable[:3, aged] = False
         rows[:3, aged] = 0.0
@@ -73,7 +73,7 @@ def weigh(look: Observation, grouping: Grouping, old_s: float) -> Evidence:
         grouping.total(ended), grouping.total(broken), grouping.total(timed),
         grouping.total(timed * latency_s),
     )  # fmt: skip
-    window_s = look.window_s if look.window_s > 0 else np.inf
+    window_s = look.window_s if look.window_s > 1e-3 else np.inf
     return Evidence(
         known=known if known.all() and len(known) == len(failing) else _any(known, grouping),
         failing=failing,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from controlplane.guard.bounds import NOTHING
 from controlplane.guard.reasons import Code
 from controlplane.model import Grouping, Reason
 from controlplane.model.observation import Floats
@@ -17,7 +18,7 @@ def fill(
     if known.all() or not known.any():
         return wanted, None
     peers = float(wanted[known].sum())
-    if peers <= 0:
+    if peers <= NOTHING:  # all of it is wanted for those that nothing is known of
         return wanted, None
     unknown = ~known
     mean = peers / float(reference[known].sum())

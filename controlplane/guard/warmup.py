@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from controlplane.guard.bounds import NOTHING
 from controlplane.guard.reasons import Code
 from controlplane.model import Grouping, GuardSettings, Reason
 from controlplane.model.observation import Floats
@@ -56,7 +57,7 @@ def warm_up(
     warming = ramp.warming
     ramped = np.where(warming, ramp.part * reference, wanted)
     rest, others = 1.0 - float(ramped[warming].sum()), float(wanted[~warming].sum())
-    if others > 0:
+    if others > NOTHING:
         ramped[~warming] *= rest / others
     else:
         ramped[~warming] = rest * reference[~warming] / reference[~warming].sum()

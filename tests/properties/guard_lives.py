@@ -202,5 +202,6 @@ def live(seed: int, ticks: int) -> None:
     for tick in range(ticks):
         try:
             life.check()
-        except AssertionError as broken:
-            raise AssertionError(f"life {seed}, tick {tick}: {broken}") from broken
+        except Exception as broken:
+            broken.add_note(f"in life {seed}, tick {tick}")
+            raise

@@ -160,7 +160,7 @@ def capacity_shares(situation: Situation, *, use_estimate: bool) -> dict[Endpoin
     estimate = situation.estimate
     if not said and use_estimate:
         guessed = dict(zip(estimate.endpoints, estimate.capacity_rps.tolist(), strict=True))
-        said = {name: guessed[name] for name in declared if 0 < guessed.get(name, 0) < 1e12}
+        said = {name: guessed[name] for name in declared if 1e-6 < guessed.get(name, 0) < 1e12}
         mean = math.fsum(said.values()) / len(said) if said else 1.0
         filled = {name: said.get(name, mean) for name in declared}
         mean = math.fsum(filled.values()) / len(filled)

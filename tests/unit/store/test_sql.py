@@ -106,6 +106,23 @@ async def test_a_database_locked_by_another_process_is_an_error_and_then_works_a
     assert (await store.load())[SHOP].weights.by_group == (20_000, 10_000)
 
 
+async def test_a_save_that_its_caller_gives_up_leaves_the_store_usable(
+    tmp_path: Path, opened: Opener
+) -> None:
+    store = opened(tmp_path)
+    await store.save([state(first=10_000)])
+    for wait_s in (0.0, 0.0005, 0.002, 0.01, 0.05):
+        other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await store.save([state(first=20_000)])
+        other.execute("ROLLBACK")
+        other.close()
+        await store.save([state(first=11_000)])
+        assert (await store.load())[SHOP].weights.by_group == (11_000, 19_000)
+
+
 @pytest.mark.parametrize("damage", ["noise", "cut", "header"])
 async def test_a_corrupt_file_is_moved_aside_and_a_new_one_begun(
     tmp_path: Path, opened: Opener, damage: str
