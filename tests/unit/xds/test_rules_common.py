@@ -1,0 +1,264 @@
+"""Rules 1 to 12 of docs/xds.md, as far as they are the state machine's."""
+
+from __future__ import annotations
+
+import pytest
+
+from controlplane._pb.cluster_pb2 import Cluster
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.kinds import CLUSTER
+from controlplane.xds.steps import Mode
+from tests.unit.xds.session import Session
+
+
+@pytest.fixture(params=list(Mode))
+def mode(request: pytest.FixtureRequest) -> Mode:
+    return Mode(request.param)
+
+
+def started(mode: Mode) -> Session:
+    """A client that has clusters, endpoints, listeners and routes."""
+    one = {"a": "1"}
+    session = Session(mode, cds=one, eds=one, lds={"in": "1"}, rds={"routes": "1"})
+    session.ask("cds")
+    session.ask("eds", "a")
+    session.ask("lds")
+    session.ask("rds", "routes")
+    session.ack("cds")
+    for name, key in (("eds", "a"), ("rds", "routes")):
+        session.ack(name, *(key,) if mode is Mode.SOTW else ())
+    session.ack("lds")
+    return session
+
+
+def test_rule_01_nonces_are_unique_on_a_stream_and_an_ack_is_not_answered(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1"}, eds={"a": "1"}, lds={})
+    assert session.ask("cds") == ["send cds a=1"]
+    assert session.ask("eds", "a") == ["send eds a=1"]
+    session.ask("lds")
+    assert session.ack("cds") == ["acked cds"]
+    assert session.ack("eds", *(["a"] if mode is Mode.SOTW else [])) == ["acked eds"]
+    for body in ("2", "1", "2", "1"):  # back and forth between two versions
+        session.set(cds={"a": body})
+        session.ack("cds")
+        session.ack("eds", *(["a"] if mode is Mode.SOTW else []))
+    nonces = [send.nonce for send in session.sent]
+    assert len(nonces) == 3 + 4 + 4
+    assert all(nonces)
+    assert len(set(nonces)) == len(nonces)
+
+
+def test_rule_03_an_unknown_type_is_counted_and_disturbs_nothing(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1"})
+    assert session.ask("Strange", "x") == ["unknown Strange"]
+    assert session.ask("cds") == ["send cds a=1"]
+    assert session.ack("cds") == ["acked cds"]
+    assert session.ask("Strange", "x", "y") == []
+    assert session.set(Strange={"x": "1"}) == ["send Strange x=1" + missing(mode, "y")]
+
+
+def missing(mode: Mode, name: str) -> str:
+    return f" -{name}" if mode is Mode.DELTA else ""
+
+
+def test_rule_03_a_type_that_vanishes_from_the_snapshot_is_left_alone(mode: Mode) -> None:
+    session = started(mode)
+    assert session.forget("cds") == []
+    assert session.set(cds={"a": "1"}) == []
+
+
+def test_rule_04_refused_content_is_not_sent_again_and_the_next_different_one_is(
+    mode: Mode,
+) -> None:
+    session = started(mode)
+    names = ["a"] if mode is Mode.SOTW else []
+    assert session.set(eds={"a": "bad"}) == ["send eds a=bad"]
+    assert session.nack("eds", *names) == ["nacked eds bad"]
+    assert session.nack("eds", *names) == ["nacked eds bad"]
+    assert session.set(eds={"a": "bad", "b": "1"}) == []
+    assert session.set(eds={"a": "1"}) == ["send eds a=1"]
+    assert session.ack("eds", *names) == ["acked eds"]
+    assert session.set(eds={"a": "bad"}) == []
+    assert session.set(eds={"a": "good"}) == ["send eds a=good"]
+
+
+def test_rule_04_a_refused_set_of_clusters_is_not_sent_again(mode: Mode) -> None:
+    session = started(mode)
+    assert session.set(cds={"a": "bad"}) == ["send cds a=bad", "send eds a=1"]
+    assert session.nack("cds") == ["nacked cds bad"]
+    assert session.set(cds={"a": "1"}) == ["send cds a=1"]
+    assert session.ack("cds") == ["acked cds"]
+    assert session.set(cds={"a": "bad"}) == []
+    (status, *_) = session.stream.status()
+    assert (status.sent_version, status.nack) == (status.acked_version, "")
+
+
+def test_rule_04_a_refusal_does_not_hold_back_the_neighbours(mode: Mode) -> None:
+    session = Session(mode, eds={"a": "1", "b": "1"})
+    session.ask("eds", "a", "b")
+    names = ["a", "b"] if mode is Mode.SOTW else []
+    session.ack("eds", *names)
+    assert session.set(eds={"a": "bad", "b": "1"}) == ["send eds a=bad"]
+    session.nack("eds", *names)
+    assert session.set(eds={"a": "bad", "b": "2"}) == ["send eds b=2"]
+
+
+def test_rule_05_unchanged_content_is_not_pushed(mode: Mode) -> None:
+    session = started(mode)
+    assert session.set(eds={"a": "1"}, cds={"a": "1"}) == []
+
+
+def test_rule_05_equal_content_has_an_equal_version_on_every_replica() -> None:
+    one, other = SnapshotCache(), SnapshotCache()
+    one.set("g", {CLUSTER: {"a": b"1", "b": b"2"}})
+    other.set("x", {CLUSTER: {"c": b"9"}})
+    other.set("g", {CLUSTER: {"b": b"7", "z": b"1"}})
+    other.set("g", {CLUSTER: {"b": b"2", "a": b"1"}})
+    assert one.version("g", CLUSTER) == other.version("g", CLUSTER) != ""
+    other.set("g", {CLUSTER: {"b": b"1", "a": b"2"}})
+    assert one.version("g", CLUSTER) != other.version("g", CLUSTER)
+
+
+def test_rule_05_only_content_that_changed_is_new_in_the_cache() -> None:
+    cache = SnapshotCache()
+    cache.set("g", {CLUSTER: {"a": b"1", "b": b"2"}})
+    before = cache.view("g")
+    assert before is not None
+    assert not cache.set("g", {CLUSTER: {"a": b"1", "b": b"2"}})
+    assert cache.view("g") is before
+    assert cache.set("g", {CLUSTER: {"a": b"1", "b": b"3"}})
+    after = cache.view("g")
+    assert after is not None
+    assert after[CLUSTER].by_name["a"] is before[CLUSTER].by_name["a"]
+
+
+def test_rule_06_one_change_goes_out_in_the_order_of_the_types(mode: Mode) -> None:
+    session = started(mode)
+    two = {"a": "2"}
+    assert session.set(rds={"routes": "2"}, lds={"in": "2"}, eds=two, cds=two) == [
+        "send cds a=2",
+        "send eds a=2",
+        "send lds in=2",
+        "send rds routes=2",
+    ]
+
+
+def test_rule_06_a_cluster_is_removed_after_the_routes_to_it(mode: Mode) -> None:
+    session = started(mode)
+    names = ["routes"] if mode is Mode.SOTW else []
+    kept = " a=1" if mode is Mode.SOTW else ""
+    assert session.set(cds={"b": "1"}, rds={"routes": "to b"}) == [
+        f"send cds b=1{kept}",
+        "send rds routes=to b",
+    ]
+    assert session.ack("cds") == ["acked cds"]
+    removal = "send cds b=1" if mode is Mode.SOTW else "send cds -a"
+    assert session.ack("rds", *names) == ["acked rds", removal]
+
+
+def test_rule_06_a_cluster_stays_while_the_routes_that_replace_it_are_refused(mode: Mode) -> None:
+    session = started(mode)
+    names = ["routes"] if mode is Mode.SOTW else []
+    session.set(cds={"b": "1"}, rds={"routes": "bad"})
+    session.ack("cds")
+    assert session.nack("rds", *names) == ["nacked rds bad"]
+    session.set(rds={"routes": "to b"})
+    removal = "send cds b=1" if mode is Mode.SOTW else "send cds -a"
+    assert session.ack("rds", *names) == ["acked rds", removal]
+
+
+def test_rule_06_a_removal_alone_goes_out_at_once(mode: Mode) -> None:
+    session = started(mode)
+    removal = "send cds" if mode is Mode.SOTW else "send cds -a"
+    assert session.set(cds={}) == [removal]
+
+
+def test_rule_06_routes_wait_for_clusters_that_could_not_be_sent_yet(mode: Mode) -> None:
+    session = started(mode)
+    assert session.set(cds={"a": "2"}) == ["send cds a=2", "send eds a=1"]
+    assert session.set(cds={"a": "3"}, rds={"routes": "2"}) == []
+    acked = session.ack("cds")
+    assert [line for line in acked if "eds" not in line] == [
+        "acked cds",
+        "send cds a=3",
+        "send rds routes=2",
+    ]
+
+
+def test_rule_07_endpoints_do_not_wait_for_the_ack_of_clusters(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1"}, eds={"a": "1"})
+    assert session.ask("cds") == ["send cds a=1"]
+    assert session.ask("eds", "a") == ["send eds a=1"]
+    session.ack("eds", *(["a"] if mode is Mode.SOTW else []))
+    assert session.set(eds={"a": "2"}) == ["send eds a=2"]
+
+
+def test_rule_08_nothing_waits_for_a_type_that_was_not_asked_for(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1"}, lds={"in": "1"}, rds={"routes": "1"})
+    session.ask("cds")
+    session.ack("cds")
+    removal = "send cds b=1" if mode is Mode.SOTW else "send cds b=1 -a"
+    assert session.set(cds={"b": "1"}, lds={"in": "2"}, rds={"routes": "2"}) == [removal]
+
+
+def test_rule_10_no_name_stands_twice_in_a_response(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1", "b": "1"})
+    assert session.ask("cds", "*", "a") == ["send cds a=1 b=1"]
+
+
+def test_rule_14_newest_wins_while_an_answer_is_awaited(mode: Mode) -> None:
+    session = started(mode)
+    assert session.set(eds={"a": "2"}) == ["send eds a=2"]
+    assert session.set(eds={"a": "3"}) == []
+    assert session.set(eds={"a": "4"}) == []
+    names = ["a"] if mode is Mode.SOTW else []
+    assert session.ack("eds", *names) == ["acked eds", "send eds a=4"]
+
+
+def test_rule_20_and_30_a_changed_cluster_brings_its_endpoints_again(mode: Mode) -> None:
+    session = started(mode)
+    assert session.set(cds={"a": "2"}) == ["send cds a=2", "send eds a=1"]
+
+
+def test_rule_20_and_30_the_assignment_of_a_cluster_may_have_another_name() -> None:
+    session = Session(Mode.DELTA, cds={}, eds={"service": "1"})
+    session.ask("cds")
+    session.ask("eds", "service")
+    session.ack("cds")
+    session.ack("eds")
+    cluster = Cluster(name="a")
+    cluster.eds_cluster_config.service_name = "service"
+    body = cluster.SerializeToString().decode()
+    assert session.set(cds={"a": body})[1:] == ["send eds service=1"]
+
+
+def test_a_runtime_layer_that_does_not_exist_is_answered_as_an_empty_one(mode: Mode) -> None:
+    session = Session(mode, cds={})
+    assert session.ask("rtds", "weir") == ["send rtds weir=\\n\\x04weir"]
+    assert session.ack("rtds", *(["weir"] if mode is Mode.SOTW else [])) == ["acked rtds"]
+    assert session.set(rtds={}) == []
+    assert session.set(rtds={"weir": "1"}) == ["send rtds weir=1"]
+    session.ack("rtds", *(["weir"] if mode is Mode.SOTW else []))
+    assert session.set(rtds={}) == ["send rtds weir=\\n\\x04weir"]
+
+
+def test_too_many_names_and_too_many_types_end_the_stream(mode: Mode) -> None:
+    session = Session(mode, cds={})
+    names = [str(number) for number in range(50_001)]
+    assert session.ask("eds", *names) == ["close RESOURCE_EXHAUSTED"]
+    for number in range(64):
+        session.ask(f"T{number}", "x")
+    assert session.ask("T64", "x") == ["close RESOURCE_EXHAUSTED"]
+
+
+def test_the_status_tells_what_was_sent_taken_and_refused(mode: Mode) -> None:
+    session = started(mode)
+    session.set(eds={"a": "2"})
+    status = {one.type_url.rpartition(".")[2]: one for one in session.stream.status()}
+    eds = status["ClusterLoadAssignment"]
+    assert eds.waiting
+    assert eds.sent_version == session.version("eds") != eds.acked_version
+    session.nack("eds", *(["a"] if mode is Mode.SOTW else []), error="no such thing")
+    eds = session.stream.status()[1]
+    assert (eds.waiting, eds.nack) == (False, "no such thing")
+    assert session.stream.status()[0].acked_version == session.version("cds")
