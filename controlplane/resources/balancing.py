@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -89,6 +90,10 @@ class Guard(Fields):
     step_points: Annotated[Number, Field(gt=0, le=1)] = Field(
         default=_DEFAULT.step_points, description="A share moves at most by this in a step."
     )
+    step_down_sick: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=_DEFAULT.step_down_sick,
+        description="Instead of `stepDown`, and without `stepPoints`, for a sick endpoint.",
+    )
     hold_below: Ratio = Field(
         default=_DEFAULT.hold_below,
         description="A change of less than this part of the traffic is not pushed.",
@@ -125,18 +130,30 @@ class Guard(Fields):
     warmup: Duration = Field(
         default=_DEFAULT.warmup_s, description="A new endpoint ramps up to its share for this long."
     )
+    crowd: Annotated[Number, Field(ge=1, le=1000)] = Field(
+        default=_DEFAULT.crowd,
+        description="A sudden rise of the load by this factor must not flood some endpoints while "
+        "others idle.",
+    )
+    crowd_slack: Annotated[Number, Field(ge=1, le=1000)] = Field(
+        default=_DEFAULT.crowd_slack,
+        description="However high the load: a share of up to this times the capacity share is let "
+        "through.",
+    )
+    regroup: Duration = Field(
+        default=_DEFAULT.regroup_s,
+        description="Endpoints are put into other groups at most this often.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Guard:
-        if self.decay_until < self.freeze_after:
-            raise ValueError("decayUntil is shorter than freezeAfter")
+        self.settings()  # refuses what does not fit together
         return self
 
     def settings(self) -> GuardSettings:
         """The same as the value that the guard takes."""
-        plain = {name: getattr(self, name) for name in type(self).model_fields}
-        timed = {"freeze_after", "decay_until", "recover", "warmup"}
-        return GuardSettings(**{f"{k}_s" if k in timed else k: v for k, v in plain.items()})
+        names = [field.name for field in dataclasses.fields(GuardSettings)]
+        return GuardSettings(**{name: getattr(self, name.removesuffix("_s")) for name in names})
 
 
 class BalancingPolicySpec(Fields):

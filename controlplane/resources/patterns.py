@@ -15,6 +15,7 @@ MAX_DEPTH = 32
 
 _LETTER_ESCAPES = frozenset("dDwWsSbBAntrfva")
 _GROUP = re.compile(r"\(\?(?!:|P<[A-Za-z_][A-Za-z0-9_]*>|[ims]+(-[ims]+)?[:)])")
+_SET = re.compile(r"\[\^?\]?[^\]]*\]")
 _COUNT = re.compile(r"\{(\d+)(,(\d*))?\}")
 
 
@@ -23,14 +24,14 @@ def check_pattern(text: str) -> str:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"a pattern has at most {MAX_LENGTH} characters, this one {len(text)}")
     bare = _without_escapes(text)
-    outside = re.sub(r"\[\^?\]?[^\]]*\]", "x", bare)
+    outside = _SET.sub("x", bare)
     unsupported = _GROUP.search(outside)
     if unsupported:
         what = outside[unsupported.start() :][:4]
         raise ValueError(f"{what!r}...: look-around, back-references and comments are not taken")
     if re.search(r"[*+?}]\+", outside):
         raise ValueError("possessive repetition (a '+' after another repetition) is not taken")
-    if re.search(r"\[.*(\[|--|&&|~~|\|\|)", "".join(re.findall(r"\[\^?\]?[^\]]*\]", bare))[1:]):
+    if any(re.search(r"\[|--|&&|~~|\|\|", one[1:]) for one in _SET.findall(bare)):
         raise ValueError("set operations and nested sets inside [...] are not taken")
     if outside.count("(") > MAX_DEPTH:
         raise ValueError(f"a pattern has at most {MAX_DEPTH} groups")

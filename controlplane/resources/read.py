@@ -98,18 +98,35 @@ def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node | None, yaml.Nod
 def parse(text: str) -> Tree | None:
     """The document in this text; None when it is empty. Raises `UnreadableError`."""
     try:
+        _bound_depth(text)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        last = len(text.rstrip().splitlines()) - 1  # not beyond the document
         words = " ".join(part for part in (error.context, error.problem) if part)
         raise UnreadableError(
-            mark.line if mark else 0, f"not YAML: {words}", "check indentation, colons and quotes"
+            min(mark.line, last) if mark else 0,
+            f"not YAML: {words}",
+            "check indentation, colons and quotes",
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UnreadableError(0, f"not YAML: {str(error).splitlines()[0]}") from error
     if root is None:
         return None
     return Tree(_Builder().build(root, 0, ""), root)
+
+
+def _bound_depth(text: str) -> None:
+    """The composer calls itself for each level and would exhaust the stack: look first."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line if event.start_mark else 0
+                raise UnreadableError(line, f"nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _Builder:

@@ -8,9 +8,10 @@ systems do not send. While the folder cannot be read the last `Loaded` stands.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
 from watchfiles import Change, awatch
@@ -21,6 +22,7 @@ from controlplane.resources.problems import Problem
 
 DEBOUNCE_S = 0.1
 POLL_S = 5.0
+FIRST_POLL_S = 0.5
 
 
 async def watch_folder(
@@ -29,19 +31,31 @@ async def watch_folder(
     *,
     debounce_s: float = DEBOUNCE_S,
     poll_s: float = POLL_S,
-) -> AsyncIterator[Loaded]:
+) -> AsyncGenerator[Loaded]:
     """First what is there, then one `Loaded` each time something else is in force or wrong.
 
     Raises `ConfigurationError` when there is no folder to begin with.
     """
     require_folder(folder)
-    seen, loaded = await asyncio.to_thread(_look, folder, None, Loaded(), policies)
-    yield loaded
-    async for _ in _hints(folder, debounce_s, poll_s):
-        before = loaded
-        seen, loaded = await asyncio.to_thread(_look, folder, seen, before, policies)
-        if loaded is not before:
-            yield loaded
+    changed = asyncio.Event()
+    watching = asyncio.create_task(_notice(folder, changed, debounce_s, poll_s), name="folder")
+    try:
+        seen, loaded = await asyncio.to_thread(_look, folder, None, Loaded(), policies)
+        yield loaded
+        wait_s = min(poll_s, FIRST_POLL_S)  # what changed before the kernel's watch stood
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await changed.wait()
+            changed.clear()
+            wait_s = poll_s
+            before = loaded
+            seen, loaded = await asyncio.to_thread(_look, folder, seen, before, policies)
+            if loaded is not before:
+                yield loaded
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 def _look(
@@ -61,33 +75,26 @@ def _look(
         return None, dataclasses.replace(before, problems=(*before.problems, problem))
 
 
-async def _hints(folder: Path, debounce_s: float, poll_s: float) -> AsyncIterator[None]:
-    """Something may have changed: after a notice of the kernel, and every `poll_s` anyway."""
+async def _notice(folder: Path, changed: asyncio.Event, debounce_s: float, poll_s: float) -> None:
+    """Say so when the kernel does. Without a folder there is nothing to watch; the poll goes on."""
     while True:
         watched = _inode(folder)
-        if watched is None:
-            await asyncio.sleep(poll_s)
-            yield
-            continue
-        stop = asyncio.Event()
-        try:
-            async for _ in awatch(
-                folder,
-                watch_filter=_concerns_us,
-                debounce=max(1, int(debounce_s * 1000)),
-                step=max(1, int(debounce_s * 500)),
-                stop_event=stop,
-                rust_timeout=max(1, int(poll_s * 1000)),
-                yield_on_timeout=True,
-                recursive=False,
-            ):
-                yield
-                if _inode(folder) != watched:
-                    break  # another folder under the same name: watch that one
-        except FileNotFoundError:
-            continue
-        finally:
-            stop.set()
+        if watched is not None:
+            with contextlib.suppress(OSError):  # gone meanwhile, or no watches left
+                async for _ in awatch(
+                    folder,
+                    watch_filter=_concerns_us,
+                    debounce=max(1, int(debounce_s * 1000)),
+                    step=max(1, int(debounce_s * 500)),
+                    rust_timeout=max(1, int(poll_s * 1000)),
+                    yield_on_timeout=True,
+                    recursive=False,
+                ):
+                    changed.set()
+                    if _inode(folder) != watched:
+                        break  # another folder under the same name: watch that one
+        changed.set()
+        await asyncio.sleep(debounce_s if _inode(folder) not in (None, watched) else poll_s)
 
 
 def _inode(folder: Path) -> int | None:

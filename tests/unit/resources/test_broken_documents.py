@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import pytest
+
+from controlplane.resources.read import MAX_DOCUMENTS, MAX_FILE_BYTES
+from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE, joined, read
+
+# document, line, field, words of the message, words of the advice
+BROKEN = [
+    (BACKEND.replace("address:", "adress:", 1), 6, "spec.endpoints[0].ip.adress", "no such field",
+     '"address"'),
+    (BACKEND.replace("endpoints:", "endpoint:"), 5, "spec.endpoint", "no such field",
+     '"endpoints"'),
+    (BACKEND.replace("  endpoints:\n", "").partition("    - ip")[0] + "  {}\n", 4,
+     "spec.endpoints", "is missing", ""),
+    (BACKEND.replace("port: 8080}", 'port: "8080"}', 1), 6, "spec.endpoints[0].ip.port",
+     "want a whole number", "quotes"),
+    (BACKEND.replace("port: 8080}", "port: 70000}", 1), 6, "spec.endpoints[0].ip.port", "65535",
+     ""),
+    (BACKEND.replace("10.0.0.1", "web.example"), 6, "spec.endpoints[0].ip.address", "IP address",
+     ""),
+    (BACKEND.replace("10.0.0.2", "10.0.0.1"), 5, "spec", "10.0.0.1:8080 is declared twice", ""),
+    (BACKEND.replace("- ip: {address: 10.0.0.2, port: 8080}", "- zone: b"), 9,
+     "spec.endpoints[1]", "either ip or fqdn", ""),
+    (BACKEND.replace("weir.dev/class: fast", "weir.dev/capacity: fast"), 7,
+     "spec.endpoints[0].labels", "want a number above 0", ""),
+    (BACKEND.replace("weir.dev/class: fast", "weir.dev/capacity: 2"), 7,
+     'spec.endpoints[0].labels["weir.dev/capacity"]', "want text", "in quotes"),
+    (BACKEND.replace("kind: Backend", "kind: Backnd"), 2, "kind", '"Backnd" is not served',
+     '"Backend"'),
+    (BACKEND.replace("v1alpha1", "v1"), 1, "apiVersion", "has no Backend", "weir.dev/v1alpha1"),
+    (BACKEND.replace("name: web", "name: Web!"), 3, "metadata.name", "lower-case", ""),
+    (BACKEND.replace("metadata: {name: web}", "metadata: {}"), 3, "metadata.name", "is missing",
+     ""),
+    (BACKEND.replace("zone: a", "zone: [a"), 9, "", "not YAML", "indentation"),
+    (BACKEND.replace("      zone: a", "      zone: a\n      zone: b"), 9,
+     "spec.endpoints[0].zone", "written twice", "keep one"),
+    (BACKEND.replace("zone: a", "zone: !!python/name:os.system x"), 8, "spec.endpoints[0].zone",
+     "is not taken", "plain value"),
+    ("just words\n", 1, "", "a document is a mapping", ""),
+    ("- kind: Backend\n", 1, "", "a document is a mapping", ""),
+    (POLICY.replace("  policy: model\n", ""), 4, "spec.policy", "is missing", ""),
+    (POLICY.replace("policy: model", "policy: modle"), 7, "spec.policy", 'no policy "modle"',
+     '"model"'),
+    (POLICY + "  interval: 5\n", 8, "spec.interval", "want a duration", ""),
+    (POLICY + "  interval: 1ms\n", 8, "spec.interval", "greater than or equal to 0.1", ""),
+    (POLICY + "  actuation: group\n", 8, "spec.actuation", '"group" is not taken', '"groups"'),
+    (POLICY + "  guard:\n    max_ratio: 2\n", 9, "spec.guard.max_ratio", "no such field",
+     '"maxRatio"'),
+    (POLICY + "  guard:\n    minRatio: .nan\n", 9, "spec.guard.minRatio", "finite", ""),
+    (POLICY + "  guard:\n    frozen: 1\n", 9, "spec.guard.frozen", "want true or false", ""),
+    (POLICY + "  guard:\n    decayUntil: 1s\n", 9, "spec.guard", "freezeAfter <= decayUntil", ""),
+    (POLICY + "  rollout: {mode: canary, percent: 101}\n", 8, "spec.rollout.percent", "100", ""),
+    (POLICY + "  fallback: nothing\n", 8, "spec.fallback", 'no policy "nothing"', "equal"),
+    (POLICY.replace("group: weir.dev", "group: gateway.networking.k8s.io"), 6,
+     "spec.targetRefs[0]", "the group of kind Backend is weir.dev", ""),
+    (POLICY.replace("    - {group: weir.dev, kind: Backend, name: web}\n", "    []\n"), 6,
+     "spec.targetRefs", "at least one", ""),
+    (GATEWAY.replace("protocol: HTTP", "protocol: HTTPS"), 7, "spec.listeners[0].protocol",
+     '"HTTPS" is not taken', '"HTTP"'),
+    (GATEWAY + "    - {name: more, port: 8080, protocol: HTTP}\n", 5, "spec",
+     "both want port 8080", ""),
+    (GATEWAY + "    - {name: http, port: 8081, protocol: HTTP}\n", 5, "spec", "used twice", ""),
+    (GATEWAY.replace("port: 8080,", "port: 8080, hostname: 1.2.3.4,"), 7,
+     "spec.listeners[0].hostname", "host name", ""),
+    (ROUTE.replace("- backendRefs:", "- matches: [{path: {value: web}}]\n      backendRefs:"), 8,
+     "spec.rules[0].matches[0].path", "starts with '/'", ""),
+    (ROUTE.replace("name: web}\n", "name: web, weight: -1}\n"), 9,
+     "spec.rules[0].backendRefs[0].weight", "greater than or equal to 0", ""),
+    (ROUTE.replace("    - backendRefs:", "    - filters: []\n      backendRefs:"), 8,
+     "spec.rules[0].filters", "no such field", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "field", "message", "advice"), BROKEN)
+def test_a_broken_document_is_refused_with_line_field_and_advice(
+    text: str, line: int, field: str, message: str, advice: str
+) -> None:
+    result = read({"all.yaml": text})
+    assert not result.declared.objects()
+    fitting = [
+        one
+        for one in result.problems
+        if (one.file, one.line, one.field) == ("all.yaml", line, field)
+    ]
+    assert fitting, [str(one) for one in result.problems]
+    assert any(message in one.message and advice in one.advice for one in fitting), fitting
+
+
+def test_lines_are_those_of_the_file_also_in_a_later_document() -> None:
+    broken = BACKEND.replace("port: 8080}", "port: 0}", 1)
+    text = joined("# a comment\n" + ROUTE, GATEWAY, broken)
+    (problem,) = [p for p in read({"all.yml": text}).problems if "port" in p.field]
+    assert text.splitlines()[problem.line - 1].strip() == "- ip: {address: 10.0.0.1, port: 0}"
+
+
+def test_the_documents_beside_a_broken_one_load() -> None:
+    result = read({"all.yaml": joined(GATEWAY, "kind: [\n", BACKEND)})
+    assert {str(key) for key in result.declared.sources} == {
+        "Gateway default/edge",
+        "Backend default/web",
+    }
+    assert [problem.line for problem in result.problems] == [9]
+
+
+def test_a_few_aliases_cannot_stand_for_billions_of_values() -> None:
+    laughs = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    for before, now in zip("abcdefgh", "bcdefghi", strict=True):
+        laughs += f"{now}: &{now} [{', '.join([f'*{before}'] * 10)}]\n"
+    (problem,) = read({"bomb.yaml": laughs}).problems
+    assert "more than" in problem.message
+
+
+def test_a_document_that_contains_itself_is_refused() -> None:
+    (problem,) = read({"loop.yaml": "a: &a {b: *a}\n"}).problems
+    assert "deeper" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"x" * (MAX_FILE_BYTES + 1), "larger than"),
+        (b"a: 1\nb: \xff\n", "not UTF-8"),
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        ("---\na: 1\n" * (MAX_DOCUMENTS + 1), "documents"),
+        ("a: " + "[" * 1_000_000 + "]" * 1_000_000, "deeper"),
+        ("a: \x00\n", "not YAML"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused(content: str | bytes | OSError, message: str) -> None:
+    problems = read({"odd.yaml": content}).problems
+    assert any(message in problem.message for problem in problems)
+
+
+def test_a_number_in_a_label_is_not_taken_for_text() -> None:
+    text = BACKEND.replace("weir.dev/class: fast", "build: 10")
+    (problem,) = read({"b.yaml": text}).problems
+    assert str(problem) == (
+        "b.yaml:7: Backend default/web: spec.endpoints[0].labels.build: want text, got 10 "
+        "(put it in quotes)"
+    )
