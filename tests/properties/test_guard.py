@@ -51,6 +51,7 @@ def test_no_promise_breaks_in_random_lives(batch: int) -> None:
         live(seed, 50)
 
 
+@settings(deadline=None)
 @given(st.lists(anything, max_size=9), st.integers(1, 8), splits)
 def test_no_vector_at_all_breaks_a_promise(vector: list[float], n: int, seed: int) -> None:
     life = settled(n, seed)
@@ -67,6 +68,7 @@ def test_no_vector_at_all_breaks_a_promise(vector: list[float], n: int, seed: in
     promise(before, situation, proposal, None, verdict, after)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 8), splits, splits, st.lists(anything, min_size=8, max_size=8))
 def test_no_observation_at_all_breaks_a_promise(
     n: int, seed: int, wish: int, numbers: list[float]
@@ -84,6 +86,7 @@ def test_no_observation_at_all_breaks_a_promise(
     promise(before, situation, proposal, None, verdict, after)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), splits)
 def test_standing_still_is_always_allowed(n: int, seed: int) -> None:
     life = settled(n, seed)
@@ -95,6 +98,7 @@ def test_standing_still_is_always_allowed(n: int, seed: int) -> None:
     assert codes(verdict) == []
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), splits, splits, st.floats(0.05, 50.0))
 def test_a_guard_never_makes_a_move_larger(n: int, seed: int, wish: int, spread: float) -> None:
     """Bounds replace what was asked by the nearest allowed: no further from where it stood."""
@@ -104,6 +108,7 @@ def test_a_guard_never_makes_a_move_larger(n: int, seed: int, wish: int, spread:
     assert ((after - before) ** 2).sum() <= ((asked - before) ** 2).sum() + 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), splits, splits, st.text(min_size=1, max_size=20))
 def test_frozen_is_equal_to_the_last(n: int, seed: int, wish: int, why: str) -> None:
     life = settled(n, seed)
@@ -116,6 +121,7 @@ def test_frozen_is_equal_to_the_last(n: int, seed: int, wish: int, why: str) -> 
         assert not verdict.changed
 
 
+@settings(deadline=None)
 @given(st.integers(2, 8), splits, splits, st.permutations(range(8)))
 def test_the_order_of_endpoints_does_not_matter(
     n: int, seed: int, wish: int, order: list[int]
@@ -142,7 +148,7 @@ def test_the_order_of_endpoints_does_not_matter(
         assert np.abs(weights - np.array(other.weights.by_group)).max() <= 1
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(2, 6), splits, splits, st.floats(1.0, 400.0))
 def test_older_numbers_never_climb_down_the_ladder(
     n: int, seed: int, wish: int, step_s: float
@@ -157,6 +163,7 @@ def test_older_numbers_never_climb_down_the_ladder(
     assert rungs == sorted(rungs)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 8), splits, splits, splits)
 def test_groups_of_one_endpoint_are_guarded_as_endpoints(
     n: int, seed: int, wish: int, capacity: int

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.guard.bounds import feasible, limits, project
@@ -50,6 +50,7 @@ def bisected(wanted: Floats, low: Floats, high: Floats, sizes: Floats) -> Floats
     return np.clip(wanted - right * sizes, low, high)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.booleans())
 def test_the_projection_is_the_one_that_halving_finds(n: int, seed: int, hot: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -64,6 +65,7 @@ def test_the_projection_is_the_one_that_halving_finds(n: int, seed: int, hot: bo
     assert found == pytest.approx(bisected(wanted, low, high, sizes), abs=1e-7)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 12), st.integers(0, 2**32 - 1))
 def test_no_other_split_within_the_limits_is_nearer(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.guard.encode import encode, total_of
@@ -31,6 +31,7 @@ def test_a_share_of_nothing_is_still_one() -> None:
     assert weights == (29_998, 1, 1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.floats(0.01, 10.0))
 def test_weights_are_within_a_unit_and_sum_to_the_total(n: int, seed: int, spread: float) -> None:
     shares = np.random.default_rng(seed).dirichlet(np.full(n, spread))
@@ -44,6 +45,7 @@ def test_weights_are_within_a_unit_and_sum_to_the_total(n: int, seed: int, sprea
         assert np.abs(weights - shares * total_of(of)).max() < 1
 
 
+@settings(deadline=None)
 @given(st.integers(2, 40), st.integers(0, 2**32 - 1))
 def test_the_larger_share_never_has_the_smaller_weight(n: int, seed: int) -> None:
     shares = np.sort(np.random.default_rng(seed).dirichlet(np.ones(n)))
