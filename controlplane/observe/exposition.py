@@ -1,8 +1,8 @@
 """What was received, on /metrics, so that Prometheus adds it up over replicas.
 
 Everything about endpoints is a counter or a histogram of counters: sums over replicas are right,
-and a proxy that moves to another replica is counted once. `docs/metrics.md` describes each metric;
-a test compares.
+and a proxy that moves to another replica is counted once. The latency histogram is in `histogram`.
+`docs/metrics.md` describes each metric; a test compares.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     Metric,
     SummaryMetricFamily,
 )
@@ -21,10 +20,9 @@ from prometheus_client.registry import Collector
 from controlplane.observe.catalogue import Catalogue
 from controlplane.observe.proxies import Proxies
 from controlplane.observe.receipts import Receipts
-from controlplane.observe.totals import LATENCY_BOUNDS_S, Field, Totals
+from controlplane.observe.totals import Field, Totals
 
 _LABELS = ("service", "endpoint")
-_BOUNDS = (*(f"{bound:.6g}" for bound in LATENCY_BOUNDS_S), "+Inf")
 
 
 class TrafficCollector(Collector):
@@ -55,7 +53,6 @@ class TrafficCollector(Collector):
         for totals in services:
             totals.fold()
         yield from self._requests(services)
-        yield self._latencies(services)
         yield self._utilisations(services)
         yield self._members(services)
         yield from self._received()
@@ -83,21 +80,6 @@ class TrafficCollector(Collector):
                     in_flight.add_metric((name, endpoint), spent_s[i])
         yield requests
         yield in_flight
-
-    def _latencies(self, services: list[Totals]) -> Metric:
-        family = HistogramMetricFamily(
-            "weir_endpoint_latency_seconds",
-            "Time that an endpoint took for a successful request, from (sampled) access logs.",
-            labels=_LABELS,
-        )
-        for totals in services:
-            running = totals.buckets.cumsum(axis=0, dtype="uint64").T.tolist()
-            sums = totals.counted[Field.LATENCY_S].tolist()
-            for i, endpoint in enumerate(totals.endpoints):
-                if running[i][-1]:
-                    buckets = list(zip(_BOUNDS, running[i], strict=True))
-                    family.add_metric((totals.service.name, endpoint), buckets, sums[i])
-        return family
 
     def _utilisations(self, services: list[Totals]) -> Metric:
         family = SummaryMetricFamily(

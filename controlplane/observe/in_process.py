@@ -19,6 +19,7 @@ from controlplane.model.observation import Floats
 from controlplane.observe.access_logs import AccessLogs
 from controlplane.observe.catalogue import Catalogue
 from controlplane.observe.exposition import TrafficCollector
+from controlplane.observe.histogram import latency_histograms
 from controlplane.observe.load_reports import LoadReports
 from controlplane.observe.proxies import FORGET_S, Proxies
 from controlplane.observe.quantiles import Bins, Ints
@@ -101,6 +102,10 @@ class InProcessSource:
                 windows[name] = _realigned(old, before[name])
         self._windows = windows
 
+    def latency_histograms(self) -> bytes:
+        """Text for /metrics, to follow what `collector` gives."""
+        return latency_histograms(self.catalogue)
+
     async def observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
         """Look at these services; those nobody reported yet are absent."""
         now_s = self._clock()
@@ -116,6 +121,11 @@ class InProcessSource:
                 if ids != look.endpoints:
                     looks[service.name] = look.for_endpoints(ids)
         return looks
+
+    def rates_rps(self) -> list[float]:
+        """Requests per second of each service, at its last look; 0 where nothing was seen."""
+        looks = (windows.last for windows in self._windows.values())
+        return [0.0 if look is None else float(np.nansum(look.rate_rps)) for look in looks]
 
     def _look(self, windows: Windows, now_s: float) -> Observation | None:
         totals = windows.totals

@@ -7,9 +7,6 @@ on both sides: an entry costs Envoy about 40 µs and us a few.
 
 from __future__ import annotations
 
-RUNTIME_KEY = "weir.access_log_sampling"
-"""The runtime key of the access log's filter; a percentage as a fraction of a million."""
-DENOMINATOR = 1_000_000
 ENTRIES_PER_SERVICE = 300.0
 """Entries a second that are wanted of an average service."""
 ENTRIES = 20_000.0

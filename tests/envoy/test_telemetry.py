@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry
 from controlplane.lab.envoy import free_port, run_envoy
 from controlplane.model import Endpoint, Observation, Service, ServiceName
 from controlplane.observe.in_process import InProcessSource
-from controlplane.observe.sampling import RUNTIME_KEY
 from controlplane.observe.totals import Field
+from controlplane.translate.runtime import ACCESS_LOG_SAMPLING
 from controlplane.xds.access_logs import AccessLogService
 from controlplane.xds.load_reports import LoadReportService
 from controlplane.xds.telemetry import TelemetryMetrics
@@ -66,7 +66,7 @@ def bootstrap(
         "name": "weir",
         "filter": {
             "runtime_filter": {
-                "runtime_key": RUNTIME_KEY,
+                "runtime_key": ACCESS_LOG_SAMPLING,
                 "percent_sampled": {
                     "numerator": round(percent * 10_000),
                     "denominator": "MILLION",
