@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.model import Endpoint, Service, ServiceName, Zone
+from controlplane.translate.endpoints import Assignments
+from tests.unit.translate.scenes import grouped, single
+
+WEB = ServiceName("default/web")
+
+
+def service(count: int = 4, name: str = "default/web") -> Service:
+    where = Zone("r", "z")
+    return Service(
+        ServiceName(name), tuple(Endpoint(f"10.0.0.{i + 1}", 80, where) for i in range(count))
+    )
+
+
+def read(wire: bytes) -> ClusterLoadAssignment:
+    return ClusterLoadAssignment.parse(wire)
+
+
+def shape(wire: bytes) -> list[tuple[str, int | None, list[tuple[str, int | None]]]]:
+    """(sub-zone, weight, (address, weight) of each endpoint) of each locality."""
+    out = []
+    for locality in read(wire).endpoints:
+        members = []
+        for one in locality.lb_endpoints:
+            assert one.endpoint is not None
+            assert one.endpoint.address is not None
+            socket = one.endpoint.address.socket_address
+            assert socket is not None
+            members.append((socket.address, one.load_balancing_weight))
+        assert locality.locality is not None
+        out.append((locality.locality.sub_zone, locality.load_balancing_weight, members))
+    return out
+
+
+def test_a_group_is_a_locality_with_the_weight_and_its_endpoints_are_equal() -> None:
+    web = service()
+    made = Assignments().resources([web], {WEB: grouped(web, [0, 1, 0, 1], [70, 30])})
+    assert shape(made["default/web"]) == [
+        ("a", 70, [("10.0.0.1", None), ("10.0.0.3", None)]),
+        ("b", 30, [("10.0.0.2", None), ("10.0.0.4", None)]),
+    ]
+
+
+def test_endpoint_weights_stand_in_one_locality_of_weight_one() -> None:
+    web = service(3)
+    made = Assignments().resources([web], {WEB: single(web, [5, 1, 4])})
+    assert shape(made["default/web"]) == [
+        ("", 1, [("10.0.0.1", 5), ("10.0.0.2", 1), ("10.0.0.3", 4)])
+    ]
+
+
+def test_a_locality_has_the_region_and_zone_that_its_endpoints_agree_on() -> None:
+    places = [Zone("r", "x"), Zone("r", "x"), Zone("r", "y"), Zone("q", "x")]
+    web = Service(WEB, tuple(Endpoint(f"10.0.0.{i}", 80, z) for i, z in enumerate(places)))
+    made = Assignments().resources([web], {WEB: grouped(web, [0, 0, 1, 1], [1, 1])})
+    found = [one.locality for one in read(made["default/web"]).endpoints]
+    assert [(one.region, one.zone) for one in found if one] == [("r", "x"), ("", "")]
+    made = Assignments().resources([web], {WEB: grouped(web, [0, 0, 0, 1], [1, 1])})
+    found = [one.locality for one in read(made["default/web"]).endpoints]
+    assert [(one.region, one.zone) for one in found if one] == [("r", ""), ("q", "x")]
+
+
+def test_the_full_and_the_unique_bare_name_carry_the_same_endpoints() -> None:
+    web, other, again = service(), service(2, "shop/api"), service(1, "default/api")
+    every = [web, other, again]
+    made = Assignments().resources(
+        every, {one.name: grouped(one, [0] * len(one.endpoints), [1]) for one in every}
+    )
+    assert set(made) == {"default/web", "web", "shop/api", "default/api"}
+    assert read(made["web"]).cluster_name == "web"
+    assert read(made["default/web"]).cluster_name == "default/web"
+    assert shape(made["web"]) == shape(made["default/web"])
+
+
+def test_unchanged_weights_give_the_same_bytes_object() -> None:
+    web = service()
+    assignments = Assignments()
+    first = assignments.resources([web], {WEB: grouped(web, [0, 1, 0, 1], [7, 3])})
+    same = assignments.resources([web], {WEB: grouped(web, [0, 1, 0, 1], [7, 3])})
+    other = assignments.resources([web], {WEB: grouped(web, [0, 1, 0, 1], [6, 4])})
+    assert same["default/web"] is first["default/web"]
+    assert same["web"] is first["web"]
+    assert other["default/web"] != first["default/web"]
+
+
+def test_a_service_without_endpoints_is_empty_on_purpose() -> None:
+    assignments = Assignments()
+    web = service()
+    assignments.resources([web], {WEB: grouped(web, [0, 0, 0, 0], [1])})
+    made = assignments.resources([service(0)], {})
+    assert read(made["default/web"]).cluster_name == "default/web"
+    assert not read(made["default/web"]).endpoints
+    assert assignments.resources([service(0)], {})["web"] is made["web"]
+
+
+def test_an_assignment_is_never_made_up() -> None:
+    with pytest.raises(ValueError, match="default/web: no verdict"):
+        Assignments().resources([service()], {})
+
+
+@given(st.data())
+def test_what_is_kept_from_push_to_push_never_shows(data: st.DataObject) -> None:
+    kept = Assignments()
+    for _ in range(data.draw(st.integers(1, 6))):
+        web = service(data.draw(st.integers(1, 6)))
+        count = len(web.endpoints)
+        weight = st.integers(1, 100_000)
+        if data.draw(st.booleans()):
+            groups = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+            index = np.unique(groups, return_inverse=True)[1].tolist()
+            weights = data.draw(st.lists(weight, min_size=max(index) + 1, max_size=max(index) + 1))
+            verdict = grouped(web, index, weights)
+        else:
+            verdict = single(web, data.draw(st.lists(weight, min_size=count, max_size=count)))
+        assert kept.resources([web], {WEB: verdict}) == Assignments().resources(
+            [web], {WEB: verdict}
+        )

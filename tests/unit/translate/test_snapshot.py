@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import HttpGrpcAccessLogConfig
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+)
+from envoy_data_plane.envoy.service.runtime.v3 import Runtime
+
+from controlplane.model import Snapshot
+from controlplane.translate import OVERLAY, TranslateOptions, Translator, node_group
+from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY
+from tests.unit.resources.documents import ROUTE as WEB_ROUTE
+from tests.unit.translate.scenes import all_services, declared, even, grouped
+
+OTHER = BACKEND.replace("{name: web}", "{name: other}")
+ALL = (GATEWAY, WEB_ROUTE, BACKEND, OTHER)
+
+
+def fleets(snapshots: tuple[Snapshot, ...]) -> dict[str, Snapshot]:
+    return {one.fleet: one for one in snapshots}
+
+
+def http(snapshot: Snapshot) -> HttpConnectionManager:
+    listener = Listener.parse(snapshot.resources[LISTENER]["default/edge/http-8080"])
+    config = listener.filter_chains[0].filters[0].typed_config
+    assert config is not None
+    found = config.unpack()
+    assert isinstance(found, HttpConnectionManager)
+    return found
+
+
+def test_a_gateway_is_a_fleet_and_the_overlay_has_endpoints_alone() -> None:
+    found = declared(*ALL)
+    services = all_services(found)
+    made = fleets(Translator().snapshots(found, services, even(services)))
+    assert set(made) == {"default/edge", OVERLAY}
+    edge = made["default/edge"].resources
+    assert set(edge) == {CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME}
+    assert set(edge[CLUSTER]) == {"default/web"}  # what its routes reach, no more
+    assert set(edge[ENDPOINT]) == {"default/web", "web", "default/other", "other"}
+    assert set(made[OVERLAY].resources) == {ENDPOINT}
+
+
+def test_a_fleet_without_routes_is_told_so_rather_than_nothing() -> None:
+    edge = Translator().snapshots(declared(GATEWAY), (), {})[0].resources
+    assert edge[CLUSTER] == {}
+    assert edge[ENDPOINT] == {}
+    assert len(edge[LISTENER]) == len(edge[ROUTE]) == len(edge[RUNTIME]) == 1
+
+
+def test_only_what_changed_is_another_bytes_object() -> None:
+    translator = Translator()
+    found = declared(*ALL)
+    services = all_services(found)
+    before = fleets(translator.snapshots(found, services, even(services)))
+    web = next(one for one in services if one.name == "default/web")
+    verdicts = {**even(services), web.name: grouped(web, [0, 1], [7, 3])}
+    after = fleets(translator.snapshots(found, services, verdicts))
+    changed = {
+        name
+        for url, named in after["default/edge"].resources.items()
+        for name, wire in named.items()
+        if wire is not before["default/edge"].resources[url][name]
+    }
+    assert changed == {"default/web", "web"}
+
+
+def test_documents_that_mean_the_same_give_the_same_bytes_objects() -> None:
+    translator = Translator()
+    found, again = declared(*ALL), declared(*ALL, POLICY)
+    services = all_services(found)
+    before = translator.snapshots(found, services, even(services))
+    after = translator.snapshots(again, all_services(again), even(services))
+    for old, new in zip(before, after, strict=True):
+        for url, named in new.resources.items():
+            for name, wire in named.items():
+                assert wire is old.resources[url][name], name
+
+
+def test_a_fleet_is_found_by_full_and_unique_bare_name_and_all_else_is_overlay() -> None:
+    shop = GATEWAY.replace("{name: edge}", "{name: shop}")
+    twin = GATEWAY.replace("{name: edge}", "{name: edge, namespace: other}")
+    group = node_group(declared(GATEWAY, shop, twin))
+    assert group("envoy-1", "default/edge") == "default/edge"
+    assert group("envoy-1", "other/edge") == "other/edge"
+    assert group("envoy-1", "shop") == "default/shop"
+    assert [group("envoy-1", name) for name in ("edge", "", "anything")] == [OVERLAY] * 3
+
+
+def test_access_logs_go_to_us_sampled_by_the_runtime_layer() -> None:
+    (access_log,) = http(Translator().snapshots(declared(GATEWAY), (), {})[0]).access_log
+    assert access_log.filter is not None
+    assert access_log.filter.runtime_filter is not None
+    assert access_log.filter.runtime_filter.runtime_key == "weir.access_log_sampling"
+    assert access_log.typed_config is not None
+    config = access_log.typed_config.unpack()
+    assert isinstance(config, HttpGrpcAccessLogConfig)
+    assert config.common_config is not None
+    service = config.common_config.grpc_service
+    assert service is not None
+    assert service.envoy_grpc is not None
+    assert service.envoy_grpc.cluster_name == "weir"
+
+
+def test_a_fleet_read_from_prometheus_sends_no_access_logs() -> None:
+    translator = Translator(TranslateOptions(access_logs=False, endpoint_stats=True))
+    assert http(translator.snapshots(declared(GATEWAY), (), {})[0]).access_log == []
+
+
+def test_another_sampling_changes_the_runtime_layer_and_nothing_else() -> None:
+    translator = Translator()
+    found = declared(*ALL)
+    services = all_services(found)
+    before = translator.snapshots(found, services, even(services), 100.0)[0].resources
+    after = translator.snapshots(found, services, even(services), 0.25)[0].resources
+    for url in (CLUSTER, LISTENER, ROUTE, ENDPOINT):
+        assert all(after[url][name] is wire for name, wire in before[url].items())
+    layer = Runtime.parse(after[RUNTIME]["weir"]).layer
+    assert layer is not None
+    fraction = layer.fields["weir.access_log_sampling"].struct_value
+    assert fraction is not None
+    assert fraction.fields["numerator"].number_value == 2500
+    assert fraction.fields["denominator"].string_value == "MILLION"
+
+
+def test_a_gateway_listens_where_it_says() -> None:
+    text = GATEWAY + "  addresses: [{value: 127.0.0.1}, {type: IPAddress, value: '::1'}]\n"
+    edge = Translator().snapshots(declared(text), (), {})[0].resources
+    listener = Listener.parse(edge[LISTENER]["default/edge/http-8080"])
+    assert listener.address is not None
+    assert listener.address.socket_address is not None
+    assert listener.address.socket_address.address == "127.0.0.1"
+    assert len(listener.additional_addresses) == 1
