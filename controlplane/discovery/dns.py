@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import socket
 import threading
+from collections.abc import Callable
 
 MAX_ADDRESSES = 1000
 """Of one name; the rest is left out."""
@@ -21,7 +22,15 @@ _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", sock
 class SystemResolver:
     """Looks names up with `getaddrinfo`."""
 
-    def __init__(self, *, deadline_s: float = 5.0, at_once: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        deadline_s: float = 5.0,
+        at_once: int = 16,
+        look_up: Callable[[str], tuple[str, ...]] | None = None,
+    ) -> None:
+        """`look_up` blocks until it knows; without one, `getaddrinfo` is asked."""
+        self._look_up = look_up or addresses
         self._deadline_s = deadline_s
         self._at_once = at_once
         self._working = 0
@@ -51,7 +60,7 @@ class SystemResolver:
             found: tuple[str, ...] = ()
             failure: OSError | None = None
             try:
-                found = _addresses(hostname)
+                found = self._look_up(hostname)
             except (OSError, UnicodeError) as error:
                 failure = error if isinstance(error, OSError) else OSError(str(error))
             finally:
@@ -65,7 +74,8 @@ class SystemResolver:
             return await answer
 
 
-def _addresses(hostname: str) -> tuple[str, ...]:
+def addresses(hostname: str) -> tuple[str, ...]:
+    """Blocks until the resolver of the system knows. Raises `OSError`."""
     try:
         rows = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:

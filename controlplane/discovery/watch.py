@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import structlog
 
@@ -61,7 +61,7 @@ class Discovery:
         """What the names resolve to, to be given as `known` in the next life."""
         return {host: name.addresses for host, name in self._names.items() if name.addresses}
 
-    async def watch(self) -> AsyncIterator[Sets]:
+    async def watch(self) -> AsyncGenerator[Sets]:
         """The complete sets each time they change or something else is declared; first when every
         name has been looked up once, however that ended.
         """

@@ -143,9 +143,8 @@ def test_a_timeout_is_envoys_own_default_unless_it_is_said() -> None:
 def test_headers_parameters_and_methods_are_compared_as_they_are_written() -> None:
     rules = (
         "[{matches: [{method: PUT, headers: [{name: X-A, value: b}, {name: x-a, value: c}, "
-        "{name: y, type: RegularExpression, value: 'v[0-9]'}], queryParams: [{name: Q, value: z}]}], "
-        + to("web")
-        + "}]"
+        "{name: y, type: RegularExpression, value: 'v[0-9]'}], "
+        "queryParams: [{name: Q, value: z}]}], " + to("web") + "}]"
     )
     (one,) = routes(table(GATEWAY, route(rules)))
     assert one.match is not None
