@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from controlplane.decide import Decider, Policies
+from controlplane.errors import MetricsUnavailableError
+from controlplane.loop import Loop
+from controlplane.model import Actuation, GuardSettings, ServiceName
+from controlplane.publisher import Publisher
+from controlplane.resources import Declared
+from controlplane.telemetry.metrics import LoopMetrics
+from controlplane.translate import Translator
+from tests.fakes import FixedPolicy, HealthySource, MemoryStore, RecordingSink, service
+
+pytestmark = pytest.mark.looptime(start=1000.0)
+
+CART = service(actuation=Actuation.ENDPOINTS)
+
+
+class Rig:
+    """A loop on fakes, on the test's own clock."""
+
+    def __init__(
+        self, shares: Sequence[float] = (0.4, 0.2, 0.2, 0.2), store: MemoryStore | None = None
+    ) -> None:
+        self.clock = asyncio.get_running_loop().time
+        self.source = HealthySource(self.clock)
+        self.policy = FixedPolicy(shares)
+        self.sink = RecordingSink()
+        self.store = store or MemoryStore()
+        self.frozen: str | None = None
+        self.registry = CollectorRegistry()
+        self.loop = Loop(
+            source=self.source,
+            decider=Decider(Policies({"fixed": lambda: lambda: self.policy})),
+            publisher=Publisher(Translator(), self.sink, lambda percent: percent),
+            store=self.store,
+            switch=lambda: lambda name: self.frozen,
+            clock=self.clock,
+            wall_clock=lambda: 1_700_000_000.0,
+            metrics=LoopMetrics(self.registry),
+            resumed=dict(self.store.saved),
+        )
+
+    async def run(self, seconds: float) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.loop.run()
+
+    def shares(self) -> np.ndarray:  # type: ignore[type-arg]
+        known = self.loop.known(CART.name)
+        assert known is not None
+        assert known.verdict is not None
+        return known.verdict.shares
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+async def declared() -> Rig:
+    rig = Rig()
+    await rig.loop.declare(Declared(), [CART])
+    return rig
+
+
+async def test_a_service_is_published_when_it_is_declared() -> None:
+    rig = await declared()
+    assert len(rig.sink.published) == 1
+    np.testing.assert_allclose(rig.shares(), 0.25)
+
+
+async def test_ticks_move_the_shares_towards_what_the_policy_wants() -> None:
+    rig = await declared()
+    await rig.run(20.5)
+    np.testing.assert_allclose(rig.shares(), [0.4, 0.2, 0.2, 0.2], atol=0.02)
+
+
+async def test_the_source_is_asked_once_per_interval() -> None:
+    rig = await declared()
+    await rig.run(10.5)
+    assert len(rig.source.asked) == 10
+
+
+async def test_services_with_other_intervals_are_asked_when_they_are_due() -> None:
+    rig = Rig()
+    slow = replace(service("default/slow"), interval_s=5.0)
+    await rig.loop.declare(Declared(), [CART, slow])
+    await rig.run(10.5)
+    asked = [name for names in rig.source.asked for name in names]
+    assert asked.count(CART.name) == 10
+    assert asked.count(ServiceName("default/slow")) == 2
+
+
+async def test_nothing_is_pushed_while_nothing_changes() -> None:
+    rig = Rig([0.25] * 4)
+    await rig.loop.declare(Declared(), [CART])
+    await rig.run(30.5)
+    assert len(rig.sink.published) == 1
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "deadline"])
+async def test_without_numbers_the_weights_are_held_and_it_is_counted(kind: str) -> None:
+    rig = await declared()
+    await rig.run(3.5)
+    before = rig.shares().copy()
+    rig.source.failing = MetricsUnavailableError("prometheus: 503")
+    rig.source.hangs = kind == "deadline"
+    await rig.run(20.0)
+    # What was already under way at the last fresh look may end; then nothing moves.
+    np.testing.assert_allclose(rig.shares(), before, atol=0.11)
+    held = rig.shares().copy()
+    await rig.run(5.0)
+    np.testing.assert_array_equal(rig.shares(), held)
+    assert rig.counted("weir_source_failures_total", kind=kind) >= 20
+
+
+async def test_a_source_that_hangs_delays_no_tick() -> None:
+    rig = await declared()
+    rig.source.hangs = True
+    await rig.run(10.5)
+    assert len(rig.source.asked) == 10
+
+
+async def test_a_frozen_service_keeps_its_weights() -> None:
+    rig = await declared()
+    await rig.run(3.5)
+    rig.frozen = "somebody looks into it"
+    before, pushes = rig.shares().copy(), len(rig.sink.published)
+    await rig.run(10.0)
+    np.testing.assert_array_equal(rig.shares(), before)
+    assert len(rig.sink.published) == pushes
+
+
+async def test_what_is_pushed_was_saved_before() -> None:
+    rig = await declared()
+    await rig.run(5.5)
+    saved = rig.store.saved[CART.name]
+    np.testing.assert_array_equal(saved.shares, rig.shares())
+
+
+@pytest.mark.parametrize("trouble", ["failing", "hangs"])
+async def test_a_store_in_trouble_costs_no_push(trouble: str) -> None:
+    rig = await declared()
+    setattr(rig.store, trouble, True)
+    await rig.run(5.5)
+    assert rig.shares()[0] > 0.3
+    assert rig.counted("weir_store_failures_total") > 0
+
+
+async def test_the_first_push_after_a_restart_is_the_last_one_before() -> None:
+    rig = await declared()
+    await rig.run(3.5)
+    again = Rig(store=rig.store)
+    await again.loop.declare(Declared(), [CART])
+    assert again.sink.published[-1].resources == rig.sink.published[-1].resources
+
+
+async def test_a_service_that_is_taken_out_is_no_longer_served() -> None:
+    rig = await declared()
+    await rig.loop.declare(Declared(), [])
+    assert rig.loop.names() == []
+    await rig.run(3.0)
+    assert rig.source.asked == []
+
+
+async def test_an_endpoint_that_is_taken_out_leaves_at_once() -> None:
+    rig = await declared()
+    await rig.run(2.5)
+    fewer = replace(CART, endpoints=CART.endpoints[:3])
+    await rig.loop.declare(Declared(), [fewer])
+    known = rig.loop.known(CART.name)
+    assert known is not None
+    assert known.verdict is not None
+    assert len(known.verdict.grouping.endpoints) == 3
+    await rig.run(3.0)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [[np.nan] * 4, [0.0] * 4, [np.inf, 1, 1, 1], [-1.0, 1, 1, 1], [1.0, 0, 0]],
+    ids=["nan", "zeros", "inf", "negative", "wrong-length"],
+)
+async def test_a_policy_that_talks_nonsense_moves_nothing_and_it_is_said(
+    shares: list[float],
+) -> None:
+    rig = Rig(shares)
+    await rig.loop.declare(Declared(), [replace(CART, fallback="fixed")])
+    await rig.run(5.5)
+    np.testing.assert_allclose(rig.shares(), 0.25)
+    known = rig.loop.known(CART.name)
+    assert known is not None
+    assert known.verdict is not None
+    assert {"refused", "policy_failed"} & {reason.code for reason in known.verdict.reasons}
+
+
+async def test_a_policy_that_wants_all_on_one_is_bounded_and_stepped() -> None:
+    rig = Rig([1.0, 0.0, 0.0, 0.0])
+    await rig.loop.declare(Declared(), [CART])
+    await rig.run(60.5)
+    settings = GuardSettings()
+    assert rig.shares()[0] <= settings.max_share + 1e-9
+    assert rig.shares().min() >= settings.min_ratio * 0.25 - 1e-9
+
+
+async def test_an_error_that_no_stage_expects_ends_the_loop() -> None:
+    rig = await declared()
+    rig.source.failing = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await rig.loop.run()
