@@ -19,8 +19,8 @@ from controlplane.lab.scenarios import Stage
 
 STYLES = {"weir": "bold cyan", "least_request": "yellow", "full_scan": "magenta"}
 SHORT = {"weir": "Weir", "least_request": "LEAST_REQ", "full_scan": "FULL_SCAN"}
-HISTORY = 240
-"""Looks that are kept for the trends: two minutes."""
+HISTORY = 400
+"""Looks that are kept for the trends: 200 seconds."""
 RECENT_LOOKS = 10
 """Looks (half-seconds) over which the shares of the traffic are counted."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -56,15 +56,17 @@ class Picture:
     def draw(self, size: ConsoleDimensions) -> RenderableType:
         """The picture for a terminal of this size."""
         width, height = size.width, size.height
-        room = max(1, height - 14 - len(self._stage.scenario.backends) - 3)
+        tall = 1 if height < 36 else min(4, 1 + (height - 30) // 5)
+        taken = 20 + (1 + tall) * len(self._titles) + len(self._stage.scenario.backends)
         return Group(
             self._head(width),
             Rule(style="dim"),
-            self._lanes(width),
+            self._lanes(),
+            *self._trends(width, tall),
             Rule("backends: part of the requests in the last 5 s, by lane", style="dim"),
             self._backends(width),
-            Rule("what the guard said in the last tick", style="dim"),
-            self._reasons(room),
+            Rule("what Weir's guard said in the last tick", style="dim"),
+            self._reasons(max(1, height - taken + 6)),
             self._foot(),
         )
 
@@ -85,11 +87,7 @@ class Picture:
             ProgressBar(total=1.0, completed=min(1.0, max(0.0, done)), complete_style=colour),
             self._next(at_s),
         )
-        title = Text.assemble(
-            ("Weir demo  ", "bold cyan"),
-            (f"{self._stage.scenario.name}: ", "bold"),
-            self._stage.scenario.title,
-        )
+        title = Text.assemble(("Weir demo  ", "bold cyan"), self._stage.scenario.title)
         title.truncate(width, overflow="ellipsis")
         return Group(title, bar)
 
@@ -102,21 +100,16 @@ class Picture:
             return Text(f"in {coming[0][0] - at_s:.0f} s: {coming[0][1]}", "red")
         return Text("")
 
-    def _lanes(self, width: int) -> Table:
+    def _lanes(self) -> Table:
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("lane, latency in ms", no_wrap=True)
-        for name in ("now mean", "p50", "p99", "so far mean", "p50", "p99"):
-            table.add_column(name, justify="right", no_wrap=True, min_width=5)
+        table.add_column("latency in ms", no_wrap=True)
+        for name in ("last 5 s: mean", "p50", "p99", "so far: mean", "p50", "p99"):
+            table.add_column(name, justify="right", no_wrap=True)
         table.add_column("in flight", justify="right", no_wrap=True)
         table.add_column("errors", justify="right", no_wrap=True)
-        spark = max(8, min(width - 84, HISTORY // 2))
-        table.add_column(f"mean, {spark} s", no_wrap=True, width=spark)
-        trends = {name: self._trend(name, spark) for name in self._looks[-1].live.lanes}
-        top = max((v for trend in trends.values() for v in trend if v is not None), default=1.0)
         for name, lane in self._looks[-1].live.lanes.items():
-            style = STYLES.get(name, "")
             table.add_row(
-                Text(SHORT.get(name, name), style),
+                Text(self._titles.get(name, name), STYLES.get(name, "")),
                 *(
                     _number(value)
                     for value in (
@@ -130,13 +123,37 @@ class Picture:
                 ),
                 str(lane.in_flight),
                 Text(str(lane.errors), "bold red" if lane.errors else "dim"),
-                Text(spark_line(trends[name], top), style),
             )
         return table
 
-    def _trend(self, lane: str, seconds: int) -> list[float | None]:
+    def _trends(self, width: int, tall: int) -> list[RenderableType]:
+        """One line a lane, a column a second, all on one scale; a mark where something happened."""
+        seconds = min(width - 11, HISTORY // 2)
         looks = list(self._looks)[::-2][:seconds][::-1]
-        return [one.live.lanes[lane].now_mean_ms for one in looks]
+        trends = {
+            name: [one.live.lanes[name].now_mean_ms for one in looks]
+            for name in self._looks[-1].live.lanes
+        }
+        known = [v for trend in trends.values() for v in trend if v is not None]
+        low, top = (min(known), max(known)) if known else (0.0, 1.0)
+        out: list[RenderableType] = [
+            Rule(f"mean latency of 5 s, from {low:.0f} to {top:.0f} ms, over time", style="dim")
+        ]
+        for name, trend in trends.items():
+            rows = area(trend, low, top, tall)
+            for i, row in enumerate(rows):
+                label = SHORT.get(name, name) if i == len(rows) - 1 else ""
+                out.append(Text(f"{label:<10} {row}", STYLES.get(name, ""), no_wrap=True))
+        out.append(self._marks(looks))
+        return out
+
+    def _marks(self, looks: Sequence[Look]) -> Text:
+        times = [one.live.at_s for one in looks]
+        line = [" "] * len(times)
+        for at in (0.0, *(at for at, _ in self._stage.announcements)):
+            if times and times[0] <= at <= times[-1]:
+                line[sum(one < at for one in times)] = "▲" if at > 0 else "│"
+        return Text(" " * 11 + "".join(line), "red", no_wrap=True)
 
     def _backends(self, width: int) -> Table:
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0))
@@ -236,17 +253,22 @@ def _number(value: float | None, digits: int = 0) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def spark_line(values: Sequence[float | None], top: float) -> str:
-    """One character a value, on a scale from 0 to `top`.
+def area(values: Sequence[float | None], low: float, top: float, rows: int = 1) -> list[str]:
+    """A chart of one character a value, `rows` high, on a scale from `low` to `top`.
 
-    >>> spark_line([0.0, 50.0, None, 100.0], 100.0)
-    '▁▅ █'
+    >>> area([0.0, 50.0, None, 100.0], 0.0, 100.0)
+    ['▁▅ █']
+    >>> area([0.0, 50.0, 100.0], 0.0, 100.0, rows=2)
+    [' ▁█', '▁██']
     """
-    last = len(_BLOCKS) - 1
-    return "".join(
-        " " if value is None else _BLOCKS[min(last, int(value / top * last + 0.5))]
-        for value in values
-    )
+    steps = len(_BLOCKS) * rows
+    scale = (steps - 1) / (top - low) if top > low else 0.0
+    heights = [0 if v is None else 1 + int((v - low) * scale + 0.5) for v in values]
+    lines = []
+    for row in reversed(range(rows)):
+        inside = (min(len(_BLOCKS), max(0, h - row * len(_BLOCKS))) for h in heights)
+        lines.append("".join(_BLOCKS[h - 1] if h else " " for h in inside))
+    return lines
 
 
 def bar_line(part: float, width: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_LAG_P99_MS = 10.0
+MAX_LAG_P99_MS = 25.0
 """A generator that was later than this at p99 was too busy: the run is not valid."""
 MAX_LAG_MS = 250.0
 """The same for its worst moment."""

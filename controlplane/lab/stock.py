@@ -32,9 +32,7 @@ class Balancing:
     """Weights of the groups, where it has groups."""
 
 
-LEAST_REQUEST = Balancing(
-    "least_request", "LEAST_REQUEST (P2C)", {"lb_policy": "LEAST_REQUEST"}
-)
+LEAST_REQUEST = Balancing("least_request", "LEAST_REQUEST (P2C)", {"lb_policy": "LEAST_REQUEST"})
 """Power of two choices on the Envoy's own requests in flight."""
 
 

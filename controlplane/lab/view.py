@@ -129,7 +129,7 @@ def open_view(final: Console) -> Iterator[View]:
     """The picture when stderr is a terminal, lines otherwise; `final` gets the table at the end."""
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack:
-        if console.is_terminal and console.width >= 80 and console.height >= 24:
+        if console.is_terminal and console.width >= 80 and console.height >= 25:
             yield LiveView(console, final, stack)
         else:
             yield PlainView(console, final)
