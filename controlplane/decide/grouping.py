@@ -18,9 +18,9 @@ from controlplane.decide.declared import declared_classes
 from controlplane.model import Actuation, EndpointId, Estimate, Grouping, Observation, Service
 from controlplane.model.observation import Floats
 
-SEEN_ENOUGH = 1.0
+SEEN_ENOUGH = 2.5
 """Requests in flight of one proxy at one endpoint from which full scan alone does as well."""
-SEEN_LITTLE = 0.7
+SEEN_LITTLE = 1.7
 """Below this there are several groups; in between it stays as it is."""
 SETTLED = 0.15
 """Standard deviation of log capacity from which on a class is believed."""
@@ -105,7 +105,7 @@ def _first(
     labels = declared_classes(service.endpoints)
     if labels is not None:
         return Grouped(_labelled(endpoints, labels), now_s)
-    one = _one(observation, len(endpoints), before=False)
+    one = _one(observation, before=False)
     index = np.zeros(len(endpoints), dtype=np.intp)
     line = _line(estimate)
     if line is not None and not one:
@@ -127,11 +127,11 @@ def _by_label(
     return _kept(previous, _labelled(endpoints, labels), now_s)
 
 
-def _one(observation: Observation, endpoints: int, before: bool) -> bool:
+def _one(observation: Observation, before: bool) -> bool:
     """Whether a proxy has enough in flight at an endpoint to tell a slow one by itself."""
-    in_flight = observation.in_flight
-    total = float(in_flight[np.isfinite(in_flight)].sum())
-    seen = total / max(1, observation.proxies) / max(1, endpoints)
+    # The middle one: endpoints that are flooded because nobody saw enough prove nothing.
+    in_flight = observation.in_flight[np.isfinite(observation.in_flight)]
+    seen = float(np.median(in_flight)) / max(1, observation.proxies) if len(in_flight) else 0.0
     return seen >= (SEEN_LITTLE if before else SEEN_ENOUGH)
 
 
@@ -177,7 +177,7 @@ def _reconsidered(
 ) -> Grouped:
     """Replace the groups in force when others have been clearly better for long enough."""
     grouping = previous.grouping
-    one = _one(observation, len(endpoints), previous.one)
+    one = _one(observation, previous.one)
     line = None if one else _line(estimate)
     wanted: NDArray[np.intp] | None = None
     if one and len(grouping.names) > 1:

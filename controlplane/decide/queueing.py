@@ -20,7 +20,7 @@ from controlplane.model.folding import DEMAND, DEMAND_SLOW, IN_FLIGHT, SCV
 from controlplane.model.observation import Floats
 from controlplane.model.queues import load_at
 
-HEADROOM = 0.35
+HEADROOM = 0.5
 """Plan for the load of now and this part of what is still free."""
 FULL = 0.97
 """The highest utilisation planned for; from there on the split is by capacity."""

@@ -5,9 +5,9 @@ of a few dozen numpy calls; `starts` says where each service begins. `docs/decid
 equations. In short:
 
 - Capacity is completions per utilisation. Utilisation is what the endpoint says (ORCA), or else
-  is inferred from the requests in flight, which on a station of c servers follow from it. One
-  look cannot tell c from speed, so every c of `queues.SERVERS` is carried as a hypothesis with
-  its own capacity level, and the service's hypotheses are weighed by how well each has predicted.
+  is inferred from the requests in flight, which on a station of c servers follow from it. Looks
+  alone cannot tell c from speed, so every c of `queues.SERVERS` is carried as a hypothesis with
+  its own capacity level; only what endpoints say of themselves weighs one against another.
 - Each level is a Kalman filter whose noise is the sampling noise of the look: few requests move
   little. Two CUSUM sums per endpoint open the filter when the level has really changed.
 """
@@ -75,6 +75,8 @@ CUSUM_CLIP = 5.0
 """In standard deviations. Noise passes the limit about once in e^(2 * 1 * 6) = 160,000 looks
 (Siegmund's approximation), one look alone never does (5 - 1 < 6), two that agree do."""
 SCV_PRIOR = 1.0
+SAID_VARIANCE = 0.15**2
+"""Of the log of a utilisation that was said: its window is not quite that of the look."""
 EVIDENCE_WEIGHT = 0.25
 """Looks of one second at neighbouring endpoints are not independent; four count as one."""
 LOG_PRIOR = -0.25 * np.log(np.array(SERVERS, dtype=np.float64))
@@ -193,7 +195,7 @@ def _fold_capacity(
     new: Floats, common: Floats, look: Look, seg: Segments, seen: NDArray[np.bool_]
 ) -> None:
     scv = common[SCV][seg.of]
-    in_flight = _in_flight(look, scv)
+    in_flight, from_little = _in_flight(look, scv)
     log_rate = np.log(look.succeeded / look.window_s)
     log_busy, elasticity = utilisation_of(in_flight)
     levels = log_rate - log_busy
@@ -210,16 +212,15 @@ def _fold_capacity(
     surprise = np.where(has_said & np.isfinite(new[SAID]), says - new[SAID], inferred - before)
     usable |= has_said
 
-    slope = np.where(has_said, 0.0, (belief * elasticity).sum(axis=0))
-    samples = np.maximum(np.where(look.samples > 0, look.samples, look.succeeded), 1.0)
-    counting = (1.0 - slope) ** 2 / np.maximum(look.succeeded, 1.0) + slope**2 * scv / samples
-    noise = counting * common[NOISE][seg.of] + MODEL_VARIANCE
+    each = _noise(look, scv, elasticity, from_little) * common[NOISE][seg.of] + MODEL_VARIANCE
+    noise = np.where(has_said, _noise(look, scv, 0.0, from_little), (belief * each).sum(axis=0))
 
     variance = new[VARIANCE] + DRIFT_VARIANCE * look.dt_s
     z = surprise / np.sqrt(variance + noise)
     z = np.where(usable & np.isfinite(z), z, 0.0)
     _fold_noise(common, z, usable, seg, look)
-    _fold_evidence(common, levels, new[LEVEL], log_busy, said, variance, noise, usable, seg, look)
+    against = np.where(has_said, np.log(said) - log_busy, np.nan)
+    _fold_evidence(common, against, each, seg, look)
 
     clipped = np.clip(z, -CUSUM_CLIP, CUSUM_CLIP)
     for row, sign in ((CUSUM_UP, 1.0), (CUSUM_DOWN, -1.0)):
@@ -245,11 +246,12 @@ def _fold_capacity(
     new[BASE] = _toward(new[BASE], base, gain)
 
 
-def _in_flight(look: Look, scv: Floats) -> Floats:
+def _in_flight(look: Look, scv: Floats) -> tuple[Floats, Floats]:
     """Mean requests in flight, from their count and from Little's law, by how sure each is.
 
     Reports count requests at an instant (a Poisson-like number: relative variance 1/L); rate
-    times latency averages over the window but lags behind when work piles up.
+    times latency averages over the window but lags behind when work piles up. The second answer
+    is the part that came from Little's law.
     """
     little = (look.succeeded + look.failed) / look.window_s * look.latency_s
     for_little = np.where(little > 0, look.samples / (1.0 + scv), 0.0)
@@ -257,7 +259,17 @@ def _in_flight(look: Look, scv: Floats) -> Floats:
     total = for_little + for_count
     logs = np.nan_to_num(np.log(little)) * for_little
     logs = logs + np.nan_to_num(np.log(look.in_flight)) * for_count
-    return np.where(total > 0, np.exp(logs / total), np.nan)
+    return np.where(total > 0, np.exp(logs / total), np.nan), for_little / total
+
+
+def _noise(look: Look, scv: Floats, elasticity: Floats | float, from_little: Floats) -> Floats:
+    """Variance of log X - elasticity log L by counting alone; L = (X T)^f (count)^(1 - f)."""
+    by_time, by_count = elasticity * from_little, elasticity * (1.0 - from_little)
+    ended = np.maximum(look.succeeded, 1.0)
+    samples = np.where(look.samples > 0, look.samples, ended)
+    variance = (1.0 - by_time) ** 2 / ended + by_time**2 * scv / samples
+    here = np.where(look.in_flight > 0, look.in_flight, 1.0)
+    return np.asarray(variance + by_count**2 / here, dtype=np.float64)
 
 
 def _fold_noise(
@@ -271,28 +283,15 @@ def _fold_noise(
 
 
 def _fold_evidence(
-    common: Floats,
-    levels: Floats,
-    before: Floats,
-    log_busy: Floats,
-    said: Floats,
-    variance: Floats,
-    noise: Floats,
-    usable: NDArray[np.bool_],
-    seg: Segments,
-    look: Look,
+    common: Floats, against: Floats, variance: Floats, seg: Segments, look: Look
 ) -> None:
-    """Weigh the numbers of servers: the right one sees the same capacity at every load.
+    """Weigh the numbers of servers by how each mistook a utilisation that was said.
 
-    Where the endpoint says how busy it is, each hypothesis is also held against that.
+    Cut at three deviations, so that one odd endpoint does not settle it.
     """
-    error = levels - before
-    surprise = np.where(usable, np.minimum(error * error / (variance + noise), 9.0), np.nan)
-    against = np.log(said) - log_busy
-    lie = np.minimum(against * against / (noise + 0.15**2), 9.0)
-    loss = np.nan_to_num(surprise) + np.nan_to_num(np.where(usable, lie, np.nan))
+    lie = np.minimum(against * against / (variance + SAID_VARIANCE), 9.0)
     keep = np.exp(-look.dt_s[seg.starts] / EVIDENCE_S)
-    evidence = common[EVIDENCE] * keep - 0.5 * EVIDENCE_WEIGHT * seg.total(loss)
+    evidence = common[EVIDENCE] * keep - 0.5 * EVIDENCE_WEIGHT * seg.total(lie)
     common[EVIDENCE] = evidence - evidence.max(axis=0)
 
 
