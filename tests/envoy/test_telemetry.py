@@ -52,7 +52,13 @@ def cluster(name: str, ports: list[int], **more: object) -> dict[str, Any]:
 
 
 def bootstrap(
-    listen: int, telemetry: int, ports: list[int], *, reports: bool, percent: float = 100.0
+    listen: int,
+    telemetry: int,
+    ports: list[int],
+    *,
+    reports: bool,
+    percent: float = 100.0,
+    flush_s: float = 0.1,
 ) -> dict[str, Any]:
     """One listener, one cluster, and the two streams to us."""
     http2 = {
@@ -80,7 +86,7 @@ def bootstrap(
                 "log_name": "weir",
                 "transport_api_version": "V3",
                 "grpc_service": to_us,
-                "buffer_flush_interval": "0.1s",
+                "buffer_flush_interval": f"{flush_s}s",
                 "buffer_size_bytes": 16384,
             },
         },
@@ -165,7 +171,11 @@ class Lab:
 
 @asynccontextmanager
 async def lab(
-    folder: Path, *backends: Backend, reports: bool = True, percent: float = 100.0
+    folder: Path,
+    *backends: Backend,
+    reports: bool = True,
+    percent: float = 100.0,
+    flush_s: float = 0.1,
 ) -> AsyncIterator[Lab]:
     source = InProcessSource(time.monotonic, report_interval_s=0.2)
     metrics = TelemetryMetrics(CollectorRegistry())
@@ -185,7 +195,9 @@ async def lab(
             ports = [backend.port for backend in backends]
             service = Service(WEB, tuple(Endpoint("127.0.0.1", port) for port in ports))
             source.declare([service])
-            boot = bootstrap(listen, telemetry, ports, reports=reports, percent=percent)
+            boot = bootstrap(
+                listen, telemetry, ports, reports=reports, percent=percent, flush_s=flush_s
+            )
             async with run_envoy(boot, folder):
                 yield Lab(source, service, listen)
     finally:

@@ -98,6 +98,15 @@ async def test_quiet_time_before_a_first_request_is_not_in_its_window() -> None:
     assert look.rate_rps[0] == pytest.approx(30.0)
 
 
+async def test_the_rates_of_the_services_are_those_of_their_last_looks() -> None:
+    source, _ = make_source(service(), service("default/api", first=11))
+    assert list(source.rates_rps()) == [0.0, 0.0]
+    busy = cluster_stats(endpoint_stats(succeeded=70, failed=10))
+    source.load_reports.on_load_report(PROXY, report(busy), first=False)
+    await look_at(source)
+    assert list(source.rates_rps()) == pytest.approx([80.0, 0.0])
+
+
 async def test_a_service_taken_out_is_forgotten() -> None:
     source, _ = make_source()
     source.access_logs.on_access_logs(PROXY, logs(entry()))
