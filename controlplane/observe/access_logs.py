@@ -24,6 +24,7 @@ from controlplane.errors import TelemetryError
 from controlplane.model import Proxy
 from controlplane.observe.catalogue import Catalogue
 from controlplane.observe.proxies import Heard, Proxies
+from controlplane.observe.quantiles import LONGEST_S
 from controlplane.observe.receipts import Receipts
 from controlplane.observe.totals import Totals
 
@@ -117,7 +118,10 @@ class AccessLogs:
 
 
 def _latency_s(common: _Common) -> float | None:
-    """Seconds from the last byte sent upstream to the last received; None: not in the entry."""
+    """Seconds from the last byte sent upstream to the last received; None: not in the entry.
+
+    What would be longer than LONGEST_S is not believed either.
+    """
     ended = common.time_to_last_upstream_rx_byte
     end_s = ended.seconds + ended.nanos * 1e-9
     sent = common.time_to_last_upstream_tx_byte
@@ -127,7 +131,7 @@ def _latency_s(common: _Common) -> float | None:
             return None
         sent = common.time_to_first_upstream_tx_byte
         taken_s = end_s - (sent.seconds + sent.nanos * 1e-9)
-    return taken_s if taken_s > 0.0 else None
+    return taken_s if 0.0 < taken_s <= LONGEST_S else None
 
 
 def _aborted(flags: access_log_pb2.ResponseFlags) -> bool:

@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from controlplane.observe.catalogue import Catalogue
+from controlplane.observe.members import Present
 from controlplane.observe.proxies import Proxies
 from controlplane.observe.receipts import Receipts
 from controlplane.observe.totals import Field, Totals
@@ -101,15 +102,12 @@ class TrafficCollector(Collector):
             "Envoys that report a service to this replica, and workers of those Envoys.",
             labels=("service", "unit"),
         )
-        since_s = self._clock() - self._live_s
+        now_s = self._clock()
         for totals in services:
-            live = [
-                member.workers
-                for member in totals.members.values()
-                if max(member.reported_at_s, member.logged_at_s) >= since_s
-            ]
-            family.add_metric((totals.service.name, "proxy"), len(live))
-            family.add_metric((totals.service.name, "worker"), sum(live))
+            present = Present.of(totals.members, now_s, self._live_s)
+            name = totals.service.name
+            family.add_metric((name, "proxy"), present.reporting + present.logging)
+            family.add_metric((name, "worker"), present.workers)
         return family
 
     def _received(self) -> Iterator[Metric]:
@@ -141,6 +139,11 @@ class TrafficCollector(Collector):
                 "unknown_endpoints",
                 "Endpoints in load reports that their service does not declare.",
                 got.unknown_endpoints,
+            ),
+            (
+                "impossible_counts",
+                "Endpoints in load reports whose counts cannot be true.",
+                got.impossible_counts,
             ),
             ("garbage", "Access logs and load reports that could not be read.", got.garbage),
         ):

@@ -14,17 +14,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controlplane.model import EndpointId, Observation, ProxyId, Service, ServiceName
+from controlplane.model import EndpointId, Observation, Service, ServiceName
 from controlplane.model.observation import Floats
 from controlplane.observe.access_logs import AccessLogs
 from controlplane.observe.catalogue import Catalogue
 from controlplane.observe.exposition import TrafficCollector
 from controlplane.observe.histogram import latency_histograms
 from controlplane.observe.load_reports import LoadReports
-from controlplane.observe.proxies import FORGET_S, Proxies
+from controlplane.observe.members import Present, forget
+from controlplane.observe.proxies import Proxies
 from controlplane.observe.quantiles import Bins, Ints
 from controlplane.observe.receipts import Receipts
-from controlplane.observe.totals import Field, Member, Totals, moved
+from controlplane.observe.totals import Field, Totals, moved
 
 MARKS = 4
 """Looks that a window can reach back over."""
@@ -32,8 +33,8 @@ WHOLE = 0.75
 """A window is long enough when it covers this part of a load report of every proxy."""
 LIVE_INTERVALS = 2.5
 """A proxy is live when its last load report is at most this many intervals old."""
-EXPECTED_S = 30.0
-"""A proxy that fell silent is missed for this long; then it is taken for gone."""
+LONGEST_S = 120.0
+"""A look that was taken longer ago begins no window: nobody was looking."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,26 +135,20 @@ class InProcessSource:
             windows.marks[-1] = replace(newest, at_s=now_s)
             return windows.last
         totals.fold()
-        present = self._present(totals, now_s)
+        forget(totals.members, now_s)
+        present = Present.of(totals.members, now_s, self._live_s)
+        if now_s - windows.marks[-1].at_s > LONGEST_S:
+            windows.marks = deque([_mark(totals, now_s)], maxlen=MARKS)
+            windows.seen_s, windows.last = totals.newest_s, None
+            return None
         at = self._begin(windows, present)
         begin, since = windows.marks[at], list(windows.marks)[at + 1 :]
-        mark = Mark(now_s, totals.reported_s, totals.counted.copy(), totals.take_bins())
+        mark = _mark(totals, now_s)
         bins = Bins.merged([one.bins for one in (*since, mark)])
         windows.marks.append(mark)
         windows.seen_s = totals.newest_s
         windows.last = _observation(totals, begin, mark, bins, present)
         return windows.last
-
-    def _present(self, totals: Totals, now_s: float) -> Present:
-        """Who of the proxies reports, and who should. Those long silent are forgotten."""
-        gone = [
-            proxy
-            for proxy, member in totals.members.items()
-            if max(member.reported_at_s, member.logged_at_s) < now_s - FORGET_S
-        ]
-        for proxy in gone:
-            del totals.members[proxy]
-        return Present.of(totals.members, now_s, self._live_s)
 
     def _begin(self, windows: Windows, present: Present) -> int:
         """The youngest mark that gives a window of one load report of every proxy."""
@@ -164,34 +159,8 @@ class InProcessSource:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
-    """Which proxies of a service are there."""
-
-    reporting: int
-    """Proxies whose load reports come."""
-    logging: int
-    """Proxies that send access logs and no load reports."""
-    missing: int
-    """Proxies whose load reports stopped coming a short while ago."""
-    workers: int
-
-    @classmethod
-    def of(cls, members: Mapping[ProxyId, Member], now_s: float, live_s: float) -> Present:
-        """Sort them by when they were last heard."""
-        reporting = logging = missing = workers = 0
-        for member in members.values():
-            if member.reported_at_s >= now_s - live_s:
-                reporting += 1
-            elif member.logged_at_s >= now_s - EXPECTED_S:
-                logging += 1
-            elif member.reported_at_s >= now_s - EXPECTED_S:
-                missing += 1
-                continue
-            else:
-                continue
-            workers += member.workers
-        return cls(reporting, logging, missing, workers)
+def _mark(totals: Totals, now_s: float) -> Mark:
+    return Mark(now_s, totals.reported_s, totals.counted.copy(), totals.take_bins())
 
 
 def _observation(

@@ -27,6 +27,8 @@ from controlplane.observe.totals import Totals
 NAMED = "named_metrics."
 LONGEST_INTERVALS = 10.0
 """A report claims at most this many intervals of ours: more is not believed."""
+MOST_REQUESTS = 1e9
+"""A report of more than this at an endpoint is a lie, and would spoil the sums for ever."""
 GREATEST_UTILISATION = 100.0
 """A mean utilisation above this, or below 0, is no utilisation."""
 
@@ -90,6 +92,9 @@ class LoadReports:
                 if slot is None:
                     self._receipts.unknown_endpoints += 1
                     continue
+                if not _believable(one):
+                    self._receipts.impossible_counts += 1
+                    continue
                 utilisation, samples = self._utilisation(one)
                 totals.reports += (
                     slot,
@@ -108,7 +113,7 @@ class LoadReports:
         for stat in one.load_metric_stats:
             count = stat.num_requests_finished_with_metric
             rank = self._rank(stat.metric_name)
-            if rank < 0 or count <= 0:
+            if rank < 0 or not 0 < count <= MOST_REQUESTS:
                 continue
             mean = stat.total_metric_value / count
             # In CSWRR a utilisation of 0 means "not set"; NaN fails every comparison.
@@ -122,6 +127,15 @@ class LoadReports:
         if name in self._custom:
             return 1
         return 0 if name == "cpu_utilization" else -1
+
+
+def _believable(one: load_stats_pb2.UpstreamEndpointStats) -> bool:
+    return (
+        one.total_successful_requests <= MOST_REQUESTS
+        and one.total_error_requests <= MOST_REQUESTS
+        and one.total_issued_requests <= MOST_REQUESTS
+        and one.total_requests_in_progress <= MOST_REQUESTS
+    )
 
 
 def _learn_alias(heard: Heard, cluster: load_stats_pb2.ClusterStats) -> None:

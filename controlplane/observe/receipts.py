@@ -23,5 +23,7 @@ class Receipts:
     """Clusters in load reports that are not declared."""
     unknown_endpoints: int = 0
     """Endpoints in load reports that their service does not declare."""
+    impossible_counts: int = 0
+    """Endpoints in load reports whose counts cannot be true."""
     garbage: int = 0
     """Messages that could not be read."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
@@ -17,12 +16,15 @@ from numpy.typing import NDArray
 
 from controlplane.model import EndpointId, ProxyId, Service
 from controlplane.model.observation import Floats
+from controlplane.observe.members import Member
 from controlplane.observe.quantiles import Bins, Ints
 
 T = TypeVar("T", bound=np.generic)
 
 PENDING = 16_384
 """Numbers that wait in a list before they are folded, whoever looks."""
+MOST_BINS = 65_536
+"""Bins of a service that are kept while nobody looks at it."""
 LATENCY_BOUNDS_S = tuple(0.001 * (11 / 9) ** k for k in range(56))
 """Upper bounds of the exposed latency histogram, 1 ms to 62 s: each 2/9 above the one before, so
 that the middle of a bucket is within 10 % of whatever fell into it."""
@@ -45,17 +47,6 @@ class Field(IntEnum):
 
 REPORT_WIDTH = 7
 """A load report of an endpoint: its slot, and the first six fields."""
-
-
-@dataclass(slots=True)
-class Member:
-    """A proxy that sends numbers about the service."""
-
-    workers: int
-    reported_at_s: float = -np.inf
-    """Its newest load report that names the service."""
-    logged_at_s: float = -np.inf
-    """Its newest access log entry of the service, where it sends no load reports."""
 
 
 class Totals:
@@ -132,7 +123,8 @@ class Totals:
             self._add(Field.LATENCY_S, slots, values)
             self._add(Field.LATENCY_SAMPLES, slots, np.ones(len(slots)))
             np.add.at(self.buckets, (np.searchsorted(LATENCY_BOUNDS_S, values), slots), 1)
-            self.bins = Bins.merged((self.bins, Bins.of(slots, values)))
+            kept = self.bins if len(self.bins.codes) < MOST_BINS else Bins.empty()
+            self.bins = Bins.merged((kept, Bins.of(slots, values)))
 
     def fold_if_long(self) -> None:
         """Bound the lists when nobody looks."""

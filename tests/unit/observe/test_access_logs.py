@@ -82,6 +82,14 @@ async def test_a_client_error_is_a_success_of_the_endpoint(code: int) -> None:
     assert (await look_at(source)).succeeded[0] == 1.0
 
 
+async def test_an_absurd_duration_is_no_latency() -> None:
+    source, _ = make_source()
+    source.access_logs.on_access_logs(PROXY, logs(entry(received_ms=1e9), entry()))
+    look = await look_at(source)
+    assert look.latency_s[0] == pytest.approx(0.05)
+    assert look.succeeded[0] == 2.0
+
+
 async def test_a_request_that_its_client_left_is_neither() -> None:
     source, _ = make_source()
     left = entry(code=0, flags={"downstream_connection_termination": True})

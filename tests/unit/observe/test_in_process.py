@@ -98,6 +98,21 @@ async def test_quiet_time_before_a_first_request_is_not_in_its_window() -> None:
     assert look.rate_rps[0] == pytest.approx(30.0)
 
 
+async def test_numbers_of_a_long_time_without_looks_are_not_a_window() -> None:
+    source, clock = make_source()
+    for _ in range(300):  # this replica was not the one that decides
+        clock.now_s += 1
+        busy = report(cluster_stats(endpoint_stats(succeeded=10)))
+        source.load_reports.on_load_report(PROXY, busy, first=False)
+    assert await source.observe([service()]) == {}
+    assert await source.observe([service()]) == {}
+    clock.now_s += 1
+    source.load_reports.on_load_report(PROXY, busy, first=False)
+    look = await look_at(source)
+    assert look.window_s == pytest.approx(1.0)
+    assert look.succeeded[0] == 10.0
+
+
 async def test_the_rates_of_the_services_are_those_of_their_last_looks() -> None:
     source, _ = make_source(service(), service("default/api", first=11))
     assert list(source.rates_rps()) == [0.0, 0.0]
@@ -129,7 +144,9 @@ async def test_members_that_fell_silent_long_ago_are_forgotten() -> None:
     source.declare([service()])
     for number in range(50):
         source.access_logs.on_access_logs(proxy(number), logs(entry()))
+    await look_at(source)
     clock.now_s += 1_000
+    await look_at(source)
     source.access_logs.on_access_logs(proxy(0), logs(entry()))
     assert (await look_at(source)).proxies == 1
     totals = source.catalogue.get(service().name)

@@ -189,6 +189,16 @@ async def test_an_absurd_interval_is_not_believed() -> None:
     assert (await look_at(source)).window_s == pytest.approx(1.0)
 
 
+async def test_impossible_counts_do_not_spoil_the_sums() -> None:
+    source, _ = make_source()
+    lie = endpoint_stats(succeeded=2**63)
+    source.load_reports.on_load_report(PROXY, report(cluster_stats(lie)), first=False)
+    truth = endpoint_stats(succeeded=5)
+    source.load_reports.on_load_report(PROXY, report(cluster_stats(truth)), first=False)
+    assert (await look_at(source)).succeeded[0] == 5.0
+    assert source.receipts.impossible_counts == 1
+
+
 def test_garbage_is_counted_and_refused() -> None:
     source, _ = make_source()
     with pytest.raises(TelemetryError, match="LoadStatsRequest"):
