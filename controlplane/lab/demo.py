@@ -12,7 +12,6 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -36,8 +35,6 @@ from controlplane.lab.weir import WeirServe, run_weir_lane
 
 WARMUP_S = 15.0
 """Played before the run and not counted: connections open, Weir learns what the backends can do."""
-LEAD_S = 2.0
-"""From the order to start to the first request."""
 STOCK = {one.name: one for one in (LEAST_REQUEST, FULL_SCAN)}
 LANES = ("weir", "least_request", "full_scan")
 
@@ -108,8 +105,6 @@ async def run_demo(options: DemoOptions, view: View) -> Report:
             _lanes(options, backends, folder, view) as (lanes, served),
         ):
             seen = _Seen()
-            start_at_s = time.monotonic() + LEAD_S + options.warmup_s
-            await backends.script(played_stage.events, start_at_s)
             view.started(played_stage, {lane.name: lane.title for lane in lanes}, backends.ports)
             over = asyncio.Event()
             watching = asyncio.create_task(_watch(backends, served, seen, over))
@@ -118,7 +113,8 @@ async def run_demo(options: DemoOptions, view: View) -> Report:
                     played_stage.schedule,
                     {lane.name: lane.ports for lane in lanes},
                     folder,
-                    start_at_s=start_at_s,
+                    backends=backends,
+                    events=played_stage.events,
                     on_live=lambda live: _show(live, seen, view),
                 )
             except BaseException:

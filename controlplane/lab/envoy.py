@@ -105,9 +105,9 @@ class Envoy:
             raise StartupError(
                 f"Envoy ended with exit status {self.process.returncode}; its log ends:\n{tail}"
             )
-        raise StartupError(
-            f"Envoy did not become ready in {deadline_s:.0f} s; its log ends:\n{tail}"
-        )
+        status = self.process.returncode
+        what = f"ended with status {status}" if status is not None else "did not become ready"
+        raise StartupError(f"Envoy {what} within {deadline_s:.0f} s; its log ends:\n{tail}")
 
 
 def _dechunk(body: bytes) -> bytes:

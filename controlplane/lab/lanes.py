@@ -48,7 +48,13 @@ async def run_envoys(
                 starting = [group.create_task(start(i)) for i in range(len(bootstraps))]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        yield tuple(task.result() for task in starting)
+        envoys = tuple(task.result() for task in starting)
+        try:
+            yield envoys
+        finally:
+            for envoy in envoys:  # all at once; the stack then waits for each
+                with contextlib.suppress(ProcessLookupError):
+                    envoy.process.kill()
 
 
 @contextlib.asynccontextmanager
@@ -87,12 +93,12 @@ async def wait_serving(ports: Sequence[int], deadline_s: float = 60.0) -> None:
 
 
 async def _answers(port: int) -> bool:
-    """One request that asks for no work."""
+    """One request with the work of a usual one: Weir learns from this answer too."""
     try:
         async with asyncio.timeout(2.0):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(b"GET /0 HTTP/1.1\r\nhost: weir.demo\r\nconnection: close\r\n\r\n")
+                writer.write(b"GET /80000 HTTP/1.1\r\nhost: weir.demo\r\nconnection: close\r\n\r\n")
                 return (await reader.read(64)).startswith(b"HTTP/1.1 200 ")
             finally:
                 writer.close()

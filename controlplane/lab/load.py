@@ -14,12 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from controlplane.lab.child import ChildError, run_child
+from controlplane.lab.backends import Backends, Event
+from controlplane.lab.child import run_child
 from controlplane.lab.results import Lag, LaneRun, Live, LiveLane, Played
 from controlplane.lab.schedule import Schedule
 
 DEADLINE_S = 10.0
 """An answer that takes longer is an error."""
+READY_S = 60.0
+"""How long the generator may take to start and to connect to every Envoy."""
+LEAD_S = 0.5
+"""From the order to start to the first request."""
 
 
 async def play(
@@ -27,24 +32,26 @@ async def play(
     lanes: Mapping[str, Sequence[int]],
     folder: Path,
     *,
-    start_at_s: float | None = None,
+    backends: Backends | None = None,
+    events: Sequence[Event] = (),
     deadline_s: float = DEADLINE_S,
     max_in_flight: int = 4096,
+    on_start: Callable[[float], None] = lambda start_at_s: None,
     on_live: Callable[[Live], None] = lambda live: None,
 ) -> Played:
     """Play the schedule to every lane at the same time; a lane is the ports of its Envoys.
 
-    `start_at_s` is the schedule's time 0 on this machine's monotonic clock, warm-up before it.
+    The events happen to the backends of every lane. `on_start` is told the schedule's time 0 on
+    this machine's monotonic clock; the warm-up comes before it.
     """
+    if events and backends is None:
+        raise ValueError("events happen to backends: name them")
     first_s = float(schedule.at_s[0]) if len(schedule.at_s) else 0.0
-    if start_at_s is None:
-        start_at_s = time.monotonic() + 1.5 - min(0.0, first_s)
     configuration = {
         "at_s": np.round(schedule.at_s, 6).tolist(),
         "work_us": np.round(schedule.work_s * 1e6).astype(int).tolist(),
         "envoy": schedule.envoy.tolist(),
         "lanes": {name: list(ports) for name, ports in lanes.items()},
-        "start_at_s": start_at_s,
         "until_s": schedule.until_s,
         "deadline_s": deadline_s,
         "max_in_flight": max_in_flight,
@@ -52,12 +59,16 @@ async def play(
     async with run_child(
         "controlplane.lab.load_process", folder, name="load", configuration=configuration
     ) as child:
+        await child.receive(READY_S)
+        start_at_s = time.monotonic() + LEAD_S - min(0.0, first_s)
+        if backends is not None:
+            await backends.script(events, start_at_s)
+        await child.send({"start_at_s": start_at_s})
+        on_start(start_at_s)
         while True:
-            message = await child.receive(deadline_s + 30.0 + max(0.0, -first_s))
+            message = await child.receive(deadline_s + 30.0)
             if message["kind"] == "done":
                 return _played(schedule, message)
-            if message["kind"] == "late":
-                raise ChildError("the load generator was not ready in time to start the run")
             on_live(_live(message))
 
 

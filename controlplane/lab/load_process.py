@@ -209,7 +209,7 @@ class Player:
         self._at_s: list[float] = configuration["at_s"]
         self._work_us: list[int] = configuration["work_us"]
         self._envoy: list[int] = configuration["envoy"]
-        self._start_s: float = configuration["start_at_s"]
+        self._start_s = 0.0
         self._deadline_s: float = configuration["deadline_s"]
         self._until_s: float = configuration["until_s"]
         count = len(self._at_s)
@@ -224,8 +224,8 @@ class Player:
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.create_future()
 
-    async def run(self) -> dict[str, Any]:
-        """Connect, play, wait for what is in flight, tell."""
+    async def connect(self) -> None:
+        """Open some connections to every Envoy."""
         for lane in self._order:
             for pool in lane.pools:
                 for _ in range(OPEN_AT_START):
@@ -233,8 +233,10 @@ class Player:
         for lane in self._order:
             for pool in lane.pools:
                 await pool.opened()
-        if self._at_s and time.monotonic() > self._start_s + self._at_s[0]:
-            return {"kind": "late"}
+
+    async def run(self, start_at_s: float) -> dict[str, Any]:
+        """Play, wait for what is in flight, tell."""
+        self._start_s = start_at_s
         gc.freeze()
         gc.disable()  # nothing here makes cycles, and a collection would delay what is due
         sweeper = self._loop.create_task(self._sweep())
@@ -299,13 +301,23 @@ class Player:
 
 async def serve(commands: Commands) -> None:
     """One run; it ends early when the parent is gone."""
-    gone: asyncio.Future[Any] = commands.serve(lambda command: None, asyncio.get_running_loop())
-    run: asyncio.Future[Any] = asyncio.ensure_future(Player(commands.configuration).run())
-    await asyncio.wait((run, gone), return_when=asyncio.FIRST_COMPLETED)
-    if run.done():
-        say(run.result())
+    loop = asyncio.get_running_loop()
+    start: asyncio.Future[float] = loop.create_future()
+    gone = commands.serve(lambda command: start.set_result(command["start_at_s"]), loop)
+    player = Player(commands.configuration)
+
+    async def run() -> None:
+        await player.connect()
+        say({"kind": "ready"})
+        say(await player.run(await start))
+
+    running = loop.create_task(run())
+    ends: tuple[asyncio.Future[Any], ...] = (running, gone)
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        running.result()
     else:
-        run.cancel()
+        running.cancel()
 
 
 if __name__ == "__main__":

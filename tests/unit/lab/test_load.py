@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +84,10 @@ async def test_requests_over_the_bound_are_told_and_make_the_run_invalid(tmp_pat
     assert "over the generator's own bound" in played.problems()[-1]
 
 
-async def test_a_generator_that_cannot_start_in_time_says_so(tmp_path: Path) -> None:
-    async with run_backends([BackendSpec()], tmp_path) as backends:
-        with pytest.raises(ChildError, match="not ready in time"):
-            await play(
-                schedule([0.0], 0.01), backends.ports, tmp_path, start_at_s=time.monotonic() - 1.0
-            )
+async def test_events_without_backends_to_happen_to_are_refused(tmp_path: Path) -> None:
+    event = Event(0.0, 0, Happening.RESTORE)
+    with pytest.raises(ValueError, match="events happen to backends"):
+        await play(schedule([0.0], 0.01), {}, tmp_path, events=[event])
 
 
 async def test_a_backend_turns_slow_fails_and_is_well_again_on_time(tmp_path: Path) -> None:
@@ -100,13 +97,12 @@ async def test_a_backend_turns_slow_fails_and_is_well_again_on_time(tmp_path: Pa
         Event(3.0, 0, Happening.RESTORE),
     ]
     async with run_backends([BackendSpec()], tmp_path) as backends:
-        start_at_s = time.monotonic() + 1.5
-        await backends.script(events, start_at_s)
         played = await play(
             schedule([0.5, 1.5, 2.5, 3.5], 0.02, 4.0),
             backends.ports,
             tmp_path,
-            start_at_s=start_at_s,
+            backends=backends,
+            events=events,
         )
     run = played.lanes["lane"]
     assert run.status.tolist() == [200, 200, 503, 200]
