@@ -26,6 +26,8 @@ from controlplane.errors import StoreError
 from controlplane.loop import Loop
 from controlplane.model import LastGood, ServiceName
 from controlplane.observe.in_process import InProcessSource
+from controlplane.observe.prometheus import PrometheusSettings, PrometheusSource
+from controlplane.observe.promql import ENVOY, WEIR
 from controlplane.observe.sampling import sampling_percent
 from controlplane.ports import MetricSource
 from controlplane.publisher import Publisher
@@ -34,7 +36,7 @@ from controlplane.settings import ServeSettings
 from controlplane.store import KillSwitch, Spool, SqlStateStore
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
-from controlplane.translate import Translator, node_group
+from controlplane.translate import TranslateOptions, Translator, node_group
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.access_logs import AccessLogService
 from controlplane.xds.exposition import XdsCollector
@@ -90,7 +92,7 @@ class App:
         self._store = SqlStateStore.in_folder(settings.state)
         self._spool = Spool(self._store)
         self._switch = KillSwitch(settings.state)
-        self._publisher = Publisher(Translator(), self._cache, self._sampling)
+        self._publisher = Publisher(Translator(_options(settings)), self._cache, self._sampling)
         self._stop = asyncio.Event()
         self._sample_again_s = clock()
 
@@ -169,7 +171,11 @@ class App:
     def _source(self) -> MetricSource:
         if self._settings.source == "envoy":
             return self._telemetry
-        raise NotImplementedError
+        asked = PrometheusSettings(
+            self._settings.prometheus_url, window_s=self._settings.prometheus_window_s
+        )
+        dialect = ENVOY if self._settings.prometheus_metrics == "envoy" else WEIR
+        return PrometheusSource(asked, self._clock, dialect)
 
     def _receivers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
         metrics = TelemetryMetrics(self._registry)
@@ -215,6 +221,12 @@ def _policies(settings: ServeSettings) -> Policies:
         load, folder = makers["learned"], settings.model_dir
         makers["learned"] = lambda: functools.partial(load(), folder=folder)
     return Policies(makers)
+
+
+def _options(settings: ServeSettings) -> TranslateOptions:
+    """Envoys whose own stats are scraped keep them per endpoint, and report nothing to us."""
+    scraped = settings.source == "prometheus" and settings.prometheus_metrics == "envoy"
+    return TranslateOptions(access_logs=not scraped, endpoint_stats=scraped)
 
 
 def _log_event(event: Event) -> None:

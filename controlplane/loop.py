@@ -133,7 +133,7 @@ class Loop:
             except TimeoutError:
                 self._metrics.source_failures.labels("deadline").inc()
             except MetricsUnavailableError as error:
-                self._metrics.source_failures.labels("unavailable").inc()
+                self._metrics.source_failures.labels(error.kind).inc()
                 logger.warning("no numbers, weights are held", why=str(error))
         return {}
 

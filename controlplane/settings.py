@@ -83,6 +83,8 @@ class ServeSettings(BaseSettings):
     """The Prometheus to ask when `source` is `prometheus`."""
     prometheus_metrics: Literal["weir", "envoy"] = "envoy"
     """Which metrics it holds: those of Weir's own /metrics, or Envoy's per-endpoint stats."""
+    prometheus_window_s: float = Field(default=5.0, ge=1.0, le=300.0)
+    """Rates are taken over this; at least three times its scrape interval."""
     load_report_interval_s: float = Field(default=1.0, ge=0.1, le=60.0)
     """How often an Envoy reports load."""
     model_dir: Path | None = None

@@ -35,6 +35,9 @@ def serve(
     prometheus_metrics: Annotated[
         str | None, typer.Option(help="What it holds: `weir` metrics or `envoy` stats. [envoy]")
     ] = None,
+    prometheus_window_s: Annotated[
+        float | None, typer.Option(help="Rates over this; three scrapes or more. [5]")
+    ] = None,
     load_report_interval_s: Annotated[
         float | None, typer.Option(help="Seconds between an Envoy's load reports. [1]")
     ] = None,
