@@ -2,6 +2,9 @@
 
 Those that stay keep their relation to each other, those that went give up their part, those that
 came enter low. This much is forced by whoever declares endpoints; everything else is a step.
+
+A group that is divided hands on what its endpoints really got, not equal parts: inside a group
+Envoy's full scan gives the fast ones more, and equal weights for its halves would flood the slow.
 """
 
 from __future__ import annotations
@@ -14,8 +17,13 @@ import numpy as np
 from controlplane.guard.capacity import baseline
 from controlplane.guard.memory import Memory
 from controlplane.guard.reasons import Code
-from controlplane.model import Grouping, Reason, Service
+from controlplane.model import Grouping, Observation, Reason, Service
 from controlplane.model.observation import Floats
+
+LEAST = 0.1
+"""Of the mean of its group an endpoint is taken to be given at least about this part."""
+MOST_RPS = 1e9
+"""No endpoint serves more than this; a number above it is a broken one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +115,7 @@ def _carry(
     if old.endpoints == grouping.endpoints and old.same_as(grouping):
         seen = memory.first_seen_s
         return memory.shares, np.full(len(even), -math.inf) if seen is None else seen, None
-    each = memory.shares[old.index] / old.sizes[old.index]
+    each = memory.shares[old.index] * _inside(memory)
     had = dict(zip(old.endpoints, each.tolist(), strict=True))
     parts = np.array([had.get(one, math.nan) for one in grouping.endpoints], dtype=np.float64)
     came = np.isnan(parts)
@@ -131,6 +139,29 @@ def _carry(
         )
         change = Reason(Code.ENDPOINTS, text)
     return grouping.total(parts), first_seen_s, change
+
+
+def given_rps(memory: Memory, look: Observation) -> Floats | None:
+    """(n,) what each endpoint of the memory is given, after one more look."""
+    if look.endpoints != memory.grouping.endpoints or not look.window_s > 0.0:
+        return memory.given_rps
+    rate = look.succeeded / look.window_s
+    if not np.all((rate >= 0.0) & (rate < MOST_RPS)):  # also where any is NaN
+        return memory.given_rps
+    return rate if memory.given_rps is None else 0.5 * (memory.given_rps + rate)
+
+
+def _inside(memory: Memory) -> Floats:
+    """(n,) the part of its group's traffic that each endpoint has."""
+    old, given = memory.grouping, memory.given_rps
+    equal = 1.0 / old.sizes[old.index]
+    if given is None or not old.by_locality:
+        return equal
+    mean = (old.total(given) / old.sizes)[old.index]
+    # A little for each, so that one that was given nothing for a moment can still come back.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parts = (given + LEAST * mean) / ((1.0 + LEAST) * mean) * equal
+    return np.where(mean > 0.0, parts, equal)
 
 
 def _one_group(service: Service, by_locality: bool) -> Grouping:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from controlplane.guard import black_hole, crowd
 from controlplane.guard.bounds import bounded, feasible, limits, project
 from controlplane.guard.capacity import believed
-from controlplane.guard.carry import Standing, stand
+from controlplane.guard.carry import Standing, given_rps, stand
 from controlplane.guard.encode import encode
 from controlplane.guard.evidence import Evidence, has_news, weigh
 from controlplane.guard.filling import fill
@@ -69,6 +69,8 @@ def check(
     look = situation.observation
     before = memory.freshness if memory is not None else Freshness(since_s=now_s)
     rung, freshness, late = climb(before, look, has_news(look), service, now_s)
+    if memory is not None and rung is Rung.NORMAL:
+        memory = replace(memory, given_rps=given_rps(memory, look))
     here = stand(
         memory,
         service,
@@ -209,9 +211,16 @@ def _conclude(
         pushed_s=now_s if changed or memory is None else memory.pushed_s,
         regrouped_s=now_s if here.regrouped else memory.regrouped_s if memory else -math.inf,
         checked_s=now_s,
+        given_rps=_given_now(here, memory),
         announced=True,
     )
     return verdict, after
+
+
+def _given_now(here: Standing, memory: Memory | None) -> Floats | None:
+    """What endpoints are given is remembered while they are the same, in the same order."""
+    same = memory is not None and memory.grouping.endpoints == here.grouping.endpoints
+    return memory.given_rps if memory is not None and same else None
 
 
 def _encoded(here: Standing, memory: Memory | None, shares: Floats) -> tuple[Weights, bool]:

@@ -49,6 +49,8 @@ class Memory:
     """When endpoints last changed their groups."""
     checked_s: float = -math.inf
     """When the guard was last asked."""
+    given_rps: Floats | None = None
+    """(n,) successes at each endpoint, smoothed: how Envoy itself divides a group."""
     announced: bool = field(default=False)
     """Whether this process has already let through what is in force."""
 

@@ -47,8 +47,34 @@ def test_a_regrouping_is_pushed_even_when_the_shares_stay() -> None:
     life.grouping = grouped(of, 0, 0, 1, 1)
     verdict = life.ask([0.5, 0.5])
     assert verdict.changed
-    assert codes(verdict) == [Code.REGROUPED]
-    assert verdict.weights.by_group == (20_000, 20_000)
+    assert codes(verdict)[0] == Code.REGROUPED
+    assert verdict.weights.by_group == pytest.approx((20_000, 20_000), abs=300)
+
+
+def test_a_group_that_is_divided_hands_on_what_its_endpoints_were_given() -> None:
+    of = service(4)
+    life = Life(of, grouped(of, 0, 0, 0, 0))
+    life.ask([1.0], look(of, life.now_s + 1.0, rate=[40.0, 40.0, 160.0, 160.0]))
+    life.grouping = grouped(of, 0, 0, 1, 1)
+    seen = look(of, life.now_s + 1.0, rate=[40.0, 40.0, 160.0, 160.0])
+    verdict = life.ask([0.2, 0.8], seen)
+    assert verdict.shares == pytest.approx([0.2, 0.8], abs=0.03)
+
+
+def test_an_endpoint_that_was_given_nothing_keeps_a_little_when_its_group_is_divided() -> None:
+    of = service(2)
+    life = Life(of, grouped(of, 0, 0))
+    life.grouping = grouped(of, 0, 1)
+    verdict = life.ask([0.5, 0.5], look(of, life.now_s + 1.0, rate=[0.0, 200.0]))
+    assert 0.0 < verdict.shares[0] < 0.5
+
+
+def test_endpoint_weights_carry_over_by_weight_alone() -> None:
+    of = service(2)
+    life = Life(of)
+    life.grouping = grouped(of, 0, 1)
+    verdict = life.ask([0.5, 0.5], look(of, life.now_s + 1.0, rate=[10.0, 200.0]))
+    assert verdict.shares == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def test_regroupings_are_spaced() -> None:
