@@ -1,0 +1,145 @@
+"""Many control loops over many simulations, a tick of all of them at a time.
+
+Each loop is what serving does: telemetry becomes an observation, `decide` folds it, groups the
+endpoints and asks the service's policy, `guard` checks, and after a delay the shares are in force.
+Side by side they share the cost of numpy's calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from controlplane.model import Grouping, Proposal, Service, ServiceName
+from controlplane.model.observation import Floats
+from policies.env.stages import Stages
+from policies.simulator import Case, Outcome, Simulation, one_group
+
+INTERVAL_S = 1.0
+
+
+@dataclass(slots=True)
+class _Loop:
+    """One service under control. `policy` None: Envoy as it is, without us."""
+
+    case: Case
+    run: Simulation
+    service: Service
+    noise: np.random.Generator
+    policy: str | None
+    belief: Any = None
+    memory: Any = None
+    pending: tuple[Grouping, Floats] | None = field(default=None)
+
+
+class Lockstep:
+    """The loops of several cases, each with its own seed and policy.
+
+    `look` plays up to the next tick and returns what each loop would decide (`Decided` of the
+    control plane's decide stage); `act` takes what is to be proposed instead. Loops without a
+    policy have None there.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        policies: Any,  # noqa: ANN401 - the decide stage's own registry, reached by entry point
+        cases: Sequence[tuple[Case, int, str | None]],
+    ) -> None:
+        self._guard = stages.guard
+        self._asked = stages.decide.Asked
+        self._decider = stages.decide.Decider(policies)
+        self._loops = [
+            _Loop(
+                case,
+                Simulation(case, seed),
+                _declared(case, i, 0.0, policy),
+                np.random.Generator(np.random.PCG64([seed, 77])),
+                policy,
+            )
+            for i, (case, seed, policy) in enumerate(cases)
+        ]
+        self._by_name = {loop.service.name: loop for loop in self._loops}
+        self.now_s = 0.0
+        self._declare()
+
+    def look(self) -> list[Any]:
+        """Play to the next tick; what each loop sees and its policy wants."""
+        self.now_s += INTERVAL_S
+        asked, owners = [], []
+        for i, loop in enumerate(self._loops):
+            self._play_to_tick(loop)
+            if len(loop.case.present(self.now_s)) != len(loop.service.endpoints):
+                loop.service = _declared(loop.case, i, self.now_s, loop.policy)
+                if loop.policy is None:
+                    loop.run.split(one_group(loop.case, self.now_s), np.ones(1))
+            seen = loop.run.telemetry()
+            if loop.policy is None:
+                continue
+            noise = None
+            if loop.case.orca:
+                spread = loop.case.telemetry_noise
+                noise = 1.0 + spread * loop.noise.standard_normal(len(seen.endpoints))
+            look = seen.observation(loop.service.name, utilisation_noise=noise)
+            asked.append(self._asked(loop.service, look, loop.belief))
+            owners.append(i)
+        decided: list[Any] = [None] * len(self._loops)
+        for i, decision in zip(
+            owners, self._decider.decide(asked, self.now_s, self._in_force), strict=True
+        ):
+            self._loops[i].belief = decision.memory
+            decided[i] = decision
+        return decided
+
+    def act(self, decided: Sequence[Any], proposals: Sequence[Proposal | None]) -> None:
+        """Let the guard check what is proposed; it is in force after each case's delay."""
+        for loop, decision, proposal in zip(self._loops, decided, proposals, strict=True):
+            if decision is None or proposal is None:
+                continue
+            verdict, loop.memory = self._guard.check(
+                decision.situation, proposal, loop.memory, self.now_s
+            )
+            weights = np.array(verdict.weights.by_group, np.float64)
+            loop.pending = (verdict.grouping, weights / weights.sum())
+
+    def outcomes(self) -> list[Outcome]:
+        """What the requests that arrived since the last call get."""
+        return [loop.run.outcome() for loop in self._loops]
+
+    def drain(self) -> None:
+        """Let every request end."""
+        for loop in self._loops:
+            loop.run.drain()
+
+    def _declare(self) -> None:
+        """As serving does when services come: a verdict at once, before anything was seen."""
+        loops = [loop for loop in self._loops if loop.policy is not None]
+        asked = [self._asked(loop.service, None) for loop in loops]
+        for loop, decision in zip(
+            loops, self._decider.decide(asked, self.now_s, self._in_force), strict=True
+        ):
+            loop.belief = decision.memory
+            verdict, loop.memory = self._guard.check(
+                decision.situation, decision.proposal, None, self.now_s
+            )
+            loop.run.split(verdict.grouping, verdict.shares)
+
+    def _play_to_tick(self, loop: _Loop) -> None:
+        if loop.pending is not None:
+            loop.run.advance(self.now_s - INTERVAL_S + loop.case.delay_s)
+            loop.run.split(*loop.pending)
+            loop.pending = None
+        loop.run.advance(self.now_s)
+
+    def _in_force(self, service: Service, grouping: Grouping) -> Floats:
+        memory = self._by_name[service.name].memory
+        shares: Floats = self._guard.shares_in_force(service, memory, grouping, self.now_s)
+        return shares
+
+
+def _declared(case: Case, number: int, at_s: float, policy: str | None) -> Service:
+    service = case.service(at_s, policy=policy or "equal")
+    return replace(service, name=ServiceName(f"simulated/{case.name}-{number}"))
