@@ -195,7 +195,7 @@ async def serve(commands: Commands) -> None:
             _script(loop, lanes, command)
         else:
             counters = {lane: [one.counters() for one in all_] for lane, all_ in lanes.items()}
-            say({"counters": counters, "lag_ms": lag.summary()})
+            say({"count": command["count"], "counters": counters, "lag_ms": lag.summary()})
 
     await commands.serve(handle, loop)
     for server in servers:

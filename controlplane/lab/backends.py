@@ -82,6 +82,7 @@ class Backends:
 
     def __init__(self, child: Child, ports: Mapping[str, tuple[int, ...]]) -> None:
         self._child = child
+        self._asked = 0
         self.ports = ports
         """By lane, in the order of the specs."""
 
@@ -100,8 +101,11 @@ class Backends:
         return (await self._ask(deadline_s))[1]
 
     async def _ask(self, deadline_s: float) -> tuple[Counted, dict[str, float]]:
-        await self._child.send({"count": True})
+        self._asked += 1
+        await self._child.send({"count": self._asked})
         answer = await self._child.receive(deadline_s)
+        while answer["count"] < self._asked:  # the answer to a question that was given up
+            answer = await self._child.receive(deadline_s)
         counted = {
             lane: tuple(Counters(*numbers) for numbers in backends)
             for lane, backends in answer["counters"].items()

@@ -1,6 +1,6 @@
 """What a person sees of a demo: a live picture on a terminal, plain lines elsewhere.
 
-Everything live goes to stderr. The picture redraws when numbers come (twice a second), has no
+Everything live goes to stderr. The picture redraws about once a second, has no
 thread of its own, and leaves the terminal as it was.
 """
 
@@ -19,6 +19,8 @@ from controlplane.lab.report import Report
 from controlplane.lab.scenarios import Stage
 
 LINE_EVERY_S = 5.0
+DRAW_EVERY_S = 0.9
+"""A picture costs some 20 ms, which the lanes would like to have."""
 
 
 class View(Protocol):
@@ -116,7 +118,9 @@ class LiveView(PlainView):
         """Draw again."""
         if self._picture is not None and self._live is not None:
             self._picture.add(look)
-            self._live.update(self._picture.draw(self._console.size), refresh=True)
+            if look.live.at_s >= self._next_s:
+                self._next_s = look.live.at_s + DRAW_EVERY_S
+                self._live.update(self._picture.draw(self._console.size), refresh=True)
 
     def finished(self, report: Report) -> None:
         """Give the terminal back, then the table."""
