@@ -57,7 +57,8 @@ def promise(
     start = dict(zip(verdict.grouping.names, before.shares.tolist(), strict=False))
     if not same_groups:
         assert codes & {Code.ENDPOINTS, Code.REGROUPED}, "groups changed without a reason"
-        start = carried(before, verdict.grouping, service)
+        given = given_to_each(before, situation, codes)
+        start = carried(before, verdict.grouping, service, given)
     within_a_step(start, verdict, codes)
     within_bounds(start, situation, verdict, codes)
     with_a_reason(start, situation, proposal, verdict, codes)
@@ -171,16 +172,42 @@ def capacity_shares(situation: Situation, *, use_estimate: bool) -> dict[Endpoin
     return {name: value / total for name, value in filled.items()}
 
 
-def carried(before: Memory, grouping: Grouping, service: Service) -> dict[str, float]:
+def given_to_each(before: Memory, situation: Situation, codes: set[Code]) -> list[float] | None:
+    """How Envoy itself divides what the groups in force get, in requests; None when not known.
+
+    Folded once more by this look, unless its numbers are not good enough to be acted on.
+    """
+    look, known = situation.observation, before.given_rps
+    old = None if known is None else known.tolist()
+    late = {Code.STALE, Code.RECOVERING, Code.MISSING} | LATE
+    if codes & late or look.endpoints != before.grouping.endpoints or not look.window_s > 0:
+        return old
+    rates = [one / look.window_s for one in look.succeeded.tolist()]
+    if not all(0 <= rate < 1e9 for rate in rates):
+        return old
+    if old is None:
+        return rates
+    return [0.5 * (one + other) for one, other in zip(old, rates, strict=True)]
+
+
+def carried(
+    before: Memory, grouping: Grouping, service: Service, given: list[float] | None
+) -> dict[str, float]:
     """What was in force, on the endpoints and groups of now."""
     had: dict[EndpointId, float] = {}
     sizes = [0] * len(before.grouping.names)
     for group in before.grouping.index.tolist():
         sizes[group] += 1
-    for endpoint, group in zip(
-        before.grouping.endpoints, before.grouping.index.tolist(), strict=True
+    means = [0.0] * len(sizes)
+    for group, one in zip(before.grouping.index.tolist(), given or [], strict=False):
+        means[group] += one / sizes[group]
+    for i, (endpoint, group) in enumerate(
+        zip(before.grouping.endpoints, before.grouping.index.tolist(), strict=True)
     ):
-        had[endpoint] = float(before.shares[group]) / sizes[group]
+        part = 1.0
+        if given is not None and before.grouping.by_locality and means[group] > 0:
+            part = (given[i] / means[group] + 0.1) / 1.1
+        had[endpoint] = float(before.shares[group]) / sizes[group] * part
     declared = {endpoint.id: endpoint.capacity for endpoint in service.endpoints}
     said = [value for value in declared.values() if value is not None]
     mean = math.fsum(said) / len(said) if said else 1.0
