@@ -42,8 +42,8 @@ class PrometheusSettings:
     url: str
     window_s: float = 5.0
     """Rates are over this; at least three scrapes."""
-    deadline_s: float = 0.8
-    """A look is given up after this; shorter than the interval of the loop."""
+    deadline_s: float = 0.7
+    """A look is given up after this; shorter than the deadline of the loop, which names no kind."""
     matchers: Mapping[str, str] = field(default_factory=dict)
     """Labels that every series must have, such as `job`."""
 
