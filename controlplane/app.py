@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 import grpc
 import structlog
 import uvloop
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from controlplane.api.app import create_app
 from controlplane.api.server import AdminServer
@@ -104,7 +104,7 @@ class App:
             decider=Decider(self._policies),
             publisher=self._publisher,
             store=self._spool,
-            switch=lambda: self._switch.look().why,
+            switch=self._frozen,
             clock=self._clock,
             wall_clock=time.time,
             metrics=self._metrics,
@@ -193,7 +193,16 @@ class App:
         hosts = ["localhost", "127.0.0.1", "[::1]", self._settings.admin.host]
         if self._settings.insecure:
             hosts = ["*"]
-        return AdminServer(create_app(console, self._registry, hosts))
+        return AdminServer(create_app(console, self._exposition, hosts))
+
+    def _exposition(self) -> bytes:
+        return generate_latest(self._registry) + self._telemetry.latency_histograms()
+
+    def _frozen(self) -> Callable[[ServiceName], str | None]:
+        """What the kill switch holds, looked at once a tick."""
+        switched = self._switch.look()
+        self._metrics.frozen.set(switched.all is not None)
+        return switched.why
 
     def _sampling(self, percent: float) -> float:
         """How much of the traffic is to be logged, from what the Envoys report."""

@@ -93,7 +93,9 @@ class Loop:
         """Tick for ever. An error that no stage expects ends the loop, and with it the process."""
         while True:
             await asyncio.sleep(self._schedule.wait_s(self._clock(), self._settings.idle_s))
+            missed = self._schedule.missed
             due = self._schedule.take(self._clock())
+            self._metrics.missed.inc(self._schedule.missed - missed)
             if due:
                 await self.tick(due)
 

@@ -18,6 +18,8 @@ class Schedule:
         self._heap: list[tuple[float, ServiceName]] = []
         self._due_at: dict[ServiceName, float] = {}
         self._interval_s: dict[ServiceName, float] = {}
+        self.missed = 0
+        """Times that came and went while the loop was busy, over all services."""
 
     def keep(self, name: ServiceName, interval_s: float, now_s: float) -> None:
         """Add a service, first due after one interval, or give a known one a new interval."""
@@ -42,6 +44,7 @@ class Schedule:
             taken.append(name)
             interval_s = self._interval_s[name]
             steps = max(1, math.ceil((now_s + TOGETHER_S - at_s) / interval_s))
+            self.missed += steps - 1
             self._push(name, at_s + steps * interval_s)
         return taken
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -70,22 +70,23 @@ class ResumeRequest(BaseModel):
     service: str | None = Field(default=None, max_length=512)
 
 
-def create_app(console: Console, registry: CollectorRegistry, hosts: list[str]) -> FastAPI:
+def create_app(console: Console, metrics: Callable[[], bytes], hosts: list[str]) -> FastAPI:
     """The admin application.
 
+    `metrics` gives the text of /metrics.
     `hosts` are the names under which it may be asked: a page in somebody's browser that resolves
     its own name to this address (DNS rebinding) is refused. Changes take a JSON body, which a
     browser does not send across origins without asking first.
     """
     app = FastAPI(title="Weir", docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    app.include_router(_health(console, registry))
+    app.include_router(_health(console, metrics))
     app.include_router(_views(console), prefix="/v1")
     app.include_router(_switch(console), prefix="/v1")
     return app
 
 
-def _health(console: Console, registry: CollectorRegistry) -> APIRouter:
+def _health(console: Console, exposition: Callable[[], bytes]) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz")
@@ -99,7 +100,7 @@ def _health(console: Console, registry: CollectorRegistry) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

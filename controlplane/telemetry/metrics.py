@@ -48,9 +48,9 @@ class LoopMetrics:
             "Saves of the last good state that failed or came too late.",
             registry=registry,
         )
-        self.late_ticks = Counter(
-            "weir_late_ticks_total",
-            "Ticks that began more than one interval after they were due.",
+        self.missed = Counter(
+            "weir_decisions_missed_total",
+            "Times that a service was due while the loop was still busy, and was passed over.",
             registry=registry,
         )
         self.services = Gauge("weir_services", "Services that are declared.", registry=registry)

@@ -31,6 +31,7 @@ def test_a_late_tick_skips_what_it_missed_instead_of_catching_up() -> None:
     assert schedule.take(7.5) == [A]
     assert schedule.take(7.6) == []
     assert schedule.take(8.0) == [A]
+    assert schedule.missed == 6
 
 
 def test_a_dropped_service_is_never_due_again() -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Counter
 
 from controlplane.api.app import create_app
 from controlplane.errors import WeirError
@@ -48,9 +47,7 @@ def console() -> ScriptedConsole:
 
 @pytest.fixture
 def client(console: ScriptedConsole) -> httpx.AsyncClient:
-    registry = CollectorRegistry()
-    Counter("things_total", "Things.", registry=registry).inc(3)
-    app = create_app(console, registry, ["admin.test"])
+    app = create_app(console, lambda: b"things_total 3.0\n", ["admin.test"])
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin.test")
 
 
