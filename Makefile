@@ -60,3 +60,44 @@ format: $(VENV)/.dev ## Write the formatting that lint checks.
 .PHONY: protos
 protos: $(VENV)/.dev ## Compile protos/ again.
 	$(BIN)/python setup.py -q build_protos
+
+# --- long runs, not part of `make test` ---------------------------------------------------------
+
+.PHONY: demo-seeds
+demo-seeds: $(VENV)/.dev ## The demo with five seeds; writes the table into README.md (about 10 minutes).
+	$(BIN)/python -m benchmarks.demo_seeds --readme README.md $(ARGS)
+
+.PHONY: bench
+bench: bench-loop bench-als bench-xds bench-start ## The costs that the README tells.
+
+.PHONY: bench-loop
+bench-loop: $(VENV)/.dev ## Decide and guard for 1,000 services of 100 endpoints.
+	$(BIN)/python -m benchmarks.decide_speed $(ARGS)
+
+.PHONY: bench-als
+bench-als: $(VENV)/.dev ## Access log entries a second on one core.
+	$(BIN)/python -m benchmarks.als_ingest $(ARGS)
+
+.PHONY: bench-xds
+bench-xds: $(VENV)/.dev ## Server CPU for a push to 1,000 streams.
+	$(BIN)/python -m benchmarks.xds_push $(ARGS)
+
+.PHONY: bench-start
+bench-start: $(VENV)/.dev ## Start to ready with 1,000 endpoints, and memory.
+	$(BIN)/python -m benchmarks.startup $(ARGS)
+
+.PHONY: bench-reaction
+bench-reaction: $(VENV)/.dev ## From a backend turning slow to changed weights in force in Envoy.
+	$(BIN)/python -m benchmarks.reaction $(ARGS)
+
+.PHONY: guard-million
+guard-million: $(VENV)/.dev ## The promises of the guard over a million generated vectors.
+	$(BIN)/python -m tests.properties.guard_million $(ARGS)
+
+.PHONY: train
+train: $(VENV)/.dev ## Train the released policy again from its recipe.
+	$(BIN)/weir train $(ARGS)
+
+.PHONY: evaluate
+evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.
+	$(BIN)/weir evaluate $(ARGS)
