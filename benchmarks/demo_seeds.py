@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--duration", type=float, default=90.0)
-    parser.add_argument("--warmup", type=float, default=15.0)
+    parser.add_argument("--warmup", type=float, default=20.0)
     parser.add_argument("--policy", default="learned")
     parser.add_argument("--scenario", default="demo")
     parser.add_argument("--envoys", type=int, default=12)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.errors import WeirError
-from controlplane.lab.envoy import die_with_parent
+from controlplane.lab.envoy import die_with_parent, kill_now
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """The longest message of a child: every latency of a long run."""
@@ -91,8 +91,7 @@ async def run_child(
         await child.send(configuration)
         yield child
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        kill_now(process)
         if process.stdin is not None:
             process.stdin.close()
         await process.wait()

@@ -34,8 +34,9 @@ from controlplane.lab.stock import FULL_SCAN, LEAST_REQUEST
 from controlplane.lab.view import Look, View, open_view
 from controlplane.lab.weir import WeirServe, run_weir_lane
 
-WARMUP_S = 15.0
-"""Played before the run and not counted: connections open, Weir learns what the backends can do."""
+WARMUP_S = 20.0
+"""Played before the run and not counted: the guard moves nothing for the first 10 s of an
+endpoint, and Weir learns what the backends can do."""
 STOCK = {one.name: one for one in (LEAST_REQUEST, FULL_SCAN)}
 LANES = ("weir", "least_request", "full_scan")
 

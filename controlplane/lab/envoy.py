@@ -32,6 +32,14 @@ def die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def kill_now(process: asyncio.subprocess.Process) -> None:
+    """kill -9, unless it has ended. Not `process.kill()`: that reaps, and the loop's own watcher
+    then misses the end of the child."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
 def envoy_binary() -> Path:
     """Where the Envoy binary is. Raises `StartupError` with advice when there is none."""
     named = os.environ.get("WEIR_ENVOY")
@@ -156,6 +164,5 @@ async def run_envoy(
             await envoy.wait_ready(wait_s)
         yield envoy
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        kill_now(process)
         await process.wait()

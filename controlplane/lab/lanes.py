@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.errors import StartupError
-from controlplane.lab.envoy import Envoy, run_envoy
+from controlplane.lab.envoy import Envoy, kill_now, run_envoy
 from controlplane.lab.ports import free_ports, require_one_listener
 from controlplane.lab.stock import Balancing, static_bootstrap
 
@@ -53,8 +53,7 @@ async def run_envoys(
             yield envoys
         finally:
             for envoy in envoys:  # all at once; the stack then waits for each
-                with contextlib.suppress(ProcessLookupError):
-                    envoy.process.kill()
+                kill_now(envoy.process)
 
 
 @contextlib.asynccontextmanager

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +20,7 @@ from typing import Any
 import yaml
 
 from controlplane.errors import StartupError
-from controlplane.lab.envoy import die_with_parent
+from controlplane.lab.envoy import die_with_parent, kill_now
 from controlplane.lab.lanes import Lane, run_envoys, wait_serving
 from controlplane.lab.ports import free_ports, require_one_listener
 from controlplane.lab.stock import CLUSTER, ROUTE_TIMEOUT
@@ -138,15 +140,14 @@ class WeirServe:
     async def kill(self) -> None:
         """kill -9."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+            kill_now(self.process)
             await self.process.wait()
 
     async def stop(self, deadline_s: float = 3.0) -> None:
         """SIGTERM, then kill -9 when it takes too long."""
-        if self.process is not None:
+        if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError, TimeoutError):
-                self.process.terminate()
+                os.kill(self.process.pid, signal.SIGTERM)
                 await asyncio.wait_for(self.process.wait(), deadline_s)
         await self.kill()
 
