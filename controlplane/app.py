@@ -99,8 +99,9 @@ class App:
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
+        source = self._source()
         loop = Loop(
-            source=self._source(),
+            source=source,
             decider=Decider(self._policies),
             publisher=self._publisher,
             store=self._spool,
@@ -137,6 +138,8 @@ class App:
                 await serving
         finally:
             await self._store.close()
+            if isinstance(source, PrometheusSource):
+                source.close()
             if provider is not None:
                 provider.shutdown()
 
@@ -211,7 +214,9 @@ class App:
             return percent
         self._sample_again_s = now_s + SAMPLING_S
         rates = [rate for rate in self._telemetry.rates_rps() if rate > 0]
-        return sampling_percent(sum(rates), len(rates), percent)
+        wanted = sampling_percent(sum(rates), len(rates), percent)
+        self._telemetry.access_logs.sampled(wanted)
+        return wanted
 
     def _heed_signals(self) -> None:
         running = asyncio.get_running_loop()

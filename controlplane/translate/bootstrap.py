@@ -58,10 +58,12 @@ def ads_bootstrap(
     delta: bool = False,
     load_reports: bool = True,
     zone: str = "",
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """An Envoy that owns nothing: listeners, routes, clusters, endpoints, runtime come by ADS.
 
-    `fleet` is the `namespace/name` of its Gateway.
+    `fleet` is the `namespace/name` of its Gateway, `workers` its `--concurrency`: no report says
+    how many workers share what an Envoy reports.
     """
     bootstrap: dict[str, Any] = {
         "node": {"id": node_id, "cluster": fleet, "locality": {"zone": zone}},
@@ -91,6 +93,8 @@ def ads_bootstrap(
         },
         "static_resources": {"clusters": [_h2_cluster("weir", xds_host, xds_port)]},
     }
+    if workers is not None:
+        bootstrap["node"]["metadata"] = {"weir.dev/workers": workers}
     if load_reports:
         bootstrap["cluster_manager"] = _load_reports()
     return bootstrap
@@ -101,7 +105,7 @@ def overlay_bootstrap(
     node_id: str,
     service: str,
     listen_port: int,
-    node_cluster: str = "",
+    node_cluster: str = "overlay",
     listen_host: str = "127.0.0.1",
     xds_host: str = "127.0.0.1",
     xds_port: int = 18000,
@@ -113,6 +117,7 @@ def overlay_bootstrap(
 ) -> dict[str, Any]:
     """An Envoy that keeps its own configuration and takes the endpoints of one cluster from Weir.
 
+    `node_cluster` may be anything but empty (Envoy itself wants one for ADS).
     `service` is the `namespace/name` of a Backend, or its bare name where that is unique. The
     cluster is set up as Weir sets up its own: LEAST_REQUEST over all endpoints, weighted groups,
     outliers ejected. Access logs (sampled by a filter of its own) and load reports can be left out;

@@ -53,7 +53,7 @@ class Rig:
             async with asyncio.timeout(seconds):
                 await self.loop.run()
 
-    def shares(self) -> np.ndarray:  # type: ignore[type-arg]
+    def shares(self) -> np.ndarray:
         known = self.loop.known(CART.name)
         assert known is not None
         assert known.verdict is not None
