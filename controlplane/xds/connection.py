@@ -31,6 +31,7 @@ class Connection:
         "_context",
         "_counts",
         "_flushing",
+        "_group_counts",
         "_observe",
         "_outbox",
         "_stream",
@@ -57,6 +58,7 @@ class Connection:
         self._context = context
         self._stream = Stream(mode, view, max_names=max_names)
         self._counts = counts
+        self._group_counts = counts.group(group)
         self._observe = observe
         self._outbox: deque[bytes] = deque()
         self._flushing: asyncio.Task[None] | None = None
@@ -111,22 +113,21 @@ class Connection:
         for effect in effects:
             if isinstance(effect, Send):
                 raw = response(self.mode, effect)
-                counts = self._counts.of(self.group, effect.type_url)
+                counts = self._group_counts.of(effect.type_url)
                 counts.pushes += 1
                 counts.pushed_bytes += len(raw)
                 self._outbox.append(raw)
             elif isinstance(effect, Acked):
-                self._counts.of(self.group, effect.type_url).acks += 1
+                self._group_counts.of(effect.type_url).acks += 1
             elif isinstance(effect, Nacked):
-                self._counts.of(self.group, effect.type_url).nacks += 1
+                self._group_counts.of(effect.type_url).nacks += 1
                 self._tell(
                     Nack(self.node, self.group, effect.type_url, effect.version, effect.message)
                 )
             elif isinstance(effect, Close):
                 return effect
             else:
-                unknown = self._counts.unknown_types
-                unknown[self.group] = unknown.get(self.group, 0) + 1
+                self._group_counts.unknown_types += 1
                 self._tell(UnknownType(self.node, self.group, effect.type_url))
         if self._outbox and self._flushing is None and not self.closed:
             self._flushing = asyncio.create_task(self._flush())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controlplane.xds.steps import Step
 
@@ -22,9 +23,8 @@ class Request:
     initial_versions: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Write this now."""
+class Send(NamedTuple):
+    """Write this now. A tuple, as one is made for each response."""
 
     type_url: str
     nonce: str

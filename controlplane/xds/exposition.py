@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from controlplane.xds.kinds import kind_of
 from controlplane.xds.server import XdsServer
+from controlplane.xds.status import short_name
 
 
 class XdsCollector(Collector):
@@ -47,7 +47,7 @@ class XdsCollector(Collector):
         for client in self._server.clients():
             count[client.group, client.mode.name.lower()] += 1
             for one in client.types:
-                where = (client.group, kind_of(one.type_url).name)
+                where = (client.group, short_name(one.type_url))
                 late[where] += one.acked_version != one.sent_version
                 nacked[where] += bool(one.nack)
         for family, values in ((streams, count), (behind, late), (refusing, nacked)):

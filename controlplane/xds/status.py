@@ -80,22 +80,59 @@ class TypeCounts:
 
 
 @dataclass(slots=True)
+class GroupCounts:
+    """What happened in one group."""
+
+    by_type: dict[str, TypeCounts] = field(default_factory=dict)
+    """By type URL; types that are not in our table are together under an empty one."""
+    unknown_types: int = 0
+    """Streams that asked for a type which the snapshot lacks."""
+
+    def of(self, type_url: str) -> TypeCounts:
+        """The counts of a type."""
+        found = self.by_type.get(type_url)
+        if found is None:  # a client may invent types; that must not cost memory
+            found = self.by_type.setdefault(type_url if type_url in KINDS else "", TypeCounts())
+        return found
+
+
+@dataclass(slots=True)
 class Counts:
     """Everything that is counted. Plain integers: a push may not cost a metrics library."""
 
-    by_type: dict[tuple[str, str], TypeCounts] = field(default_factory=dict)
-    """By group and short name of the type; types that we do not know are `other`."""
-    unknown_types: dict[str, int] = field(default_factory=dict)
-    """Requests for a type that the snapshot lacks, by group."""
+    by_group: dict[str, GroupCounts] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     """Streams ended by us, by gRPC status."""
     connects: int = 0
 
+    def group(self, group: str) -> GroupCounts:
+        """The counts of a group."""
+        return self.by_group.setdefault(group, GroupCounts())
+
     def of(self, group: str, type_url: str) -> TypeCounts:
         """The counts of a type in a group."""
-        kind = KINDS.get(type_url)
-        key = (group, kind.name if kind is not None else "other")
-        found = self.by_type.get(key)
-        if found is None:
-            found = self.by_type[key] = TypeCounts()
-        return found
+        return self.group(group).of(type_url)
+
+    @property
+    def by_type(self) -> dict[tuple[str, str], TypeCounts]:
+        """By group and short name of the type, for reading."""
+        return {
+            (group, short_name(type_url)): one
+            for group, counts in self.by_group.items()
+            for type_url, one in counts.by_type.items()
+        }
+
+    @property
+    def unknown_types(self) -> dict[str, int]:
+        """By group, for reading."""
+        return {group: counts.unknown_types for group, counts in self.by_group.items()}
+
+
+def short_name(type_url: str) -> str:
+    """A label for a type; what is not in our table is `other`, as clients may invent types.
+
+    >>> short_name("type.googleapis.com/made.Up")
+    'other'
+    """
+    kind = KINDS.get(type_url)
+    return kind.name if kind is not None else "other"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from controlplane.xds.kinds import Kind
 from controlplane.xds.subscription import WILDCARD, Wants
@@ -44,9 +45,11 @@ class Holding:
 NOTHING = Holding({})
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """All that the next response to a stream depends on, besides the set to converge to."""
+class Position(NamedTuple):
+    """All that the next response to a stream depends on, besides the set to converge to.
+
+    A tuple: one is made and hashed for each response.
+    """
 
     mode: Mode
     wants: Wants

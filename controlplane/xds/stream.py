@@ -216,12 +216,15 @@ class Stream:
 
     def _pump(self, effects: list[Effect]) -> None:
         """Send whatever may be sent now, in the order of the types (rule 6)."""
+        held = False
         for state in self._order:
             if state.waiting is None and not self._is_behind(state.kind.after):
                 self._advance(state, effects)
-        for state in self._order:
-            if state.holds and state.waiting is None:
-                self._advance(state, effects)
+            held |= state.holds
+        if held:  # what they wait for may have come to pass just now
+            for state in self._order:
+                if state.holds and state.waiting is None:
+                    self._advance(state, effects)
 
     def _is_behind(self, type_urls: tuple[str, ...]) -> bool:
         """Whether one of these types has news that cannot be sent before its ACK."""
@@ -234,11 +237,12 @@ class Stream:
         return False
 
     def _advance(self, state: _Type, effects: list[Effect]) -> None:
-        target = self._target(state)
+        target = self._view.get(state.kind.type_url) or self._target(state)
         if target is None or not state.has_news(target):
             return
         asked = state.dirty or state.owes or bool(state.again)
-        hold = any(not self._settled(url) for url in state.kind.removals_after)
+        dependents = state.kind.removals_after
+        hold = bool(dependents) and not all(map(self._settled, dependents))
         if state.holds and hold and state.seen is target and not asked:
             return  # still waiting for the same ACKs
         position = Position(
@@ -258,7 +262,8 @@ class Stream:
         state.holds = hold and not step.complete
         if step.speaks:
             effects.append(self._send(state, target, step))
-            self._warm(state.kind, step)
+            if state.kind.warms:
+                self._warm(state.kind, step)
         elif step.complete and state.nack is None:
             # What the client has is what this version holds for it.
             if state.sent_version == state.acked_version:

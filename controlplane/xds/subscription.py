@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from typing import NamedTuple
 
 WILDCARD = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
-    """Names, or everything, or both."""
+class Wants(NamedTuple):
+    """Names, or everything, or both. A tuple: it is hashed for each response."""
 
     names: frozenset[str] = frozenset()
     wildcard: bool = False

@@ -73,4 +73,5 @@ def play(session: Session, line: str) -> list[str]:
             return session.ack(name, *names, drop=drop)
         case "nack":
             return session.nack(name, *names, error=options["error"])
-    raise ValueError(f"unknown verb: {line}")
+        case _:
+            raise ValueError(f"unknown verb: {line}")
