@@ -331,3 +331,22 @@ def advance(s: State, until_s: float, arrivals: bool) -> None:
         s.now_s[0] = until_s
         for e in range(len(s.total)):
             _touch(s, e)
+
+
+@compiled
+def quantile_bins(histogram: NDArray[np.int32], q: float, bins: Ints) -> None:
+    """For each row the bin in which its quantile lies, -1 for an empty row."""
+    for row in range(histogram.shape[0]):
+        count = 0
+        for k in range(histogram.shape[1]):
+            count += histogram[row, k]
+        bins[row] = -1
+        if count == 0:
+            continue
+        wanted = max(np.ceil(q * count), 1.0)
+        below = 0
+        for k in range(histogram.shape[1]):
+            below += histogram[row, k]
+            if below >= wanted:
+                bins[row] = k
+                break

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.model import EndpointId, Observation, ServiceName
+from policies.simulator.core import quantile_bins
 from policies.simulator.state import BIN_FROM, BIN_WIDTH
 
 Floats = NDArray[np.float64]
@@ -85,7 +86,7 @@ class Outcome:
 
     def quantile_s(self, q: float) -> float:
         """A quantile of the successes, within 2 %."""
-        return float(quantile(self.histogram[None, :], q)[0])
+        return float(quantile(self.histogram[None, :].astype(np.int32), q)[0])
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
@@ -96,10 +97,9 @@ class Outcome:
         )
 
 
-def quantile(histograms: NDArray[np.int32] | NDArray[np.int64], q: float) -> Floats:
+def quantile(histograms: NDArray[np.int32], q: float) -> Floats:
     """(n,) the quantile of each row of a histogram; NaN for an empty one."""
-    sums: NDArray[np.int64] = np.cumsum(histograms, axis=1, dtype=np.int64)
-    count: NDArray[np.int64] = sums[:, -1]
-    at = (sums < np.maximum(np.ceil(q * count), 1.0)[:, None]).sum(axis=1)
-    middle = np.exp(BIN_FROM + (at + 0.5) * BIN_WIDTH)
-    return np.where(count > 0, middle, np.nan)
+    bins = np.empty(len(histograms), np.int64)
+    quantile_bins(np.ascontiguousarray(histograms), q, bins)
+    middle = np.exp(BIN_FROM + (bins + 0.5) * BIN_WIDTH)
+    return np.where(bins >= 0, middle, np.nan)

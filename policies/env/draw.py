@@ -1,0 +1,56 @@
+"""Which cases an environment plays: drawn at random, so that a policy learns no single one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from policies.simulator import (
+    HELD_OUT_SEEDS,
+    TRAINING_ENDPOINTS,
+    TRAINING_FAMILIES,
+    Case,
+    Size,
+    scenario,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Ranges to draw from."""
+
+    families: Mapping[str, float] = field(
+        default_factory=lambda: dict.fromkeys(TRAINING_FAMILIES, 1.0)
+    )
+    """Families, and how often each is drawn relative to the others."""
+    endpoints: tuple[int, ...] = TRAINING_ENDPOINTS
+    proxies: tuple[int, ...] = (2, 4, 8, 12, 16, 32, 64)
+    load: tuple[float, float] = (0.45, 0.95)
+    orca: float = 0.3
+    """Part of the cases in which endpoints say how busy they are."""
+    sampling: tuple[float, ...] = (1.0, 1.0, 0.5, 0.2)
+    """Parts of the requests that access logs show."""
+    delay_s: tuple[float, float] = (0.1, 0.5)
+    duration_s: float = 40.0
+
+    def case(self, random: np.random.Generator) -> tuple[Case, int]:
+        """A case and the seed of its requests."""
+        names = list(self.families)
+        odds = np.array([self.families[name] for name in names])
+        family = names[int(random.choice(len(names), p=odds / odds.sum()))]
+        seed = int(random.integers(0, HELD_OUT_SEEDS))
+        size = Size(
+            endpoints=int(random.choice(self.endpoints)),
+            proxies=int(random.choice(self.proxies)),
+            load=float(random.uniform(*self.load)),
+            duration_s=self.duration_s,
+        )
+        case = replace(
+            scenario(family, seed=seed, size=size),
+            orca=bool(random.random() < self.orca),
+            sampling=float(random.choice(self.sampling)),
+            delay_s=float(random.uniform(*self.delay_s)),
+        )
+        return case, seed
