@@ -18,9 +18,9 @@ from controlplane.decide.declared import declared_classes
 from controlplane.model import Actuation, EndpointId, Estimate, Grouping, Observation, Service
 from controlplane.model.observation import Floats
 
-SEEN_ENOUGH = 2.5
+SEEN_ENOUGH = 1.3
 """Requests in flight of one proxy at one endpoint from which full scan alone does as well."""
-SEEN_LITTLE = 1.7
+SEEN_LITTLE = 0.8
 """Below this there are several groups; in between it stays as it is."""
 SETTLED = 0.15
 """Standard deviation of log capacity from which on a class is believed."""

@@ -20,10 +20,10 @@ from controlplane.model.folding import DEMAND, DEMAND_SLOW, IN_FLIGHT, SCV
 from controlplane.model.observation import Floats
 from controlplane.model.queues import load_at
 
-HEADROOM = 0.5
-"""Plan for the load of now and this part of what is still free."""
+HEADROOM = 0.1
+"""Plan for the load that is forecast and this part of what is still free."""
 FULL = 0.97
-"""The highest utilisation planned for; from there on the split is by capacity."""
+"""The highest utilisation planned for."""
 LEAST_RATIO = 0.5
 """No group gets less than this times its part of the capacity: what is kept warm takes a crowd."""
 ARRIVALS_SCV = 1.0
@@ -75,7 +75,8 @@ def _split(stations: Stations, shared: Floats, proxies: Floats) -> tuple[Floats,
         variability,
         plan * total,
     )
-    shares = np.where(np.isfinite(plan)[:, None], rates / rates.sum(axis=1)[:, None], by_capacity)
+    shares = rates / rates.sum(axis=1)[:, None]
+    shares = np.where(np.isfinite(shares).all(axis=1)[:, None], shares, by_capacity)
     shares = np.maximum(shares, LEAST_RATIO * by_capacity)
     return shares / shares.sum(axis=1)[:, None], now
 

@@ -77,6 +77,8 @@ CUSUM_CLIP = 5.0
 SCV_PRIOR = 1.0
 SAID_VARIANCE = 0.15**2
 """Of the log of a utilisation that was said: its window is not quite that of the look."""
+GROSS, MOST = 9.0, 25.0
+"""Squared standard deviations between which a misprediction is evidence."""
 EVIDENCE_WEIGHT = 0.25
 """Looks of one second at neighbouring endpoints are not independent; four count as one."""
 LOG_PRIOR = -0.25 * np.log(np.array(SERVERS, dtype=np.float64))
@@ -220,7 +222,8 @@ def _fold_capacity(
     z = np.where(usable & np.isfinite(z), z, 0.0)
     _fold_noise(common, z, usable, seg, look)
     against = np.where(has_said, np.log(said) - log_busy, np.nan)
-    _fold_evidence(common, against, each, seg, look)
+    error = np.where(usable, levels - new[LEVEL], np.nan)
+    _fold_evidence(common, error * error / (new[VARIANCE] + each), against, each, seg, look)
 
     clipped = np.clip(z, -CUSUM_CLIP, CUSUM_CLIP)
     for row, sign in ((CUSUM_UP, 1.0), (CUSUM_DOWN, -1.0)):
@@ -283,15 +286,20 @@ def _fold_noise(
 
 
 def _fold_evidence(
-    common: Floats, against: Floats, variance: Floats, seg: Segments, look: Look
+    common: Floats, surprise: Floats, against: Floats, variance: Floats, seg: Segments, look: Look
 ) -> None:
-    """Weigh the numbers of servers by how each mistook a utilisation that was said.
+    """Weigh the numbers of servers against each other.
 
-    Cut at three deviations, so that one odd endpoint does not settle it.
+    Where endpoints say how busy they are, by how each hypothesis mistook that. Everywhere by
+    gross mispredictions of its own level: too many servers predict a capacity that an overload
+    shows not to be there. Small ones prove nothing, as noise in the latency moves the number in
+    flight with it; and very large ones are an endpoint whose speed has changed.
     """
     lie = np.minimum(against * against / (variance + SAID_VARIANCE), 9.0)
+    gross = np.clip(surprise, GROSS, MOST) - GROSS
+    loss = np.nan_to_num(lie) + np.nan_to_num(gross)
     keep = np.exp(-look.dt_s[seg.starts] / EVIDENCE_S)
-    evidence = common[EVIDENCE] * keep - 0.5 * EVIDENCE_WEIGHT * seg.total(lie)
+    evidence = common[EVIDENCE] * keep - 0.5 * EVIDENCE_WEIGHT * seg.total(loss)
     common[EVIDENCE] = evidence - evidence.max(axis=0)
 
 
