@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -95,6 +96,12 @@ async def run_child(
         if process.stdin is not None:
             process.stdin.close()
         await process.wait()
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: a crowd is thousands of connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Commands:

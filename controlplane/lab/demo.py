@@ -24,7 +24,7 @@ from rich.console import Console
 
 from controlplane.errors import ConfigurationError
 from controlplane.lab.backends import Backends, Counted, run_backends
-from controlplane.lab.child import ChildError
+from controlplane.lab.child import ChildError, raise_file_limit
 from controlplane.lab.lanes import Lane, run_lane
 from controlplane.lab.load import play
 from controlplane.lab.report import Report
@@ -249,6 +249,7 @@ def demo(
         rate_rps=rate,
         seed=seed,
     )
+    raise_file_limit()  # Envoys and the rest inherit it
     try:
         report = asyncio.run(_with_signals(options, Console(stderr=output is Output.JSON)))
     except KeyboardInterrupt:
