@@ -101,3 +101,8 @@ train: $(VENV)/.dev ## Train the released policy again from its recipe.
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.
 	$(BIN)/weir evaluate $(ARGS)
+
+.PHONY: reference
+reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
+	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
+	$(BIN)/python -m controlplane.translate.examples envoy

@@ -33,7 +33,7 @@ from controlplane.ports import MetricSource
 from controlplane.publisher import Publisher
 from controlplane.resources import Loaded, services, watch_folder
 from controlplane.settings import ServeSettings
-from controlplane.store import KillSwitch, Spool, SqlStateStore
+from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import TranslateOptions, Translator, node_group
@@ -87,7 +87,13 @@ class App:
             insecure=settings.insecure,
         )
         self._registry.register(XdsCollector(self._server))
-        self._discovery = Discovery(SystemResolver(), clock=clock, chance=random.Random())  # noqa: S311
+        self._names = NameFile(settings.state)
+        self._discovery = Discovery(
+            SystemResolver(),
+            clock=clock,
+            chance=random.Random(),  # noqa: S311
+            known=self._names.load(),
+        )
         self._policies = _policies(settings)
         self._store = SqlStateStore.in_folder(settings.state)
         self._spool = Spool(self._store)
@@ -95,6 +101,7 @@ class App:
         self._publisher = Publisher(Translator(_options(settings)), self._cache, self._sampling)
         self._stop = asyncio.Event()
         self._sample_again_s = clock()
+        self._kept_names: dict[str, tuple[str, ...]] = {}
 
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
@@ -161,6 +168,18 @@ class App:
             balanced = services(declared, endpoints)
             self._telemetry.declare(balanced)
             await loop.declare(declared, balanced)
+            self._keep_names()
+
+    def _keep_names(self) -> None:
+        """For the next start, which may come while no name server answers."""
+        addresses = dict(self._discovery.addresses)
+        if addresses == self._kept_names:
+            return
+        try:
+            self._names.save(addresses)
+            self._kept_names = addresses
+        except StoreError as error:
+            logger.warning("the addresses of names were not saved", why=str(error))
 
     async def _last_good(self) -> Mapping[ServiceName, LastGood]:
         """What was in force before, read before any Envoy is answered."""
