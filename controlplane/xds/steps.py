@@ -7,13 +7,14 @@ in the set they lead to, and go with it).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from controlplane.xds.kinds import Kind
+from controlplane.xds.refusals import Suspects, judge
 from controlplane.xds.subscription import WILDCARD, Wants
 from controlplane.xds.versions import Resource, ResourceSet, version_of
 
@@ -58,12 +59,12 @@ class Position(NamedTuple):
     """Names to send even when unchanged; `*` stands for all."""
     owes: bool = False
     """An answer is due even when there is nothing to say."""
-    refused: frozenset[tuple[str, str]] = frozenset()
-    """(name, version) that the client NACKed; without a name it is a whole response."""
+    refused: tuple[Suspects, ...] = ()
+    """What the client NACKed; of a response that stands as a whole, one suspect without name."""
     hold_removals: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Step:
     """What to say next, and what the client has when it was said."""
 
@@ -76,17 +77,25 @@ class Step:
     has: Holding
     complete: bool
     """Whether nothing is withheld, be it a removal or what the client refused."""
+    more: bool
+    """Whether something is left to be sent after this was answered."""
     content: str
     """What a NACK refuses, where it refuses the response as a whole; empty where each resource
     stands for itself."""
     encoded: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Responses by nonce, assembled once for all streams (see `envelope`)."""
 
-    def refusals(self) -> Iterable[tuple[str, str]]:
+    def suspects(self) -> Suspects:
         """What a NACK of it rules out."""
         if self.content:
-            return [("", self.content)]
-        return [(one.name, one.version) for one in self.resources]
+            return frozenset({("", self.content)})
+        return frozenset((one.name, one.version) for one in self.resources)
+
+    @cached_property
+    def has_when_refused(self) -> Holding:
+        """What the client has after it NACKed this: of what was news, we cannot know."""
+        news = {one.name: one.unsure() for one in self.changed}
+        return Holding({**self.has.by_name, **news})
 
 
 def shared_step(kind: Kind, target: ResourceSet, position: Position) -> Step:
@@ -121,7 +130,7 @@ def _whole(target: ResourceSet, position: Position, wanted: list[Resource]) -> S
     has = position.has.by_name
     after: dict[str, Resource | None] = {one.name: one for one in wanted}
     changed = [one for one in wanted if _version(has.get(one.name)) != one.version]
-    gone = [one for name, one in has.items() if one is not None and name not in after]
+    gone = [one for name, one in has.items() if one and one.body and name not in after]
     total = target.total
     held_back = position.hold_removals and bool(gone)
     if held_back:
@@ -132,7 +141,7 @@ def _whole(target: ResourceSet, position: Position, wanted: list[Resource]) -> S
     everything = position.wants.wildcard
     content = version if everything else version_of(sum(one.part for one in wanted))
     differs = bool(changed) or after.keys() != has.keys()
-    refused = ("", content) in position.refused
+    refused = frozenset({("", content)}) in position.refused
     return Step(
         speaks=not refused and (differs or position.owes or bool(position.again)),
         version=version,
@@ -141,6 +150,7 @@ def _whole(target: ResourceSet, position: Position, wanted: list[Resource]) -> S
         changed=tuple(changed),
         has=position.has if refused else Holding(after),
         complete=not refused and not held_back,
+        more=False,
         content=content,
     )
 
@@ -150,7 +160,7 @@ def _parts(target: ResourceSet, position: Position, wanted: list[Resource]) -> S
 
     A removal cannot be said here; the name is forgotten, so that it is sent when it comes back.
     """
-    after, fresh, changed, skipped = _compare(position, wanted)
+    after, fresh, changed, complete, more = _compare(position, wanted)
     return Step(
         speaks=bool(fresh) or position.owes,
         version=target.version,
@@ -158,14 +168,15 @@ def _parts(target: ResourceSet, position: Position, wanted: list[Resource]) -> S
         removed=(),
         changed=tuple(changed),
         has=Holding(after),
-        complete=not skipped,
+        complete=complete,
+        more=more,
         content="",
     )
 
 
 def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
     """Delta: what changed, and what is gone (rules 23 and 24)."""
-    after, fresh, changed, skipped = _compare(position, wanted)
+    after, fresh, changed, complete, more = _compare(position, wanted)
     has, again, wants = position.has.by_name, position.again, position.wants
     removed: set[str] = set()
     held_back = False
@@ -192,25 +203,39 @@ def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
         removed=tuple(sorted(removed)),
         changed=tuple(changed),
         has=Holding(after),
-        complete=not skipped and not held_back,
+        complete=complete and not held_back,
+        more=more,
         content="",
     )
 
 
-def _compare(
-    position: Position, wanted: list[Resource]
-) -> tuple[dict[str, Resource | None], list[Resource], list[Resource], bool]:
-    """(what the client has afterwards, what to send, what of it is news, was any withheld)."""
+class _Difference(NamedTuple):
+    after: dict[str, Resource | None]
+    """What the client has afterwards."""
+    fresh: list[Resource]
+    """What to send."""
+    changed: list[Resource]
+    """What of it is news."""
+    complete: bool
+    more: bool
+
+
+def _compare(position: Position, wanted: list[Resource]) -> _Difference:
+    """Resource by resource: what is news or asked for, and what a refusal keeps back."""
     has, again, refused = position.has.by_name, position.again, position.refused
+    banned, suspicious = judge(refused, wanted) if refused else _NO_REFUSALS
     everything = WILDCARD in again
     after: dict[str, Resource | None] = {}
     fresh: list[Resource] = []
     changed: list[Resource] = []
-    skipped = False
+    later: list[Resource] = []
+    kept_back = False
     for one in wanted:
         differs = _version(has.get(one.name)) != one.version
-        if refused and (one.name, one.version) in refused:
-            skipped = True
+        if differs and refused and (one.name, one.version) in banned | suspicious:
+            kept_back = True
+            if (one.name, one.version) in suspicious:
+                later.append(one)
             if one.name in has:
                 after[one.name] = has[one.name]
             continue
@@ -219,7 +244,16 @@ def _compare(
             changed.append(one)
         if differs or everything or one.name in again:
             fresh.append(one)
-    return after, fresh, changed, skipped
+    if later and not fresh:
+        half = later[: (len(later) + 1) // 2]
+        later = later[len(half) :]
+        fresh, changed = half, half
+        after |= {one.name: one for one in half}
+        kept_back = bool(banned) or bool(later)
+    return _Difference(after, fresh, changed, not kept_back, bool(later))
+
+
+_NO_REFUSALS: tuple[Suspects, Suspects] = (frozenset(), frozenset())
 
 
 def _version(one: Resource | None) -> str:

@@ -8,7 +8,6 @@ world and Delta are this one machine: they differ in how a request changes a sub
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from controlplane.xds.effects import (
     Acked,
@@ -21,15 +20,16 @@ from controlplane.xds.effects import (
     Unknown,
 )
 from controlplane.xds.kinds import Kind, kind_of
+from controlplane.xds.refusals import acquit, refuse
+from controlplane.xds.standing import Standing
 from controlplane.xds.steps import (
-    NOTHING,
     Holding,
     Mode,
     Position,
     Step,
     shared_step,
 )
-from controlplane.xds.subscription import WILDCARD, Wants, amended, replaced
+from controlplane.xds.subscription import WILDCARD, amended, replaced
 from controlplane.xds.versions import Resource, ResourceSet, nothing_of
 
 View = Mapping[str, ResourceSet]
@@ -37,43 +37,6 @@ View = Mapping[str, ResourceSet]
 
 MAX_NAMES = 50_000
 MAX_TYPES = 64
-_MAX_REFUSED = 1024  # refused contents remembered per type; a stream that NACKs more forgets
-
-
-@dataclass(slots=True)
-class _Type:
-    """A stream's state of one type."""
-
-    kind: Kind
-    wants: Wants = field(default_factory=Wants)
-    listed: frozenset[str] | None = None
-    """The names of the last request as they stood in it (state of the world)."""
-    has: Holding = NOTHING
-    seen: ResourceSet | None = None
-    """The set that `has` was last brought to."""
-    dirty: bool = False
-    """The subscription changed since."""
-    again: frozenset[str] = frozenset()
-    owes: bool = False
-    refused: tuple[tuple[str, str], ...] = ()
-    holds: bool = False
-    """A removal was held back."""
-    nonce: str = ""
-    generation: int = -1
-    repeats: int = 0
-    waiting: Step | None = None
-    sent_version: str = ""
-    acked_version: str = ""
-    nack: str | None = None
-
-    def has_news(self, target: ResourceSet | None) -> bool:
-        return target is not None and (
-            self.seen is not target or self.dirty or self.owes or self.holds or bool(self.again)
-        )
-
-    def settled(self, target: ResourceSet | None) -> bool:
-        """Whether the client runs the target."""
-        return self.waiting is None and self.nack is None and not self.has_news(target)
 
 
 class Stream:
@@ -83,8 +46,8 @@ class Stream:
         self.mode = mode
         self._view = view
         self._max_names = max_names
-        self._types: dict[str, _Type] = {}
-        self._order: list[_Type] = []
+        self._types: dict[str, Standing] = {}
+        self._order: list[Standing] = []
 
     def on_request(self, request: Request) -> list[Effect]:
         """A first subscription, an ACK, a NACK, a change of names, a question, or old news."""
@@ -124,28 +87,17 @@ class Stream:
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Where the client stands, in the order of the types."""
-        return tuple(
-            TypeStatus(
-                type_url=state.kind.type_url,
-                wildcard=state.wants.wildcard,
-                names=len(state.wants.names),
-                sent_version=state.sent_version,
-                acked_version=state.acked_version,
-                nack=state.nack or "",
-                waiting=state.waiting is not None,
-            )
-            for state in self._order
-        )
+        return tuple(state.status() for state in self._order)
 
     def _too_many(self, names: int) -> Close:
         return Close("RESOURCE_EXHAUSTED", f"{names} names of one type: at most {self._max_names}")
 
-    def _add(self, type_url: str) -> _Type:
-        state = self._types[type_url] = _Type(kind_of(type_url))
+    def _add(self, type_url: str) -> Standing:
+        state = self._types[type_url] = Standing(kind_of(type_url))
         self._order = sorted(self._types.values(), key=lambda one: one.kind.rank)
         return state
 
-    def _target(self, state: _Type) -> ResourceSet | None:
+    def _target(self, state: Standing) -> ResourceSet | None:
         """The set to converge to; None while the type is unknown."""
         found = self._view.get(state.kind.type_url)
         if found is None and state.kind.absent is not None:
@@ -154,7 +106,7 @@ class Stream:
 
     # What a request says
 
-    def _answer(self, state: _Type, request: Request, effects: list[Effect]) -> None:
+    def _answer(self, state: Standing, request: Request, effects: list[Effect]) -> None:
         """The client speaks of the response that was sent last: ACK, NACK, or neither."""
         step, state_url = state.waiting, state.kind.type_url
         if request.error is not None:
@@ -163,15 +115,18 @@ class Stream:
             if step is None:
                 return
             state.nack = request.error
-            news = tuple(one for one in step.refusals() if one not in state.refused)
-            state.refused = (*state.refused, *news)[-_MAX_REFUSED:]
+            state.refused = refuse(state.refused, step.suspects())
+            state.has = step.has_when_refused.only(state.wants)
         elif step is not None and state.nonce:
-            state.nack = None
             state.acked_version = step.version
+            if state.refused:
+                state.refused = acquit(state.refused, step.resources)
+            if step.complete:
+                state.nack = None
             effects.append(Acked(state_url, step.version))
         state.waiting = None
 
-    def _list(self, state: _Type, request: Request, first: bool, *, question: bool) -> None:
+    def _list(self, state: Standing, request: Request, first: bool, *, question: bool) -> None:
         """State of the world: the request lists everything that is wanted."""
         if first:
             state.owes = True
@@ -189,7 +144,7 @@ class Stream:
         if added and not before.wildcard and target is not None and state.kind.absent is None:
             state.owes |= not wants.wildcard and wants.names.isdisjoint(target.by_name)
 
-    def _amend(self, state: _Type, request: Request, first: bool) -> None:
+    def _amend(self, state: Standing, request: Request, first: bool) -> None:
         """Delta: the request says what is added and what is dropped, whatever its nonce."""
         subscribe, unsubscribe = request.names, request.unsubscribe
         if first:
@@ -236,11 +191,11 @@ class Stream:
                     return True
         return False
 
-    def _advance(self, state: _Type, effects: list[Effect]) -> None:
+    def _advance(self, state: Standing, effects: list[Effect]) -> None:
         target = self._view.get(state.kind.type_url) or self._target(state)
         if target is None or not state.has_news(target):
             return
-        asked = state.dirty or state.owes or bool(state.again)
+        asked = state.dirty or state.owes or state.more or bool(state.again)
         dependents = state.kind.removals_after
         hold = bool(dependents) and not all(map(self._settled, dependents))
         if state.holds and hold and state.seen is target and not asked:
@@ -251,7 +206,7 @@ class Stream:
             state.has,
             state.again,
             state.owes,
-            frozenset(state.refused),
+            state.refused,
             hold,
         )
         step = shared_step(state.kind, target, position)
@@ -259,22 +214,21 @@ class Stream:
         state.seen = target
         state.again = frozenset()
         state.dirty = state.owes = False
+        state.more = step.more
         state.holds = hold and not step.complete
         if step.speaks:
             effects.append(self._send(state, target, step))
             if state.kind.warms:
                 self._warm(state.kind, step)
-        elif step.complete and state.nack is None:
-            # What the client has is what this version holds for it.
-            if state.sent_version == state.acked_version:
-                state.acked_version = step.version
-            state.sent_version = step.version
+        elif step.complete:  # the client has all that this version holds for it
+            state.sent_version = state.acked_version = step.version
+            state.nack = None
 
     def _settled(self, type_url: str) -> bool:
         state = self._types.get(type_url)
         return state is None or state.settled(self._target(state))
 
-    def _send(self, state: _Type, target: ResourceSet, step: Step) -> Send:
+    def _send(self, state: Standing, target: ResourceSet, step: Step) -> Send:
         if state.generation == target.generation:
             state.repeats += 1
         else:

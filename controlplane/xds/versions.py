@@ -37,6 +37,10 @@ class Resource:
         """What a client says that it has (rule 28); we know no more of it than the version."""
         return cls(name, b"", version, 0)
 
+    def unsure(self) -> Resource:
+        """The client refused this, and may run it, what it had before, or nothing."""
+        return Resource(self.name, b"", "?", 0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceSet:
