@@ -25,7 +25,7 @@ pytestmark = pytest.mark.envoy
 
 STOCK_LANES = ("least_request", "full_scan")
 RECEIVED = "http.http-[0-9]+.downstream_rq_total"
-SMALL = ["--envoys", "2", "--rate", "60", "--warmup", "1"]
+SMALL = ["--envoys", "1", "--rate", "60", "--warmup", "1"]
 
 
 async def test_both_stock_lanes_answer_every_request(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_no_process_outlives_the_demo(number: signal.Signals) -> None:
         async with asyncio.timeout(120):
             while b"warming up" not in await process.stderr.readline():
                 pass
-            while len(children) < 9:  # 6 Envoys, backends, generator, weir serve
+            while len(children) < 6:  # 3 Envoys, backends, generator, weir serve
                 children = _descendants(process.pid)
                 await asyncio.sleep(0.1)
             process.send_signal(number)
