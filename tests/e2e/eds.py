@@ -50,7 +50,7 @@ class EdsClient:
             await asyncio.sleep(0.05)
 
     async def _follow(self, channel: grpc.aio.Channel) -> None:
-        call = channel.stream_stream(
+        call = channel.stream_stream(  # type: ignore[call-arg]
             _METHOD,
             request_serializer=discovery_pb2.DiscoveryRequest.SerializeToString,
             response_deserializer=discovery_pb2.DiscoveryResponse.FromString,

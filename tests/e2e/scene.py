@@ -105,9 +105,12 @@ class Scene:
         return next(one for one in self.declared if one["kind"] == kind)
 
 
-def declare(scene: Scene, policy: str) -> None:
-    """The documents of the lab's lane, with the classes as labels."""
+def declare(scene: Scene, policy: str, overlay: bool = False) -> None:
+    """The documents of the lab's lane, with the classes as labels; for an overlay no routes."""
     scene.declared = documents(scene.listeners, scene.ports, policy)
+    if overlay:
+        kinds = ("Backend", "BalancingPolicy")
+        scene.declared = [one for one in scene.declared if one["kind"] in kinds]
     for endpoint, spec in zip(
         scene.declared_kind("Backend")["spec"]["endpoints"], scene.specs, strict=True
     ):
@@ -125,6 +128,7 @@ async def play_scene(
     policy: str = "model",
     options: Sequence[str] = (),
     load_reports: bool = True,
+    overlay: bool = False,
     bootstraps: Callable[[Scene], list[dict[str, Any]]] | None = None,
     before: Callable[[Scene], contextlib.AbstractAsyncContextManager[Sequence[str]]] | None = None,
 ) -> AsyncIterator[Scene]:
@@ -141,7 +145,7 @@ async def play_scene(
         if before is not None:
             more = await stack.enter_async_context(before(scene))
             scene.served = served = WeirServe(folder, (*options, *more))
-        declare(scene, policy)
+        declare(scene, policy, overlay)
         stack.push_async_callback(_stop, scene)
         await served.start()
         await served.wait_ready()
@@ -247,7 +251,8 @@ async def weights_in_force(envoy: Envoy, cluster: str = CLUSTER) -> dict[str, in
     """{endpoint: its weight times that of its locality} in a real Envoy; empty: none yet."""
     dump = json.loads(await envoy.get("/config_dump?include_eds"))
     for part in dump["configs"]:
-        for one in part.get("dynamic_endpoint_configs", ()):
+        both = ("static_endpoint_configs", "dynamic_endpoint_configs")  # a static cluster, too
+        for one in (one for name in both for one in part.get(name, ())):
             if one["endpoint_config"].get("cluster_name") == cluster:
                 return _weights(one["endpoint_config"])
     return {}
