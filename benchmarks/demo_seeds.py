@@ -43,9 +43,9 @@ def play(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean, least, most, and half the width of a 95 % t-interval of the mean."""
-    half = 0.0
+def spread(values: list[float]) -> dict[str, float | None]:
+    """Mean, least, most, and half the width of a 95 % t-interval of the mean (None for one run)."""
+    half = None
     if len(values) > 1:
         t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
         half = t.get(len(values), 2.0) * statistics.stdev(values) / len(values) ** 0.5
@@ -53,7 +53,7 @@ def spread(values: list[float]) -> dict[str, float]:
         "mean": round(statistics.fmean(values), 4),
         "least": round(min(values), 4),
         "most": round(max(values), 4),
-        "half_width": round(half, 4),
+        "half_width": None if half is None else round(half, 4),
     }
 
 
@@ -86,10 +86,7 @@ def markdown(runs: list[dict[str, Any]], total: dict[str, Any]) -> str:
         )
     if total:
         cells = [
-            " / ".join(
-                f"**{total[other][what]['mean']:.2f}** ± {total[other][what]['half_width']:.2f}"
-                for what in ("mean", "p99")
-            )
+            " / ".join(_with_spread(total[other][what]) for what in ("mean", "p99"))
             for other in OTHERS
         ]
         rows.append(f"| all | | {cells[0]} | {cells[1]} | | | |")
@@ -106,6 +103,11 @@ def markdown(runs: list[dict[str, Any]], total: dict[str, Any]) -> str:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f} ms"
+
+
+def _with_spread(of: dict[str, float | None]) -> str:
+    half = of["half_width"]
+    return f"**{of['mean']:.2f}**" + ("" if half is None else f" ± {half:.2f}")
 
 
 def _pair(ratio: dict[str, float] | None) -> str:
