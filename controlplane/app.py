@@ -97,6 +97,8 @@ class App:
         self._policies = _policies(settings)
         self._store = SqlStateStore.in_folder(settings.state)
         self._spool = Spool(self._store)
+        self._metrics.store_waiting.set_function(lambda: self._spool.waiting)
+        self._metrics.store_dropped.set_function(lambda: self._spool.dropped)
         self._switch = KillSwitch(settings.state)
         self._publisher = Publisher(Translator(_options(settings)), self._cache, self._sampling)
         self._stop = asyncio.Event()

@@ -53,6 +53,16 @@ class LoopMetrics:
             "Times that a service was due while the loop was still busy, and was passed over.",
             registry=registry,
         )
+        self.store_waiting = Gauge(
+            "weir_store_waiting_services",
+            "Services whose newest state is not saved yet.",
+            registry=registry,
+        )
+        self.store_dropped = Gauge(
+            "weir_store_dropped_states",
+            "States that were given up since the start, because the store hung and too many waited.",
+            registry=registry,
+        )
         self.services = Gauge("weir_services", "Services that are declared.", registry=registry)
         self.frozen = Gauge(
             "weir_frozen", "1 while the kill switch holds every service.", registry=registry
