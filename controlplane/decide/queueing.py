@@ -76,7 +76,8 @@ def _split(stations: Stations, shared: Floats, proxies: Floats) -> tuple[Floats,
         plan * total,
     )
     shares = rates / rates.sum(axis=1)[:, None]
-    shares = np.where(np.isfinite(shares).all(axis=1)[:, None], shares, by_capacity)
+    usable = np.isfinite(plan) & np.isfinite(shares).all(axis=1)
+    shares = np.where(usable[:, None], shares, by_capacity)
     shares = np.maximum(shares, LEAST_RATIO * by_capacity)
     return shares / shares.sum(axis=1)[:, None], now
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.model import Situation
-from controlplane.model.folding import BASE, CAPACITY, DECLARED, ERRORS, Segments
+from controlplane.model.folding import CAPACITY, DECLARED, ERRORS, SERVICE, Segments
 from controlplane.model.observation import Floats
 
 ERRORS_IGNORED = 0.02
@@ -87,7 +87,7 @@ def _endpoints(table: Floats, seg: Segments) -> tuple[Floats, Floats, NDArray[np
     errors = np.nan_to_num(table[ERRORS])
     worse = np.maximum(0.0, errors - seg.mean(errors)[seg.of] - ERRORS_IGNORED)
     capacity = capacity * np.maximum(LEAST_SUCCESS, 1.0 - worse)
-    base_s = np.exp(_filled(table[BASE], seg, 0.0))
+    base_s = np.exp(_filled(table[SERVICE], seg, 0.0))
     return capacity, base_s, known
 
 

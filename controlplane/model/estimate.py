@@ -99,7 +99,7 @@ class Estimate:
     @property
     def base_s(self) -> Floats:
         """(n,) seconds that a request takes when it does not wait."""
-        return np.asarray(np.exp(self._row(folding.BASE)))
+        return np.asarray(np.exp(self._row(folding.SERVICE)))
 
     @property
     def servers(self) -> Floats:
