@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -85,11 +86,12 @@ async def test_the_demo_ends_with_one_json_object_on_stdout() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-async def test_no_process_outlives_the_demo(number: signal.Signals) -> None:
+async def test_no_process_outlives_the_demo(number: signal.Signals, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *_command("--duration", "60", "--policy", "model", *SMALL),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # kill -9 leaves the folder
     )
     assert process.stderr is not None
     children: set[int] = set()
