@@ -34,13 +34,15 @@ class Draw:
     """Parts of the requests that access logs show."""
     delay_s: tuple[float, float] = (0.1, 0.5)
     duration_s: float = 40.0
+    seeds: tuple[int, int] = (0, HELD_OUT_SEEDS)
+    """From, and up to but without."""
 
     def case(self, random: np.random.Generator) -> tuple[Case, int]:
         """A case and the seed of its requests."""
         names = list(self.families)
         odds = np.array([self.families[name] for name in names])
         family = names[int(random.choice(len(names), p=odds / odds.sum()))]
-        seed = int(random.integers(0, HELD_OUT_SEEDS))
+        seed = int(random.integers(*self.seeds))
         size = Size(
             endpoints=int(random.choice(self.endpoints)),
             proxies=int(random.choice(self.proxies)),

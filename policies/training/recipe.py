@@ -21,8 +21,8 @@ class Ppo:
     """Hyperparameters; docs/learning.md gives the reason of each."""
 
     slots: int = 32
-    copies: int = 4
-    discount: float = 0.8
+    copies: int = 2
+    discount: float = 0.9
     gae_lambda: float = 0.9
     learning_rate: float = 5e-4
     epochs: int = 6
@@ -46,9 +46,9 @@ class Recipe:
     base: str = "model"
     scenarios: Draw = field(default_factory=Draw)
     ppo: Ppo = field(default_factory=Ppo)
-    check_every: int = 20
+    check_every: int = 8
     """Rollouts between two checks on the validation cases; the best policy of all is kept."""
-    check_cases: int = 32
+    check_cases: int = 48
 
     def __post_init__(self) -> None:
         if self.algorithm != "ppo":

@@ -54,11 +54,25 @@ class Trained:
 
 def train(recipe: Recipe, *, logs: Path | None = None, progress: Progress | None = None) -> Trained:
     """Run the recipe. Deterministic: one thread, one seed."""
+    paired = Paired(recipe.scenarios, recipe.ppo.slots, recipe.seed, recipe.ppo.copies)
+    model = learner(recipe, paired)
+    sinks = ["tensorboard", "csv"] if logs is not None else []
+    model.set_logger(configure(None if logs is None else str(logs), sinks))
+    watch = _Watch(recipe, progress, logs)
+    model.learn(recipe.steps, callback=watch)
+    trained = watch.result(model)
+    if logs is not None:
+        curve = [asdict(point) for point in trained.curve]
+        (logs / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
+    return trained
+
+
+def learner(recipe: Recipe, paired: Paired) -> Any:
+    """A PPO of Stable-Baselines3 that has not learned anything yet."""
     torch.set_num_threads(1)
-    set_random_seed(recipe.seed)
     torch.use_deterministic_algorithms(True)
+    set_random_seed(recipe.seed)
     settings = recipe.ppo
-    paired = Paired(recipe.scenarios, settings.slots, recipe.seed, settings.copies)
     model = PPO(
         GroupPolicy,
         PairedVecEnv(paired),
@@ -80,15 +94,7 @@ def train(recipe: Recipe, *, logs: Path | None = None, progress: Progress | None
         device="cpu",
     )
     paired.seed(recipe.seed)
-    sinks = ["tensorboard", "csv"] if logs is not None else []
-    model.set_logger(configure(None if logs is None else str(logs), sinks))
-    watch = _Watch(recipe, progress, logs)
-    model.learn(recipe.steps, callback=watch)
-    trained = watch.result(model)
-    if logs is not None:
-        curve = [asdict(point) for point in trained.curve]
-        (logs / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
-    return trained
+    return model
 
 
 class _Watch(BaseCallback):  # type: ignore[misc]

@@ -1,0 +1,89 @@
+"""The model card: what a released policy is for, how good it is, and where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def card(manifest: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    """Markdown, from the manifest and the evaluation alone: no number is written by hand."""
+    recipe, training = manifest["recipe"], manifest["training"]
+    lines = [
+        f"# {manifest['name']}",
+        "",
+        f"A residual on `{manifest['base']}`: each second it multiplies the share of each group of "
+        f"endpoints by exp(r), |r| <= {manifest['bound']}, before the guard checks the result.",
+        "",
+        "- **Use**: services balanced by group weights, several groups. With one group, or with "
+        "endpoint weights, its base acts unchanged.",
+        f"- **Made by**: {recipe['algorithm'].upper()}, recipe `{recipe['name']}`, seed "
+        f"{recipe['seed']}, best policy at step {training['step']} of {training['steps']}, "
+        f"commit `{manifest['commit'][:12]}`.",
+        "- **Trained on** the simulator only: families "
+        f"{_list(recipe['scenarios']['families'])};"
+        f" {_list(recipe['scenarios']['endpoints'])} endpoints;"
+        f" {_list(recipe['scenarios']['proxies'])} proxies.",
+        f"- **Digest**: `{manifest['digest']}`",
+        "",
+        "## Held-out evaluation",
+        "",
+        "Cases with seeds, sizes or families that training never saw; every policy meets the same "
+        "requests. Geometric mean of the ratios of mean latency (and of p99), with 95 % intervals "
+        "by paired bootstrap over cases. Below 1 is better.",
+        "",
+        *table(evaluation),
+        "",
+        "## Limits",
+        "",
+        *_limits(evaluation),
+        "- The simulator has no network, no connections and no retries; an endpoint is one queue.",
+        "- Sessions that hold traffic in place, several regions and endpoint weights were not "
+        "trained on.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def rows(evaluation: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(name, comparisons) in the order in which tables show them."""
+    named = [(k, v) for k, v in evaluation.items() if isinstance(v, dict) and "learned/model" in v]
+    named += [(f"held-out {k}", v) for k, v in evaluation.get("held out", {}).items()]
+    return named + list(evaluation.get("families", {}).items())
+
+
+def table(evaluation: Mapping[str, Any]) -> list[str]:
+    """The evaluation as a table in Markdown."""
+    lines = [
+        "| cases | n | learned / model, mean | p99 | learned / FULL_SCAN, mean | p99 |"
+        " model / FULL_SCAN, mean | errors learned, model |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, block in rows(evaluation):
+        ours, stock, base = block["learned/model"], block["learned/equal"], block["model/equal"]
+        errors = ", ".join(f"{value:.3%}" for value in ours["errors"])
+        lines.append(
+            f"| {name} | {ours['cases']} | {_interval(ours['mean'])} | {_interval(ours['p99'])} |"
+            f" {_interval(stock['mean'])} | {_interval(stock['p99'])} | {_interval(base['mean'])} |"
+            f" {errors} |"
+        )
+    return lines
+
+
+def _limits(evaluation: Mapping[str, Any]) -> list[str]:
+    worse = [
+        f"`{name}` ({block['learned/model']['mean'][0]:.3f})"
+        for name, block in evaluation.get("families", {}).items()
+        if block["learned/model"]["mean"][0] > 1.0
+    ]
+    if not worse:
+        return ["- In no family was its mean latency above its base's."]
+    return [f"- In these families its mean latency was above its base's: {', '.join(worse)}."]
+
+
+def _interval(values: list[float]) -> str:
+    return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"
+
+
+def _list(values: Iterable[Any]) -> str:
+    return ", ".join(str(value) for value in values)

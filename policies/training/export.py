@@ -1,0 +1,117 @@
+"""From a trained actor to a release: model.onnx and manifest.json, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import subprocess
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from controlplane.model.features import FEATURES
+from policies.env.paired import BOUND
+from policies.training.network import Actor, Released
+from policies.training.recipe import Recipe
+
+FORMAT = 1
+SIZES = ((1, 1), (1, 4), (7, 3), (32, 12), (3, 100))
+"""(services, groups) that the export is compared on."""
+TOLERANCE = 2e-6
+
+
+def export(actor: Actor, path: Path, *, bound: float = BOUND) -> str:
+    """Write the bounded actor as ONNX; the digest of the file. It answers as the original does."""
+    module = Released(actor, bound).eval()
+    example = torch.zeros(2, 3, len(FEATURES))
+    services, groups = torch.export.Dim("services"), torch.export.Dim("groups")
+    chatty = logging.getLogger("torch.onnx")
+    before = chatty.level
+    chatty.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own exporter, about itself
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=["features"],
+                output_names=["residual"],
+                dynamic_shapes=({0: services, 1: groups},),
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        chatty.setLevel(before)
+    assert program is not None
+    path.write_bytes(program.model_proto.SerializeToString(deterministic=True))
+    difference = largest_difference(module, path)
+    if difference > TOLERANCE:
+        raise RuntimeError(f"{path} differs from the trained policy by {difference:.1e}")
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def largest_difference(module: Released, path: Path) -> float:
+    """Between the exported model and the original, on random inputs of several sizes."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(7)
+    worst = 0.0
+    for services, groups in SIZES:
+        table = random.normal(size=(services, groups, len(FEATURES))).astype(np.float32)
+        table[:, :, -1] = random.random((services, groups)) < 0.8
+        with torch.no_grad():
+            wanted = module(torch.from_numpy(table)).numpy()
+        given = session.run(["residual"], {"features": table})[0]
+        worst = max(worst, float(np.abs(wanted - given).max()))
+    return worst
+
+
+def manifest(
+    recipe: Recipe, digest: str, training: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What serving checks, and what people want to know."""
+    width = len(FEATURES)
+    return {
+        "format": FORMAT,
+        "name": recipe.name,
+        "base": recipe.base,
+        "actuations": ["groups"],
+        "inputs": [{"name": "features", "type": "float32", "shape": ["services", "groups", width]}],
+        "outputs": [{"name": "residual", "type": "float32", "shape": ["services", "groups"]}],
+        "features": list(FEATURES),
+        "bound": BOUND,
+        "digest": digest,
+        "commit": commit(),
+        "recipe": json.loads(json.dumps(asdict(recipe), default=dict)),
+        "training": dict(training),
+        "evaluation": dict(evaluation),
+    }
+
+
+def commit() -> str:
+    """The commit of the source tree that trained, with a + when there were changes besides."""
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--", "policies", "controlplane/model")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder.parents[1]), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,58 @@
+"""Writes a release: the model, its manifest, its evaluation and its card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from policies.env.paired import BASE
+from policies.training.card import card
+from policies.training.evaluate import held_out_cases, play, summary
+from policies.training.export import export, manifest
+from policies.training.train import Trained
+
+
+def release(
+    trained: Trained,
+    folder: Path,
+    *,
+    per_family: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write the folder and return the evaluation that went into it.
+
+    The folder appears as a whole: it is made beside its place and then renamed.
+    """
+    made = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    digest = export(trained.actor, made / "model.onnx")
+    training = {
+        "step": trained.step,
+        "steps": trained.recipe.steps,
+        "validation_mean_ratio": round(trained.ratio, 4),
+    }
+    document = manifest(trained.recipe, digest, training, {})
+    _write(made / "manifest.json", document)
+    played = play(held_out_cases(per_family), release=made, progress=progress)
+    evaluation: dict[str, Any] = {"per_family": per_family, **summary(played)}
+    document["evaluation"] = {
+        "base": BASE,
+        "mean": evaluation["overall"]["learned/model"]["mean"],
+        "p99": evaluation["overall"]["learned/model"]["p99"],
+        "cases": evaluation["overall"]["learned/model"]["cases"],
+    }
+    _write(made / "manifest.json", document)
+    _write(made / "evaluation.json", evaluation)
+    (made / "card.md").write_text(card(document, evaluation))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(made, folder)
+    return evaluation
+
+
+def _write(path: Path, document: Any) -> None:  # noqa: ANN401
+    path.write_text(json.dumps(document, indent=1, sort_keys=False) + "\n")

@@ -1,0 +1,181 @@
+"""Learning proves itself where the answer is known, repeats itself, and is exported as it is."""
+
+# ruff: noqa: ANN401 - the toy stands in for arrays of several kinds
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from controlplane.errors import ConfigurationError
+from controlplane.model.features import FEATURES
+from policies.env.draw import Draw
+from policies.env.paired import GROUPS, Paired
+from policies.simulator import (
+    FAMILIES,
+    HELD_OUT_ENDPOINTS,
+    HELD_OUT_FAMILIES,
+    HELD_OUT_SEEDS,
+    TRAINING_ENDPOINTS,
+)
+from policies.training.evaluate import held_out_cases, interval
+from policies.training.export import TOLERANCE, export, largest_difference
+from policies.training.network import PRESENT, Actor, Released
+from policies.training.recipe import FOLDER, Ppo, Recipe, load
+from policies.training.train import learner, train
+
+pytestmark = pytest.mark.learning
+
+TINY = Recipe(
+    "tiny",
+    steps=2 * 4 * 5,
+    scenarios=Draw(families={"hardware_2x": 1.0}, endpoints=(4,), proxies=(8,), duration_s=6.0),
+    ppo=Ppo(slots=4, copies=2, epochs=2, batch=10),
+    check_every=1,
+    check_cases=2,
+)
+
+
+class Toy(Paired):
+    """The best action for a group is half of its first feature."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._random = np.random.default_rng(0)
+        self._left = 0
+
+    def reset(self) -> Any:
+        self._left = 19
+        return self._draw_table()
+
+    def step(self, actions: Any) -> Any:
+        here = self._table_now[:, :, PRESENT]
+        wanted = 0.5 * self._table_now[:, :, 0]
+        error = (((np.clip(actions, -1.0, 1.0) - wanted) ** 2) * here).sum(1) / here.sum(1)
+        self._left -= 1
+        return self._draw_table(), -error.astype(np.float32), self._left == 0
+
+    def _draw_table(self) -> Any:
+        table = self._random.uniform(-1, 1, (self.slots, GROUPS, len(FEATURES)))
+        here = np.arange(GROUPS) < self._random.integers(1, GROUPS + 1, (self.slots, 1))
+        table[:, :, PRESENT] = 1.0
+        self._table_now = (table * here[:, :, None]).astype(np.float32)
+        return self._table_now
+
+
+def test_a_known_optimum_is_found() -> None:
+    recipe = replace(
+        TINY,
+        steps=19 * 32 * 14,
+        scenarios=Draw(duration_s=20.0),
+        ppo=Ppo(slots=32, copies=1, batch=304, epochs=10, learning_rate=4e-3, target_kl=0.1),
+    )
+    toy = Toy(32)
+    model = learner(recipe, toy)
+
+    def error() -> float:
+        table = toy.reset()
+        with torch.no_grad():
+            actions = model.policy.actor(torch.from_numpy(table)).numpy()
+        return float(-toy.step(actions)[1].mean())
+
+    before = error()
+    model.learn(recipe.steps)
+    assert error() < 0.25 * before
+
+
+def test_one_seed_gives_one_policy_and_another_seed_another() -> None:
+    first, second = train(TINY), train(TINY)
+    assert first.curve == second.curve
+    for a, b in zip(first.actor.parameters(), second.actor.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other = train(replace(TINY, seed=2))
+    assert other.curve != first.curve
+
+
+def lively(seed: int = 0) -> Actor:
+    """An actor that is far from its first answer, which is nothing."""
+    torch.manual_seed(seed)
+    actor = Actor(48, 2)
+    torch.nn.init.normal_(actor.head.weight, std=0.3)
+    actor.eval()
+    return actor
+
+
+def some_table(services: int, groups: int, seed: int = 1) -> torch.Tensor:
+    table = torch.from_numpy(
+        np.random.default_rng(seed).normal(size=(services, groups, len(FEATURES)))
+    ).float()
+    table[:, :, PRESENT] = 1.0
+    return table
+
+
+def test_reordering_the_groups_reorders_the_answers() -> None:
+    table, order = some_table(5, 6), torch.tensor([3, 1, 0, 5, 4, 2])
+    actor = lively()
+    assert torch.allclose(actor(table)[:, order], actor(table[:, order]), atol=1e-6)
+
+
+def test_padding_changes_no_answer() -> None:
+    table = some_table(5, 3)
+    padded = torch.cat([table, torch.zeros(5, 4, len(FEATURES))], dim=1)
+    actor = lively()
+    assert torch.allclose(actor(table), actor(padded)[:, :3], atol=1e-6)
+    assert not actor(padded)[:, 3:].any()
+
+
+def test_the_exported_model_answers_as_the_trained_one_at_every_size(tmp_path: Path) -> None:
+    actor = lively()
+    digest = export(actor, tmp_path / "model.onnx")
+    assert digest.startswith("sha256:")
+    assert largest_difference(Released(actor, 0.7).eval(), tmp_path / "model.onnx") <= TOLERANCE
+    assert largest_difference(Released(lively(1), 0.7).eval(), tmp_path / "model.onnx") > 0.01
+
+
+def test_every_recipe_of_ours_can_be_read_and_trains_on_nothing_that_is_held_out() -> None:
+    for path in FOLDER.glob("*.yaml"):
+        recipe = load(path)
+        assert not set(recipe.scenarios.families) & set(HELD_OUT_FAMILIES)
+        assert not set(recipe.scenarios.endpoints) & set(HELD_OUT_ENDPOINTS)
+        assert recipe.scenarios.seeds[1] <= HELD_OUT_SEEDS
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("name: x", "steps"),
+        ("name: x\nsteps: 10\nspeed: 1", "no field speed"),
+        ("name: x\nsteps: 10\nppo: {batch: 7}", "batch"),
+        ("name: x\nsteps: 10\nscenarios: {families: {sparce: 1}}", "sparce"),
+        ("name: x\nsteps: 10\nalgorithm: dqn", "only ppo"),
+        ("- name", "wanted a mapping"),
+        ("name: [", "line"),
+    ],
+)
+def test_a_recipe_that_is_wrong_is_refused_in_words(tmp_path: Path, text: str, wanted: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=wanted):
+        load(tmp_path / "r.yaml")
+
+
+def test_held_out_cases_are_held_out() -> None:
+    drawn = held_out_cases(2)
+    assert {case.name for _, case, _ in drawn} == set(FAMILIES)
+    for kind, case, seed in drawn:
+        assert seed >= HELD_OUT_SEEDS
+        sizes = HELD_OUT_ENDPOINTS if kind == "sizes" else TRAINING_ENDPOINTS
+        assert len(case.stations) in sizes
+        assert (kind == "families") == (case.name in HELD_OUT_FAMILIES)
+
+
+def test_an_interval_holds_the_truth_and_shrinks_with_the_noise() -> None:
+    random = np.random.default_rng(1)
+    wide = interval(np.log(0.9) + random.normal(0.0, 0.2, 100))
+    narrow = interval(np.log(0.9) + random.normal(0.0, 0.02, 100))
+    assert wide[1] < 0.9 < wide[2]
+    assert narrow[1] < 0.9 < narrow[2]
+    assert narrow[2] - narrow[1] < 0.2 * (wide[2] - wide[1])
