@@ -60,7 +60,7 @@ class LoopMetrics:
         )
         self.store_dropped = Gauge(
             "weir_store_dropped_states",
-            "States that were given up since the start, because the store hung and too many waited.",
+            "States that were given up since the start: the store hung and too many waited.",
             registry=registry,
         )
         self.services = Gauge("weir_services", "Services that are declared.", registry=registry)
