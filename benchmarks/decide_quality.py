@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from controlplane.decide import Asked, Decider, Memory, Policies
+from controlplane.decide import Asked, Decider, Memory, Policies, grouping
 from controlplane.guard import Memory as GuardMemory
 from controlplane.guard import check, shares_in_force
 from controlplane.model import Actuation, Grouping, Service
@@ -41,6 +41,7 @@ from policies.simulator import (
 )
 
 RESULT = Path(__file__).parent / "results" / "decide_quality.json"
+GROUPING_RESULT = RESULT.with_name("decide_grouping.json")
 DURATION_S = 60.0
 SKIPPED_S = 10.0
 """The start is not counted: all begin with equal shares and nothing known."""
@@ -116,9 +117,9 @@ def play(case: Case, seed: int, player: Player, policies: Policies) -> Outcome:
             run.outcome()
             counted = True
         if control is not None:
-            grouping, shares = control.tick(case, run)
+            split = control.tick(case, run)
             run.advance(at_s + case.delay_s)
-            run.split(grouping, shares)
+            run.split(*split)
     run.drain()
     return run.outcome()
 
@@ -144,8 +145,8 @@ class Control:
             noise = self.random.normal(1.0, case.telemetry_noise, len(seen.endpoints))
         look = seen.observation(service.name, utilisation_noise=noise)
 
-        def in_force(service: Service, grouping: Grouping) -> Floats:
-            return shares_in_force(service, self.guarded, grouping, now_s)
+        def in_force(service: Service, groups: Grouping) -> Floats:
+            return shares_in_force(service, self.guarded, groups, now_s)
 
         decided = self.decider.decide([Asked(service, look, self.memory)], now_s, in_force)[0]
         if decided.reasons:
@@ -159,12 +160,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--loads", default="0.5,0.7,0.85,0.95")
-    parser.add_argument("--players", default=",".join(p.name for p in PLAYERS), help="by ';'")
+    parser.add_argument("--grouping", action="store_true", help="where one group is better")
     parser.add_argument("--quick", action="store_true", help="one seed, loads of 70 and 90 %%")
     args = parser.parse_args()
     seeds = range(1, 2 if args.quick else 1 + args.seeds)
     loads = (0.7, 0.9) if args.quick else tuple(float(x) for x in args.loads.split(","))
     policies = Policies.installed()
+    if args.grouping:
+        study_grouping(policies, seeds)
+        return
     begun = time.monotonic()
     ratios: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     base: dict[str, list[tuple[float, float, float]]] = {}
@@ -189,6 +193,28 @@ def main() -> None:
     if not args.quick:
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def study_grouping(policies: Policies, seeds: range) -> None:
+    """`model` with classes, however much a proxy sees, against FULL_SCAN; see docs/decide.md."""
+    grouping.SEEN_ENOUGH = grouping.SEEN_LITTLE = float("inf")
+    rows = []
+    for proxies in (1, 2, 4, 6, 12):
+        row: dict[str, object] = {"proxies": proxies}
+        for load in (0.5, 0.7, 0.9):
+            size = Size(endpoints=8, proxies=proxies, load=load, duration_s=DURATION_S)
+            logs = []
+            for seed in seeds:
+                case = scenario("hardware_4x", seed=seed, size=size, work=Work(0.05))
+                stock = play(case, seed, FULL_SCAN, policies)
+                got = play(case, seed, PLAYERS[2], policies)
+                p99 = got.quantile_s(0.99) / stock.quantile_s(0.99)
+                logs.append((np.log(got.mean_s / stock.mean_s), np.log(p99)))
+            mean, p99 = np.exp(np.mean(logs, axis=0)).round(2).tolist()
+            row[f"{load:.0%}"] = {"mean": mean, "p99": p99}
+        rows.append(row)
+        print(row, flush=True)
+    GROUPING_RESULT.write_text(json.dumps({"seeds": list(seeds), "rows": rows}, indent=1) + "\n")
 
 
 def report(

@@ -159,7 +159,7 @@ def main() -> None:
         for actuation in (Actuation.GROUPS, Actuation.ENDPOINTS):
             row = measure(args.services, args.endpoints, policy, actuation, args.ticks)
             rows.append(row)
-            fell = f"  fell back: {', '.join(row['fell_back'])}" if row["fell_back"] else ""
+            fell = f"  {row['fell_back']}" if row["fell_back"] else ""
             print(
                 f"{policy:10} {actuation.value:10} {row['groups']:7.1f} {row['decide_s']:7.3f}s "
                 f"{row['guard_s']:7.3f}s {row['total_s']:7.3f}s{fell}"

@@ -28,6 +28,9 @@ STRETCHED = 1.25
 """Groups in force may be this much wider, and this much nearer, than new ones would be."""
 CLEARLY = 0.8
 """New groups are wanted when they leave at most this part of the deviation of those in force."""
+BUSY = 0.9
+"""From this load on no endpoint gets a group of its own: an estimate a few percent off floods it,
+while full scan, which needs no estimate, leaves it alone when it is slow."""
 CONFIRM_S = 3.0
 """A new grouping has to be wanted for this long."""
 REST_S = 15.0
@@ -184,7 +187,8 @@ def _reconsidered(
         wanted = np.zeros(len(endpoints), dtype=np.intp)
     elif line is not None and not _still_good(line, grouping):
         wanted = classes(line)
-        if _within(line, wanted) > CLEARLY * _within(line, grouping.index):
+        better = _within(line, wanted) <= CLEARLY * _within(line, grouping.index)
+        if not better or (_busy(estimate) and _leaves_one_alone(wanted, grouping)):
             wanted = None
     if wanted is None:
         if previous.wanted is None and one == previous.one:
@@ -211,6 +215,14 @@ def _still_good(line: Floats, grouping: Grouping) -> bool:
         return True
     means = np.sort(grouping.total(line) / sizes)
     return float(np.diff(means).min()) > APART / STRETCHED
+
+
+def _busy(estimate: Estimate) -> bool:
+    return bool(estimate.forecast_rps >= BUSY * float(estimate.capacity_rps.sum()))
+
+
+def _leaves_one_alone(wanted: NDArray[np.intp], grouping: Grouping) -> bool:
+    return int(np.bincount(wanted).min()) == 1 and int(grouping.sizes.min()) > 1
 
 
 def _within(line: Floats, index: NDArray[np.intp]) -> float:

@@ -174,6 +174,17 @@ def test_auto_is_groups_where_the_cluster_is_ours(
     assert len(grouping.names) == (2 if by_locality else 8)
 
 
+@pytest.mark.parametrize(("load", "groups"), [(0.7, 2), (0.95, 1)])
+def test_a_slow_endpoint_is_put_alone_only_while_there_is_room(load: float, groups: int) -> None:
+    capacity = np.full(8, 80.0)
+    before = after(5, capacity)
+    capacity[2] = 20.0
+    estimate = known(capacity, 0.05, load * float(capacity.sum()))
+    for second in range(30):
+        before = regroup(before, service(8), estimate.endpoints, estimate, look(8), 50.0 + second)
+    assert len(before.grouping.names) == groups
+
+
 def test_equal_needs_one_group_only() -> None:
     assert len(after(30, TWO, of=service(8, policy="equal")).grouping.names) == 1
 
