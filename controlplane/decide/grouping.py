@@ -60,6 +60,8 @@ def regroup(
 ) -> Grouped:
     """The grouping to decide on. `endpoints` are the service's, in the order of `estimate`."""
     if not uses_groups(service):
+        if previous is not None and _is_of(previous.grouping, endpoints):
+            return previous
         return _kept(previous, _each_alone(endpoints), now_s)
     if not endpoints or service.policy == "equal":
         return _kept(previous, _together(endpoints), now_s)
@@ -78,6 +80,10 @@ def uses_groups(service: Service) -> bool:
     if service.actuation is Actuation.AUTO:
         return not service.overlay
     return service.actuation is Actuation.GROUPS
+
+
+def _is_of(grouping: Grouping, endpoints: tuple[EndpointId, ...]) -> bool:
+    return not grouping.by_locality and grouping.endpoints == endpoints
 
 
 def _kept(previous: Grouped | None, grouping: Grouping, now_s: float) -> Grouped:

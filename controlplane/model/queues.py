@@ -66,21 +66,36 @@ def utilisation_of(in_flight: Floats) -> tuple[Floats, Floats]:
     return rho, (high - low) / _IN_FLIGHT_STEP
 
 
+class Loads:
+    """Stations of so many servers each, to be asked for their load at many margins."""
+
+    def __init__(self, servers: Floats) -> None:
+        table = _load()
+        row = np.log2(np.maximum(servers, 1.0)) * _ROWS_PER_OCTAVE
+        row = np.minimum(row, table.shape[0] - 1.001)
+        i = row.astype(np.intp)
+        self._width, self._flat = table.shape[1], table.ravel()
+        self._from = i * self._width
+        self._far = row - i
+
+    def at(self, margin: Floats) -> Floats:
+        """The utilisation at which `marginal` is `margin`; 0 where the margin is not above 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x = (np.log(margin) - _MARGIN_FROM) / _MARGIN_STEP
+            x = np.fmin(np.fmax(x, 0.0), self._width - 1.001)
+        j = x.astype(np.intp)
+        v = x - j
+        at = self._from + j
+        flat = self._flat
+        low, above = flat[at], flat[at + self._width]
+        near = low + (flat[at + 1] - low) * v
+        far = above + (flat[at + self._width + 1] - above) * v
+        return np.where(margin > 0.0, near + (far - near) * self._far, 0.0)
+
+
 def load_at(margin: Floats, servers: Floats) -> Floats:
-    """The utilisation at which `marginal` is `margin`; 0 where the margin is not above 0."""
-    table = _load()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x = (np.log(margin) - _MARGIN_FROM) / _MARGIN_STEP
-    row = np.log2(np.maximum(servers, 1.0)) * _ROWS_PER_OCTAVE
-    row = np.minimum(row, table.shape[0] - 1.001)
-    x = np.clip(np.nan_to_num(x, nan=0.0), 0.0, table.shape[1] - 1.001)
-    i, j = row.astype(np.intp), x.astype(np.intp)
-    width = table.shape[1]
-    flat, at = table.ravel(), i * width + j
-    u, v = row - i, x - j
-    near = flat[at] * (1.0 - v) + flat[at + 1] * v
-    far = flat[at + width] * (1.0 - v) + flat[at + width + 1] * v
-    return np.where(margin > 0.0, near * (1.0 - u) + far * u, 0.0)
+    """`Loads` for a single question."""
+    return Loads(servers).at(margin)
 
 
 @cache
