@@ -175,11 +175,11 @@ def _own_nothing(scene: Scene, load_reports: bool) -> list[dict[str, Any]]:
 
 @contextlib.asynccontextmanager
 async def under_load(
-    scene: Scene, rate_rps: float, work: WorkMix = SHORT_WORK, seed: int = 1
+    scene: Scene, rate_rps: float, work: WorkMix = SHORT_WORK, duration_s: float = 600.0
 ) -> AsyncIterator[Load]:
     """Open-loop requests until the block ends; each one counts, and one that fails is an error."""
     schedule = draw_schedule(
-        seed, Arrivals(rate_rps), work, duration_s=600.0, envoys=len(scene.listeners)
+        1, Arrivals(rate_rps), work, duration_s=duration_s, envoys=len(scene.listeners)
     )
     load = Load()
     looked = asyncio.Event()
