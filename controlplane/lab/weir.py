@@ -194,9 +194,16 @@ async def run_weir_lane(
     envoys: int,
     policy: str = "learned",
     options: Sequence[str] = (),
+    load_reports: bool = True,
+    ports: Sequence[int] | None = None,
+    name: str = NAME,
 ) -> AsyncIterator[tuple[Lane, WeirServe]]:
-    """`weir serve` and its Envoys over backends on these ports."""
-    ports = free_ports(2 * envoys)
+    """`weir serve` and its Envoys over backends on these ports.
+
+    `ports` are those of the Envoys' listeners and then of their admin interfaces, for who has to
+    know them before; a Prometheus that scrapes them, for Envoys without load reports.
+    """
+    ports = list(ports) if ports is not None else free_ports(2 * envoys)
     listeners, admins = ports[:envoys], ports[envoys:]
     served = WeirServe(folder, options)
     served.declare(documents(listeners, backends, policy))
@@ -205,16 +212,17 @@ async def run_weir_lane(
         await served.wait_ready()
         bootstraps = [
             ads_bootstrap(
-                node_id=f"{NAME}-{i:02d}",
+                node_id=f"{name}-{i:02d}",
                 fleet=f"default/{gateway_name(i)}",
                 xds_port=served.xds_port,
                 admin_port=admin,
+                load_reports=load_reports,
             )
             for i, admin in enumerate(admins)
         ]
-        async with run_envoys(bootstraps, folder, name=NAME) as running:
+        async with run_envoys(bootstraps, folder, name=name) as running:
             await wait_serving(listeners)
             require_one_listener(ports)
-            yield Lane(NAME, f"Weir ({policy})", tuple(listeners), running), served
+            yield Lane(name, f"Weir ({policy})", tuple(listeners), running), served
     finally:
         await served.stop()
