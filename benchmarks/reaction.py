@@ -1,0 +1,141 @@
+"""From a backend turning slow to changed weights in force in a real Envoy, at an interval of 1 s.
+
+One setup stays: a backend turns slow, Weir reacts, it recovers, weights come back and stand, and
+again. The clock runs from the script's event to the moment that the Envoy's own dump shows less
+weight for that backend (by --drop, 3 %, of its share before; the guard's deadband is 2 %).
+
+    .venv/bin/python benchmarks/reaction.py --repeats 20
+
+Writes benchmarks/results/reaction.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # Envoys are started beside gRPC
+
+from controlplane.lab.backends import Event, Happening  # noqa: E402
+from controlplane.lab.stock import CLUSTER  # noqa: E402
+from tests.e2e.eds import EdsClient, recorded  # noqa: E402
+from tests.e2e.scene import (  # noqa: E402
+    Scene,
+    play_scene,
+    under_load,
+    until_share,
+    weights_in_force,
+    weights_of,
+)
+
+RESULT = Path(__file__).parent / "results" / "reaction.json"
+LOOK_S = 0.03
+STAND_S = 5.0
+"""Weights that have not changed for this long stand."""
+
+
+async def episode(scene: Scene, client: EdsClient, options: argparse.Namespace) -> dict[str, float]:
+    """Seconds after the event, by step."""
+    endpoint = f"127.0.0.1:{scene.ports[0]}"
+    await _stand(scene)
+    before = _share(await weights_in_force(scene.envoys[0]), endpoint)
+    seen_before = await _latency(scene, endpoint)
+    at_s = time.monotonic()
+    slow = Event(0.0, 0, Happening.SLOW, options.factor)
+    await scene.backends.script([slow], at_s)
+    steps: dict[str, float] = {}
+    enough = (1.0 - options.drop) * before
+    while "in_force" not in steps:
+        if time.monotonic() - at_s > 60.0:
+            raise SystemExit(f"no reaction in 60 s: {json.dumps(await scene.served.explain())}")
+        if "seen" not in steps and await _latency(scene, endpoint) > 1.3 * seen_before:
+            steps["seen"] = time.monotonic() - at_s
+        if "pushed" not in steps and _share(weights_of(client.newest.body), endpoint) <= enough:
+            steps["pushed"] = time.monotonic() - at_s
+        if _share(await weights_in_force(scene.envoys[0]), endpoint) <= enough:
+            steps["in_force"] = time.monotonic() - at_s
+        await asyncio.sleep(LOOK_S)
+    await scene.backends.script([Event(0.0, 0, Happening.RESTORE)], time.monotonic())
+    return steps
+
+
+async def _stand(scene: Scene, deadline_s: float = 90.0) -> None:
+    """Until weights stand, or the deadline: then what is there is what it starts from."""
+    end, since = time.monotonic() + deadline_s, time.monotonic()
+    weights = await weights_in_force(scene.envoys[0])
+    while time.monotonic() < end and time.monotonic() - since < STAND_S:
+        await asyncio.sleep(0.2)
+        now = await weights_in_force(scene.envoys[0])
+        if now != weights:
+            weights, since = now, time.monotonic()
+
+
+async def _latency(scene: Scene, endpoint: str) -> float:
+    told = await scene.served.explain()
+    rows = [one for one in told["endpoints"] if one["endpoint"] == endpoint] if told else []
+    return float(rows[0]["latency_s"] or 0.0) if rows else 0.0
+
+
+def _share(weights: dict[str, int], endpoint: str) -> float:
+    """Its part of the traffic, as these weights (of locality times endpoint) give it."""
+    return weights[endpoint] / sum(weights.values()) if weights else 1.0
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "median_s": round(statistics.median(ordered), 3),
+        "p90_s": round(ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))], 3),
+        "max_s": round(ordered[-1], 3),
+    }
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--factor", type=float, default=4.0, help="how much slower it becomes")
+    parser.add_argument("--drop", type=float, default=0.03)
+    parser.add_argument("--rate", type=float, default=120.0)
+    parser.add_argument("--envoys", type=int, default=3)
+    parser.add_argument("--policy", default="model")
+    options = parser.parse_args()
+    found: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
+        async with (
+            play_scene(Path(folder), envoys=options.envoys, policy=options.policy) as scene,
+            under_load(scene, options.rate, duration_s=3600.0) as load,
+            recorded(scene.served.xds_port, CLUSTER) as client,
+        ):
+            await until_share(scene, "slow", lambda share: share < 0.45)
+            for i in range(options.repeats):
+                found.append(await episode(scene, client, options))
+                print(f"{i + 1}: {found[-1]}", file=sys.stderr, flush=True)
+        errors = load.errors
+    result: dict[str, Any] = {
+        "what": "seconds from a backend turning slow to less weight for it in force in an Envoy",
+        "options": vars(options),
+        "in_force": _summary([one["in_force"] for one in found]),
+        "pushed": _summary([one["pushed"] for one in found if "pushed" in one] or [0.0]),
+        "seen": _summary([one["seen"] for one in found if "seen" in one] or [0.0]),
+        "all": found,
+        "errors": errors,
+        "machine": {"cpus": os.cpu_count()},
+        "command": " ".join([".venv/bin/python", "benchmarks/reaction.py", *sys.argv[1:]]),
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps({key: result[key] for key in ("in_force", "pushed", "seen", "errors")}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
