@@ -75,7 +75,7 @@ def learner(recipe: Recipe, paired: Paired) -> Any:
     settings = recipe.ppo
     model = PPO(
         GroupPolicy,
-        PairedVecEnv(paired),
+        PairedVecEnv(paired, settings.copies),
         n_steps=recipe.rollout,
         batch_size=settings.batch,
         n_epochs=settings.epochs,

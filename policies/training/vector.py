@@ -15,10 +15,16 @@ from policies.env.paired import GROUPS, Paired, Table
 
 
 class PairedVecEnv(VecEnv):  # type: ignore[misc]
-    """All slots begin and end their episodes together; time is the only end."""
+    """All slots begin and end their episodes together; time is the only end.
 
-    def __init__(self, paired: Paired) -> None:
+    Slots that are copies of one case are measured by one another: each is rewarded with how much
+    better it did than the others' mean. That takes away what the case does to all of them, and
+    cannot favour any action, since the others do not depend on it.
+    """
+
+    def __init__(self, paired: Paired, copies: int = 1) -> None:
         self._paired = paired
+        self._copies = copies
         self._actions: Table = np.zeros((paired.slots, GROUPS), np.float32)
         self._returns = np.zeros(paired.slots)
         self._length = 0
@@ -43,6 +49,7 @@ class PairedVecEnv(VecEnv):  # type: ignore[misc]
         table, rewards, ended = self._paired.step(self._actions)
         self._returns += rewards
         self._length += 1
+        rewards = beyond_the_others(rewards, self._copies)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if ended:
             for i, info in enumerate(infos):
@@ -76,3 +83,12 @@ class PairedVecEnv(VecEnv):  # type: ignore[misc]
         if seed is not None:
             self._paired.seed(seed)
         return [seed] * self.num_envs
+
+
+def beyond_the_others(rewards: Table, copies: int) -> Table:
+    """Each reward minus the mean of the other copies of the same case."""
+    if copies == 1:
+        return rewards
+    cases = rewards.reshape(-1, copies)
+    others = (cases.sum(axis=1, keepdims=True) - cases) / (copies - 1)
+    return np.asarray((cases - others).reshape(-1), np.float32)

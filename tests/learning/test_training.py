@@ -27,6 +27,7 @@ from policies.training.export import TOLERANCE, export, largest_difference
 from policies.training.network import PRESENT, Actor, Released
 from policies.training.recipe import FOLDER, Ppo, Recipe, load
 from policies.training.train import learner, train
+from policies.training.vector import beyond_the_others
 
 pytestmark = pytest.mark.learning
 
@@ -86,6 +87,12 @@ def test_a_known_optimum_is_found() -> None:
     before = error()
     model.learn(recipe.steps)
     assert error() < 0.25 * before
+
+
+def test_copies_of_a_case_are_measured_by_one_another() -> None:
+    rewards = np.array([1.0, 3.0, 5.0, -10.0, -10.0, -7.0], np.float32)
+    assert beyond_the_others(rewards, 3).tolist() == [-3.0, 0.0, 3.0, -1.5, -1.5, 3.0]
+    assert beyond_the_others(rewards, 1).tolist() == rewards.tolist()
 
 
 def test_one_seed_gives_one_policy_and_another_seed_another() -> None:
