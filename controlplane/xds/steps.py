@@ -42,6 +42,15 @@ class Holding:
         kept = {name: one for name, one in self.by_name.items() if wants.covers(name)}
         return self if len(kept) == len(self.by_name) else Holding(kept)
 
+    def doubting(self, heard: Wants) -> Holding:
+        """The same where the client may have dropped what is not covered."""
+        doubted = {
+            name: one.unsure()
+            for name, one in self.by_name.items()
+            if one is not None and not heard.covers(name)
+        }
+        return Holding({**self.by_name, **doubted}) if doubted else self
+
 
 NOTHING = Holding({})
 
@@ -93,8 +102,13 @@ class Step:
 
     @cached_property
     def has_when_refused(self) -> Holding:
-        """What the client has after it NACKed this: of what was news, we cannot know."""
+        """What the client has after it NACKed this: of what was news, we cannot know.
+
+        Removals that went with refused resources are said once more, without them.
+        """
         news = {one.name: one.unsure() for one in self.changed}
+        if self.resources:
+            news |= {name: Resource.claimed(name, "?") for name in self.removed}
         return Holding({**self.has.by_name, **news})
 
 

@@ -73,6 +73,8 @@ class Stream:
             self._amend(state, request, first)
         elif current:
             self._list(state, request, first, question=answered and request.error is None)
+        else:
+            self._overhear(state, request)
         if len(state.wants.names) > self._max_names:
             return [*effects, self._too_many(len(state.wants.names))]
         self._pump(effects)
@@ -117,6 +119,7 @@ class Stream:
             state.nack = request.error
             state.refused = refuse(state.refused, step.suspects())
             state.has = step.has_when_refused.only(state.wants)
+            state.dirty |= bool(step.removed and step.resources)
         elif step is not None and state.nonce:
             state.acked_version = step.version
             if state.refused:
@@ -143,6 +146,15 @@ class Stream:
         target = self._target(state)
         if added and not before.wildcard and target is not None and state.kind.absent is None:
             state.owes |= not wants.wildcard and wants.names.isdisjoint(target.by_name)
+
+    def _overhear(self, state: Standing, request: Request) -> None:
+        """State of the world, an old nonce: not answered (rule 17), but what it no longer lists
+        the client has dropped, and wants again if the ACK that follows lists it (rule 16).
+        """
+        has = state.has.doubting(replaced(state.wants, request.names))
+        if has is not state.has:
+            state.has = has
+            state.listed = None
 
     def _amend(self, state: Standing, request: Request, first: bool) -> None:
         """Delta: the request says what is added and what is dropped, whatever its nonce."""

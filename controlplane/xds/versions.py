@@ -39,7 +39,7 @@ class Resource:
 
     def unsure(self) -> Resource:
         """The client refused this, and may run it, what it had before, or nothing."""
-        return Resource(self.name, b"", "?", 0)
+        return Resource.claimed(self.name, "?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -113,3 +113,11 @@ def test_an_empty_wildcard_is_answered_so_that_the_client_can_start() -> None:
     session = Session(Mode.DELTA, cds={})
     assert session.ask("cds") == ["send cds"]
     assert session.ack("cds") == ["acked cds"]
+
+
+def test_a_removal_that_went_with_something_refused_is_said_again_once() -> None:
+    session = endpoints(a="1", b="1")
+    assert session.set(eds={"b": "bad"}) == ["send eds b=bad -a"]
+    assert session.nack("eds") == ["nacked eds bad", "send eds -a"]
+    assert session.nack("eds") == ["nacked eds bad"]
+    assert session.set(eds={"b": "good"}) == ["send eds b=good"]

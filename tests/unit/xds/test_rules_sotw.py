@@ -76,6 +76,15 @@ def test_rule_17_an_old_nonce_is_not_answered_and_the_ack_that_follows_is() -> N
     assert session.ack("eds", "a", "b") == ["acked eds", "send eds b=1"]
 
 
+def test_rule_17_what_was_dropped_with_an_old_nonce_and_taken_back_is_sent_again() -> None:
+    session = endpoints("a", "b", a="1", b="1")
+    old = session.last["eds"].nonce
+    assert session.set(eds={"a": "2", "b": "1"}) == ["send eds a=2"]
+    assert session.ask("eds", "a", nonce=old) == []
+    assert session.ask("eds", "a", "b", nonce=old) == []
+    assert session.ack("eds", "a", "b") == ["acked eds", "send eds b=1"]
+
+
 def test_rule_18_an_empty_list_is_the_wildcard_until_something_was_named() -> None:
     session = Session(Mode.SOTW, eds={"a": "1", "b": "1"})
     assert session.ask("eds") == ["send eds a=1 b=1"]
