@@ -33,6 +33,8 @@ class Ppo:
     deviation: float = 0.4
     width: int = 48
     layers: int = 2
+    averaging: float = 0.85
+    """How much of the average of the policies so far stays when a rollout adds one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,23 +109,37 @@ class _Watch(BaseCallback):  # type: ignore[misc]
         self._rollouts = 0
         self._curve: list[Point] = []
         self._best: tuple[float, int, Any] = (float("inf"), 0, None)
+        self._mean: Actor | None = None
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
         """The policy that has just played is the one to judge: the update comes after."""
+        self._average(self.model.policy.actor)
         reward = float(np.mean([e["r"] for e in self.model.ep_info_buffer] or [0.0]))
         ratio = None
         if self._rollouts % self._recipe.check_every == 0:
-            ratio = self._check(self.model.policy.actor)
+            ratio = self._check()
         self._rollouts += 1
         self._curve.append(Point(self.num_timesteps, reward, ratio))
         if self._progress is not None:
             best = f"best {self._best[0]:.3f} of the base" if self._best[2] else ""
             self._progress(self.num_timesteps, f"return {reward:+.2f} {best}")
 
-    def _check(self, actor: Actor) -> float:
+    def _average(self, newest: Actor) -> None:
+        """The mean of the newest policies moves less with the luck of a batch than any of them."""
+        if self._mean is None:
+            self._mean = copy.deepcopy(newest)
+            return
+        keep = self._recipe.ppo.averaging
+        with torch.no_grad():
+            for mean, new in zip(self._mean.parameters(), newest.parameters(), strict=True):
+                mean.mul_(keep).add_(new, alpha=1.0 - keep)
+
+    def _check(self) -> float:
+        actor = self._mean
+        assert actor is not None
         ratio = validate(self._validation, actor)
         self.logger.record("validation/mean_latency_ratio", ratio)
         if ratio < self._best[0]:
@@ -135,10 +149,9 @@ class _Watch(BaseCallback):  # type: ignore[misc]
         return ratio
 
     def result(self, model: Any) -> Trained:
-        """The best of what was checked, the last policy included."""
-        self._curve.append(
-            Point(self.num_timesteps, self._curve[-1].reward, self._check(model.policy.actor))
-        )
+        """The best of what was checked, the last included."""
+        self._average(model.policy.actor)
+        self._curve.append(Point(self.num_timesteps, self._curve[-1].reward, self._check()))
         ratio, step, weights = self._best
         actor = Actor(self._recipe.ppo.width, self._recipe.ppo.layers)
         actor.load_state_dict(weights)
