@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import random
@@ -26,8 +27,6 @@ from controlplane.errors import StoreError
 from controlplane.loop import Loop
 from controlplane.model import LastGood, ServiceName
 from controlplane.observe.in_process import InProcessSource
-from controlplane.observe.prometheus import PrometheusSettings, PrometheusSource
-from controlplane.observe.promql import ENVOY, WEIR
 from controlplane.observe.sampling import sampling_percent
 from controlplane.ports import MetricSource
 from controlplane.publisher import Publisher
@@ -102,15 +101,15 @@ class App:
         self._switch = KillSwitch(settings.state)
         self._publisher = Publisher(Translator(_options(settings)), self._cache, self._sampling)
         self._stop = asyncio.Event()
+        self._at_end = contextlib.ExitStack()
         self._sample_again_s = clock()
         self._kept_names: dict[str, tuple[str, ...]] = {}
 
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
-        source = self._source()
         loop = Loop(
-            source=source,
+            source=self._source(),
             decider=Decider(self._policies),
             publisher=self._publisher,
             store=self._spool,
@@ -147,8 +146,7 @@ class App:
                 await serving
         finally:
             await self._store.close()
-            if isinstance(source, PrometheusSource):
-                source.close()
+            self._at_end.close()
             if provider is not None:
                 provider.shutdown()
 
@@ -195,11 +193,17 @@ class App:
     def _source(self) -> MetricSource:
         if self._settings.source == "envoy":
             return self._telemetry
+        # Its HTTP library is slow to load, and few need it.
+        from controlplane.observe.prometheus import PrometheusSettings, PrometheusSource
+        from controlplane.observe.promql import ENVOY, WEIR
+
         asked = PrometheusSettings(
             self._settings.prometheus_url, window_s=self._settings.prometheus_window_s
         )
         dialect = ENVOY if self._settings.prometheus_metrics == "envoy" else WEIR
-        return PrometheusSource(asked, self._clock, dialect)
+        source = PrometheusSource(asked, self._clock, dialect)
+        self._at_end.callback(source.close)
+        return source
 
     def _receivers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
         metrics = TelemetryMetrics(self._registry)

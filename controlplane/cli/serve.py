@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +59,11 @@ def serve(
     by WEIR_SETTINGS. Ends by SIGTERM or SIGINT; Envoys serve on with what they have.
     """
     settings = load_settings(**dict(locals()))
+    gc.disable()  # what is imported stays: looking through it for garbage only delays the start
     from controlplane.app import run
     from controlplane.telemetry.logs import configure_logging
 
+    gc.freeze()
+    gc.enable()
     configure_logging(settings.log_level, settings.log_format)
     run(settings)
