@@ -3,10 +3,16 @@
 One setup stays: a backend turns slow, Weir reacts, it recovers, weights come back and stand, and
 again. The clock runs from the script's event to the moment that the Envoy's own dump shows less
 weight for that backend (by --drop, 3 %, of its share before; the guard's deadband is 2 %).
+With `--actuation groups` both backends of the fast class turn slow, since a group has one weight
+and inside of it the Envoy's full scan reacts by itself.
 
     .venv/bin/python benchmarks/reaction.py --repeats 20
+    .venv/bin/python benchmarks/reaction.py --repeats 20 --actuation groups
+    .venv/bin/python benchmarks/reaction.py --repeats 20 --fresh
 
-Writes benchmarks/results/reaction.json.
+With `--fresh` Weir is killed before each episode and has to learn the backends anew.
+
+Writes benchmarks/results/reaction_endpoints.json or reaction_groups.json, or with `_fresh`.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -38,7 +45,7 @@ from tests.e2e.scene import (  # noqa: E402
     weights_of,
 )
 
-RESULT = Path(__file__).parent / "results" / "reaction.json"
+RESULTS = Path(__file__).parent / "results"
 LOOK_S = 0.03
 STAND_S = 5.0
 """Weights that have not changed for this long stand."""
@@ -51,8 +58,9 @@ async def episode(scene: Scene, client: EdsClient, options: argparse.Namespace) 
     before = _share(await weights_in_force(scene.envoys[0]), endpoint)
     seen_before = await _latency(scene, endpoint)
     at_s = time.monotonic()
-    slow = Event(0.0, 0, Happening.SLOW, options.factor)
-    await scene.backends.script([slow], at_s)
+    sick = (0, 1) if options.actuation == "groups" else (0,)
+    slow = [Event(0.0, i, Happening.SLOW, options.factor) for i in sick]
+    await scene.backends.script(slow, at_s)
     steps: dict[str, float] = {}
     enough = (1.0 - options.drop) * before
     while "in_force" not in steps:
@@ -65,8 +73,17 @@ async def episode(scene: Scene, client: EdsClient, options: argparse.Namespace) 
         if _share(await weights_in_force(scene.envoys[0]), endpoint) <= enough:
             steps["in_force"] = time.monotonic() - at_s
         await asyncio.sleep(LOOK_S)
-    await scene.backends.script([Event(0.0, 0, Happening.RESTORE)], time.monotonic())
+    await scene.backends.script([Event(0.0, i, Happening.RESTORE) for i in sick], at_s)
     return steps
+
+
+async def _anew(scene: Scene) -> None:
+    """Weir with nothing from before, once it has told the classes apart."""
+    await scene.served.kill()
+    shutil.rmtree(scene.folder / "state", ignore_errors=True)
+    await scene.served.start()
+    await scene.served.wait_ready()
+    await until_share(scene, "slow", lambda share: share < 0.35)
 
 
 async def _stand(scene: Scene, deadline_s: float = 90.0) -> None:
@@ -108,6 +125,8 @@ async def main() -> None:
     parser.add_argument("--rate", type=float, default=120.0)
     parser.add_argument("--envoys", type=int, default=3)
     parser.add_argument("--policy", default="model")
+    parser.add_argument("--actuation", choices=["groups", "endpoints"], default="endpoints")
+    parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
     found: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
@@ -116,8 +135,12 @@ async def main() -> None:
             under_load(scene, options.rate, duration_s=3600.0) as load,
             recorded(scene.served.xds_port, CLUSTER) as client,
         ):
-            await until_share(scene, "slow", lambda share: share < 0.45)
+            scene.declared_kind("BalancingPolicy")["spec"]["actuation"] = options.actuation
+            scene.write()
+            await until_share(scene, "slow", lambda share: share < 0.35)
             for i in range(options.repeats):
+                if options.fresh and i:
+                    await _anew(scene)
                 found.append(await episode(scene, client, options))
                 print(f"{i + 1}: {found[-1]}", file=sys.stderr, flush=True)
         errors = load.errors
@@ -129,11 +152,13 @@ async def main() -> None:
         "seen": _summary([one["seen"] for one in found if "seen" in one] or [0.0]),
         "all": found,
         "errors": errors,
+        "load_average": os.getloadavg(),
         "machine": {"cpus": os.cpu_count()},
         "command": " ".join([".venv/bin/python", "benchmarks/reaction.py", *sys.argv[1:]]),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    RESULTS.mkdir(exist_ok=True)
+    name = f"reaction_{options.actuation}{'_fresh' if options.fresh else ''}.json"
+    (RESULTS / name).write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps({key: result[key] for key in ("in_force", "pushed", "seen", "errors")}))
 
 
