@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import platform
@@ -314,6 +315,8 @@ def main() -> None:
             if given.role == "clients":
                 runner.run(connect(job, given.port))
             else:
+                gc.freeze()  # both as `weir serve` does it
+                gc.set_threshold(20_000, 20, 20)
                 runner.run(serve_bare(job) if job.bare else serve(job))
         return
     note = machine()
