@@ -11,8 +11,8 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
-import grpc
 import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, generate_latest
@@ -42,6 +42,9 @@ from controlplane.xds.exposition import XdsCollector
 from controlplane.xds.load_reports import LoadReportService
 from controlplane.xds.status import Event
 from controlplane.xds.telemetry import TelemetryMetrics
+
+if TYPE_CHECKING:
+    import grpc
 
 logger = structlog.get_logger(__name__)
 
