@@ -1,8 +1,9 @@
 """From a backend turning slow to changed weights in force in a real Envoy, at an interval of 1 s.
 
-One setup stays: a backend turns slow, Weir reacts, it recovers, weights come back and stand, and
-again. The clock runs from the script's event to the moment that the Envoy's own dump shows less
-weight for that backend (by --drop, 3 %, of its share before; the guard's deadband is 2 %).
+One setup stays: a backend turns slow, Weir reacts, it recovers, its weight comes back to that of
+its equal and stands (`waited`), and again. The clock runs from the script's event to the moment
+that the Envoy's own dump shows less weight for that backend (by --drop, 3 %, of its share before;
+the guard's deadband is 2 %).
 With `--actuation groups` both backends of the fast class turn slow, since a group has one weight
 and inside of it the Envoy's full scan reacts by itself.
 
@@ -54,6 +55,8 @@ STAND_S = 5.0
 async def episode(scene: Scene, client: EdsClient, options: argparse.Namespace) -> dict[str, float]:
     """Seconds after the event, by step."""
     endpoint = f"127.0.0.1:{scene.ports[0]}"
+    began_s = time.monotonic()
+    await _come_back(scene, endpoint)
     await _stand(scene)
     before = _share(await weights_in_force(scene.envoys[0]), endpoint)
     seen_before = await _latency(scene, endpoint)
@@ -61,7 +64,7 @@ async def episode(scene: Scene, client: EdsClient, options: argparse.Namespace) 
     sick = (0, 1) if options.actuation == "groups" else (0,)
     slow = [Event(0.0, i, Happening.SLOW, options.factor) for i in sick]
     await scene.backends.script(slow, at_s)
-    steps: dict[str, float] = {}
+    steps = {"waited": at_s - began_s}
     enough = (1.0 - options.drop) * before
     while "in_force" not in steps:
         if time.monotonic() - at_s > 60.0:
@@ -84,6 +87,18 @@ async def _anew(scene: Scene) -> None:
     await scene.served.start()
     await scene.served.wait_ready()
     await until_share(scene, "slow", lambda share: share < 0.35)
+
+
+async def _come_back(scene: Scene, endpoint: str, deadline_s: float = 120.0) -> None:
+    """Until the endpoint, fast again, has the weight of its equal: a fall begins from there."""
+    equal = f"127.0.0.1:{scene.ports[1]}"
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        weights = await weights_in_force(scene.envoys[0])
+        if _share(weights, endpoint) >= 0.8 * _share(weights, equal):
+            return
+        await asyncio.sleep(0.2)
+    raise SystemExit(f"not back in {deadline_s} s: {json.dumps(await scene.served.explain())}")
 
 
 async def _stand(scene: Scene, deadline_s: float = 90.0) -> None:
@@ -150,6 +165,7 @@ async def main() -> None:
         "in_force": _summary([one["in_force"] for one in found]),
         "pushed": _summary([one["pushed"] for one in found if "pushed" in one] or [0.0]),
         "seen": _summary([one["seen"] for one in found if "seen" in one] or [0.0]),
+        "waited": _summary([one["waited"] for one in found[1:]] or [0.0]),
         "all": found,
         "errors": errors,
         "load_average": os.getloadavg(),
@@ -159,7 +175,9 @@ async def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     name = f"reaction_{options.actuation}{'_fresh' if options.fresh else ''}.json"
     (RESULTS / name).write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps({key: result[key] for key in ("in_force", "pushed", "seen", "errors")}))
+    print(
+        json.dumps({key: result[key] for key in ("in_force", "pushed", "seen", "waited", "errors")})
+    )
 
 
 if __name__ == "__main__":

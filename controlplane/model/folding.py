@@ -80,6 +80,10 @@ SAID_VARIANCE = 0.15**2
 """Of the log of a utilisation that was said: its window is not quite that of the look."""
 GROSS, MOST = 9.0, 25.0
 """Squared standard deviations between which a misprediction is evidence."""
+ALIKE = 0.5
+"""Part of the endpoints of a service that must be mistaken in one direction to be so alike."""
+LEAST_EVIDENCE = -8.0
+"""Log likelihood below which no hypothesis falls (1 in 3,000), so that none is beyond return."""
 EVIDENCE_WEIGHT = 0.25
 """Looks of one second at neighbouring endpoints are not independent; four count as one."""
 LOG_PRIOR = -0.25 * np.log(np.array(SERVERS, dtype=np.float64))
@@ -251,7 +255,7 @@ def _fold_capacity(
     _fold_noise(common, z, usable, seg, look)
     against = np.where(has_said, np.log(said) - log_busy, np.nan)
     error = np.where(usable, levels - new[LEVEL], np.nan)
-    _fold_evidence(common, error * error / (new[VARIANCE] + each), against, each, seg, look)
+    _fold_evidence(common, error / np.sqrt(new[VARIANCE] + each), against, each, seg, look)
 
     clipped = np.clip(z, -CUSUM_CLIP, CUSUM_CLIP)
     for row, sign in ((CUSUM_UP, 1.0), (CUSUM_DOWN, -1.0)):
@@ -322,14 +326,20 @@ def _fold_evidence(
     Where endpoints say how busy they are, by how each hypothesis mistook that. Everywhere by
     gross mispredictions of its own level: too many servers predict a capacity that an overload
     shows not to be there. Small ones prove nothing, as noise in the latency moves the number in
-    flight with it; and very large ones are an endpoint whose speed has changed.
+    flight with it. Very large ones are an endpoint whose speed has changed, under any hypothesis,
+    unless most endpoints are mistaken alike, which a load common to all explains better.
     """
     lie = np.minimum(against * against / (variance + SAID_VARIANCE), 9.0)
-    gross = np.clip(surprise, GROSS, MOST) - GROSS
+    square = surprise * surprise
+    gross = np.clip(square, GROSS, MOST) - GROSS
+    mistaken = np.where(np.isfinite(square), np.sign(surprise) * (gross > 0.0), np.nan)
+    alike = np.abs(np.nan_to_num(seg.mean(mistaken)))[:, seg.of] > ALIKE
+    another_speed = (np.nan_to_num(square) > MOST).any(axis=0)
+    gross = np.where(another_speed & ~alike, 0.0, gross)
     loss = np.nan_to_num(lie) + np.nan_to_num(gross)
     keep = np.exp(-look.dt_s[seg.starts] / EVIDENCE_S)
     evidence = common[EVIDENCE] * keep - 0.5 * EVIDENCE_WEIGHT * seg.total(loss)
-    common[EVIDENCE] = evidence - evidence.max(axis=0)
+    common[EVIDENCE] = np.maximum(evidence - evidence.max(axis=0), LEAST_EVIDENCE)
 
 
 def probabilities(common: Floats) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controlplane.model import EndpointId, Estimate, Observation
+from controlplane.model import EndpointId, Estimate, Observation, folding
 from controlplane.model.estimate import fold_all
 from controlplane.model.observation import Floats
 from tests.unit.decide.worlds import NAME, World, ids
@@ -52,6 +52,24 @@ def test_an_endpoint_that_turns_slow_is_believed_within_three_looks(says: bool) 
     after = shares(estimate)
     assert after[0] < 0.45 * before[0]
     assert after[1:] / after[1:].sum() == pytest.approx(before[1:] / before[1:].sum(), rel=0.12)
+
+
+def test_endpoints_whose_speed_changes_say_nothing_of_how_many_servers_they_have() -> None:
+    world = World(UNLIKE.copy() * 4.0)
+    estimate = world.watched(30, load=0.2)
+    before = estimate.typical_servers
+    for cycle in range(8):
+        world.capacity[0] = UNLIKE[0] * 4.0 / (4.0 if cycle % 2 == 0 else 1.0)
+        for _ in range(10):
+            estimate = estimate.fold(world.look(0.2 * UNLIKE * 4.0))
+    assert estimate.typical_servers > 0.6 * before
+
+
+def test_no_number_of_servers_is_given_up_for_good() -> None:
+    world = World(UNLIKE * 3.0, servers=1.0, says=True)
+    estimate = world.watched(200, load=0.8)
+    assert estimate.typical_servers < 1.5
+    assert estimate.shared[folding.EVIDENCE].min() >= folding.LEAST_EVIDENCE
 
 
 def test_one_odd_look_moves_little() -> None:
