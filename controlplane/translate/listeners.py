@@ -41,7 +41,7 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentD
 
 from controlplane.resources.gateway import Gateway
 from controlplane.translate.options import TranslateOptions
-from controlplane.translate.runtime import ACCESS_LOG_SAMPLING
+from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
 from controlplane.translate.types import FROM_ADS
 from controlplane.translate.wire import TRUE, duration, number, packed, wire
 
@@ -123,8 +123,8 @@ def _access_log(control_cluster: str) -> bytes:
     """Entries by gRPC, sampled by chance alone: a client cannot choose whether it is seen."""
     silent = wire(
         FractionalPercent,
-        numerator=SILENT_PERCENT,
-        denominator=FractionalPercentDenominatorType.HUNDRED,
+        numerator=SILENT_PERCENT * PER_PERCENT,
+        denominator=FractionalPercentDenominatorType.MILLION,
     )
     sampled = wire(
         RuntimeFilter,

@@ -10,20 +10,15 @@ from controlplane.translate.wire import wire
 LAYER = "weir"
 """Name of the layer in the bootstrap and of the resource."""
 ACCESS_LOG_SAMPLING = "weir.access_log_sampling"
+PER_PERCENT = 10_000
+"""The filter of the access log counts in millionths: its runtime value is a plain number in the
+unit of the filter's own default. Envoy 1.40 passes over a fraction there without a word."""
 
 
 def runtime(sampling_percent: float) -> bytes:
     """The layer: `sampling_percent` of the requests are logged."""
     if not 0.0 <= sampling_percent <= 100.0:
         raise ValueError(f"sampling of {sampling_percent} % is not in 0..100")
-    layer = wire(Struct, fields={ACCESS_LOG_SAMPLING: _percent(sampling_percent)})
+    millionths = wire(Value, number_value=float(round(sampling_percent * PER_PERCENT)))
+    layer = wire(Struct, fields={ACCESS_LOG_SAMPLING: millionths})
     return wire(Runtime, name=LAYER, layer=layer)
-
-
-def _percent(percent: float) -> bytes:
-    """A fraction as Envoy's runtime reads it, exact to a ten-thousandth of a percent."""
-    fraction = {
-        "numerator": wire(Value, number_value=float(round(percent * 10_000))),
-        "denominator": wire(Value, string_value="MILLION"),
-    }
-    return wire(Value, struct_value=wire(Struct, fields=fraction))

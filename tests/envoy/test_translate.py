@@ -65,9 +65,11 @@ class Plane:
     def service(self, name: str = WEB) -> Service:
         return next(one for one in self.services if one.name == name)
 
-    def push(self, *verdicts: Verdict) -> None:
+    def push(self, *verdicts: Verdict, sampling_percent: float = 100.0) -> None:
         every = {**even(self.services), **{one.service.name: one for one in verdicts}}
-        for snapshot in self.translator.snapshots(self.found, self.services, every):
+        for snapshot in self.translator.snapshots(
+            self.found, self.services, every, sampling_percent
+        ):
             self.cache.publish(snapshot)
 
 
@@ -254,6 +256,30 @@ async def test_a_backend_that_fails_fast_is_ejected(tmp_path: Path) -> None:
             answers = await ask(port, times=200)
             assert found["b"].seen == before
             assert {status for status, _ in answers} == {200}
+
+
+async def test_as_many_requests_are_logged_as_the_runtime_layer_says(tmp_path: Path) -> None:
+    port = free_port()
+    async with origins("a") as found:
+        documents = [
+            gateway(f"name: http, port: {port}"),
+            route("[{backendRefs: [{name: web}]}]"),
+            backend("web", found.values()),
+        ]
+        async with plane(*documents) as made, own_envoy(made, tmp_path) as envoy:
+
+            async def logged(percent: float, times: int) -> int:
+                updates, written = "runtime.update_success", "grpc_access_log.logs_written"
+                before = sum((await envoy.stats(updates)).values())
+                made.push(sampling_percent=percent)
+                await settled(envoy, updates, before + 1)
+                before = sum((await envoy.stats(written)).values())
+                await ask(port, times=times)
+                return sum((await envoy.stats(written)).values()) - before
+
+            assert 60 < await logged(25.0, 400) < 140
+            assert await logged(100.0, 200) == 200
+            assert await logged(0.01, 200) < 5
 
 
 async def test_an_endpoint_that_refuses_connections_costs_no_request(tmp_path: Path) -> None:

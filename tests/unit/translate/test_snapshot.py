@@ -94,6 +94,9 @@ def test_access_logs_go_to_us_sampled_by_the_runtime_layer() -> None:
     assert access_log.filter is not None
     assert access_log.filter.runtime_filter is not None
     assert access_log.filter.runtime_filter.runtime_key == "weir.access_log_sampling"
+    silent = access_log.filter.runtime_filter.percent_sampled
+    assert silent is not None
+    assert (silent.numerator, silent.denominator.name) == (100_000, "MILLION")
     assert access_log.typed_config is not None
     config = access_log.typed_config.unpack()
     assert isinstance(config, HttpGrpcAccessLogConfig)
@@ -119,10 +122,7 @@ def test_another_sampling_changes_the_runtime_layer_and_nothing_else() -> None:
         assert all(after[url][name] is wire for name, wire in before[url].items())
     layer = Runtime.parse(after[RUNTIME]["weir"]).layer
     assert layer is not None
-    fraction = layer.fields["weir.access_log_sampling"].struct_value
-    assert fraction is not None
-    assert fraction.fields["numerator"].number_value == 2500
-    assert fraction.fields["denominator"].string_value == "MILLION"
+    assert layer.fields["weir.access_log_sampling"].number_value == 2500
 
 
 def test_a_gateway_listens_where_it_says() -> None:
