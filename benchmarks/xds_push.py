@@ -350,7 +350,11 @@ def main() -> None:
     if not given.no_save:
         RESULT.parent.mkdir(exist_ok=True)
         saved = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        saved[key] = {**row, "machine": note, "command": " ".join(["python -m benchmarks.xds_push", *sys.argv[1:]])}
+        saved[key] = {
+            **row,
+            "machine": note,
+            "command": " ".join(["python -m benchmarks.xds_push", *sys.argv[1:]]),
+        }
         RESULT.write_text(json.dumps(saved, indent=2) + "\n")
 
 
