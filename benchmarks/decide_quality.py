@@ -1,6 +1,6 @@
 """What the policies are worth, on the simulator: latency against Envoy's own best, FULL_SCAN.
 
-    python -m benchmarks.decide_quality [--seeds 3] [--quick]
+    python -m benchmarks.decide_quality [--seeds 3] [--first-seed 1] [--quick]
 
 Every case is played by stock Envoy (power of two choices; FULL_SCAN) and by each policy through
 the whole stage and the guard as they are served: a look each second, new weights 0.25 s later.
@@ -66,6 +66,7 @@ PLAYERS = (
     Player("model", "model"),
     Player("model, ORCA", "model", orca=True),
     Player("model, endpoints", "model", Actuation.ENDPOINTS),
+    Player("learned", "learned"),
 )
 
 
@@ -159,11 +160,14 @@ class Control:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--first-seed", type=int, default=1, help="others than a rule was chosen on"
+    )
     parser.add_argument("--loads", default="0.5,0.7,0.85,0.95")
     parser.add_argument("--grouping", action="store_true", help="where one group is better")
     parser.add_argument("--quick", action="store_true", help="one seed, loads of 70 and 90 %%")
     args = parser.parse_args()
-    seeds = range(1, 2 if args.quick else 1 + args.seeds)
+    seeds = range(args.first_seed, args.first_seed + (1 if args.quick else args.seeds))
     loads = (0.7, 0.9) if args.quick else tuple(float(x) for x in args.loads.split(","))
     policies = Policies.installed()
     if args.grouping:

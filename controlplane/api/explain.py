@@ -16,9 +16,13 @@ def explain(
     """Observation, proposal, verdict and reasons of one service. What is unknown is null."""
     service, grouping, look = situation.service, verdict.grouping, situation.observation
     share_of = verdict.by_endpoint()
-    capacity = dict(
-        zip(situation.estimate.endpoints, situation.estimate.capacity_rps.tolist(), strict=True)
-    )
+    estimate = situation.estimate
+    believed_at = {endpoint: i for i, endpoint in enumerate(estimate.endpoints)}
+    believed = {
+        "capacity_rps": estimate.capacity_rps,
+        "deviation": estimate.deviation,
+        "base_s": estimate.base_s,
+    }
     columns = {
         "rate_rps": look.rate_rps,
         "latency_s": look.latency_s,
@@ -34,11 +38,8 @@ def explain(
             "endpoint": endpoint,
             "group": grouping.names[int(group)],
             "share": _number(share_of[endpoint]),
-            "capacity_rps": _number(capacity.get(endpoint)),
-            **{
-                name: _number(values[at[endpoint]]) if endpoint in at else None
-                for name, values in columns.items()
-            },
+            **{name: _at(values, believed_at.get(endpoint)) for name, values in believed.items()},
+            **{name: _at(values, at.get(endpoint)) for name, values in columns.items()},
         }
         for endpoint, group in zip(grouping.endpoints, grouping.index, strict=True)
     ]
@@ -68,6 +69,11 @@ def explain(
             "coverage": _number(look.coverage),
             "sticky_share": _number(look.sticky_share),
         },
+        "estimate": {
+            "demand_rps": _number(estimate.demand_rps),
+            "servers": _number(estimate.typical_servers),
+            "scv": _number(estimate.scv),
+        },
         "groups": groups,
         "endpoints": endpoints,
         "changed": verdict.changed,
@@ -83,5 +89,7 @@ def _number(value: float | None) -> float | None:
     return float(f"{value:.6g}")
 
 
-def _at(values: np.ndarray[Any, Any] | None, i: int) -> float | None:
-    return None if values is None or i >= len(values) else _number(float(values[i]))
+def _at(values: np.ndarray[Any, Any] | None, i: int | None) -> float | None:
+    if values is None or i is None or i >= len(values):
+        return None
+    return _number(float(values[i]))

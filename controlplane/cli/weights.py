@@ -56,15 +56,21 @@ def explain(
     if output is Output.JSON:
         typer.echo(json.dumps(document))
     else:
-        _show(document, Console())
+        show(document, Console())
 
 
-def _show(document: dict[str, Any], console: Console) -> None:
+def show(document: dict[str, Any], console: Console) -> None:
+    """Print the explanation of a service for people."""
     look = document["observation"]
     console.print(
         f"{document['service']}: policy {document['policy']}, actuation {document['actuation']}, "
         f"numbers {_seconds(look['age_s'])} old from {look['proxies']} Envoys "
         f"(coverage {_percent(look['coverage'])})"
+    )
+    believed = document["estimate"]
+    console.print(
+        f"believed: {_plain(believed['demand_rps'])} requests/s arrive; an endpoint works on "
+        f"{_plain(believed['servers'])} at once; scv of a request {_plain(believed['scv'])}"
     )
     groups = Table("group", "endpoints", "before", "base", "proposed", "in force", "weight")
     for one in document["groups"]:
@@ -75,7 +81,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
             str(one["weight"]),
         )
     console.print(groups)
-    columns = ("share", "req/s", "latency", "p99", "in flight", "errors", "capacity")
+    columns = ("share", "req/s", "latency", "p99", "in flight", "errors", "capacity", "±")
     endpoints = Table("endpoint", "group", *columns)
     for one in document["endpoints"]:
         endpoints.add_row(
@@ -88,6 +94,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
             _plain(one["in_flight"]),
             _percent(one["error_ratio"]),
             _plain(one["capacity_rps"]),
+            _percent(one["deviation"]),
         )
     console.print(endpoints)
     for note in document["notes"]:

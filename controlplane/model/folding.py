@@ -55,7 +55,6 @@ ERRORS_S = 5.0
 DEMAND_FAST_S = 2.0
 DEMAND_SLOW_S = 15.0
 SCV_S = 60.0
-NOISE_S = 30.0
 EVIDENCE_S = 300.0
 SAID_FOR_S = 10.0
 """A utilisation that was said this long ago is given up for the inferred one."""
@@ -73,8 +72,9 @@ STEP_VARIANCE = 0.6**2
 CUSUM_SLACK = 1.0
 CUSUM_LIMIT = 6.0
 CUSUM_CLIP = 5.0
-"""In standard deviations. Noise passes the limit about once in e^(2 * 1 * 6) = 160,000 looks
-(Siegmund's approximation), one look alone never does (5 - 1 < 6), two that agree do."""
+"""In standard deviations. Normal noise passes the limit about once in e^(2 * 1 * 6) = 160,000
+looks (Siegmund's approximation), that of a dozen requests a look about once in 10,000; one look
+alone never does (5 - 1 < 6), two that agree do."""
 SCV_PRIOR = 1.0
 SAID_VARIANCE = 0.15**2
 """Of the log of a utilisation that was said: its window is not quite that of the look."""
@@ -95,8 +95,10 @@ eight alike endpoints are below)."""
 DRAWN_MOST = 1.5
 """Standard deviations that a belief is drawn toward the peers at most, so that the one slow
 endpoint among a hundred stays slow (limited translation: Efron and Morris 1972)."""
-_CLIPPED_NORMAL = 0.774
-"""Mean of min(z^2, 4) for standard normal z."""
+NOISE_GAIN = 0.1
+"""Per second: with every surprise above the median, noise is ten times as much in 46 s."""
+_MEDIAN_NORMAL = 0.6745
+"""Half of standard normal deviates are larger, by absolute value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,11 +313,15 @@ def _noise(look: Look, scv: Floats, elasticity: Floats | float, from_little: Flo
 def _fold_noise(
     common: Floats, z: Floats, usable: NDArray[np.bool_], seg: Segments, look: Look
 ) -> None:
-    """Follow how large surprises really are, so that the deadband is as wide as the noise."""
-    seen = seg.mean(np.where(usable, np.minimum(z * z, 4.0), np.nan)) / _CLIPPED_NORMAL
-    gain = -np.expm1(-look.dt_s[seg.starts] / NOISE_S)
-    scaled = common[NOISE] * np.where(np.isfinite(seen), 1.0 + gain * (seen - 1.0), 1.0)
-    common[NOISE] = np.clip(scaled, 1.0, 10.0)
+    """Follow how large surprises really are, so that the deadband is as wide as the noise.
+
+    By their median, found by sign (Robbins and Monro 1951): the endpoints of a service that change
+    their speed are few or soon done with it, and must not make all others look noisy.
+    """
+    larger = np.where(usable, (np.abs(z) > _MEDIAN_NORMAL).astype(np.float64), np.nan)
+    above = seg.mean(larger) - 0.5
+    move = NOISE_GAIN * look.dt_s[seg.starts] * np.where(np.isfinite(above), above, 0.0)
+    common[NOISE] = np.clip(common[NOISE] * np.exp(move), 1.0, 10.0)
 
 
 def _fold_evidence(

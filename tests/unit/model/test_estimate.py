@@ -65,6 +65,33 @@ def test_endpoints_whose_speed_changes_say_nothing_of_how_many_servers_they_have
     assert estimate.typical_servers > 0.6 * before
 
 
+def test_the_twentieth_slowdown_is_believed_as_soon_as_the_first() -> None:
+    fast, slow = np.array([200.0, 200.0, 50.0, 50.0]), np.full(4, 50.0)
+    world, rate = World(fast, proxies=3), np.array([55.0, 55.0, 6.0, 6.0])
+    estimate = Estimate.unknown(ids(world.service))  # type: ignore[arg-type]
+    for _ in range(20):
+        world.capacity = fast
+        for _ in range(9):
+            estimate = estimate.fold(world.look(rate))
+        before = shares(estimate)[:2].sum()
+        world.capacity = slow
+        for _ in range(3):
+            estimate = estimate.fold(world.look(rate))
+        assert shares(estimate)[:2].sum() < 0.75 * before
+        assert estimate.shared[folding.NOISE] < 2.0
+
+
+def test_looks_that_are_noisier_than_counting_are_told_by_their_spread() -> None:
+    world = World(np.full(8, 200.0))
+    estimate = world.watched(30, load=0.3)
+    assert estimate.shared[folding.NOISE] < 1.5
+    for _ in range(60):
+        odd = np.exp(world.random.normal(0.0, 0.3, 8))  # beside sqrt(1/60) = 0.13 of counting
+        look = world.look(np.full(8, 60.0))
+        estimate = estimate.fold(replace(look, latency_s=look.latency_s * odd))
+    assert estimate.shared[folding.NOISE] > 2.0
+
+
 def test_no_number_of_servers_is_given_up_for_good() -> None:
     world = World(UNLIKE * 3.0, servers=1.0, says=True)
     estimate = world.watched(200, load=0.8)
