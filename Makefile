@@ -90,6 +90,10 @@ bench-start: $(VENV)/.dev ## Start to ready with 1,000 endpoints, and memory.
 bench-reaction: $(VENV)/.dev ## From a backend turning slow to changed weights in force in Envoy.
 	$(BIN)/python -m benchmarks.reaction $(ARGS)
 
+.PHONY: bench-prometheus
+bench-prometheus: $(VENV)/.dev servers ## What numbers from a Prometheus alone cost in quality.
+	$(BIN)/python -m benchmarks.prometheus_only $(ARGS)
+
 .PHONY: guard-million
 guard-million: $(VENV)/.dev ## The promises of the guard over a million generated vectors.
 	$(BIN)/python -m tests.properties.guard_million $(ARGS)

@@ -118,6 +118,11 @@ class Look:
     dt_s: Floats
     """Seconds since the look before, of the endpoint's service."""
 
+    @property
+    def overlap(self) -> Floats:
+        """How many looks share what each saw: windows of 5 s every second say all five times."""
+        return np.maximum(1.0, self.window_s / self.dt_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Segments:
@@ -246,7 +251,7 @@ def _fold_capacity(
     surprise = np.where(has_said & np.isfinite(new[SAID]), says - new[SAID], inferred - before)
     usable |= has_said
 
-    louder = common[NOISE][seg.of]
+    louder = common[NOISE][seg.of] * look.overlap
     each = _noise(look, scv, elasticity, from_little) * louder + MODEL_VARIANCE
     of_said = _noise(look, scv, 0.0, from_little) * louder + MODEL_VARIANCE
     noise = np.where(has_said, of_said, (belief * each).sum(axis=0))

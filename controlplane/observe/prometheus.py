@@ -175,7 +175,8 @@ def _observation(
     succeeded, failed = column("succeeded") * window_s, column("failed") * window_s
     in_flight = column("in_flight")
     if "looks" in series:
-        latency_s, samples = littles_law(in_flight, succeeded, column("looks"), window_s)
+        scrapes = column("looks") / np.maximum(column("reporting"), 1.0)
+        latency_s, samples = littles_law(in_flight, succeeded, scrapes, window_s)
         p99_s = np.full(len(endpoints), np.nan)
     else:
         latency_s, p99_s = column("latency"), column("latency_p99")
@@ -201,19 +202,18 @@ def _observation(
 
 
 def littles_law(
-    in_flight: Floats, succeeded: Floats, looks: Floats, window_s: float
+    in_flight: Floats, succeeded: Floats, scrapes: Floats, window_s: float
 ) -> tuple[Floats, Floats]:
     """Mean latency = mean in flight / successes a second, and how many samples that rests on.
 
-    It rests on the looks that were taken at the number in flight, and on no more requests than
-    ended well. Where a look never caught a request in flight nothing is known: not 0.
+    It rests on the requests that the scrapes caught in flight, and on no more than ended well.
+    Where none was caught nothing is known: not 0.
     """
     caught = (succeeded > 0) & (in_flight > 0)
     latency_s = np.full(len(succeeded), np.nan)
     np.divide(in_flight * window_s, succeeded, out=latency_s, where=caught)
-    return latency_s, np.where(
-        caught, np.minimum(looks, succeeded), np.where(looks >= 0, 0.0, looks)
-    )
+    samples = np.minimum(in_flight * scrapes, succeeded)
+    return latency_s, np.where(caught, samples, np.where(scrapes >= 0, 0.0, scrapes))
 
 
 def _proxies(series: Series) -> float:

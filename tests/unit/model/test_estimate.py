@@ -81,6 +81,30 @@ def test_the_twentieth_slowdown_is_believed_as_soon_as_the_first() -> None:
         assert estimate.shared[folding.NOISE] < 2.0
 
 
+def test_windows_that_overlap_are_not_as_many_looks() -> None:
+    """Five seconds of counts told every second move the belief no faster than they may."""
+    still = World(np.full(4, 80.0), seed=3)
+    often = rarely = Estimate.unknown(ids(still.service))  # type: ignore[arg-type]
+    window: list[Observation] = []
+    for second in range(60):
+        window = [*window, still.look(np.full(4, 40.0))][-5:]
+        look = replace(
+            window[-1],
+            window_s=5.0,
+            **{
+                name: np.sum([getattr(one, name) for one in window], axis=0)
+                for name in ("succeeded", "latency_samples")
+            },
+            latency_s=np.mean([one.latency_s for one in window], axis=0),
+            in_flight=np.mean([one.in_flight for one in window], axis=0),
+        )
+        if len(window) == 5:
+            often = often.fold(look)
+            if second % 5 == 4:
+                rarely = rarely.fold(look)
+    assert often.deviation == pytest.approx(rarely.deviation, rel=0.2)
+
+
 def test_looks_that_are_noisier_than_counting_are_told_by_their_spread() -> None:
     world = World(np.full(8, 200.0))
     estimate = world.watched(30, load=0.3)

@@ -185,7 +185,7 @@ async def test_a_proxy_whose_series_stopped_lowers_coverage() -> None:
     assert look.coverage == pytest.approx(0.75)
     assert look.proxies == 3
     assert look.latency_s.tolist() == pytest.approx([0.1, 0.1])  # 2 in flight, 20 a second
-    assert look.latency_samples.tolist() == [15.0, 15.0]
+    assert look.latency_samples.tolist() == [10.0, 10.0]  # 5 scrapes caught 2 each
 
 
 def test_littles_law_knows_nothing_where_nothing_was_caught_in_flight() -> None:
@@ -197,8 +197,14 @@ def test_littles_law_knows_nothing_where_nothing_was_caught_in_flight() -> None:
     )
     assert np.isnan(latency_s).tolist() == [True, True, False, True]
     assert latency_s[2] == pytest.approx(0.1)
-    assert samples[:3].tolist() == [0.0, 0.0, 5.0]
+    assert samples[:3].tolist() == [0.0, 0.0, 10.0]
     assert math.isnan(samples[3])
+
+
+def test_little_in_flight_is_few_samples_however_many_proxies_were_scraped() -> None:
+    """Twelve proxies scraped five times find a tenth of a request in flight: half a sample."""
+    _, samples = littles_law(np.array([0.1]), np.array([100.0]), np.array([60 / 12]), window_s=5.0)
+    assert samples[0] == pytest.approx(0.5)
 
 
 def test_fast_failures_do_not_make_an_endpoint_look_fast() -> None:
