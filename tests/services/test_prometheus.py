@@ -86,7 +86,7 @@ async def test_a_fleet_with_per_endpoint_stats_is_read_from_prometheus_alone(
                     one,
                     lambda look: bool(
                         np.isfinite(look.latency_s[:2]).all()
-                        and (look.latency_samples[:2] >= 6).all()
+                        and (look.latency_samples[:2] >= (40, 6)).all()  # a window that is full
                         and look.failed[2] > 0
                     ),
                 )
