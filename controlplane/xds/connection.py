@@ -36,6 +36,7 @@ class Connection:
         "_outbox",
         "_stream",
         "_task",
+        "awaiting_since_s",
         "closed",
         "group",
         "mode",
@@ -69,6 +70,8 @@ class Connection:
         self.since_s = time.monotonic()
         self.writing_since_s: float | None = None
         """When the write under way began."""
+        self.awaiting_since_s: float | None = None
+        """When it was first found that routes wait for clusters."""
         self.closed = False
 
     def on_request(self, request: Request) -> Close | None:
@@ -78,6 +81,16 @@ class Connection:
     def on_view(self, view: View) -> None:
         """The snapshot of the group changed."""
         self._apply(self._stream.on_view(view))
+
+    def on_time(self, now_s: float, patience_s: float) -> None:
+        """Routes that have waited this long for their clusters go out without them."""
+        if not self._stream.awaits():
+            self.awaiting_since_s = None
+        elif self.awaiting_since_s is None:
+            self.awaiting_since_s = now_s
+        elif now_s - self.awaiting_since_s > patience_s:
+            self.awaiting_since_s = None
+            self._apply(self._stream.on_deadline())
 
     def client(self) -> Client:
         """Where the client stands."""

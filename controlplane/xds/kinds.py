@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from controlplane._pb.cluster_pb2 import Cluster
+from controlplane.xds.references import (
+    clusters_of_listener,
+    clusters_of_routes,
+    clusters_of_scope,
+)
 
 _PREFIX = "type.googleapis.com/envoy."
 
@@ -19,6 +24,7 @@ CLUSTER = _PREFIX + "config.cluster.v3.Cluster"
 ENDPOINT = _PREFIX + "config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "config.listener.v3.Listener"
 ROUTE = _PREFIX + "config.route.v3.RouteConfiguration"
+SCOPED_ROUTE = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
 SECRET = _PREFIX + "extensions.transport_sockets.tls.v3.Secret"
 RUNTIME = _PREFIX + "service.runtime.v3.Runtime"
 
@@ -42,6 +48,9 @@ class Kind:
     """The type that is sent again when a resource of this one changes (rules 20 and 30)."""
     warmed: Callable[[str, bytes], str] | None = None
     """From a resource's name and bytes to the name of what it warms on."""
+    refers: Callable[[bytes], frozenset[str]] | None = None
+    """From a resource's bytes to the clusters that it sends to: it waits until the client has
+    taken those that are new to it (rule 6)."""
     absent: Callable[[str], bytes] | None = None
     """What stands for a resource that the snapshot lacks, so that a client need not wait."""
 
@@ -74,15 +83,16 @@ _TABLE = (
         "cds",
         rank=0,
         whole=True,
-        removals_after=(LISTENER, ROUTE),
+        removals_after=(LISTENER, SCOPED_ROUTE, ROUTE),
         warms=ENDPOINT,
         warmed=assignment_of,
     ),
     Kind(ENDPOINT, "eds", rank=1),
     Kind(SECRET, "sds", rank=2),
-    Kind(LISTENER, "lds", rank=3, whole=True, after=(CLUSTER,)),
-    Kind(ROUTE, "rds", rank=4, after=(CLUSTER, LISTENER)),
-    Kind(RUNTIME, "rtds", rank=5, absent=empty_layer),
+    Kind(LISTENER, "lds", rank=3, whole=True, after=(CLUSTER,), refers=clusters_of_listener),
+    Kind(SCOPED_ROUTE, "srds", rank=4, after=(CLUSTER, LISTENER), refers=clusters_of_scope),
+    Kind(ROUTE, "rds", rank=5, after=(CLUSTER, LISTENER), refers=clusters_of_routes),
+    Kind(RUNTIME, "rtds", rank=6, absent=empty_layer),
 )
 KINDS = {kind.type_url: kind for kind in _TABLE}
 

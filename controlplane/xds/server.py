@@ -43,6 +43,9 @@ class Limits:
     """A stream that says nothing for this long is closed."""
     write_s: float = 60.0
     """A client that takes nothing for this long is closed."""
+    warm_s: float = 20.0
+    """Routes wait this long for the clusters that they newly name. Envoy itself gives up on the
+    endpoints of a new cluster after 15 s."""
     keepalive_s: float = 30.0
     """A silent connection is probed this often."""
     shortest_ping_s: float = 5.0
@@ -162,12 +165,15 @@ class XdsServer:
                         await asyncio.sleep(0)
 
     async def _sweep(self) -> None:
-        """Close the streams of clients that do not read."""
+        """What time brings: clients that do not read are closed, routes that wait go out."""
+        limits = self._limits
         while True:
-            await asyncio.sleep(min(1.0, self._limits.write_s / 4))
-            too_old = time.monotonic() - self._limits.write_s
-            for group in self._groups.values():
+            await asyncio.sleep(min(1.0, limits.write_s / 4, limits.warm_s / 4))
+            now_s = time.monotonic()
+            too_old = now_s - limits.write_s
+            for group in tuple(self._groups.values()):
                 for one in tuple(group):
+                    one.on_time(now_s, limits.warm_s)
                     if one.writing_since_s is not None and one.writing_since_s < too_old:
                         await one.close("DEADLINE_EXCEEDED", "the client does not read")
 

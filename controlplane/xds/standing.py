@@ -30,6 +30,13 @@ class Standing:
     refused: tuple[Suspects, ...] = ()
     holds: bool = False
     """A removal was held back."""
+    awaits: frozenset[str] = frozenset()
+    """Clusters that something waits for which was not sent, because the client has not taken
+    them yet."""
+    unproven: frozenset[str] = frozenset()
+    """Of clusters: those that are new to the client, sent, and not answered yet."""
+    doubted: frozenset[str] = frozenset()
+    """Of clusters: those that were new to the client in a response that it refused."""
     more: bool = False
     """Not all that was to be said was in the last response."""
     nonce: str = ""
@@ -48,6 +55,7 @@ class Standing:
             or self.owes
             or self.more
             or self.holds
+            or bool(self.awaits)
             or bool(self.again)
         )
 

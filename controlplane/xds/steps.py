@@ -71,6 +71,11 @@ class Position(NamedTuple):
     refused: tuple[Suspects, ...] = ()
     """What the client NACKed; of a response that stands as a whole, one suspect without name."""
     hold_removals: bool = False
+    unproven: frozenset[str] = frozenset()
+    """Clusters that the client may still take: what newly sends to them waits."""
+    doubted: frozenset[str] = frozenset()
+    """Clusters of a response that it refused: what newly sends to them waits where the client
+    has an older version of it to go on with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,8 @@ class Step:
     """Whether nothing is withheld, be it a removal or what the client refused."""
     more: bool
     """Whether something is left to be sent after this was answered."""
+    awaits: frozenset[str]
+    """Clusters that something of it waits for."""
     content: str
     """What a NACK refuses, where it refuses the response as a whole; empty where each resource
     stands for itself."""
@@ -136,14 +143,31 @@ def step(kind: Kind, target: ResourceSet, position: Position) -> Step:
     wanted = _select(kind, target, position.wants)
     if position.mode is Mode.DELTA:
         return _delta(kind, target, position, wanted)
-    return (_whole if kind.whole else _parts)(target, position, wanted)
+    return (_whole if kind.whole else _parts)(kind, target, position, wanted)
 
 
-def _whole(target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
+def _awaits(kind: Kind, position: Position, one: Resource) -> frozenset[str]:
+    """The clusters that a changed resource waits for (rule 6)."""
+    if kind.refers is None or not (position.unproven or position.doubted):
+        return frozenset()
+    before = position.has.by_name.get(one.name)
+    new = kind.refers(one.body)
+    if before is None:
+        return new & position.unproven
+    return (new - kind.refers(before.body)) & (position.unproven | position.doubted)
+
+
+def _whole(
+    kind: Kind,
+    target: ResourceSet, position: Position, wanted: list[Resource]
+) -> Step:
     """State of the world, clusters and listeners: all or nothing (rule 13)."""
     has = position.has.by_name
     after: dict[str, Resource | None] = {one.name: one for one in wanted}
     changed = [one for one in wanted if _version(has.get(one.name)) != one.version]
+    awaits = frozenset[str]().union(*(_awaits(kind, position, one) for one in changed))
+    if awaits:
+        return Step(False, target.version, (), (), (), position.has, False, False, awaits, "")
     gone = [one for name, one in has.items() if one and one.body and name not in after]
     total = target.total
     held_back = position.hold_removals and bool(gone)
@@ -165,18 +189,19 @@ def _whole(target: ResourceSet, position: Position, wanted: list[Resource]) -> S
         has=position.has if refused else Holding(after),
         complete=not refused and not held_back,
         more=False,
+        awaits=awaits,
         content=content,
     )
 
 
-def _parts(target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
+def _parts(kind: Kind, target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
     """State of the world, all other types: what changed or is asked for (rule 14).
 
     A removal cannot be said here; the name is forgotten, so that it is sent when it comes back.
     """
-    after, fresh, changed, complete, more = _compare(position, wanted)
+    after, fresh, changed, complete, more, awaits = _compare(kind, position, wanted)
     return Step(
-        speaks=bool(fresh) or position.owes,
+        speaks=bool(fresh) or (position.owes and not awaits),
         version=target.version,
         resources=tuple(fresh),
         removed=(),
@@ -184,13 +209,14 @@ def _parts(target: ResourceSet, position: Position, wanted: list[Resource]) -> S
         has=Holding(after),
         complete=complete,
         more=more,
+        awaits=awaits,
         content="",
     )
 
 
 def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
     """Delta: what changed, and what is gone (rules 23 and 24)."""
-    after, fresh, changed, complete, more = _compare(position, wanted)
+    after, fresh, changed, complete, more, awaits = _compare(kind, position, wanted)
     has, again, wants = position.has.by_name, position.again, position.wants
     removed: set[str] = set()
     held_back = False
@@ -211,7 +237,7 @@ def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
         if name in wants.names:
             after.setdefault(name, None)
     return Step(
-        speaks=bool(fresh) or bool(removed) or position.owes,
+        speaks=bool(fresh) or bool(removed) or (position.owes and not awaits),
         version=target.version,
         resources=tuple(fresh),
         removed=tuple(sorted(removed)),
@@ -219,6 +245,7 @@ def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
         has=Holding(after),
         complete=complete and not held_back,
         more=more,
+        awaits=awaits,
         content="",
     )
 
@@ -232,10 +259,13 @@ class _Difference(NamedTuple):
     """What of it is news."""
     complete: bool
     more: bool
+    awaits: frozenset[str]
 
 
-def _compare(position: Position, wanted: list[Resource]) -> _Difference:
-    """Resource by resource: what is news or asked for, and what a refusal keeps back."""
+def _compare(kind: Kind, position: Position, wanted: list[Resource]) -> _Difference:
+    """Resource by resource: what is news or asked for, and what is kept back: by a refusal, or
+    because clusters that it newly sends to were not taken yet.
+    """
     has, again, refused = position.has.by_name, position.again, position.refused
     banned, suspicious = judge(refused, wanted) if refused else _NO_REFUSALS
     everything = WILDCARD in again
@@ -243,6 +273,7 @@ def _compare(position: Position, wanted: list[Resource]) -> _Difference:
     fresh: list[Resource] = []
     changed: list[Resource] = []
     later: list[Resource] = []
+    awaits: frozenset[str] = frozenset()
     kept_back = False
     for one in wanted:
         differs = _version(has.get(one.name)) != one.version
@@ -250,6 +281,12 @@ def _compare(position: Position, wanted: list[Resource]) -> _Difference:
             kept_back = True
             if (one.name, one.version) in suspicious:
                 later.append(one)
+            if one.name in has:
+                after[one.name] = has[one.name]
+            continue
+        missing = _awaits(kind, position, one) if differs else None
+        if missing:
+            awaits |= missing
             if one.name in has:
                 after[one.name] = has[one.name]
             continue
@@ -264,7 +301,8 @@ def _compare(position: Position, wanted: list[Resource]) -> _Difference:
         fresh, changed = half, half
         after |= {one.name: one for one in half}
         kept_back = bool(banned) or bool(later)
-    return _Difference(after, fresh, changed, not kept_back, bool(later))
+    complete = not kept_back and not awaits
+    return _Difference(after, fresh, changed, complete, bool(later), awaits)
 
 
 _NO_REFUSALS: tuple[Suspects, Suspects] = (frozenset(), frozenset())

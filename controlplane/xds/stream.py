@@ -19,7 +19,7 @@ from controlplane.xds.effects import (
     TypeStatus,
     Unknown,
 )
-from controlplane.xds.kinds import Kind, kind_of
+from controlplane.xds.kinds import CLUSTER, Kind, kind_of
 from controlplane.xds.refusals import acquit, refuse
 from controlplane.xds.standing import Standing
 from controlplane.xds.steps import (
@@ -87,6 +87,24 @@ class Stream:
         self._pump(effects)
         return effects
 
+    def on_deadline(self) -> list[Effect]:
+        """The clusters that something waits for are late: it goes out without them.
+
+        One that takes long to warm up must not keep all routes from changing. Not those of a
+        refused response: what the client runs now is better than a route to nowhere.
+        """
+        for state in self._order:
+            state.unproven = frozenset()
+        effects: list[Effect] = []
+        self._pump(effects)
+        return effects
+
+    def awaits(self) -> bool:
+        """Whether something waits for clusters that the client has not answered yet."""
+        return any(state.awaits for state in self._order) and any(
+            state.unproven for state in self._order
+        )
+
     def status(self) -> tuple[TypeStatus, ...]:
         """Where the client stands, in the order of the types."""
         return tuple(state.status() for state in self._order)
@@ -120,12 +138,19 @@ class Stream:
             state.refused = refuse(state.refused, step.suspects())
             state.has = step.has_when_refused.only(state.wants)
             state.dirty |= bool(step.removed and step.resources)
+            refused = state.unproven & {one.name for one in step.changed}
+            state.unproven -= refused
+            state.doubted |= refused
         elif step is not None and state.nonce:
             state.acked_version = step.version
             if state.refused:
                 state.refused = acquit(state.refused, step.resources)
             if step.complete:
                 state.nack = None
+            if state.unproven or state.doubted:
+                taken = {one.name for one in step.resources}
+                state.unproven -= taken
+                state.doubted -= taken
             effects.append(Acked(state_url, step.version))
         state.waiting = None
 
@@ -199,7 +224,8 @@ class Stream:
             state = self._types.get(type_url)
             if state is not None and state.waiting is not None:
                 target = self._target(state)
-                if state.has_news(target) and not (state.holds and state.seen is target):
+                waits = state.seen is target and (state.holds or bool(state.awaits))
+                if state.has_news(target) and not waits:
                     return True
         return False
 
@@ -212,6 +238,10 @@ class Stream:
         hold = bool(dependents) and not all(map(self._settled, dependents))
         if state.holds and hold and state.seen is target and not asked:
             return  # still waiting for the same ACKs
+        unproven, doubted = self._not_taken(state.kind)
+        same = state.seen is target and not asked
+        if state.awaits and same and state.awaits <= unproven | doubted:
+            return
         position = Position(
             self.mode,
             state.wants,
@@ -220,13 +250,25 @@ class Stream:
             state.owes,
             state.refused,
             hold,
+            unproven,
+            doubted,
         )
         step = shared_step(state.kind, target, position)
+        if state.kind.warms and step.speaks:
+            state.unproven |= {
+                one.name for one in step.changed if state.has.by_name.get(one.name) is None
+            }
         state.has = step.has
+        if state.unproven or state.doubted:
+            there = {name for name, one in step.has.by_name.items() if one is not None}
+            state.unproven &= there
+            state.doubted &= there
         state.seen = target
         state.again = frozenset()
-        state.dirty = state.owes = False
+        state.dirty = False
+        state.owes = state.owes and bool(step.awaits) and not step.speaks
         state.more = step.more
+        state.awaits = step.awaits
         state.holds = hold and not step.complete
         if step.speaks:
             effects.append(self._send(state, target, step))
@@ -235,6 +277,12 @@ class Stream:
         elif step.complete:  # the client has all that this version holds for it
             state.sent_version = state.acked_version = step.version
             state.nack = None
+
+    def _not_taken(self, kind: Kind) -> tuple[frozenset[str], frozenset[str]]:
+        """(sent and not answered, refused): clusters that are new to the client."""
+        if kind.refers is None or (clusters := self._types.get(CLUSTER)) is None:
+            return frozenset(), frozenset()
+        return clusters.unproven, clusters.doubted
 
     def _settled(self, type_url: str) -> bool:
         state = self._types.get(type_url)

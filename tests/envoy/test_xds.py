@@ -340,6 +340,37 @@ async def test_traffic_moves_from_a_removed_cluster_to_a_new_one_without_an_erro
         assert await here.ok("b")
 
 
+async def test_a_route_to_a_cluster_that_is_not_warm_yet_does_not_fail_a_request(
+    tmp_path: Path, delta: bool
+) -> None:
+    port = free_port()
+    async with (
+        backend("a") as a,
+        backend("b") as b,
+        world(tmp_path, one_service(port, {a.port: 1}), port, delta=delta) as here,
+    ):
+        await eventually(lambda: here.ok("a"), "a request goes through")
+        web = {"web": assignment("web", {a.port: 1})}
+        # One change adds the cluster and routes to it, and its endpoints are not known yet.
+        here.publish(
+            cds={"new": cluster("new"), "web": cluster("web")},
+            eds=web,
+            rds={"routes": routes("new")},
+        )
+        for _ in range(50):
+            assert await here.get() == (200, "a")
+            await asyncio.sleep(0.01)
+        here.publish(eds={**web, "new": assignment("new", {b.port: 1})})
+        answers = []
+
+        async def moved() -> bool:
+            answers.append(await here.get())
+            return answers[-1] == (200, "b")
+
+        await eventually(moved, "the new cluster answers")
+        assert {status for status, _ in answers} == {200}
+
+
 async def has_cluster(here: World, name: str) -> bool:
     return f"\n{name}::default" in "\n" + await here.envoy.get("/clusters")
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from controlplane._pb.route_pb2 import Route, RouteAction, RouteConfiguration, VirtualHost
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.effects import Close, Effect, Request, Send
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -28,9 +29,28 @@ NAMES = ("a", "b", "c")
 BAD = "bad"
 GROUP = "group"
 
-bodies = st.sampled_from(["1", "2", "3", BAD])
-resources = st.dictionaries(st.sampled_from(NAMES), bodies)
-snapshots = st.fixed_dictionaries(dict.fromkeys(TYPES, resources))
+
+
+def to(cluster: str) -> str:
+    """A route configuration that sends to this cluster, as text."""
+    host = VirtualHost(name="all", routes=[Route(route=RouteAction(cluster=cluster))])
+    return RouteConfiguration(virtual_hosts=[host]).SerializeToString().decode()
+
+
+def named(body: str) -> frozenset[str]:
+    """The cluster that such a text sends to, found in the plainest way."""
+    return frozenset(name for name in NAMES if body == to(name))
+
+
+def held(*texts: str) -> st.SearchStrategy[dict[str, str]]:
+    return st.dictionaries(st.sampled_from(NAMES), st.sampled_from([*texts, BAD]))
+
+
+resources = {
+    type_url: held(*map(to, NAMES), "1") if type_url == ROUTE else held("1", "2", "3")
+    for type_url in TYPES
+}
+snapshots = st.fixed_dictionaries(resources)
 types = st.sampled_from(TYPES)
 name_sets = st.frozensets(st.sampled_from(NAMES))
 
@@ -145,6 +165,10 @@ class Convergence(RuleBasedStateMachine):
         assert view is not None
         self.stream = Stream(self.mode, view)
         self.unanswered: dict[str, str] = {}
+        self.sent_clusters: set[str] = set()
+        self.sent_routes: dict[str, str] = {}
+        self.in_flight: set[str] = set()
+        self.late: set[str] = set()
 
     def _set(self, snapshot: Mapping[str, Mapping[str, str]]) -> None:
         self.snapshot = snapshot
@@ -163,6 +187,20 @@ class Convergence(RuleBasedStateMachine):
                 assert effect.type_url not in self.unanswered, "two responses without an answer"
                 self.unanswered[effect.type_url] = effect.nonce
                 self.client.responses.append(effect)
+                self._make_before_break(effect)
+
+    def _make_before_break(self, send: Send) -> None:
+        """Rule 6: no route to a cluster that is new and not answered, unless time was up."""
+        got = {each.name: each.body.decode() for each in send.step.resources}
+        if send.type_url == CLUSTER:
+            here = set(self.client.types[CLUSTER].versions) if self.mode is Mode.DELTA else set()
+            self.in_flight = got.keys() - self.sent_clusters - here
+            self.sent_clusters |= got.keys()
+        if send.type_url == ROUTE:
+            for name, body in got.items():
+                new = named(body) - named(self.sent_routes.get(name, ""))
+                assert not new & (self.in_flight - self.late), "rule 6: a route before its cluster"
+                self.sent_routes[name] = body
 
     @rule(snapshot=snapshots)
     def change(self, snapshot: Mapping[str, Mapping[str, str]]) -> None:
@@ -171,9 +209,15 @@ class Convergence(RuleBasedStateMachine):
         assert view is not None
         self._deliver(self.stream.on_view(view))
 
-    @rule(type_url=types, held=resources)
-    def change_one_type(self, type_url: str, held: Mapping[str, str]) -> None:
-        self.change({**self.snapshot, type_url: held})
+    @rule(snapshot=snapshots, type_url=types)
+    def change_one_type(self, snapshot: Mapping[str, Mapping[str, str]], type_url: str) -> None:
+        self.change({**self.snapshot, type_url: snapshot[type_url]})
+
+    @rule()
+    def time_is_up(self) -> None:
+        """Routes wait no longer for clusters that are not answered."""
+        self.late |= self.in_flight
+        self._deliver(self.stream.on_deadline())
 
     @rule(type_url=types, names=name_sets)
     def subscribe(self, type_url: str, names: frozenset[str]) -> None:
@@ -195,6 +239,9 @@ class Convergence(RuleBasedStateMachine):
         request = self.client.requests.popleft()
         if self.unanswered.get(request.type_url) == request.nonce:
             del self.unanswered[request.type_url]
+            if request.type_url == CLUSTER:
+                self.in_flight = set()
+                self.late = set()
         self._deliver(self.stream.on_request(request))
 
     @precondition(lambda self: self.client.responses)

@@ -28,6 +28,10 @@ _LOGS = _ENVOY + "service.accesslog.v3:StreamAccessLogsMessage"
 _LOG = _ENVOY + "data.accesslog.v3:"
 _LOADS = _ENVOY + "service.load_stats.v3:"
 _TYPE = _ENVOY + "type.v3:"
+_ROUTE = _ENVOY + "config.route.v3:"
+_LISTENER = _ENVOY + "config.listener.v3:"
+_NETWORK = _ENVOY + "extensions.filters.network."
+_TCP = _NETWORK + "tcp_proxy.v3:TcpProxy"
 
 # Ours -> module and class of theirs. Nested messages stand under their outer one's name there.
 THEIRS = {
@@ -67,6 +71,22 @@ THEIRS = {
     "weir.load_stats.LoadStatsResponse": _LOADS + "LoadStatsResponse",
     "weir.load_stats.UpstreamEndpointStats": _ENDPOINT + "UpstreamEndpointStats",
     "weir.load_stats.UpstreamLocalityStats": _ENDPOINT + "UpstreamLocalityStats",
+    "weir.route.Filter": _LISTENER + "Filter",
+    "weir.route.FilterChain": _LISTENER + "FilterChain",
+    "weir.route.HttpConnectionManager": _NETWORK
+    + "http_connection_manager.v3:HttpConnectionManager",
+    "weir.route.Listener": _LISTENER + "Listener",
+    "weir.route.Route": _ROUTE + "Route",
+    "weir.route.RouteAction": _ROUTE + "RouteAction",
+    "weir.route.RouteAction.RequestMirrorPolicy": _ROUTE + "RouteActionRequestMirrorPolicy",
+    "weir.route.RouteConfiguration": _ROUTE + "RouteConfiguration",
+    "weir.route.ScopedRouteConfiguration": _ROUTE + "ScopedRouteConfiguration",
+    "weir.route.TcpProxy": _TCP,
+    "weir.route.TcpProxy.WeightedCluster": _TCP + "WeightedCluster",
+    "weir.route.TcpProxy.WeightedCluster.ClusterWeight": _TCP + "WeightedClusterClusterWeight",
+    "weir.route.VirtualHost": _ROUTE + "VirtualHost",
+    "weir.route.WeightedCluster": _ROUTE + "WeightedCluster",
+    "weir.route.WeightedCluster.ClusterWeight": _ROUTE + "WeightedClusterClusterWeight",
 }
 
 _TYPE_NAMES = {

@@ -61,13 +61,13 @@ class Session:
     def set(self, **types: Mapping[str, str]) -> list[str]:
         """Replace whole types of the snapshot."""
         self._write(types)
-        return self._told(self.stream.on_view(self.view()))
+        return self.told(self.stream.on_view(self.view()))
 
     def forget(self, name: str) -> list[str]:
         """Take a type out of the snapshot altogether."""
         del self.resources[url(name)]
         self.cache.set(GROUP, self.resources)
-        return self._told(self.stream.on_view(self.view()))
+        return self.told(self.stream.on_view(self.view()))
 
     def ask(
         self,
@@ -80,7 +80,7 @@ class Session:
     ) -> list[str]:
         """Any request at all. Delta: `names` are added and `drop` is taken away."""
         request = Request(url(name), nonce, error, frozenset(names), frozenset(drop), initial or {})
-        return self._told(self.stream.on_request(request))
+        return self.told(self.stream.on_request(request))
 
     def ack(self, name: str, *names: str, drop: Iterable[str] = ()) -> list[str]:
         """Take what was sent last."""
@@ -97,7 +97,8 @@ class Session:
     def resource_version(self, name: str, key: str) -> str:
         return self.view()[url(name)].by_name[key].version
 
-    def _told(self, effects: list[Effect]) -> list[str]:
+    def told(self, effects: list[Effect]) -> list[str]:
+        """What comes of it, in words."""
         return [self._line(effect) for effect in effects]
 
     def _line(self, effect: Effect) -> str:

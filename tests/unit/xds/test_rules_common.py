@@ -5,10 +5,23 @@ from __future__ import annotations
 import pytest
 
 from controlplane._pb.cluster_pb2 import Cluster
+from controlplane._pb.discovery_pb2 import Any
+from controlplane._pb.route_pb2 import (
+    Filter,
+    FilterChain,
+    Listener,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    TcpProxy,
+    VirtualHost,
+)
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.kinds import CLUSTER
 from controlplane.xds.steps import Mode
 from tests.unit.xds.session import Session
+
+NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 
 
 @pytest.fixture(params=list(Mode))
@@ -210,6 +223,99 @@ def test_rule_06_routes_wait_for_clusters_that_could_not_be_sent_yet(mode: Mode)
         "send cds a=3",
         "send rds routes=2",
     ]
+
+
+def to(*clusters: str) -> str:
+    """A route configuration that sends to these, as text."""
+    routes = [Route(route=RouteAction(cluster=one)) for one in clusters]
+    host = VirtualHost(name="all", routes=routes)
+    return RouteConfiguration(name="routes", virtual_hosts=[host]).SerializeToString().decode()
+
+
+def serving_a(mode: Mode) -> Session:
+    """A client that has cluster a, and routes to it beside others that name nothing."""
+    routes = {"routes": to("a"), "others": "1"}
+    session = Session(mode, cds={"a": "1"}, eds={"a": "1"}, rds=routes)
+    session.ask("cds")
+    session.ask("eds", "a")
+    session.ack("cds")
+    session.ask("rds", "routes", "others")
+    for name, keys in (("eds", ["a"]), ("rds", ["routes", "others"])):
+        session.ack(name, *keys if mode is Mode.SOTW else ())
+    return session
+
+
+def of(session: Session, name: str, lines: list[str]) -> list[str]:
+    """Names of what was sent of a type."""
+    sent = [line.split()[2:] for line in lines if line.startswith(f"send {name}")]
+    return [part.partition("=")[0] for parts in sent for part in parts if "=" in part]
+
+
+def test_rule_06_a_route_waits_for_the_ack_of_the_clusters_that_it_newly_names(mode: Mode) -> None:
+    session = serving_a(mode)
+    both = {"a": "1", "b": "1"}
+    told = session.set(cds=both, eds=both, rds={"routes": to("a", "b"), "others": "2"})
+    assert of(session, "cds", told) == (["a", "b"] if mode is Mode.SOTW else ["b"])
+    assert of(session, "rds", told) == ["others"]
+    assert of(session, "rds", session.ack("rds", *names_of_routes(mode))) == []
+    assert session.stream.awaits()
+    assert of(session, "rds", session.ack("cds")) == ["routes"]
+    assert not session.stream.awaits()
+
+
+def names_of_routes(mode: Mode) -> list[str]:
+    return ["routes", "others"] if mode is Mode.SOTW else []
+
+
+def test_rule_06_a_route_does_not_wait_for_a_cluster_that_only_changed(mode: Mode) -> None:
+    session = serving_a(mode)
+    told = session.set(cds={"a": "2"}, rds={"routes": to("a", "nowhere"), "others": "1"})
+    assert of(session, "rds", told) == ["routes"]
+
+
+def test_rule_06_a_route_waits_no_longer_than_its_deadline(mode: Mode) -> None:
+    session = serving_a(mode)
+    session.set(cds={"a": "1", "b": "1"}, rds={"routes": to("b"), "others": "1"})
+    assert of(session, "rds", session.told(session.stream.on_deadline())) == ["routes"]
+    assert not session.stream.awaits()
+
+
+def test_rule_06_a_route_stays_as_it_was_while_its_new_cluster_is_refused(mode: Mode) -> None:
+    session = serving_a(mode)
+    session.set(cds={"a": "1", "b": "bad"}, rds={"routes": to("b"), "others": "1"})
+    assert of(session, "rds", session.nack("cds")) == []
+    assert of(session, "rds", session.told(session.stream.on_deadline())) == []
+    told = session.set(cds={"a": "1", "b": "good"})
+    assert of(session, "rds", told) == []
+    assert of(session, "rds", session.ack("cds")) == ["routes"]
+
+
+def test_rule_06_a_client_without_routes_gets_them_though_it_refused_the_clusters(
+    mode: Mode,
+) -> None:
+    session = Session(mode, cds={"b": "bad"}, rds={"routes": to("b")})
+    session.ask("cds")
+    assert of(session, "rds", session.ask("rds", "routes")) == []
+    assert of(session, "rds", session.nack("cds")) == ["routes"]
+
+
+def test_rule_06_a_listener_with_routes_inside_waits_too(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1"}, lds={"in": listening("a")})
+    session.ask("cds")
+    session.ack("cds")
+    session.ask("lds")
+    session.ack("lds")
+    told = session.set(cds={"a": "1", "b": "1"}, lds={"in": listening("b")})
+    assert of(session, "lds", told) == []
+    assert of(session, "lds", session.ack("cds")) == ["in"]
+
+
+def listening(cluster: str) -> str:
+    """A listener that is a TCP proxy, as text."""
+    proxy = TcpProxy(cluster=cluster).SerializeToString()
+    config = Any(type_url=f"{NETWORK}.tcp_proxy.v3.TcpProxy", value=proxy)
+    chain = FilterChain(filters=[Filter(typed_config=config)])
+    return Listener(name="in", filter_chains=[chain]).SerializeToString().decode()
 
 
 def test_rule_07_endpoints_do_not_wait_for_the_ack_of_clusters(mode: Mode) -> None:

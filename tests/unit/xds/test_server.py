@@ -19,12 +19,13 @@ from controlplane._pb.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
+from controlplane._pb.route_pb2 import Route, RouteAction, RouteConfiguration, VirtualHost
 from controlplane.errors import StartupError
 from controlplane.model import Snapshot
 from controlplane.ports import SnapshotSink
 from controlplane.xds import Limits, Node, SnapshotCache, XdsServer
 from controlplane.xds.exposition import XdsCollector
-from controlplane.xds.kinds import CLUSTER, ENDPOINT
+from controlplane.xds.kinds import CLUSTER, ENDPOINT, ROUTE
 from controlplane.xds.status import Event, Nack, Refusal, UnknownType
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
@@ -97,6 +98,20 @@ async def test_rule_09_a_group_without_a_snapshot_is_refused_until_it_has_one() 
         async with stream(server) as call:
             await ask(call, type_url=CLUSTER, node=NODE)
             assert not (await answer(call)).resources
+
+
+async def test_routes_go_out_when_their_clusters_are_not_taken_in_time() -> None:
+    action = RouteAction(cluster="new")
+    host = VirtualHost(name="all", routes=[Route(route=action)])
+    routes = RouteConfiguration(name="routes", virtual_hosts=[host]).SerializeToString()
+    cache = SnapshotCache()
+    cache.set("edge", {CLUSTER: {"new": b""}, ROUTE: {"routes": routes}})
+    async with serving(cache, limits=Limits(warm_s=0.2)) as server, stream(server) as call:
+        await ask(call, type_url=CLUSTER, node=NODE)
+        assert (await answer(call)).type_url == CLUSTER
+        await ask(call, type_url=ROUTE, resource_names=["routes"])
+        await until(lambda: any(each.awaiting_since_s for each in server._groups["edge"]))
+        assert [one.value for one in (await answer(call)).resources] == [routes]
 
 
 async def test_a_change_of_the_snapshot_reaches_both_variants() -> None:

@@ -1,0 +1,82 @@
+"""The clusters that routes and listeners send to, read from their bytes.
+
+Bytes that are not what their type says name nothing: they are the client's to refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from google.protobuf.message import DecodeError
+
+from controlplane._pb.route_pb2 import (
+    HttpConnectionManager,
+    Listener,
+    RouteConfiguration,
+    ScopedRouteConfiguration,
+    TcpProxy,
+)
+
+_NETWORK = "type.googleapis.com/envoy.extensions.filters.network."
+_HTTP = _NETWORK + "http_connection_manager.v3.HttpConnectionManager"
+_TCP = _NETWORK + "tcp_proxy.v3.TcpProxy"
+_KEPT = 4096
+"""Resources whose references are remembered; one is read for every stream that it goes to."""
+
+
+@lru_cache(_KEPT)
+def clusters_of_routes(body: bytes) -> frozenset[str]:
+    """Clusters that a RouteConfiguration names, mirrors among them.
+
+    >>> sorted(clusters_of_routes(b"no message"))
+    []
+    """
+    try:
+        return frozenset(_of_routes(RouteConfiguration.FromString(body)))
+    except DecodeError:
+        return frozenset()
+
+
+@lru_cache(_KEPT)
+def clusters_of_scope(body: bytes) -> frozenset[str]:
+    """Clusters that the routes inside of a ScopedRouteConfiguration name."""
+    try:
+        return frozenset(_of_routes(ScopedRouteConfiguration.FromString(body).route_configuration))
+    except DecodeError:
+        return frozenset()
+
+
+@lru_cache(_KEPT)
+def clusters_of_listener(body: bytes) -> frozenset[str]:
+    """Clusters that a Listener names itself: by inline routes, or as a TCP proxy."""
+    try:
+        return frozenset(_of_listener(Listener.FromString(body)))
+    except DecodeError:
+        return frozenset()
+
+
+def _of_listener(listener: Listener) -> Iterator[str]:
+    for chain in (*listener.filter_chains, listener.default_filter_chain):
+        for one in chain.filters:
+            config = one.typed_config
+            if config.type_url == _HTTP:
+                yield from _of_routes(HttpConnectionManager.FromString(config.value).route_config)
+            elif config.type_url == _TCP:
+                proxy = TcpProxy.FromString(config.value)
+                if proxy.cluster:
+                    yield proxy.cluster
+                yield from (each.name for each in proxy.weighted_clusters.clusters)
+
+
+def _of_routes(routes: RouteConfiguration) -> Iterator[str]:
+    mirrors = list(routes.request_mirror_policies)
+    for host in routes.virtual_hosts:
+        mirrors += host.request_mirror_policies
+        for route in host.routes:
+            action = route.route
+            mirrors += action.request_mirror_policies
+            if action.cluster:
+                yield action.cluster
+            yield from (each.name for each in action.weighted_clusters.clusters)
+    yield from (each.cluster for each in mirrors if each.cluster)

@@ -1,0 +1,93 @@
+"""Which clusters routes and listeners name, read from bytes that envoy_data_plane made."""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.listener import v3 as listener_v3
+from envoy_data_plane.envoy.config.route import v3 as route_v3
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm_v3
+from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy import v3 as tcp_v3
+from envoy_data_plane.google.protobuf import Any
+
+from controlplane.xds.references import (
+    clusters_of_listener,
+    clusters_of_routes,
+    clusters_of_scope,
+)
+
+
+def routes() -> route_v3.RouteConfiguration:
+    """Every place in which a cluster can be named."""
+    mirror = route_v3.RouteActionRequestMirrorPolicy
+    return route_v3.RouteConfiguration(
+        name="routes",
+        virtual_hosts=[
+            route_v3.VirtualHost(
+                name="one",
+                domains=["*"],
+                routes=[
+                    route_v3.Route(route=route_v3.RouteAction(cluster="plain")),
+                    route_v3.Route(redirect=route_v3.RedirectAction(host_redirect="elsewhere")),
+                    route_v3.Route(
+                        route=route_v3.RouteAction(
+                            weighted_clusters=route_v3.WeightedCluster(
+                                clusters=[
+                                    route_v3.WeightedClusterClusterWeight(name="left"),
+                                    route_v3.WeightedClusterClusterWeight(name="right"),
+                                ]
+                            ),
+                            request_mirror_policies=[mirror(cluster="mirror of a route")],
+                        )
+                    ),
+                ],
+                request_mirror_policies=[mirror(cluster="mirror of a host")],
+            )
+        ],
+        request_mirror_policies=[mirror(cluster="mirror of all")],
+    )
+
+
+NAMED = {"plain", "left", "right", "mirror of a route", "mirror of a host", "mirror of all"}
+
+
+def chain(config: object) -> listener_v3.FilterChain:
+    return listener_v3.FilterChain(
+        filters=[listener_v3.Filter(name="first", typed_config=Any.pack(config))]  # type: ignore[arg-type]
+    )
+
+
+def test_a_route_configuration_names_its_clusters_and_mirrors() -> None:
+    assert clusters_of_routes(bytes(routes())) == NAMED
+
+
+def test_a_scope_names_those_of_the_routes_inside() -> None:
+    scope = route_v3.ScopedRouteConfiguration(name="scope", route_configuration=routes())
+    assert clusters_of_scope(bytes(scope)) == NAMED
+    assert clusters_of_scope(bytes(route_v3.ScopedRouteConfiguration(name="scope"))) == set()
+
+
+def test_a_listener_names_those_of_its_inline_routes_and_tcp_proxies() -> None:
+    weighted = tcp_v3.TcpProxyWeightedCluster(
+        clusters=[tcp_v3.TcpProxyWeightedClusterClusterWeight(name="weighted", weight=1)]
+    )
+    listener = listener_v3.Listener(
+        name="in",
+        filter_chains=[
+            chain(hcm_v3.HttpConnectionManager(stat_prefix="in", route_config=routes())),
+            chain(tcp_v3.TcpProxy(stat_prefix="tcp", weighted_clusters=weighted)),
+        ],
+        default_filter_chain=chain(tcp_v3.TcpProxy(stat_prefix="tcp", cluster="otherwise")),
+    )
+    assert clusters_of_listener(bytes(listener)) == NAMED | {"weighted", "otherwise"}
+
+
+def test_a_listener_whose_routes_come_by_rds_names_nothing() -> None:
+    manager = hcm_v3.HttpConnectionManager(
+        stat_prefix="in", rds=hcm_v3.Rds(route_config_name="routes")
+    )
+    listener = listener_v3.Listener(name="in", filter_chains=[chain(manager)])
+    assert clusters_of_listener(bytes(listener)) == set()
+
+
+def test_what_is_no_message_names_nothing() -> None:
+    for read in (clusters_of_routes, clusters_of_scope, clusters_of_listener):
+        assert read(b"\xff\xff garbage") == set()
