@@ -23,7 +23,7 @@ from controlplane.console import AppConsole
 from controlplane.decide import Decider, Policies
 from controlplane.decide.registry import Maker
 from controlplane.discovery import Discovery, SystemResolver
-from controlplane.errors import StoreError
+from controlplane.errors import ConfigurationError, StoreError
 from controlplane.loop import Loop
 from controlplane.model import LastGood, ServiceName
 from controlplane.observe.in_process import InProcessSource
@@ -38,8 +38,9 @@ from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import TranslateOptions, Translator, node_group
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.access_logs import AccessLogService
-from controlplane.xds.exposition import XdsCollector
+from controlplane.xds.exposition import StagedCollector, XdsCollector
 from controlplane.xds.load_reports import LoadReportService
+from controlplane.xds.staged import Plan, StagedSink
 from controlplane.xds.status import Event
 from controlplane.xds.telemetry import TelemetryMetrics
 
@@ -102,11 +103,25 @@ class App:
         self._metrics.store_waiting.set_function(lambda: self._spool.waiting)
         self._metrics.store_dropped.set_function(lambda: self._spool.dropped)
         self._switch = KillSwitch(settings.state)
-        self._publisher = Publisher(Translator(_options(settings)), self._cache, self._sampling)
+        self._staged = self._in_stages()
+        sink = self._staged or self._cache
+        self._publisher = Publisher(Translator(_options(settings)), sink, self._sampling)
         self._stop = asyncio.Event()
         self._at_end = contextlib.ExitStack()
         self._sample_again_s = clock()
         self._kept_names: dict[str, tuple[str, ...]] = {}
+
+    def _in_stages(self) -> StagedSink | None:
+        shares = self._settings.stages
+        if not shares:
+            return None
+        try:
+            plan = Plan(shares, bake_s=self._settings.push_bake_s)
+        except ValueError as error:
+            raise ConfigurationError(f"push {error}") from None
+        staged = StagedSink(self._cache, self._server.clients, plan)
+        self._registry.register(StagedCollector(staged))
+        return staged
 
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
@@ -137,6 +152,8 @@ class App:
                     group.create_task(loop.run(), name="loop"),
                     group.create_task(self._spool.run(), name="spool"),
                 ]
+                if self._staged is not None:
+                    running.append(group.create_task(self._staged.run(), name="staged pushes"))
                 serving = group.create_task(admin.serve(), name="admin")
                 await self._stop.wait()
                 console.stopping = True

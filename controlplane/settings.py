@@ -75,6 +75,11 @@ class ServeSettings(BaseSettings):
     """Where /healthz, /readyz, /metrics and /v1 are served."""
     state_dir: Path | None = None
     """Where the last good state and the kill switch are kept; default `.weir` in the folder."""
+    push_stages: str = ""
+    """Shares of a fleet's Envoys that a change of the documents goes to first, as `0.1,0.5`; the
+    rest follows when they took it. Empty: all at once. Weights always go to all."""
+    push_bake_s: float = Field(default=10.0, ge=0.0, le=3600.0)
+    """How long each share is watched before the next."""
     insecure: bool = False
     """Serve plaintext on an address that others can reach."""
     source: Literal["envoy", "prometheus"] = "envoy"
@@ -100,6 +105,17 @@ class ServeSettings(BaseSettings):
     def state(self) -> Path:
         """The state folder that is in force."""
         return self.state_dir if self.state_dir is not None else self.config / ".weir"
+
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """The shares of `push_stages`. Raises `ConfigurationError`."""
+        text = self.push_stages.strip()
+        try:
+            return tuple(float(part) for part in text.split(",")) if text else ()
+        except ValueError:
+            raise ConfigurationError(
+                f"push stages {text!r}: want growing shares above 0 and below 1, as in 0.1,0.5"
+            ) from None
 
     @property
     def xds(self) -> Address:

@@ -24,6 +24,13 @@ def serve(
     state_dir: Annotated[
         Path | None, typer.Option(help="Last good state, kill switch. [.weir in the folder]")
     ] = None,
+    push_stages: Annotated[
+        str | None,
+        typer.Option(help="Shares of a fleet that changes go to first, as 0.1,0.5. [all at once]"),
+    ] = None,
+    push_bake_s: Annotated[
+        float | None, typer.Option(help="How long each of these is watched. [10]")
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Plaintext where others can reach it.")
     ] = None,

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 
 from controlplane.model import Snapshot
+from controlplane.xds.staging import Stage
 from controlplane.xds.stream import View
 from controlplane.xds.versions import ResourceSet
 
@@ -25,6 +26,7 @@ class SnapshotCache:
 
     def __init__(self) -> None:
         self._views: dict[str, View] = {}
+        self._stages: dict[str, Stage] = {}
         self._generations = itertools.count(1)
         self._listeners: list[Callable[[str], None]] = []
 
@@ -37,26 +39,72 @@ class SnapshotCache:
         returned; nothing is sent when it did not.
         """
         old = self._views.get(group)
+        new = self._replaced(old, resources)
+        if old is not None and _same(old, new):
+            return False
+        self._views[group] = new
+        self._tell(group)
+        return True
+
+    def stage(self, group: str, resources: Mapping[str, Mapping[str, bytes]], share: float) -> bool:
+        """Show other resources to this share of the group's nodes, in place of any stage before.
+
+        Which nodes those are follows from their ids (`Stage`), alike on every replica. The group
+        must have a snapshot. Whether anything changed is returned.
+
+        >>> cache = SnapshotCache()
+        >>> url = "type.googleapis.com/my.Type"
+        >>> cache.set("edge", {url: {"a": b"1"}})
+        True
+        >>> cache.stage("edge", {url: {"a": b"2"}}, share=1.0)
+        True
+        >>> [cache.view("edge", node)[url].by_name["a"].body for node in ("", "envoy-1")]
+        [b'1', b'2']
+        """
+        before = self._stages.get(group)
+        new = self._replaced(before.view if before is not None else self._views[group], resources)
+        if before is not None and before.share == share and _same(before.view, new):
+            return False
+        self._stages[group] = Stage(share, new)
+        self._tell(group)
+        return True
+
+    def end_stage(self, group: str) -> None:
+        """All nodes of the group are shown its snapshot again."""
+        if self._stages.pop(group, None) is not None:
+            self._tell(group)
+
+    def staged(self, group: str) -> Stage | None:
+        """The stage that is on."""
+        return self._stages.get(group)
+
+    def _replaced(
+        self, old: View | None, resources: Mapping[str, Mapping[str, bytes]]
+    ) -> dict[str, ResourceSet]:
         new: dict[str, ResourceSet] = {}
         for type_url, bodies in resources.items():
             before = old.get(type_url) if old is not None else None
             if before is None:
                 before = ResourceSet.empty(type_url, next(self._generations))
             new[type_url] = before.replaced(bodies, next(self._generations))
-        same = old is not None and old.keys() == new.keys()
-        if old is not None and same and all(old[url] is new[url] for url in new):
-            return False
-        self._views[group] = new
+        return new
+
+    def _tell(self, group: str) -> None:
         for listener in self._listeners:
             listener(group)
-        return True
 
     def publish(self, snapshot: Snapshot) -> None:
         """`SnapshotSink`: make this what every Envoy of the fleet converges to."""
         self.set(snapshot.fleet, snapshot.resources)
 
-    def view(self, group: str) -> View | None:
-        """The group's snapshot; None when it was never set."""
+    def view(self, group: str, node_id: str = "") -> View | None:
+        """What this node of the group should run; None when the group was never set.
+
+        Without a node: the group's snapshot, whatever is staged.
+        """
+        stage = self._stages.get(group)
+        if stage is not None and node_id and stage.covers(node_id):
+            return stage.view
         return self._views.get(group)
 
     def groups(self) -> tuple[str, ...]:
@@ -75,3 +123,7 @@ class SnapshotCache:
     def unlisten(self, listener: Callable[[str], None]) -> None:
         """Stop calling it."""
         self._listeners.remove(listener)
+
+
+def _same(old: View, new: View) -> bool:
+    return old.keys() == new.keys() and all(old[url] is new[url] for url in new)

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from controlplane.xds.server import XdsServer
+from controlplane.xds.staged import Outcome, StagedSink
 from controlplane.xds.status import short_name
 
 
@@ -83,3 +84,31 @@ class XdsCollector(Collector):
             refused.add_metric((code,), number)
         yield refused
         yield CounterMetricFamily("weir_xds_connects", "Streams accepted.", value=counts.connects)
+
+
+class StagedCollector(Collector):
+    """Pushes in stages, on /metrics. Only where they are configured."""
+
+    def __init__(self, staged: StagedSink) -> None:
+        self._staged = staged
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is read while registering."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in the order of docs/metrics.md."""
+        share = GaugeMetricFamily(
+            "weir_xds_stage_share",
+            "Share of the fleet that has a change which the rest has not; 0: no push is on.",
+            labels=("fleet",),
+        )
+        for fleet in self._staged.fleets:
+            share.add_metric((fleet,), self._staged.share(fleet))
+        yield share
+        ended = CounterMetricFamily(
+            "weir_xds_staged_pushes", "Pushes in stages that ended.", labels=("outcome",)
+        )
+        for outcome in Outcome:
+            ended.add_metric((outcome.value,), self._staged.outcomes[outcome])
+        yield ended

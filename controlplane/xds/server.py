@@ -158,7 +158,7 @@ class XdsServer:
             while self._changed:
                 group = self._changed.pop()
                 for index, connection in enumerate(tuple(self._groups.get(group, ()))):
-                    view = self._cache.view(group)
+                    view = self._cache.view(group, connection.node.id)
                     if view is not None and not connection.closed:
                         connection.on_view(view)
                     if index % _BATCH == _BATCH - 1:
@@ -220,7 +220,7 @@ class XdsServer:
         if node is None:
             raise _RefusedError("INVALID_ARGUMENT", "the first request must say its node")
         group = self._node_group(node)
-        view = self._cache.view(group)
+        view = self._cache.view(group, node.id)
         if view is None:
             text = f"nothing to serve yet for {group!r}"
             raise _RefusedError("UNAVAILABLE", text, node, group)

@@ -157,10 +157,7 @@ def _awaits(kind: Kind, position: Position, one: Resource) -> frozenset[str]:
     return (new - kind.refers(before.body)) & (position.unproven | position.doubted)
 
 
-def _whole(
-    kind: Kind,
-    target: ResourceSet, position: Position, wanted: list[Resource]
-) -> Step:
+def _whole(kind: Kind, target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
     """State of the world, clusters and listeners: all or nothing (rule 13)."""
     has = position.has.by_name
     after: dict[str, Resource | None] = {one.name: one for one in wanted}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -39,17 +40,22 @@ class Backend:
     name: str
     port: int
     hits: int = 0
+    answers: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    """Nothing is answered before this is set."""
 
 
 @contextlib.asynccontextmanager
-async def backend(name: str) -> AsyncIterator[Backend]:
+async def backend(name: str, *, answers: bool = True) -> AsyncIterator[Backend]:
     """Answers every request with its name."""
     seen = Backend(name, 0)
+    if answers:
+        seen.answers.set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while await reader.readuntil(b"\r\n\r\n"):
                 seen.hits += 1
+                await seen.answers.wait()
                 body = name.encode()
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
         writer.close()
@@ -75,6 +81,25 @@ def cluster(name: str, breakers: cluster_v3.CircuitBreakers | None = None) -> by
             type=cluster_v3.ClusterDiscoveryType.EDS,
             eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(eds_config=source()),
             circuit_breakers=breakers,
+        )
+    )
+
+
+def checked(name: str) -> bytes:
+    """A cluster that asks its endpoints whether they are well."""
+    check = core_v3.HealthCheck(
+        timeout=timedelta(seconds=9),
+        interval=timedelta(seconds=9),
+        healthy_threshold=1,
+        unhealthy_threshold=1,
+        http_health_check=core_v3.HealthCheckHttpHealthCheck(path="/"),
+    )
+    return bytes(
+        cluster_v3.Cluster(
+            name=name,
+            type=cluster_v3.ClusterDiscoveryType.EDS,
+            eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(eds_config=source()),
+            health_checks=[check],
         )
     )
 
@@ -346,21 +371,28 @@ async def test_a_route_to_a_cluster_that_is_not_warm_yet_does_not_fail_a_request
     port = free_port()
     async with (
         backend("a") as a,
-        backend("b") as b,
+        backend("b", answers=False) as b,
         world(tmp_path, one_service(port, {a.port: 1}), port, delta=delta) as here,
     ):
         await eventually(lambda: here.ok("a"), "a request goes through")
-        web = {"web": assignment("web", {a.port: 1})}
-        # One change adds the cluster and routes to it, and its endpoints are not known yet.
+        # One change adds the cluster and routes to it; Envoy has it warm after its health checks.
         here.publish(
-            cds={"new": cluster("new"), "web": cluster("web")},
-            eds=web,
+            cds={"new": checked("new"), "web": cluster("web")},
+            eds={
+                "new": assignment("new", {b.port: 1}),
+                "web": assignment("web", {a.port: 1}),
+            },
             rds={"routes": routes("new")},
         )
+
+        async def asked() -> bool:
+            return b.hits > 0
+
+        await eventually(asked, "the first health check")
         for _ in range(50):
             assert await here.get() == (200, "a")
             await asyncio.sleep(0.01)
-        here.publish(eds={**web, "new": assignment("new", {b.port: 1})})
+        b.answers.set()
         answers = []
 
         async def moved() -> bool:

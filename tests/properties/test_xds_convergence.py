@@ -30,7 +30,6 @@ BAD = "bad"
 GROUP = "group"
 
 
-
 def to(cluster: str) -> str:
     """A route configuration that sends to this cluster, as text."""
     host = VirtualHost(name="all", routes=[Route(route=RouteAction(cluster=cluster))])

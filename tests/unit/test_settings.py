@@ -77,3 +77,20 @@ def test_an_address_that_others_reach_wants_insecure_said(text: str) -> None:
     with pytest.raises(StartupError, match="--insecure"):
         Address.parse(text).require_safe(insecure=False, what="xDS address")
     Address.parse(text).require_safe(insecure=True, what="xDS address")
+
+
+def test_push_stages_are_a_list_of_shares(tmp_path: Path) -> None:
+    assert load_settings(config=tmp_path).stages == ()
+    assert load_settings(config=tmp_path, push_stages="0.1, 0.5").stages == (0.1, 0.5)
+    with pytest.raises(ConfigurationError, match=r"'a tenth'.*as in 0.1,0.5"):
+        _ = load_settings(config=tmp_path, push_stages="a tenth").stages
+
+
+def test_push_stages_that_do_not_grow_are_refused_before_anything_is_served(
+    tmp_path: Path,
+) -> None:
+    from controlplane.app import App
+
+    settings = load_settings(config=tmp_path, push_stages="0.5,0.1")
+    with pytest.raises(ConfigurationError, match="growing"):
+        App(settings)

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.observe.in_process import InProcessSource
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.xds import SnapshotCache, XdsServer
-from controlplane.xds.exposition import XdsCollector
+from controlplane.xds.exposition import StagedCollector, XdsCollector
+from controlplane.xds.staged import StagedSink
 from controlplane.xds.telemetry import TelemetryMetrics
 from tests.unit.observe.messages import (
     PROXY,
@@ -115,7 +116,9 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
     registry.register(source.collector)
     LoopMetrics(registry)
     TelemetryMetrics(registry)
-    registry.register(XdsCollector(XdsServer(SnapshotCache())))
+    server = XdsServer(SnapshotCache())
+    registry.register(XdsCollector(server))
+    registry.register(StagedCollector(StagedSink(SnapshotCache(), server.clients)))
     text = (generate_latest(registry) + source.latency_histograms()).decode()
     found = {
         family.name + ("_total" if family.type == "counter" else "")

@@ -1,0 +1,35 @@
+"""Which Envoys of a group are shown something else first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+from controlplane.xds.stream import View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """Another snapshot for a share of a group's nodes."""
+
+    share: float
+    """0: no node, 1: all."""
+    view: View
+
+    def covers(self, node_id: str) -> bool:
+        """Whether this node is among them."""
+        return place(node_id) < self.share
+
+
+@lru_cache(16384)
+def place(node_id: str) -> float:
+    """Where a node stands in the order in which nodes are taken: from 0, below 1.
+
+    A hash of its id, so every replica takes the same nodes, and a larger share takes more of them
+    and lets none go.
+
+    >>> round(place("envoy-1"), 3)
+    0.592
+    """
+    return int.from_bytes(blake2b(node_id.encode(), digest_size=6).digest()) / 2**48
