@@ -26,6 +26,7 @@ LISTENER = _PREFIX + "config.listener.v3.Listener"
 ROUTE = _PREFIX + "config.route.v3.RouteConfiguration"
 SCOPED_ROUTE = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
 SECRET = _PREFIX + "extensions.transport_sockets.tls.v3.Secret"
+EXTENSION = _PREFIX + "config.core.v3.TypedExtensionConfig"
 RUNTIME = _PREFIX + "service.runtime.v3.Runtime"
 
 
@@ -89,8 +90,16 @@ _TABLE = (
     ),
     Kind(ENDPOINT, "eds", rank=1),
     Kind(SECRET, "sds", rank=2),
+    Kind(EXTENSION, "ecds", rank=2),
     Kind(LISTENER, "lds", rank=3, whole=True, after=(CLUSTER,), refers=clusters_of_listener),
-    Kind(SCOPED_ROUTE, "srds", rank=4, after=(CLUSTER, LISTENER), refers=clusters_of_scope),
+    Kind(
+        SCOPED_ROUTE,
+        "srds",
+        rank=4,
+        whole=True,  # seen: Envoy drops the scopes that a response does not have
+        after=(CLUSTER, LISTENER),
+        refers=clusters_of_scope,
+    ),
     Kind(ROUTE, "rds", rank=5, after=(CLUSTER, LISTENER), refers=clusters_of_routes),
     Kind(RUNTIME, "rtds", rank=6, absent=empty_layer),
 )

@@ -9,7 +9,16 @@ import grpc
 
 from controlplane.xds.connection import Context
 from controlplane.xds.envelope import Decoder
-from controlplane.xds.kinds import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.xds.kinds import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SCOPED_ROUTE,
+    SECRET,
+)
 from controlplane.xds.steps import Mode
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
@@ -21,6 +30,8 @@ _SERVICES = (
     ("endpoint.v3.EndpointDiscoveryService", "Endpoints", ENDPOINT),
     ("listener.v3.ListenerDiscoveryService", "Listeners", LISTENER),
     ("route.v3.RouteDiscoveryService", "Routes", ROUTE),
+    ("route.v3.ScopedRoutesDiscoveryService", "ScopedRoutes", SCOPED_ROUTE),
+    ("extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", EXTENSION),
     ("secret.v3.SecretDiscoveryService", "Secrets", SECRET),
     ("runtime.v3.RuntimeDiscoveryService", "Runtime", RUNTIME),
 )

@@ -27,6 +27,15 @@ def test_rule_13_clusters_and_listeners_are_always_the_full_set() -> None:
     assert session.set(lds={}) == ["send lds"]
 
 
+def test_rule_13_scoped_routes_too() -> None:
+    session = Session(Mode.SOTW, srds={"a": "1", "b": "1"})
+    session.ask("srds")
+    session.ack("srds")
+    assert session.set(srds={"a": "2", "b": "1"}) == ["send srds a=2 b=1"]
+    session.ack("srds")
+    assert session.set(srds={"b": "1"}) == ["send srds b=1"]
+
+
 def test_rule_14_other_types_carry_only_what_changed_or_is_newly_asked_for() -> None:
     session = endpoints("a", "b", a="1", b="1")
     assert session.set(eds={"a": "1", "b": "2"}) == ["send eds b=2"]
