@@ -79,8 +79,8 @@ bench-als: $(VENV)/.dev ## Access log entries a second on one core.
 	$(BIN)/python -m benchmarks.als_ingest $(ARGS)
 
 .PHONY: bench-xds
-bench-xds: $(VENV)/.dev ## Server CPU for a push to 1,000 streams.
-	$(BIN)/python -m benchmarks.xds_push $(ARGS)
+bench-xds: $(VENV)/.dev ## Server CPU for a push, how it grows, and storms of clients (about 10 minutes).
+	$(BIN)/python -m benchmarks.xds_table $(ARGS)
 
 .PHONY: bench-start
 bench-start: $(VENV)/.dev ## Start to ready with 1,000 endpoints, and memory.

@@ -3,6 +3,7 @@
     python benchmarks/xds_push.py                        # 1,000 streams x 1 cluster x 100 endpoints
     python benchmarks/xds_push.py --delta
     python benchmarks/xds_push.py --connect-storm 5000
+    python benchmarks/xds_push.py --streams 500 --stalled 100    # who stop reading after the first
 
 The server runs in a process of its own; what it costs is that process's user and system time by
 the kernel's accounting (getrusage), from the change of the snapshot until every client's ACK was
@@ -65,6 +66,8 @@ class Job:
     connections: int
     bare: bool
     """Measure grpc.aio without our server."""
+    stalled: int = 0
+    """Of the streams: clients that take the first response and then read no more."""
 
 
 def names(job: Job) -> list[str]:
@@ -115,7 +118,7 @@ async def serve(job: Job) -> None:
     connected_s = time.monotonic() - started
     connect_cpu_s = cpu_s()
     per_push, latencies = [], []
-    version = 0
+    version, full_kb = 0, rss_kb()
     for _ in range(0 if job.storm else job.rounds):
         pushes, cpu = counts.pushes, cpu_s()
         for _ in range(job.pushes):
@@ -128,7 +131,7 @@ async def serve(job: Job) -> None:
                         endpoint.load_balancing_weight.value = 1000 + (version + index) % 100
                 bodies[name] = messages[name].SerializeToString()
             cache.set(GROUP, {ENDPOINT: bodies})
-            await until(partial(acked, acks + job.streams))
+            await until(partial(acked, acks + job.streams - job.stalled))
             latencies.append(time.monotonic() - began)
         per_push.append((cpu_s() - cpu) / (counts.pushes - pushes) * 1e6)
     say(
@@ -139,6 +142,7 @@ async def serve(job: Job) -> None:
             "connect_cpu_s": connect_cpu_s,
             "streams": len(server.clients()),
             "kb_per_stream": (rss_kb() - before_kb) / job.streams,
+            "grown_kb": rss_kb() - full_kb,
         }
     )
     await server.stop(1.0)
@@ -242,6 +246,8 @@ async def client(job: Job, channel: grpc.aio.Channel, number: int) -> None:
                 ack.version_info = message.version_info
                 ack.resource_names.extend(names(job))
             await call.write(ack.SerializeToString())
+            if number < job.stalled:
+                await asyncio.Event().wait()  # until this process is ended
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         return  # the server has stopped
 
@@ -288,6 +294,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--delta", action="store_true")
     parser.add_argument("--connect-storm", type=int, default=0, metavar="STREAMS")
+    parser.add_argument("--stalled", type=int, default=0, help="streams that stop reading")
     parser.add_argument("--connections", type=int, default=0, help="default: one a stream")
     parser.add_argument("--bare", action="store_true", help="grpc.aio alone, for comparison")
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
@@ -306,6 +313,7 @@ def main() -> None:
         storm=bool(given.connect_storm),
         connections=given.connections or given.connect_storm or given.streams,
         bare=given.bare,
+        stalled=given.stalled,
     )
     if given.role:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -326,6 +334,7 @@ def main() -> None:
     if job.connections != job.streams:
         variant += f", {job.connections} connections"
     variant += ", grpc.aio alone" if job.bare else ""
+    variant += f", {job.stalled} stop reading" if job.stalled else ""
     if job.storm:
         key = f"storm of {job.streams} connects ({variant})"
         row = {
@@ -342,7 +351,9 @@ def main() -> None:
             "rounds_us": [round(one, 1) for one in result["cpu_us_per_push"]],
             "all_streams_converged_median_ms": round(statistics.median(converged) * 1e3),
             "all_streams_converged_max_ms": round(converged[-1] * 1e3),
+            "all_streams_converged_p99_ms": round(converged[int(0.99 * len(converged))] * 1e3),
             "kb_per_stream": round(result["kb_per_stream"], 1),
+            "grown_kb": result.get("grown_kb", 0),
         }
     print(key)
     for name, value in row.items():
