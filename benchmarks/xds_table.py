@@ -76,7 +76,8 @@ def table(rows: list[tuple[Row, dict[str, Any]]]) -> list[str]:
         lines.append(
             f"| {row.streams:,} x {row.clusters} x {row.endpoints}, {row.changed} "
             f"| {row.linear_us} us, {row.snapshot_us:,} us "
-            f"| {got['server_cpu_us_per_push']:.0f} us | {row.target_us} us | {got['all_streams_converged_median_ms']} ms / "
+            f"| {got['server_cpu_us_per_push']:.0f} us | {row.target_us} us "
+            f"| {got['all_streams_converged_median_ms']} ms / "
             f"{got['all_streams_converged_p99_ms']} ms |"
         )
     memory = rows[0][1]["kb_per_stream"]
