@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from controlplane._pb.base_pb2 import Node as NodeMessage
+from controlplane._pb.base_pb2 import Status
 from controlplane._pb.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
@@ -276,6 +277,31 @@ async def test_events_and_metrics_tell_of_nacks_unknown_types_and_refusals() -> 
     assert 'weir_xds_streams_behind{fleet="edge",type="other"} 0.0' in text
     assert 'weir_xds_nacks_total{fleet="edge",type="eds"} 1.0' in text
     assert 'weir_xds_unknown_types_total{fleet="edge"} 1.0' in text
+
+
+async def test_a_client_that_refuses_everything_gets_each_content_once_and_disturbs_nobody() -> (
+    None
+):
+    cache = filled()
+    async with serving(cache) as server, stream(server) as refusing, stream(server) as taking:
+        for call in (refusing, taking):
+            await ask(call, type_url=ENDPOINT, resource_names=["a"], node=NODE)
+        got = []
+        for number in range(20):
+            bodies = []
+            for call in (refusing, taking):
+                found = await answer(call)
+                bodies.append(found.resources[0].value)
+                error = Status(code=3, message="no") if call is refusing else None
+                fields = {"type_url": ENDPOINT, "resource_names": ["a"]}
+                await ask(call, response_nonce=found.nonce, error_detail=error, **fields)
+            got.append(bodies)
+            counts = server.counts.of("edge", ENDPOINT)
+            await until(lambda: counts.nacks == counts.acks == len(got))
+            cache.set("edge", {CLUSTER: {"a": b""}, ENDPOINT: {"a": b"%d" % (number + 2)}})
+        wanted = [[b"%d" % (number + 1)] * 2 for number in range(20)]
+        assert got == wanted
+        assert server.counts.of("edge", ENDPOINT).pushes <= 2 * 21
 
 
 async def test_an_address_that_is_taken_is_an_error() -> None:
