@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import os
 import platform
 import resource
@@ -117,7 +118,7 @@ async def serve(job: Job) -> None:
     await until(lambda: counts.acks >= job.streams)
     connected_s = time.monotonic() - started
     connect_cpu_s = cpu_s()
-    per_push, latencies = [], []
+    per_push, latencies, nearly = [], [], []
     version, full_kb = 0, rss_kb()
     for _ in range(0 if job.storm else job.rounds):
         pushes, cpu = counts.pushes, cpu_s()
@@ -131,13 +132,17 @@ async def serve(job: Job) -> None:
                         endpoint.load_balancing_weight.value = 1000 + (version + index) % 100
                 bodies[name] = messages[name].SerializeToString()
             cache.set(GROUP, {ENDPOINT: bodies})
-            await until(partial(acked, acks + job.streams - job.stalled))
+            reading = job.streams - job.stalled
+            await until(partial(acked, acks + math.ceil(0.99 * reading)))
+            nearly.append(time.monotonic() - began)
+            await until(partial(acked, acks + reading))
             latencies.append(time.monotonic() - began)
         per_push.append((cpu_s() - cpu) / (counts.pushes - pushes) * 1e6)
     say(
         {
             "cpu_us_per_push": per_push,
             "converged_s": latencies,
+            "nearly_s": nearly,
             "connected_s": connected_s,
             "connect_cpu_s": connect_cpu_s,
             "streams": len(server.clients()),
@@ -351,7 +356,9 @@ def main() -> None:
             "rounds_us": [round(one, 1) for one in result["cpu_us_per_push"]],
             "all_streams_converged_median_ms": round(statistics.median(converged) * 1e3),
             "all_streams_converged_max_ms": round(converged[-1] * 1e3),
-            "all_streams_converged_p99_ms": round(converged[int(0.99 * len(converged))] * 1e3),
+            "99_of_100_streams_converged_median_ms": round(
+                statistics.median(result.get("nearly_s", converged)) * 1e3
+            ),
             "kb_per_stream": round(result["kb_per_stream"], 1),
             "grown_kb": result.get("grown_kb", 0),
         }

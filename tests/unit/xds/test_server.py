@@ -286,7 +286,7 @@ async def test_a_client_that_refuses_everything_gets_each_content_once_and_distu
     async with serving(cache) as server, stream(server) as refusing, stream(server) as taking:
         for call in (refusing, taking):
             await ask(call, type_url=ENDPOINT, resource_names=["a"], node=NODE)
-        got = []
+        counts, got = server.counts.of("edge", ENDPOINT), []
         for number in range(20):
             bodies = []
             for call in (refusing, taking):
@@ -296,12 +296,11 @@ async def test_a_client_that_refuses_everything_gets_each_content_once_and_distu
                 fields = {"type_url": ENDPOINT, "resource_names": ["a"]}
                 await ask(call, response_nonce=found.nonce, error_detail=error, **fields)
             got.append(bodies)
-            counts = server.counts.of("edge", ENDPOINT)
             await until(lambda: counts.nacks == counts.acks == len(got))
             cache.set("edge", {CLUSTER: {"a": b""}, ENDPOINT: {"a": b"%d" % (number + 2)}})
         wanted = [[b"%d" % (number + 1)] * 2 for number in range(20)]
         assert got == wanted
-        assert server.counts.of("edge", ENDPOINT).pushes <= 2 * 21
+        assert counts.pushes <= 2 * 21
 
 
 async def test_an_address_that_is_taken_is_an_error() -> None:
