@@ -177,6 +177,7 @@ async def serve_bare(job: Job) -> None:
     server = grpc.aio.server(handlers=(handler,), options=options)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    before_kb = rss_kb()
     say({"port": port})
     await until(lambda: acks >= job.streams)
     per_push, latencies = [], []
@@ -198,7 +199,7 @@ async def serve_bare(job: Job) -> None:
             "cpu_us_per_push": per_push,
             "converged_s": latencies,
             "streams": len(contexts),
-            "kb_per_stream": 0.0,
+            "kb_per_stream": (rss_kb() - before_kb) / job.streams,
         }
     )
     await server.stop(None)
