@@ -82,6 +82,14 @@ bench-als: $(VENV)/.dev ## Access log entries a second on one core.
 bench-xds: $(VENV)/.dev ## Server CPU for a push, how it grows, and storms of clients (about 10 minutes).
 	$(BIN)/python -m benchmarks.xds_table $(ARGS)
 
+.PHONY: bench-apply
+bench-apply: $(VENV)/.dev ## From a change of weights to Envoy having it.
+	$(BIN)/python -m benchmarks.xds_apply $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.dev ## An hour of changes, reconnects and refusals: the xDS server stays flat.
+	$(BIN)/python -m benchmarks.xds_soak $(ARGS)
+
 .PHONY: bench-start
 bench-start: $(VENV)/.dev ## Start to ready with 1,000 endpoints, and memory.
 	$(BIN)/python -m benchmarks.startup $(ARGS)
