@@ -15,6 +15,7 @@ help: ## List the targets.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Weir needs Python 3.11 or later; name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "setting up $(VENV), once; it takes about a minute"
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(SOURCES) | $(BIN)/python
@@ -108,7 +109,7 @@ guard-million: $(VENV)/.dev ## The promises of the guard over a million generate
 
 .PHONY: train
 train: $(VENV)/.dev ## Train the released policy again from its recipe.
-	$(BIN)/weir train $(ARGS)
+	$(BIN)/weir train residual-ppo --to policies/released/residual-ppo $(ARGS)
 
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.

@@ -31,17 +31,19 @@ from controlplane.observe.sampling import sampling_percent
 from controlplane.ports import MetricSource
 from controlplane.publisher import Publisher
 from controlplane.resources import Loaded, services, watch_folder
+from controlplane.resources.folder import require_folder
 from controlplane.settings import ServeSettings
 from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
-from controlplane.translate import TranslateOptions, Translator, node_group
+from controlplane.translate import OVERLAY, TranslateOptions, Translator, node_group
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.access_logs import AccessLogService
 from controlplane.xds.exposition import StagedCollector, XdsCollector
+from controlplane.xds.kinds import CLUSTER
 from controlplane.xds.load_reports import LoadReportService
 from controlplane.xds.staged import Plan, StagedSink
-from controlplane.xds.status import Event
+from controlplane.xds.status import Event, UnknownType
 from controlplane.xds.telemetry import TelemetryMetrics
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class App:
     ) -> None:
         settings.xds.require_safe(settings.insecure, "xDS address")
         settings.admin.require_safe(settings.insecure, "admin address")
+        require_folder(settings.config)
         self._settings = settings
         self._clock = clock
         self._registry = CollectorRegistry()
@@ -142,7 +145,13 @@ class App:
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)
         await self._server.start()
-        logger.info("serving", xds=self._server.port, admin=admin_port)
+        logger.info(
+            "serving",
+            xds=f"{self._settings.xds.host}:{self._server.port}",
+            admin=f"{self._settings.admin.host}:{admin_port}",
+            config=str(self._settings.config),
+            state=str(self._settings.state),
+        )
         self._heed_signals()
         try:
             async with asyncio.TaskGroup() as group:
@@ -174,7 +183,9 @@ class App:
         """What people declare, each time it changes."""
         async for loaded in watch_folder(self._settings.config, self._policies.names):
             for problem in set(loaded.problems) - set(self._loaded.problems):
-                logger.warning("document refused, the last valid one stays", problem=str(problem))
+                logger.warning("wrong in the documents", problem=str(problem))
+            objects = len(loaded.declared.objects())
+            logger.info("documents in force", objects=objects, problems=len(loaded.problems))
             self._loaded = loaded
             self._fleet_of = node_group(loaded.declared)
             console.documents = loaded.problems
@@ -291,4 +302,13 @@ def _options(settings: ServeSettings) -> TranslateOptions:
 def _log_event(event: Event) -> None:
     fields = {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "node"}
     node = event.node.id if event.node is not None else ""
+    if isinstance(event, UnknownType) and event.group == OVERLAY and event.type_url == CLUSTER:
+        assert event.node is not None
+        logger.warning(
+            "an Envoy asks for clusters and is of no Gateway: it is given endpoints alone",
+            node=node,
+            node_cluster=event.node.cluster,
+            wanted="node.cluster is the namespace/name of a declared Gateway",
+        )
+        return
     logger.warning(type(event).__name__.lower(), node=node, **fields)

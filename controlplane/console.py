@@ -73,11 +73,9 @@ class AppConsole:
         name = self._named(service)
         self._switch.freeze(reason, by=by or "somebody at the admin address", service=name)
 
-    def resume(self, service: str | None) -> None:
-        """Let go again."""
-        name = ALL if service is None else ServiceName(service)
-        if not self._switch.resume(name):
-            raise WeirError(f"{'nothing' if name == ALL else name} is frozen by the kill switch")
+    def resume(self, service: str | None) -> tuple[str, ...]:
+        """Let go again; what is still frozen after that."""
+        return self._switch.let_go(ALL if service is None else ServiceName(service))
 
     def _named(self, service: str | None) -> ServiceName:
         if service is None:

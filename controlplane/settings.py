@@ -167,7 +167,9 @@ def load_settings(**options: object) -> ServeSettings:
         _ = settings.xds, settings.admin  # both must parse
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors()
+            f"{(name := '.'.join(map(str, one['loc'])))}: {one['msg'].lower()} "
+            f"(--{name.replace('_', '-')} or WEIR_{name.upper()})"
+            for one in error.errors()
         ]
         raise ConfigurationError("settings: " + "; ".join(lines)) from error
     return settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
@@ -45,8 +45,8 @@ class Console(Protocol):
         """Hold a service, or all, until a person resumes."""
         ...
 
-    def resume(self, service: str | None) -> None:
-        """Let go again."""
+    def resume(self, service: str | None) -> Sequence[str]:
+        """Let go again; what is still frozen after that."""
         ...
 
 
@@ -144,13 +144,13 @@ def _switch(console: Console) -> APIRouter:
         return {"frozen": body.service or "all"}
 
     @router.post("/resume")
-    async def resume(request: Request) -> dict[str, str]:
+    async def resume(request: Request) -> dict[str, Any]:
         body = await _body(request, ResumeRequest)
         try:
-            console.resume(body.service)
+            held = console.resume(body.service)
         except WeirError as error:
             raise HTTPException(409, str(error)) from error
-        return {"resumed": body.service or "all"}
+        return {"resumed": body.service or "all", "still_frozen": list(held)}
 
     return router
 

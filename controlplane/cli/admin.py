@@ -6,6 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Annotated, Any
 
 import typer
@@ -44,10 +45,10 @@ def ask(address: str, path: str, body: dict[str, Any] | None = None) -> Any:  # 
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise WeirError(f"{where}{path}: {_detail(error)}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except (OSError, ValueError, HTTPException) as error:
+        reason = getattr(error, "reason", error) or type(error).__name__
         raise Unreachable(
-            f"no answer from {where}: {reason}; is `weir serve` running with that --admin-address?"
+            f"no answer from {where}: {reason}. Is `weir serve` running with that --admin-address?"
         ) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
@@ -44,14 +44,22 @@ class Verbs(TyperGroup):
         return None
 
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ANN401
-        """One line a verb, from the table: help imports nothing."""
+        """One line a verb: ours from the table, so that they need not be imported."""
         others = [
-            (found.name, f"(from {found.dist.name if found.dist else found.value})")
+            (found.name, _summary(found))
             for found in entry_points(group="controlplane.commands")
             if found.name not in VERBS
         ]
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()] + others)
+
+
+def _summary(found: EntryPoint) -> str:
+    """The first line of what the verb says of itself; where it comes from if it cannot be had."""
+    try:
+        return str(found.load().__doc__).partition("\n")[0]
+    except Exception:  # noqa: BLE001 - a verb of somebody else's must not break our help
+        return f"(from {found.dist.name if found.dist else found.value})"
 
 
 def _command(target: Any, name: str, summary: str | None) -> Any:  # noqa: ANN401

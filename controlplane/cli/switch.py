@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, Unreachable, ask
 from controlplane.errors import WeirError
 from controlplane.model import ServiceName
 from controlplane.store import ALL, KillSwitch
@@ -34,10 +34,11 @@ def freeze(
     """Hold the weights of a service, or of all, where they are, until `weir resume`."""
     name, user = _full(service), getpass.getuser()
     if state_dir is not None:
-        KillSwitch(state_dir).freeze(reason, user, name or ALL)
+        _switch(state_dir).freeze(reason, user, name or ALL)
     else:
-        ask(admin_address, "/v1/freeze", {"service": name, "reason": reason, "by": user})
-    typer.echo(f"{name or 'all services'}: frozen; `weir resume` lets go again")
+        _ask(admin_address, "/v1/freeze", {"service": name, "reason": reason, "by": user})
+    again = f"weir resume {name}" if name else "weir resume"
+    typer.echo(f"{name or 'all services'}: frozen; `{again}` lets go again")
 
 
 def resume(
@@ -48,10 +49,31 @@ def resume(
     """Let the weights of a service, or of all, move again."""
     name = _full(service)
     if state_dir is None:
-        ask(admin_address, "/v1/resume", {"service": name})
-    elif not KillSwitch(state_dir).resume(name or ALL):
-        raise WeirError(f"{name or 'nothing'} is not frozen in {state_dir}")
+        held = _ask(admin_address, "/v1/resume", {"service": name})["still_frozen"]
+    else:
+        held = _switch(state_dir).let_go(name or ALL)
     typer.echo(f"{name or 'all services'}: resumed")
+    if held:
+        typer.echo(f"still frozen: {', '.join(held)}; `weir resume NAME` for each of them")
+
+
+def _switch(state_dir: Path) -> KillSwitch:
+    if not state_dir.is_dir():
+        raise WeirError(
+            f"no state folder {state_dir}: it is `.weir` in the folder of documents, unless "
+            "`weir serve` was given another --state-dir"
+        )
+    return KillSwitch(state_dir)
+
+
+def _ask(address: str, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
+    try:
+        return ask(address, path, body)
+    except Unreachable as error:
+        raise WeirError(
+            f"{error} Where it does not answer, set the switch in its state folder by --state-dir, "
+            "which is `.weir` in the folder of documents unless said otherwise"
+        ) from error
 
 
 def _full(service: str | None) -> ServiceName | None:

@@ -29,6 +29,9 @@ def validate(
     else:
         for problem in loaded.problems:
             typer.echo(str(problem))
+        if not objects and not loaded.problems:
+            typer.echo(f"no documents in {folder}: *.yaml and *.yml of the folder itself are read")
+            return
         count = len(loaded.problems) or "no"
         noun = "problem" if count == 1 else "problems"
         typer.echo(f"{objects} valid objects, {count} {noun} in {folder}")

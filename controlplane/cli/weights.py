@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +51,13 @@ def explain(
     admin_address: AdminOption = DEFAULT_ADMIN,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
-    """The last tick of a service: what was seen, wanted, allowed, and why."""
+    """The last tick of a service: what was seen, wanted, allowed, and why.
+
+    Of each group: its share before, what the base and the policy wanted, and what is in force.
+    Of each endpoint: requests a second, mean and 99th percentile of the latency in milliseconds,
+    requests in flight (busy), and the requests a second that it is believed to be good for.
+    docs/decide.md and docs/guard.md say how.
+    """
     name = service if "/" in service else f"default/{service}"
     document = ask(admin_address, f"/v1/services/{name}/explain")
     if output is Output.JSON:
@@ -62,17 +69,23 @@ def explain(
 def show(document: dict[str, Any], console: Console) -> None:
     """Print the explanation of a service for people."""
     look = document["observation"]
+    numbers = "no numbers yet: no Envoy reports any"
+    if look["age_s"] is not None:
+        envoys = "1 Envoy" if look["proxies"] == 1 else f"{look['proxies']} Envoys"
+        numbers = (
+            f"numbers {_seconds(look['age_s'])} old from {envoys} "
+            f"(coverage {_percent(look['coverage'])})"
+        )
     console.print(
         f"{document['service']}: policy {document['policy']}, actuation {document['actuation']}, "
-        f"numbers {_seconds(look['age_s'])} old from {look['proxies']} Envoys "
-        f"(coverage {_percent(look['coverage'])})"
+        f"{numbers}"
     )
     believed = document["estimate"]
     console.print(
         f"believed: {_plain(believed['demand_rps'])} requests/s arrive; an endpoint works on "
         f"{_plain(believed['servers'])} at once; scv of a request {_plain(believed['scv'])}"
     )
-    groups = Table("group", "endpoints", "before", "base", "proposed", "in force", "weight")
+    groups = _table("group", "endpoints", "before", "base", "proposed", "in force", "weight")
     for one in document["groups"]:
         groups.add_row(
             one["group"],
@@ -81,20 +94,19 @@ def show(document: dict[str, Any], console: Console) -> None:
             str(one["weight"]),
         )
     console.print(groups)
-    columns = ("share", "req/s", "latency", "p99", "in flight", "errors", "capacity", "±")
-    endpoints = Table("endpoint", "group", *columns)
+    columns = ("share", "req/s", "ms", "p99", "busy", "errors", "capacity")
+    endpoints = _table("endpoint", "group", *columns)
     for one in document["endpoints"]:
         endpoints.add_row(
             one["endpoint"],
             one["group"],
             _percent(one["share"]),
             _plain(one["rate_rps"]),
-            _milliseconds(one["latency_s"]),
-            _milliseconds(one["latency_p99_s"]),
+            _plain(_times(one["latency_s"], 1e3)),
+            _plain(_times(one["latency_p99_s"], 1e3)),
             _plain(one["in_flight"]),
             _percent(one["error_ratio"]),
-            _plain(one["capacity_rps"]),
-            _percent(one["deviation"]),
+            f"{_plain(one['capacity_rps'])} ±{_plain(_times(one['deviation'], 1e2))}%",
         )
     console.print(endpoints)
     for note in document["notes"]:
@@ -113,8 +125,17 @@ def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{1000 * value:.1f} ms"
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else factor * value
+
+
+def _table(first: str, *others: str) -> Table:
+    """Fits in 80 columns: no lines between, and the name is never cut."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="left" if name == "group" else "right")
+    return table
 
 
 def _seconds(value: float | None) -> str:

@@ -84,7 +84,7 @@ def check(
     if memory is None or not memory.announced:
         reasons.insert(0, _first(memory, here, service.name))
     if frozen is not None:
-        reasons.append(Reason(Code.FROZEN, f"frozen: {frozen}"))
+        reasons.append(Reason(Code.FROZEN, frozen))
     elif memory is not None and memory.announced and len(here.shares):
         evidence = weigh(look, here.grouping, service.guard.freeze_after_s)
         case = _Case(situation, here, memory, evidence, now_s)

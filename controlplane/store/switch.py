@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote, unquote
 
-from controlplane.errors import StoreError
+from controlplane.errors import StoreError, WeirError
 from controlplane.model import ServiceName
 
 ALL = ServiceName("*")
@@ -108,6 +108,18 @@ class KillSwitch:
         self._seen = None  # look again
         return self._unwritten.pop(service, None) is not None or found
 
+    def let_go(self, service: ServiceName = ALL) -> tuple[str, ...]:
+        """Resume it; what is still frozen after that, "all services" among it.
+
+        Raises `WeirError` where it was not frozen, and says what is.
+        """
+        if not self.resume(service):
+            frozen = _names(self.look())
+            what = "all services are" if service == ALL else f"{service} is"
+            rest = f"frozen are: {', '.join(frozen)}" if frozen else "nothing is"
+            raise WeirError(f"{what} not frozen; {rest}")
+        return _names(self.look())
+
     def _path(self, service: ServiceName) -> Path:
         return self._all if service == ALL else self._each / quote(service, safe="")
 
@@ -137,6 +149,10 @@ class KillSwitch:
                     services[name] = _words(Path(entry.path))
         everything = _words(self._all) if _mark(self._all) is not None else None
         return Switched(everything, MappingProxyType(services))
+
+
+def _names(now: Switched) -> tuple[str, ...]:
+    return (*(["all services"] if now.all is not None else []), *sorted(now.services))
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:

@@ -35,6 +35,7 @@ def configure_logging(level: str, style: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what changed is ours to tell, too
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and stop are ours to tell
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -36,14 +37,17 @@ def train(
     cases: Annotated[int, typer.Option(help="Held-out cases of each family and kind.")] = 12,
 ) -> None:
     """Train a policy by a recipe, export it, evaluate it on held-out cases, write a release."""
-    from policies.training.plot import plot
-    from policies.training.recipe import FOLDER, load
-    from policies.training.release import release
-    from policies.training.train import train as run
-
     console = Console(stderr=True)
     with _plainly(console):
+        from policies.training.plot import plot
+        from policies.training.recipe import FOLDER, load
+        from policies.training.release import release
+        from policies.training.train import train as run
+
         path = Path(recipe) if Path(recipe).is_file() else FOLDER / f"{recipe}.yaml"
+        if not path.is_file():
+            ours = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
+            raise WeirError(f"no recipe {recipe}: neither a file nor one of ours ({ours})")
         wanted = load(path)
         wanted = replace(
             wanted,
@@ -73,10 +77,14 @@ def evaluate(
     output: Annotated[Output, typer.Option(help="table or json.")] = Output.TABLE,
 ) -> None:
     """Play equal (FULL_SCAN), P2C, model and learned on held-out cases and compare them."""
-    from policies.training.evaluate import held_out_cases, play, summary
-
     console = Console(stderr=True)
     with _plainly(console):
+        from policies.simulator import FAMILIES
+        from policies.training.evaluate import held_out_cases, play, summary
+
+        strange = sorted(set(family or ()) - set(FAMILIES))
+        if strange:
+            raise WeirError(f"no family {', '.join(strange)}; there are {', '.join(FAMILIES)}")
         drawn = held_out_cases(cases, families=family, seed=seed)
         with _bar(console, "playing", len(drawn)) as advance:
             played = play(drawn, release=release, progress=lambda n, of: advance(n, "", of))
@@ -92,6 +100,15 @@ def _plainly(console: Console) -> Iterator[None]:
     """What went wrong in one line, and status 1."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        console.print(
+            f"error: {error.name} is not installed. Training has an extra of its own: in the "
+            "checkout, .venv/bin/pip install -c constraints.txt -e '.[train]'",
+            style="red",
+            markup=False,
+            highlight=False,
+        )
+        raise typer.Exit(1) from error
     except (WeirError, ValueError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -115,24 +132,39 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None
         yield advance
 
 
+_PAIRS = {
+    "L/M": "learned/model",
+    "L/F": "learned/equal",
+    "M/F": "model/equal",
+    "L/P": "learned/p2c",
+}
+"""Letter by letter what the caption says, so that a line fits in 80 columns."""
+
+
 def _show(evaluation: Mapping[str, Any], console: Console) -> None:
     from policies.training.card import rows
 
-    table = Table(title="ratios of latency on held-out cases, below 1 is better [95 %]")
-    table.add_column("cases")
+    table = Table(
+        title="ratios of latency on held-out cases, below 1 is better",
+        caption="L: learned, M: model, F: FULL_SCAN, P: P2C. * the 95 % interval is on one side "
+        "of 1; all intervals: --output json, or the card of a release",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("cases", no_wrap=True)
     table.add_column("n", justify="right")
-    for pair in ("learned/model", "learned/equal", "model/equal", "learned/p2c"):
-        a, b = pair.split("/")
-        against = {"equal": "FULL_SCAN", "p2c": "P2C"}.get(b, b)
-        table.add_column(f"{a} / {against}\nmean", justify="right")
-        table.add_column("p99", justify="right")
-    table.add_column("errors\nlearned, model", justify="right")
+    for letters in _PAIRS:
+        table.add_column(f"{letters}\nmean", justify="right")
+        table.add_column("\np99", justify="right")
+    table.add_column("errors\nof L", justify="right")
     for name, block in rows(evaluation):
         cells = [name, str(block["learned/model"]["cases"])]
-        for pair in ("learned/model", "learned/equal", "model/equal", "learned/p2c"):
+        for pair in _PAIRS.values():
             for measure in ("mean", "p99"):
                 middle, low, high = block[pair][measure]
-                cells.append(f"{middle:.3f} [{low:.2f}, {high:.2f}]")
-        cells.append(", ".join(f"{value:.2%}" for value in block["learned/model"]["errors"]))
+                star = "*" if high < 1.0 or low > 1.0 else ""
+                cells.append(f"{middle:.3f}{star if pair == 'learned/model' else ''}")
+        cells.append(f"{block['learned/model']['errors'][0]:.2%}")
         table.add_row(*cells)
     console.print(table)

@@ -36,8 +36,9 @@ class ScriptedConsole:
             raise WeirError("the state folder is read-only")
         self.calls.append(("freeze", service))
 
-    def resume(self, service: str | None) -> None:
+    def resume(self, service: str | None) -> tuple[str, ...]:
         self.calls.append(("resume", service))
+        return ("default/web",)
 
 
 @pytest.fixture
@@ -80,7 +81,8 @@ async def test_the_switch_takes_one_service_or_all(
     client: httpx.AsyncClient, console: ScriptedConsole
 ) -> None:
     await client.post("/v1/freeze", json={"service": "default/cart", "reason": "look"})
-    await client.post("/v1/resume", json={})
+    answer = await client.post("/v1/resume", json={})
+    assert answer.json() == {"resumed": "all", "still_frozen": ["default/web"]}
     assert console.calls == [("freeze", "default/cart"), ("resume", None)]
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 from controlplane.cli.root import VERBS
 
@@ -44,3 +47,69 @@ def test_an_error_of_ours_is_one_line_with_advice() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("weir: no answer from 127.0.0.1:1")
     assert "Traceback" not in done.stderr
+
+
+def plain(*arguments: str) -> str:
+    """The one line that an error of ours is."""
+    done = weir(*arguments)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_folder_that_is_not_there_is_not_made_by_serving_it(tmp_path: Path) -> None:
+    missing = tmp_path / "typo"
+    assert f"folder {missing}: No such file" in plain("serve", "--config", str(missing))
+    assert not missing.exists()
+    file = tmp_path / "one.yaml"
+    file.write_text("")
+    assert f"folder {file}: Not a directory" in plain("serve", "--config", str(file))
+
+
+def test_a_setting_that_is_missing_is_named_as_the_option_that_it_is() -> None:
+    assert "--config" in plain("serve")
+
+
+def test_the_switch_of_a_state_folder_that_is_not_there_is_not_set(tmp_path: Path) -> None:
+    missing = tmp_path / "typo"
+    assert f"no state folder {missing}" in plain("freeze", "--state-dir", str(missing))
+    assert not missing.exists()
+
+
+def test_a_freeze_says_how_to_let_go_and_resume_says_what_is_still_frozen(tmp_path: Path) -> None:
+    state = ("--state-dir", str(tmp_path))
+    assert "`weir resume default/web`" in weir("freeze", "web", *state).stdout
+    assert "frozen are: default/web" in plain("resume", *state)
+    weir("freeze", *state)
+    assert "still frozen: default/web" in weir("resume", *state).stdout
+    assert weir("resume", "web", *state).stdout == "default/web: resumed\n"
+    assert "nothing is" in plain("resume", *state)
+
+
+def test_when_nothing_answers_the_switch_tells_of_the_state_folder() -> None:
+    assert "--state-dir" in plain("freeze", "--admin-address", "127.0.0.1:1")
+
+
+def test_what_does_not_speak_http_at_the_admin_address_is_told_plainly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_say_something_else, args=(server,))
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert f"no answer from {address}" in plain("weights", "list", "--admin-address", address)
+        thread.join()
+
+
+def _say_something_else(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"\x00\x00\x12\x04\x00 no status line\r\n\r\n")
+
+
+def test_a_folder_without_documents_is_said_to_be_one(tmp_path: Path) -> None:
+    assert f"no documents in {tmp_path}" in weir("validate", "-f", str(tmp_path)).stdout
+
+
+def test_a_recipe_and_a_family_that_are_not_there_are_told_with_those_that_are() -> None:
+    assert "one of ours (residual-ppo)" in plain("train", "nosuch", "--to", "nowhere")
+    assert "there are homogeneous" in plain("evaluate", "--family", "nosuch")

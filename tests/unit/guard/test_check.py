@@ -126,7 +126,7 @@ def test_frozen_by_a_person_nothing_moves_to_the_unit() -> None:
         verdict = life.ask([1.0, 0.0, 0.0, 0.0])
         assert verdict.weights == before
         assert not verdict.changed
-    assert text_of(verdict, Code.FROZEN) == "frozen: errors are up (by ann)"
+    assert text_of(verdict, Code.FROZEN) == "errors are up (by ann)"
     life.frozen = None
     assert life.ask([1.0, 0.0, 0.0, 0.0]).changed
 
