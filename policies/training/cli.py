@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -148,7 +147,7 @@ def _show(evaluation: Mapping[str, Any], console: Console) -> None:
         title="ratios of latency on held-out cases, below 1 is better",
         caption="L: learned, M: model, F: FULL_SCAN, P: P2C. * the 95 % interval is on one side "
         "of 1; all intervals: --output json, or the card of a release",
-        box=SIMPLE_HEAD,
+        box=None,
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
@@ -157,7 +156,7 @@ def _show(evaluation: Mapping[str, Any], console: Console) -> None:
     for letters in _PAIRS:
         table.add_column(f"{letters}\nmean", justify="right")
         table.add_column("\np99", justify="right")
-    table.add_column("errors\nof L", justify="right")
+    table.add_column("errors", justify="right")
     for name, block in rows(evaluation):
         cells = [name, str(block["learned/model"]["cases"])]
         for pair in _PAIRS.values():
