@@ -19,6 +19,7 @@ from controlplane._pb.discovery_pb2 import (
 from controlplane._pb.discovery_pb2 import Resource as ResourceMessage
 from controlplane.xds.effects import Request, Send
 from controlplane.xds.steps import Mode, Step
+from controlplane.xds.versions import Resource
 
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 16_384
@@ -123,6 +124,13 @@ def _sotw(type_url: str, nonce: str, step: Step) -> bytes:
     ).SerializeToString()
 
 
+def _body(type_url: str, one: Resource, step: Step) -> Any | None:
+    """None: nothing answers to the alias."""
+    if not one.body and one.name in step.aliases:
+        return None
+    return Any(type_url=type_url, value=one.body)
+
+
 def _delta(type_url: str, nonce: str, step: Step) -> bytes:
     return DeltaDiscoveryResponse(
         system_version_info=step.version,
@@ -130,7 +138,8 @@ def _delta(type_url: str, nonce: str, step: Step) -> bytes:
             ResourceMessage(
                 name=one.name,
                 version=one.version,
-                resource=Any(type_url=type_url, value=one.body),
+                resource=_body(type_url, one, step),
+                aliases=step.aliases.get(one.name, ()),
             )
             for one in step.resources
         ],

@@ -16,6 +16,7 @@ from controlplane.xds.references import (
     clusters_of_listener,
     clusters_of_routes,
     clusters_of_scope,
+    clusters_of_virtual_host,
 )
 
 _PREFIX = "type.googleapis.com/envoy."
@@ -25,6 +26,7 @@ ENDPOINT = _PREFIX + "config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "config.listener.v3.Listener"
 ROUTE = _PREFIX + "config.route.v3.RouteConfiguration"
 SCOPED_ROUTE = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
+VIRTUAL_HOST = _PREFIX + "config.route.v3.VirtualHost"
 SECRET = _PREFIX + "extensions.transport_sockets.tls.v3.Secret"
 EXTENSION = _PREFIX + "config.core.v3.TypedExtensionConfig"
 RUNTIME = _PREFIX + "service.runtime.v3.Runtime"
@@ -52,6 +54,8 @@ class Kind:
     refers: Callable[[bytes], frozenset[str]] | None = None
     """From a resource's bytes to the clusters that it sends to: it waits until the client has
     taken those that are new to it (rule 6)."""
+    aliased: bool = False
+    """What is asked for may be another name of a resource (`aliases`)."""
     absent: Callable[[str], bytes] | None = None
     """What stands for a resource that the snapshot lacks, so that a client need not wait."""
 
@@ -84,7 +88,7 @@ _TABLE = (
         "cds",
         rank=0,
         whole=True,
-        removals_after=(LISTENER, SCOPED_ROUTE, ROUTE),
+        removals_after=(LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST),
         warms=ENDPOINT,
         warmed=assignment_of,
     ),
@@ -101,7 +105,16 @@ _TABLE = (
         refers=clusters_of_scope,
     ),
     Kind(ROUTE, "rds", rank=5, after=(CLUSTER, LISTENER), refers=clusters_of_routes),
-    Kind(RUNTIME, "rtds", rank=6, absent=empty_layer),
+    Kind(
+        VIRTUAL_HOST,
+        "vhds",
+        rank=6,
+        after=(CLUSTER, ROUTE),
+        refers=clusters_of_virtual_host,
+        aliased=True,
+        absent=lambda _: b"",
+    ),
+    Kind(RUNTIME, "rtds", rank=7, absent=empty_layer),
 )
 KINDS = {kind.type_url: kind for kind in _TABLE}
 

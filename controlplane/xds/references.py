@@ -16,6 +16,7 @@ from controlplane._pb.route_pb2 import (
     RouteConfiguration,
     ScopedRouteConfiguration,
     TcpProxy,
+    VirtualHost,
 )
 
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network."
@@ -36,6 +37,16 @@ def clusters_of_routes(body: bytes) -> frozenset[str]:
         return frozenset(_of_routes(RouteConfiguration.FromString(body)))
     except DecodeError:
         return frozenset()
+
+
+@lru_cache(_KEPT)
+def clusters_of_virtual_host(body: bytes) -> frozenset[str]:
+    """Clusters that the routes of a VirtualHost name."""
+    try:
+        host = VirtualHost.FromString(body)
+    except DecodeError:
+        return frozenset()
+    return frozenset(_of_routes(RouteConfiguration(virtual_hosts=[host])))
 
 
 @lru_cache(_KEPT)

@@ -18,6 +18,7 @@ from controlplane.xds.kinds import (
     RUNTIME,
     SCOPED_ROUTE,
     SECRET,
+    VIRTUAL_HOST,
 )
 from controlplane.xds.steps import Mode
 
@@ -31,6 +32,7 @@ _SERVICES = (
     ("listener.v3.ListenerDiscoveryService", "Listeners", LISTENER),
     ("route.v3.RouteDiscoveryService", "Routes", ROUTE),
     ("route.v3.ScopedRoutesDiscoveryService", "ScopedRoutes", SCOPED_ROUTE),
+    ("route.v3.VirtualHostDiscoveryService", "VirtualHosts", VIRTUAL_HOST),
     ("extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", EXTENSION),
     ("secret.v3.SecretDiscoveryService", "Secrets", SECRET),
     ("runtime.v3.RuntimeDiscoveryService", "Runtime", RUNTIME),

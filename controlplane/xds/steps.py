@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+from controlplane.xds.aliases import answering
 from controlplane.xds.kinds import Kind
 from controlplane.xds.refusals import Suspects, judge
 from controlplane.xds.subscription import WILDCARD, Wants
@@ -95,6 +96,8 @@ class Step:
     """Whether something is left to be sent after this was answered."""
     awaits: frozenset[str]
     """Clusters that something of it waits for."""
+    aliases: Mapping[str, tuple[str, ...]]
+    """Resource -> the names that were asked for and that it answers to, where they are others."""
     content: str
     """What a NACK refuses, where it refuses the response as a whole; empty where each resource
     stands for itself."""
@@ -140,10 +143,24 @@ def _canonical(made: Step, target: ResourceSet, position: Position) -> Step:
 
 def step(kind: Kind, target: ResourceSet, position: Position) -> Step:
     """Compare what is wanted with what the client has."""
+    aliases: dict[str, tuple[str, ...]] = {}
+    if kind.aliased:
+        for asked in sorted(position.wants.names):
+            name = answering(target, asked)
+            if name != asked or asked not in target.by_name:
+                aliases[name] = (*aliases.get(name, ()), asked)
+        again = frozenset(answering(target, asked) for asked in position.again)
+        position = position._replace(wants=resolved(target, position.wants), again=again)
     wanted = _select(kind, target, position.wants)
     if position.mode is Mode.DELTA:
-        return _delta(kind, target, position, wanted)
+        return replace(_delta(kind, target, position, wanted), aliases=aliases)
     return (_whole if kind.whole else _parts)(kind, target, position, wanted)
+
+
+def resolved(target: ResourceSet, wants: Wants) -> Wants:
+    """The same by the names of the resources that answer."""
+    names = frozenset(answering(target, asked) for asked in wants.names)
+    return wants._replace(names=names)
 
 
 def _awaits(kind: Kind, position: Position, one: Resource) -> frozenset[str]:
@@ -164,7 +181,7 @@ def _whole(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
     changed = [one for one in wanted if _version(has.get(one.name)) != one.version]
     awaits = frozenset[str]().union(*(_awaits(kind, position, one) for one in changed))
     if awaits:
-        return Step(False, target.version, (), (), (), position.has, False, False, awaits, "")
+        return Step(False, target.version, (), (), (), position.has, False, False, awaits, {}, "")
     gone = [one for name, one in has.items() if one and one.body and name not in after]
     total = target.total
     held_back = position.hold_removals and bool(gone)
@@ -187,6 +204,7 @@ def _whole(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
         complete=not refused and not held_back,
         more=False,
         awaits=awaits,
+        aliases={},
         content=content,
     )
 
@@ -207,6 +225,7 @@ def _parts(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
         complete=complete,
         more=more,
         awaits=awaits,
+        aliases={},
         content="",
     )
 
@@ -243,6 +262,7 @@ def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
         complete=complete and not held_back,
         more=more,
         awaits=awaits,
+        aliases={},
         content="",
     )
 

@@ -27,9 +27,10 @@ from controlplane.xds.steps import (
     Mode,
     Position,
     Step,
+    resolved,
     shared_step,
 )
-from controlplane.xds.subscription import WILDCARD, amended, replaced
+from controlplane.xds.subscription import WILDCARD, Wants, amended, replaced
 from controlplane.xds.versions import Resource, ResourceSet, nothing_of
 
 View = Mapping[str, ResourceSet]
@@ -124,6 +125,13 @@ class Stream:
             return state.seen or nothing_of(state.kind.type_url)
         return found
 
+    def _named(self, state: Standing) -> Wants:
+        """What is wanted, by the names of the resources that answer."""
+        target = self._target(state)
+        if not state.kind.aliased or target is None:
+            return state.wants
+        return resolved(target, state.wants)
+
     # What a request says
 
     def _answer(self, state: Standing, request: Request, effects: list[Effect]) -> None:
@@ -136,7 +144,7 @@ class Stream:
                 return
             state.nack = request.error
             state.refused = refuse(state.refused, step.suspects())
-            state.has = step.has_when_refused.only(state.wants)
+            state.has = step.has_when_refused.only(self._named(state))
             state.dirty |= bool(step.removed and step.resources)
             refused = state.unproven & {one.name for one in step.changed}
             state.unproven -= refused
@@ -190,13 +198,13 @@ class Stream:
             state.wants = amended(state.wants, subscribe, unsubscribe, first=True)
             state.has = Holding(
                 {name: Resource.claimed(name, claimed[name]) for name in claimed}
-            ).only(state.wants)
+            ).only(self._named(state))
             return
         if not subscribe and not unsubscribe:
             return
         before = state.wants
         state.wants = wants = amended(before, subscribe, unsubscribe, first=False)
-        state.has = state.has.only(wants)
+        state.has = state.has.only(self._named(state))
         state.dirty = True
         if wants.wildcard:  # rule 29: it is still covered, so the client is told what it is
             state.again |= unsubscribe & before.names

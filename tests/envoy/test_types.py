@@ -18,6 +18,7 @@ from envoy_data_plane.envoy.config.core import v3 as core_v3
 from envoy_data_plane.envoy.config.listener import v3 as listener_v3
 from envoy_data_plane.envoy.config.route import v3 as route_v3
 from envoy_data_plane.envoy.extensions.filters.http.fault import v3 as fault_v3
+from envoy_data_plane.envoy.extensions.filters.http.on_demand import v3 as on_demand_v3
 from envoy_data_plane.envoy.extensions.filters.http.router import v3 as router_v3
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm_v3
 from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls_v3
@@ -36,6 +37,7 @@ from controlplane.xds.kinds import (
     RUNTIME,
     SCOPED_ROUTE,
     SECRET,
+    VIRTUAL_HOST,
 )
 from tests.envoy.test_xds import (
     FLEET,
@@ -147,9 +149,10 @@ async def get(port: int, tls: ssl.SSLContext | None = None, **headers: str) -> t
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     except OSError:
         return 0, ""
+    headers = {"host": "a", **headers}
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     try:
-        writer.write(f"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n".encode())
+        writer.write(f"GET / HTTP/1.1\r\nconnection: close\r\n{lines}\r\n".encode())
         async with asyncio.timeout(10.0):
             raw = await reader.read()
     except OSError:
@@ -314,6 +317,68 @@ def certificate(host: str) -> tuple[bytes, ssl.SSLContext]:
     trusting = ssl.create_default_context(cadata=chain.decode())
     trusting.check_hostname = False
     return bytes(secret), trusting
+
+
+def virtual_host(name: str, to: str, *domains: str) -> bytes:
+    return bytes(
+        route_v3.VirtualHost(
+            name=name,
+            domains=list(domains),
+            routes=[
+                route_v3.Route(
+                    match=route_v3.RouteMatch(prefix="/"), route=route_v3.RouteAction(cluster=to)
+                )
+            ],
+        )
+    )
+
+
+@pytest.mark.parametrize("way", ["ads delta", "own delta"])
+async def test_virtual_hosts_are_fetched_when_they_are_asked_for(tmp_path: Path, way: str) -> None:
+    port = free_port()
+    manager = by_rds(way)
+    manager.http_filters = [
+        hcm_v3.HttpFilter(name="on_demand", typed_config=Any.pack(on_demand_v3.OnDemand()))
+    ]
+    table = route_v3.RouteConfiguration(
+        name="routes", vhds=route_v3.Vhds(config_source=source(way))
+    )
+    async with backend("a") as a, backend("b") as b:
+        resources = clusters(a.port, b.port)
+        resources[LISTENER] = {"in": listener(port, manager)}
+        resources[ROUTE] = {"routes": bytes(table)}
+        shop, cart = "routes/shop", "routes/cart"
+        hosts = {
+            shop: virtual_host(shop, "c0", "shop.example", "*.shop.example"),
+            cart: virtual_host(cart, "c1", "cart.example"),
+        }
+        resources[VIRTUAL_HOST] = hosts
+        async with serving(tmp_path, resources, way) as (cache, server, _):
+
+            async def first() -> bool:
+                return await get(port, host="shop.example") == (200, "a")
+
+            await eventually(first, "a virtual host that was asked for")
+            assert await get(port, host="deep.shop.example") == (200, "a")
+            assert await get(port, host="cart.example") == (200, "b")
+            assert (await get(port, host="nobody.example"))[0] == 404
+
+            resources[VIRTUAL_HOST] = {**hosts, shop: virtual_host(shop, "c1", "shop.example")}
+            cache.set(FLEET, resources)
+
+            async def moved() -> bool:
+                return await get(port, host="shop.example") == (200, "b")
+
+            await eventually(moved, "a virtual host that changed")
+
+            resources[VIRTUAL_HOST] = {shop: hosts[shop]}
+            cache.set(FLEET, resources)
+
+            async def gone() -> bool:
+                return (await get(port, host="cart.example"))[0] == 404
+
+            await eventually(gone, "a virtual host that is gone")
+            assert all(one.nack == "" for client in server.clients() for one in client.types)
 
 
 async def test_all_types_are_acknowledged_and_nothing_is_refused(tmp_path: Path, way: str) -> None:

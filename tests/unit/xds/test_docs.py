@@ -24,4 +24,5 @@ def test_the_tests_that_the_document_names_exist_and_no_rule_is_tested_without_i
 
 
 def test_rule_12_our_messages_have_no_field_for_a_time_to_live() -> None:
-    assert {field.name for field in Resource.DESCRIPTOR.fields} == {"version", "resource", "name"}
+    fields = {field.name for field in Resource.DESCRIPTOR.fields}
+    assert fields == {"version", "resource", "name", "aliases"}
