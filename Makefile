@@ -87,6 +87,10 @@ bench-xds: $(VENV)/.dev ## Server CPU for a push, how it grows, and storms of cl
 bench-apply: $(VENV)/.dev ## From a change of weights to Envoy having it.
 	$(BIN)/python -m benchmarks.xds_apply $(ARGS)
 
+.PHONY: kill-50
+kill-50: $(VENV)/.dev ## kill -9 of `weir serve` fifty times under load: no failed request.
+	WEIR_KILLS=50 $(BIN)/python -m pytest -q tests/e2e/test_restart.py -k kill_9 $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.dev ## An hour of changes, reconnects and refusals: the xDS server stays flat.
 	$(BIN)/python -m benchmarks.xds_soak $(ARGS)

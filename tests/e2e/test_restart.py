@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from tests.e2e.scene import (
 
 pytestmark = pytest.mark.envoy
 
-KILLS = 20
+KILLS = int(os.environ.get("WEIR_KILLS", "20"))
+"""How often it is killed; `make kill-50` asks for fifty."""
 RATE_RPS = 120.0
 
 
