@@ -470,7 +470,7 @@ async def test_a_stream_ends_when_its_token_does(tmp_path: Path, path: str) -> N
             await call.read()
         assert await call.code() is Status.UNAUTHENTICATED
         assert "expired" in await call.details()
-        assert not server.clients()
+        await until(lambda: not server.clients())
 
 
 async def test_a_new_key_of_tokens_is_taken_without_a_restart(tmp_path: Path) -> None:
