@@ -37,13 +37,13 @@ from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import OVERLAY, TranslateOptions, Translator, node_group
-from controlplane.xds import SnapshotCache, XdsServer
+from controlplane.xds import Binding, Gate, Limits, SnapshotCache, Tls, XdsServer
 from controlplane.xds.access_logs import AccessLogService
 from controlplane.xds.exposition import StagedCollector, XdsCollector
 from controlplane.xds.kinds import CLUSTER
 from controlplane.xds.load_reports import LoadReportService
 from controlplane.xds.staged import Plan, StagedSink
-from controlplane.xds.status import Event, UnknownType
+from controlplane.xds.status import Event, Reload, UnknownType
 from controlplane.xds.telemetry import TelemetryMetrics
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ SAMPLING_S = 5.0
 """How often the part of the traffic that is logged is looked at again."""
 DRAIN_S = 5.0
 """How long Envoys' streams take to be closed at the end."""
+RENEWED_S = 3600.0
+"""With TLS, how old an Envoy's connection becomes."""
 GONE_S = 9.0
 """After a signal the process is gone within 10 s, whatever hangs."""
 
@@ -72,7 +74,7 @@ class App:
     def __init__(
         self, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        settings.xds.require_safe(settings.insecure, "xDS address")
+        settings.xds.require_safe(settings.insecure or settings.tls_cert is not None, "xDS address")
         settings.admin.require_safe(settings.insecure, "admin address")
         require_folder(settings.config)
         self._settings = settings
@@ -84,6 +86,7 @@ class App:
         self._cache = SnapshotCache()
         self._loaded = Loaded()
         self._fleet_of = node_group(self._loaded.declared)
+        self._gate = _gate(settings)
         self._server = XdsServer(
             self._cache,
             address=str(settings.xds),
@@ -91,6 +94,9 @@ class App:
             handlers=self._receivers(),
             observer=_log_event,
             insecure=settings.insecure,
+            tls=_tls(settings),
+            gate=self._gate,
+            limits=_limits(settings),
         )
         self._registry.register(XdsCollector(self._server))
         self._names = NameFile(settings.state)
@@ -242,11 +248,13 @@ class App:
             self._telemetry.load_reports,
             metrics,
             interval_s=self._settings.load_report_interval_s,
+            gate=self._gate,
+            observer=_log_event,
         )
-        return [
-            AccessLogService(self._telemetry.access_logs, metrics).handler(),
-            reports.handler(),
-        ]
+        logs = AccessLogService(
+            self._telemetry.access_logs, metrics, gate=self._gate, observer=_log_event
+        )
+        return [logs.handler(), reports.handler()]
 
     def _admin(self, console: AppConsole) -> AdminServer:
         hosts = ["localhost", "127.0.0.1", "[::1]", self._settings.admin.host]
@@ -299,7 +307,40 @@ def _options(settings: ServeSettings) -> TranslateOptions:
     return TranslateOptions(access_logs=not scraped, endpoint_stats=scraped)
 
 
+def _tls(settings: ServeSettings) -> Tls | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+
+
+def _gate(settings: ServeSettings) -> Gate:
+    """Who may be which node, for everything that is served on the xDS address."""
+    binding = Binding.parse(settings.xds_identity) if settings.xds_identity else None
+    if settings.xds_jwt_key is None:
+        return Gate(binding)
+    # Slow to load, and few need it.
+    from controlplane.xds.tokens import Tokens
+
+    issuer, audience = settings.xds_jwt_issuer, settings.xds_jwt_audience
+    return Gate(binding, Tokens(issuer, audience, settings.xds_jwt_key))
+
+
+def _limits(settings: ServeSettings) -> Limits:
+    """With TLS connections are renewed, so that who lost his certificate does not stay for ever."""
+    age_s = settings.xds_connection_age_s
+    if age_s is None and settings.tls_cert is not None:
+        age_s = RENEWED_S
+    return Limits(streams_per_identity=settings.xds_streams_per_identity, connection_age_s=age_s)
+
+
 def _log_event(event: Event) -> None:
+    if isinstance(event, Reload):
+        if event.problem:
+            words = "files are refused, the last good ones stay"
+            logger.warning(words, files=event.what, problem=event.problem)
+        else:
+            logger.info("files are in force", files=event.what)
+        return
     fields = {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "node"}
     node = event.node.id if event.node is not None else ""
     if isinstance(event, UnknownType) and event.group == OVERLAY and event.type_url == CLUSTER:

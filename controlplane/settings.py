@@ -9,13 +9,14 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -53,7 +54,8 @@ class Address(NamedTuple):
         if not self.loopback and not insecure:
             raise StartupError(
                 f"{what} {self}: an address that others can reach is not served in plaintext; "
-                "listen on 127.0.0.1, or give --insecure if the network itself is trusted"
+                "listen on 127.0.0.1, give --tls-cert and --tls-key (xDS alone), or --insecure if "
+                "the network itself is trusted"
             )
 
     def __str__(self) -> str:
@@ -82,6 +84,26 @@ class ServeSettings(BaseSettings):
     """How long each share is watched before the next."""
     insecure: bool = False
     """Serve plaintext on an address that others can reach."""
+    tls_cert: Path | None = None
+    """PEM certificate that the xDS address is served with, then its intermediates; followed."""
+    tls_key: Path | None = None
+    """PEM key of this certificate; followed."""
+    tls_client_ca: Path | None = None
+    """PEM CAs of which Envoys must have a certificate; followed."""
+    xds_identity: Annotated[tuple[str, ...], NoDecode] = ()
+    """Which node may be claimed with which name: templates such as
+    `spiffe://example.org/ns/{namespace}/envoy/{node_id}`, with spaces between them in the
+    environment."""
+    xds_jwt_issuer: str = ""
+    """The `iss` of the tokens that are taken."""
+    xds_jwt_audience: str = ""
+    """The `aud` of the tokens that are taken."""
+    xds_jwt_key: Path | None = None
+    """PEM public key or JWKS that they are verified with; followed."""
+    xds_connection_age_s: float | None = Field(default=None, ge=1.0, le=2_000_000.0)
+    """An Envoy's connection is renewed after this; default an hour with TLS, never without."""
+    xds_streams_per_identity: int = Field(default=10_000, ge=1)
+    """Streams that one name may have open, or one address where nobody proves a name."""
     source: Literal["envoy", "prometheus"] = "envoy"
     """Where numbers come from: access logs and load reports sent to us, or a Prometheus."""
     prometheus_url: str = "http://127.0.0.1:9090"
@@ -127,6 +149,27 @@ class ServeSettings(BaseSettings):
         """The admin address, parsed."""
         return Address.parse(self.admin_address)
 
+    @field_validator("xds_identity", mode="before")
+    @classmethod
+    def _separate(cls, given: object) -> object:
+        """An environment variable is one text; a template holds no space."""
+        return tuple(given.split()) if isinstance(given, str) else given
+
+    def require_whole(self) -> None:
+        """What belongs together is given together. Raises `ConfigurationError`."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("TLS wants both: --tls-cert FILE and --tls-key FILE")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigurationError(
+                "certificates of clients are checked over TLS alone: with --tls-client-ca give "
+                "--tls-cert and --tls-key"
+            )
+        jwt = (self.xds_jwt_issuer, self.xds_jwt_audience, self.xds_jwt_key)
+        if any(jwt) and not all(jwt):
+            raise ConfigurationError(
+                "tokens want all three: --xds-jwt-issuer, --xds-jwt-audience and --xds-jwt-key"
+            )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -165,6 +208,7 @@ def load_settings(**options: object) -> ServeSettings:
     try:
         settings = ServeSettings(**given)
         _ = settings.xds, settings.admin  # both must parse
+        settings.require_whole()
     except ValidationError as error:
         lines = [
             f"{(name := '.'.join(map(str, one['loc'])))}: {one['msg'].lower()} "

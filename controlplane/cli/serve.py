@@ -34,6 +34,31 @@ def serve(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Plaintext where others can reach it.")
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM certificate of the xDS address; followed.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM CAs; Envoys must have a certificate of them.")
+    ] = None,
+    xds_identity: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Name that entitles to be a node, as spiffe://example.org/{node_id}; repeatable.",
+        ),
+    ] = None,
+    xds_jwt_issuer: Annotated[str | None, typer.Option(help="`iss` of Envoys' tokens.")] = None,
+    xds_jwt_audience: Annotated[str | None, typer.Option(help="`aud` of Envoys' tokens.")] = None,
+    xds_jwt_key: Annotated[
+        Path | None, typer.Option(help="PEM public key or JWKS of the tokens; followed.")
+    ] = None,
+    xds_connection_age_s: Annotated[
+        float | None, typer.Option(help="Renew connections after this. [3600 with TLS]")
+    ] = None,
+    xds_streams_per_identity: Annotated[
+        int | None, typer.Option(help="Streams that one identity may have open. [10000]")
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="Where numbers come from: envoy or prometheus. [envoy]")
     ] = None,
@@ -65,7 +90,9 @@ def serve(
     Every option can also be given as WEIR_<OPTION> in the environment, or in the YAML file named
     by WEIR_SETTINGS. Ends by SIGTERM or SIGINT; Envoys serve on with what they have.
     """
-    settings = load_settings(**dict(locals()))
+    given = dict(locals())
+    given["xds_identity"] = given["xds_identity"] or None  # an option not given is an empty list
+    settings = load_settings(**given)
     gc.disable()  # what is imported stays: looking through it for garbage only delays the start
     from controlplane.app import run
     from controlplane.telemetry.logs import configure_logging

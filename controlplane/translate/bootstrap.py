@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from controlplane.translate.client_tls import ClientTls
+
 _TYPES = "type.googleapis.com/envoy.extensions"
 _ADS = {"ads": {}, "resource_api_version": "V3"}
 
 
-def _h2_cluster(name: str, host: str, port: int) -> dict[str, Any]:
+def _h2_cluster(name: str, host: str, port: int, tls: ClientTls | None) -> dict[str, Any]:
     """A cluster that speaks HTTP/2, with keepalives so that a hung server is noticed."""
+    secured = {} if tls is None else {"transport_socket": tls.transport_socket()}
     return {
         "name": name,
+        **secured,
         "type": "STRICT_DNS",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
@@ -59,11 +63,12 @@ def ads_bootstrap(
     load_reports: bool = True,
     zone: str = "",
     workers: int | None = None,
+    tls: ClientTls | None = None,
 ) -> dict[str, Any]:
     """An Envoy that owns nothing: listeners, routes, clusters, endpoints, runtime come by ADS.
 
     `fleet` is the `namespace/name` of its Gateway, `workers` its `--concurrency`: no report says
-    how many workers share what an Envoy reports.
+    how many workers share what an Envoy reports. With `tls` it connects by mutual TLS.
     """
     bootstrap: dict[str, Any] = {
         "node": {"id": node_id, "cluster": fleet, "locality": {"zone": zone}},
@@ -91,7 +96,7 @@ def ads_bootstrap(
                 }
             ]
         },
-        "static_resources": {"clusters": [_h2_cluster("weir", xds_host, xds_port)]},
+        "static_resources": {"clusters": [_h2_cluster("weir", xds_host, xds_port, tls)]},
     }
     if workers is not None:
         bootstrap["node"]["metadata"] = {"weir.dev/workers": workers}
@@ -114,6 +119,7 @@ def overlay_bootstrap(
     access_logs: bool = True,
     sampled_percent: int = 100,
     load_reports: bool = True,
+    tls: ClientTls | None = None,
 ) -> dict[str, Any]:
     """An Envoy that keeps its own configuration and takes the endpoints of one cluster from Weir.
 
@@ -121,7 +127,7 @@ def overlay_bootstrap(
     `service` is the `namespace/name` of a Backend, or its bare name where that is unique. The
     cluster is set up as Weir sets up its own: LEAST_REQUEST over all endpoints, weighted groups,
     outliers ejected. Access logs (sampled by a filter of its own) and load reports can be left out;
-    Weir then has to read the numbers from Prometheus.
+    Weir then has to read the numbers from Prometheus. With `tls` it connects by mutual TLS.
     """
     bootstrap: dict[str, Any] = {
         "node": {"id": node_id, "cluster": node_cluster},
@@ -142,7 +148,7 @@ def overlay_bootstrap(
             ],
             "clusters": [
                 _own_cluster(service, load_reports),
-                _h2_cluster("weir", xds_host, xds_port),
+                _h2_cluster("weir", xds_host, xds_port, tls),
             ],
         },
     }

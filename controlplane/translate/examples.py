@@ -10,10 +10,20 @@ from typing import Any
 import yaml
 
 from controlplane.translate.bootstrap import ads_bootstrap, overlay_bootstrap
+from controlplane.translate.client_tls import ClientTls
 
 _OWN = """\
 # An Envoy that Weir configures ({protocol}). Change node.id for each Envoy, node.cluster to the
 # namespace/name of its Gateway, and the address of Weir at the end.
+"""
+_MTLS = """\
+# An Envoy that Weir configures over mutual TLS ({protocol}). sds-client.yaml and sds-ca.yaml
+# belong to it, in the folder that path_config_source names: they say where its certificates are.
+# Change what own.yaml says, the folders, and the name of Weir (three times).
+"""
+_FILES = """\
+# Belongs to mtls.yaml and mtls-delta.yaml. watched_directory is the folder of the files: new ones
+# are renamed into it, or it is a mounted Secret of Kubernetes.
 """
 _OVERLAY = """\
 # An Envoy that keeps its own configuration and takes the endpoints of one cluster from Weir
@@ -23,6 +33,15 @@ _OVERLAY = """\
 #   for): type, eds_cluster_config, load_balancing_policy, common_lb_config, outlier_detection.
 # access_log and cluster_manager may be left out; Weir then reads Envoy's numbers from Prometheus.
 """
+
+
+TLS = ClientTls(
+    certificate="/etc/envoy/tls/tls.crt",
+    key="/etc/envoy/tls/tls.key",
+    ca="/etc/envoy/tls/ca.crt",
+    server_name="weir.example.org",
+    secrets="/etc/envoy/sds",
+)
 
 
 def examples() -> Mapping[str, str]:
@@ -35,7 +54,17 @@ def examples() -> Mapping[str, str]:
             node_id="envoy-1", service="default/web", listen_port=8080, delta=delta
         )
         found[f"own{ending}.yaml"] = _OWN.format(protocol=protocol) + _yaml(own)
+        mtls = ads_bootstrap(
+            node_id="envoy-1",
+            fleet="default/edge",
+            xds_host="weir.example.org",
+            delta=delta,
+            tls=TLS,
+        )
+        found[f"mtls{ending}.yaml"] = _MTLS.format(protocol=protocol) + _yaml(mtls)
         found[f"overlay{ending}.yaml"] = _OVERLAY.format(protocol=protocol) + _yaml(overlay)
+    for name, secret in TLS.files().items():
+        found[name] = _FILES + _yaml(secret)
     return found
 
 

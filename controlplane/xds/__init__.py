@@ -12,6 +12,9 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.envelope import Node
+from controlplane.xds.gate import Gate
+from controlplane.xds.identity import Binding
 from controlplane.xds.server import Limits, XdsServer
+from controlplane.xds.tls import Tls
 
-__all__ = ["Limits", "Node", "SnapshotCache", "XdsServer"]
+__all__ = ["Binding", "Gate", "Limits", "Node", "SnapshotCache", "Tls", "XdsServer"]

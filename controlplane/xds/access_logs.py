@@ -13,6 +13,8 @@ from controlplane._pb import access_log_pb2, base_pb2
 from controlplane.errors import TelemetryError
 from controlplane.model import Proxy
 from controlplane.ports import AccessLogSink
+from controlplane.xds.gate import Gate
+from controlplane.xds.status import Observer
 from controlplane.xds.telemetry import Context, Intake, TelemetryLimits, TelemetryMetrics
 
 
@@ -24,9 +26,13 @@ class AccessLogService:
         sink: AccessLogSink,
         metrics: TelemetryMetrics,
         limits: TelemetryLimits | None = None,
+        gate: Gate | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._sink = sink
-        self._intake = Intake("access_logs", limits or TelemetryLimits(), metrics)
+        self._intake = Intake(
+            "access_logs", limits or TelemetryLimits(), metrics, gate or Gate(), observer
+        )
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What a grpc.aio server serves; it may share its address with the other services."""

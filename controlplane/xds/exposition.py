@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -16,8 +17,9 @@ from controlplane.xds.status import short_name
 class XdsCollector(Collector):
     """Register it in the registry that /metrics serves. Labels are fleets and types, not Envoys."""
 
-    def __init__(self, server: XdsServer) -> None:
+    def __init__(self, server: XdsServer, wall_clock: Callable[[], float] = time.time) -> None:
         self._server = server
+        self._wall_clock = wall_clock
 
     def describe(self) -> Iterator[Metric]:
         """Nothing is read while registering."""
@@ -27,6 +29,7 @@ class XdsCollector(Collector):
         """All families, in the order of docs/metrics.md."""
         yield from self._streams()
         yield from self._messages()
+        yield from self._files()
 
     def _streams(self) -> Iterator[Metric]:
         streams = GaugeMetricFamily(
@@ -84,6 +87,28 @@ class XdsCollector(Collector):
             refused.add_metric((code,), number)
         yield refused
         yield CounterMetricFamily("weir_xds_connects", "Streams accepted.", value=counts.connects)
+
+    def _files(self) -> Iterator[Metric]:
+        expiry = GaugeMetricFamily(
+            "weir_xds_certificate_expiry_seconds",
+            "Seconds until the certificate that is served expires; negative once it has.",
+        )
+        refused = GaugeMetricFamily(
+            "weir_xds_credentials_refused",
+            "1 while files of certificates or keys are refused and the last good ones stay.",
+            labels=("files",),
+        )
+        taken = CounterMetricFamily(
+            "weir_xds_credentials_reloads",
+            "Changes of files of certificates or keys that took force.",
+            labels=("files",),
+        )
+        for one in self._server.files:
+            if one.what == "tls":
+                expiry.add_metric((), one.value.expires_at_s - self._wall_clock())
+            refused.add_metric((one.what,), bool(one.problem))
+            taken.add_metric((one.what,), one.taken)
+        yield from (expiry, refused, taken)
 
 
 class StagedCollector(Collector):

@@ -15,6 +15,8 @@ from controlplane._pb import base_pb2, load_stats_pb2
 from controlplane.errors import TelemetryError
 from controlplane.model import Proxy
 from controlplane.ports import LoadReportSink
+from controlplane.xds.gate import Gate
+from controlplane.xds.status import Observer
 from controlplane.xds.telemetry import (
     Context,
     Intake,
@@ -37,6 +39,8 @@ class LoadReportService:
         interval_s: float = 1.0,
         clusters: Callable[[Proxy], Sequence[str]] = lambda proxy: (),
         limits: TelemetryLimits | None = None,
+        gate: Gate | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """`clusters` names what a client that cannot send all of them is asked for."""
         if interval_s <= 0:
@@ -44,7 +48,9 @@ class LoadReportService:
         self._sink = sink
         self._interval_s = interval_s
         self._clusters = clusters
-        self._intake = Intake("load_reports", limits or TelemetryLimits(), metrics)
+        self._intake = Intake(
+            "load_reports", limits or TelemetryLimits(), metrics, gate or Gate(), observer
+        )
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What a grpc.aio server serves; it may share its address with the other services."""

@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -24,9 +25,12 @@ from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.connection import Connection, Context
 from controlplane.xds.effects import Request
 from controlplane.xds.envelope import Decoder, GarbageError, Node
+from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
+from controlplane.xds.reloaded import Reloaded, keep_fresh
 from controlplane.xds.services import EOF, discovery_handlers
-from controlplane.xds.status import Client, Counts, Observer, Refusal
+from controlplane.xds.status import Client, Counts, Event, Observer, Refusal
 from controlplane.xds.stream import MAX_NAMES
+from controlplane.xds.tls import Tls, server_credentials
 
 _BATCH = 256  # streams served between two looks at the event loop
 
@@ -39,6 +43,21 @@ class Limits:
     """Names of one type on one stream; more is RESOURCE_EXHAUSTED."""
     request_bytes: int = 4 * 1024 * 1024
     streams_per_connection: int = 1000
+    streams_per_identity: int = 10_000
+    """Streams of all connections of one name, or of one address where nobody proves a name; more
+    is RESOURCE_EXHAUSTED."""
+    connection_age_s: float | None = None
+    """A connection is closed after this, which gRPC varies by 10 % either way; None: never. Its
+    client comes back with the certificate that it has by then."""
+    connection_grace_s: float = 5.0
+    """What is under way on a connection of that age has this long to end by itself."""
+    connection_idle_s: float = 5.0
+    """A connection without a stream is closed after this (varied likewise): an Envoy that was
+    refused, and has another certificate by now, would otherwise come back with the old one."""
+    look_s: float = 1.0
+    """Files of certificates and keys are looked at this often; certificates at each handshake."""
+    handshake_s: float = 10.0
+    """A connection that is not set up within this is closed."""
     first_request_s: float = 15.0
     """A stream that says nothing for this long is closed."""
     write_s: float = 60.0
@@ -64,11 +83,14 @@ class XdsServer:
         handlers: Sequence[grpc.GenericRpcHandler[bytes, bytes]] = (),
         observer: Observer | None = None,
         insecure: bool = False,
+        tls: Tls | None = None,
+        gate: Gate | None = None,
         limits: Limits | None = None,
     ) -> None:
         """`node_group` maps a node to its group; `handlers` are served on the same address.
 
-        An address that is not a loopback address is served only with `insecure`.
+        An address that is not a loopback address is served only with `tls` or `insecure`. `gate`
+        says who may be which node; `handlers` that take one should be given the same.
         """
         self._cache = cache
         self._address = address
@@ -76,7 +98,10 @@ class XdsServer:
         self._handlers = tuple(handlers)
         self._observer = observer
         self._insecure = insecure
+        self._tls = tls
+        self._gate = gate or Gate()
         self._limits = limits or Limits()
+        self._held = Held(self._limits.streams_per_identity)
         self._groups: dict[str, set[Connection]] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
@@ -85,20 +110,34 @@ class XdsServer:
         self.counts = Counts()
         self.port = 0
         """The port that is listened on, once started."""
+        self.files: tuple[Reloaded[Any], ...] = ()
+        """Files of certificates and keys that are followed, once started."""
 
     async def start(self) -> None:
         """Listen. Raises `StartupError` when the address is taken or may not be served."""
-        if not self._insecure and not is_loopback(self._address):
+        private = self._tls is not None or is_loopback(self._address)
+        if not self._insecure and not private:
             raise StartupError(
-                f"{self._address} is not a loopback address, and xDS is not encrypted: listen on "
-                "127.0.0.1, or allow it with --insecure where the network itself is trusted"
+                f"{self._address} is not a loopback address, and xDS is not encrypted: give a TLS "
+                "certificate and key (--tls-cert, --tls-key), listen on 127.0.0.1, or allow it "
+                "with --insecure where the network itself is trusted"
             )
+        mutual = self._tls is not None and self._tls.client_ca is not None
+        self._gate.require_usable(mutual=mutual, private=private)
+        certificates = self._tls.open() if self._tls is not None else None
+        tokens = self._gate.tokens
+        found = (certificates, tokens.keys if tokens is not None else None)
+        self.files = tuple(one for one in found if one is not None)
         server = grpc.aio.server(
             handlers=(*discovery_handlers(self._serve), *self._handlers),
             options=_options(self._limits),
         )
         try:
-            self.port = server.add_insecure_port(self._address)
+            if certificates is None:
+                self.port = server.add_insecure_port(self._address)
+            else:
+                credentials = server_credentials(certificates)
+                self.port = server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
             raise StartupError(
                 f"cannot listen for xDS on {self._address}: {error}; is it taken?"
@@ -109,6 +148,9 @@ class XdsServer:
         self._loop = loop
         self._cache.listen(self._on_change)
         self._tasks = [loop.create_task(self._push()), loop.create_task(self._sweep())]
+        if self.files:
+            fresh = keep_fresh(self.files, self._tell, self._limits.look_s)
+            self._tasks.append(loop.create_task(fresh))
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Refuse new streams, end the present ones one after the other, and close.
@@ -178,9 +220,18 @@ class XdsServer:
                         await one.close("DEADLINE_EXCEEDED", "the client does not read")
 
     async def _serve(self, decoder: Decoder, context: Context) -> None:
+        """One stream of somebody whom we know, or who need not be known."""
+        try:
+            peer = self._gate.peer(context)
+            with self._held.one_more(peer.key):
+                await self._serve_peer(decoder, context, peer)
+        except DeniedError as why:
+            await self._refuse(context, _RefusedError(why.code, str(why)))
+
+    async def _serve_peer(self, decoder: Decoder, context: Context, peer: Peer) -> None:
         """One stream, from its first request to its end."""
         try:
-            first = await self._admit(decoder, context)
+            first = await self._admit(decoder, context, peer)
         except _RefusedError as why:
             return await self._refuse(context, why)
         if first is None:
@@ -189,14 +240,17 @@ class XdsServer:
         peers = self._groups.setdefault(connection.group, set())
         peers.add(connection)
         try:
-            while True:
-                close = connection.on_request(request)
-                if close is not None:
-                    return await connection.close(close.code, close.message)
-                raw = await context.read()
-                if raw is EOF:
-                    return None
-                request, _ = decoder.request(raw)
+            async with asyncio.timeout(self._gate.remaining_s(peer)):
+                while True:
+                    close = connection.on_request(request)
+                    if close is not None:
+                        return await connection.close(close.code, close.message)
+                    raw = await context.read()
+                    if raw is EOF:
+                        return None
+                    request, _ = decoder.request(raw)
+        except TimeoutError:
+            await connection.close(expired().code, str(expired()))
         except GarbageError as error:
             await connection.close("INVALID_ARGUMENT", str(error))
         finally:
@@ -205,7 +259,9 @@ class XdsServer:
             if not peers and self._groups.get(connection.group) is peers:
                 del self._groups[connection.group]
 
-    async def _admit(self, decoder: Decoder, context: Context) -> tuple[Connection, Request] | None:
+    async def _admit(
+        self, decoder: Decoder, context: Context, peer: Peer
+    ) -> tuple[Connection, Request] | None:
         """Read the first request, and find what its node should run."""
         try:
             async with asyncio.timeout(self._limits.first_request_s):
@@ -219,6 +275,10 @@ class XdsServer:
             raise _RefusedError("INVALID_ARGUMENT", str(error)) from None
         if node is None:
             raise _RefusedError("INVALID_ARGUMENT", "the first request must say its node")
+        try:
+            self._gate.admit(peer, node.id, node.cluster)
+        except DeniedError as why:
+            raise _RefusedError(why.code, str(why), node) from None
         group = self._node_group(node)
         view = self._cache.view(group, node.id)
         if view is None:
@@ -234,10 +294,13 @@ class XdsServer:
 
     async def _refuse(self, context: Context, why: _RefusedError) -> None:
         self.counts.refused[why.code] = self.counts.refused.get(why.code, 0) + 1
-        if self._observer is not None:
-            self._observer(Refusal(why.node, why.group, why.code, str(why)))
+        self._tell(Refusal(why.node, why.group, why.code, str(why)))
         with contextlib.suppress(grpc.aio.AbortError):
             await context.abort(getattr(grpc.StatusCode, why.code), str(why))
+
+    def _tell(self, event: Event) -> None:
+        if self._observer is not None:
+            self._observer(event)
 
 
 class _RefusedError(Exception):
@@ -264,7 +327,14 @@ def is_loopback(address: str) -> bool:
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
+    aged = [
+        ("grpc.max_connection_age_ms", int((limits.connection_age_s or 0.0) * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(limits.connection_grace_s * 1000)),
+    ]
     return [
+        *(aged if limits.connection_age_s is not None else ()),
+        ("grpc.server_handshake_timeout_ms", int(limits.handshake_s * 1000)),
+        ("grpc.max_connection_idle_ms", int(limits.connection_idle_s * 1000)),
         ("grpc.so_reuseport", 0),  # a port that is taken is an error
         ("grpc.server.max_pending_requests", 1_000_000),  # else a storm of connects loses streams
         ("grpc.server.max_pending_requests_hard_limit", 1_000_000),

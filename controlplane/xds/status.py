@@ -58,7 +58,17 @@ class UnknownType:
     type_url: str
 
 
-Event = Nack | Refusal | UnknownType
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Files of certificates or keys changed: they are in force, or refused with a problem."""
+
+    what: str
+    """`tls` or `jwt`."""
+    problem: str
+    """Why the files are not in force, and the last good ones still are; empty when they are."""
+
+
+Event = Nack | Refusal | UnknownType | Reload
 
 
 class Observer(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -18,6 +18,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from controlplane._pb import base_pb2
 from controlplane.errors import TelemetryError
 from controlplane.model import Proxy, ProxyId
+from controlplane.xds.envelope import Node
+from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
+from controlplane.xds.status import Observer, Refusal
 
 MAX_ID_LENGTH = 256
 MAX_WORKERS = 1024
@@ -33,6 +36,8 @@ class TelemetryLimits:
 
     max_streams: int = 10_000
     """Streams of one service at a time; one more is refused RESOURCE_EXHAUSTED."""
+    streams_per_identity: int = 10_000
+    """Of these, streams of one name, or of one address where nobody proves a name."""
     max_message_bytes: int = 4 * 1024 * 1024
     first_message_s: float = 15.0
     """A stream that says nothing for this long after it was opened is closed."""
@@ -76,7 +81,15 @@ class Intake:
     """Short name of the service, the label of its metrics."""
     limits: TelemetryLimits
     metrics: TelemetryMetrics
+    gate: Gate = field(default_factory=Gate)
+    """Who may report as which node: the gate of the address."""
+    observer: Observer | None = None
+    """Told of who is not let in."""
     _open: int = 0
+    _held: Held = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._held = Held(self.limits.streams_per_identity)
 
     async def read(
         self,
@@ -93,7 +106,11 @@ class Intake:
         self._open += 1
         self.metrics.streams.labels(self.service).inc()
         try:
-            await self._read(context, node_of, take, greet)
+            peer = self.gate.peer(context)
+            with self._held.one_more(peer.key):
+                await self._read(context, peer, node_of, take, greet)
+        except DeniedError as why:
+            await self._deny(context, why, None)
         except _Refused as why:
             await self._end(context, why.status, why.reason, why.words)
         finally:
@@ -103,6 +120,7 @@ class Intake:
     async def _read(
         self,
         context: Context,
+        peer: Peer,
         node_of: Callable[[bytes], base_pb2.Node],
         take: Callable[[Proxy, bytes, bool], None],
         greet: Callable[[base_pb2.Node], bytes] | None,
@@ -124,6 +142,24 @@ class Intake:
         if not proxy.id:
             words = "the first message names no node.id; set node.id in Envoy's bootstrap"
             raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, "node", words)
+        try:
+            self.gate.admit(peer, node.id, node.cluster)
+            async with asyncio.timeout(self.gate.remaining_s(peer)):
+                await self._follow(context, message, proxy, node, take, greet)
+        except DeniedError as why:
+            await self._deny(context, why, node)
+        except TimeoutError:
+            await self._deny(context, expired(), node)
+
+    async def _follow(
+        self,
+        context: Context,
+        message: Any,  # noqa: ANN401 (bytes, or the end of the stream)
+        proxy: Proxy,
+        node: base_pb2.Node,
+        take: Callable[[Proxy, bytes, bool], None],
+        greet: Callable[[base_pb2.Node], bytes] | None,
+    ) -> None:
         first = True
         while message is not _EOF:
             self._check_size(message)
@@ -141,6 +177,12 @@ class Intake:
         if len(message) > self.limits.max_message_bytes:
             words = f"{len(message)} bytes in a message, at most {self.limits.max_message_bytes}"
             raise _Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "size", words)
+
+    async def _deny(self, context: Context, why: DeniedError, node: base_pb2.Node | None) -> None:
+        if self.observer is not None:
+            known = Node(node.id, node.cluster) if node is not None else None
+            self.observer(Refusal(known, "", why.code, f"{self.service}: {why}"))
+        await self._end(context, getattr(grpc.StatusCode, why.code), why.reason, str(why))
 
     async def _end(
         self, context: Context, status: grpc.StatusCode, reason: str, words: str

@@ -94,3 +94,32 @@ def test_push_stages_that_do_not_grow_are_refused_before_anything_is_served(
     settings = load_settings(config=tmp_path, push_stages="0.5,0.1")
     with pytest.raises(ConfigurationError, match="growing"):
         App(settings)
+
+
+def test_identities_come_as_a_list_or_with_spaces_between_them_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(config=tmp_path).xds_identity == ()
+    assert load_settings(config=tmp_path, xds_identity=["a", "b"]).xds_identity == ("a", "b")
+    monkeypatch.setenv("WEIR_XDS_IDENTITY", "spiffe://e/{node_id}  {node_id}.e")
+    both = ("spiffe://e/{node_id}", "{node_id}.e")
+    assert load_settings(config=tmp_path).xds_identity == both
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"tls_cert": "a"}, "--tls-key"),
+        ({"tls_key": "a"}, "--tls-cert"),
+        ({"tls_client_ca": "a"}, "--tls-cert"),
+        ({"xds_jwt_key": "a"}, "--xds-jwt-issuer"),
+        ({"xds_jwt_key": "a", "xds_jwt_issuer": "b"}, "--xds-jwt-audience"),
+        ({"xds_connection_age_s": 0.1}, "xds_connection_age_s"),
+        ({"xds_streams_per_identity": 0}, "xds_streams_per_identity"),
+    ],
+)
+def test_what_belongs_together_is_given_together(
+    tmp_path: Path, given: dict[str, object], why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        load_settings(config=tmp_path, **given)
