@@ -16,15 +16,19 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
 from controlplane.errors import StartupError
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.connection import Connection, Context
+from controlplane.xds.csds import ClientStatusService
 from controlplane.xds.effects import Request
 from controlplane.xds.envelope import Decoder, GarbageError, Node
-from controlplane.xds.services import EOF, discovery_handlers
+from controlplane.xds.health import Health
+from controlplane.xds.reflection import reflection_handler
+from controlplane.xds.services import DISCOVERY_SERVICES, EOF, discovery_handlers
 from controlplane.xds.status import Client, Counts, Observer, Refusal
 from controlplane.xds.stream import MAX_NAMES
 
@@ -82,6 +86,8 @@ class XdsServer:
         self._wake = asyncio.Event()
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._health = Health(DISCOVERY_SERVICES)
+        self._client_status = ClientStatusService(self.connections)
         self.counts = Counts()
         self.port = 0
         """The port that is listened on, once started."""
@@ -94,7 +100,7 @@ class XdsServer:
                 "127.0.0.1, or allow it with --insecure where the network itself is trusted"
             )
         server = grpc.aio.server(
-            handlers=(*discovery_handlers(self._serve), *self._handlers),
+            handlers=self._served(),
             options=_options(self._limits),
         )
         try:
@@ -103,6 +109,7 @@ class XdsServer:
             raise StartupError(
                 f"cannot listen for xDS on {self._address}: {error}; is it taken?"
             ) from error
+        await self._health.start(serving=bool(self._cache.groups()))
         await server.start()
         self._server = server
         loop = asyncio.get_running_loop()
@@ -120,6 +127,7 @@ class XdsServer:
         if server is None:
             return
         self._cache.unlisten(self._on_change)
+        await self._health.stopping()
         stopping = asyncio.create_task(server.stop(grace_s))
         open_now = [one for group in self._groups.values() for one in group]
         random.shuffle(open_now)
@@ -140,8 +148,22 @@ class XdsServer:
 
     def clients(self, group: str | None = None) -> tuple[Client, ...]:
         """Every connected stream, or those of one group, as of now."""
+        return tuple(one.client() for one in self.connections(group))
+
+    def connections(self, group: str | None = None) -> tuple[Connection, ...]:
+        """The same, with what each resource's state is; to be read, not steered."""
         groups = self._groups.values() if group is None else [self._groups.get(group, set())]
-        return tuple(connection.client() for one in groups for connection in one)
+        return tuple(connection for one in groups for connection in one)
+
+    def _served(self) -> tuple[grpc.GenericRpcHandler[bytes, bytes], ...]:
+        """Discovery, what the caller brought, and what tells of the server itself."""
+        served: tuple[Any, ...] = (
+            *discovery_handlers(self._serve),
+            *self._handlers,
+            self._client_status.handler(),
+            self._health.handler(),
+        )
+        return (*served, reflection_handler(one.service_name() for one in served))
 
     def _on_change(self, group: str) -> None:
         self._loop.call_soon_threadsafe(self._mark, group)
@@ -155,6 +177,7 @@ class XdsServer:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await self._health.serving()
             while self._changed:
                 group = self._changed.pop()
                 for index, connection in enumerate(tuple(self._groups.get(group, ()))):
