@@ -15,6 +15,8 @@ VERBS = {
     "demo": ("controlplane.cli.demo:demo", "Real Envoys and requests here, Weir beside stock."),
     "weights": ("controlplane.cli.weights:app", "What was decided for a service, and why."),
     "proxy-status": ("controlplane.cli.status:proxy_status", "Envoys, and what each runs."),
+    "proxy-config": ("controlplane.cli.proxy_config:app", "What an Envoy runs."),
+    "diff": ("controlplane.cli.diff:diff", "What an Envoy should run against what it runs."),
     "freeze": (
         "controlplane.cli.switch:freeze",
         "Hold all weights (or a service's) where they are.",

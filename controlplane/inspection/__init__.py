@@ -2,5 +2,5 @@
 
 Pure functions over values: who fetches a page or starts a process is above (`cli`). Nothing of
 this is imported while serving: it reads with the complete definitions of Envoy's API, which are
-large. Nothing here prints a secret (`redact`).
+large. Secrets do not come here: Weir withholds them, and Envoy redacts its own pages.
 """

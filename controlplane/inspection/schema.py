@@ -16,8 +16,14 @@ import importlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from google.protobuf import any_pb2, duration_pb2, empty_pb2, struct_pb2, timestamp_pb2
-from google.protobuf import wrappers_pb2
+from google.protobuf import (
+    any_pb2,
+    duration_pb2,
+    empty_pb2,
+    struct_pb2,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -153,11 +159,14 @@ def _fields(one: Class, message: DescriptorProto) -> Iterator[Class]:
     """Write the fields of a class into its descriptor; the classes that they hold come out."""
     meta = one._betterproto
     groups: dict[str, int] = {}
+    by_number = {facts.number: facts for facts in meta.meta_by_field_name.values()}
     for name, facts in meta.meta_by_field_name.items():
         field = message.field.add(name=name.rstrip("_"), number=facts.number)
         field.label = field.LABEL_REPEATED if _repeats(facts) else field.LABEL_OPTIONAL
         if facts.map_meta is not None:
-            yield from _map(field, facts, meta.cls_by_field[f"{name}.value"], message, _full_name(one))
+            yield from _map(
+                field, facts, meta.cls_by_field[f"{name}.value"], message, _full_name(one)
+            )
             continue
         yield from _typed(field, facts, meta.cls_by_field[name])
         if facts.group:
@@ -166,12 +175,12 @@ def _fields(one: Class, message: DescriptorProto) -> Iterator[Class]:
                 message.oneof_decl.add(name=facts.group)
             field.oneof_index = groups[facts.group]
     for field in message.field:  # presence of a scalar; such a oneof stands after the others
-        facts = meta.meta_by_field_name.get(field.name)
-        if facts is not None and facts.optional and not facts.group:
-            if field.type != field.TYPE_MESSAGE:
-                field.proto3_optional = True
-                field.oneof_index = len(message.oneof_decl)
-                message.oneof_decl.add(name=f"_{field.name}")
+        facts = by_number[field.number]
+        alone = facts.optional and not facts.group and field.type != field.TYPE_MESSAGE
+        if alone and facts.map_meta is None:
+            field.proto3_optional = True
+            field.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{field.name}")
 
 
 def _repeats(facts: Any) -> bool:  # noqa: ANN401 (of betterproto2)

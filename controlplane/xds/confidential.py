@@ -67,7 +67,9 @@ def _carries(body: bytes, type_url: bytes, keys: Callable[[bytes], Iterator[Data
             return True
         size, begin = _varint(body, at + 1)
         try:
-            if any(one.WhichOneof("specifier") in _INLINE for one in keys(body[begin : begin + size])):
+            if any(
+                one.WhichOneof("specifier") in _INLINE for one in keys(body[begin : begin + size])
+            ):
                 return True
         except DecodeError:
             return True

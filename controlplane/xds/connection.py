@@ -117,6 +117,13 @@ class Connection:
         """Every resource that the client should have or has."""
         return reports(self._stream.standings())
 
+    def asked(self, type_url: str) -> frozenset[str]:
+        """The names of a type that the client asked for, besides `*`."""
+        for standing, _ in self._stream.standings():
+            if standing.kind.type_url == type_url:
+                return standing.wants.names
+        return frozenset()
+
     async def close(self, code: str, message: str) -> None:
         """End the stream with this status, from any task; who does not read is cut off."""
         if self.closed:

@@ -1,4 +1,4 @@
-"""The client status discovery service (CSDS): what each connected client runs, resource by resource.
+"""The client status discovery service (CSDS): what each client runs, resource by resource.
 
 Served on the xDS address, to whoever may connect to it. The bodies of secrets, and of resources
 that carry some, are never in an answer (`confidential`). An answer is bounded, and so is the number
@@ -182,11 +182,13 @@ def _node(node: Node) -> base_pb2.Node:
     if node.region or node.zone:
         made.locality.region, made.locality.zone = node.region, node.zone
     if node.metadata:
-        ParseDict(node.metadata, made.metadata)
+        ParseDict(dict(node.metadata), made.metadata)
     return made
 
 
-def _generic(report: Report, client: Client, contents: bool) -> status_pb2.ClientConfig.GenericXdsConfig:
+def _generic(
+    report: Report, client: Client, contents: bool
+) -> status_pb2.ClientConfig.GenericXdsConfig:
     times = client.times.get(report.type_url)
     config_status, client_status = _statuses(report)
     made = _GenericXdsConfig(

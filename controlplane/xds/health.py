@@ -8,13 +8,14 @@ NOT_SERVING.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio
+from grpc_health.v1 import health, health_pb2
 
 SERVICE = "grpc.health.v1.Health"
 
+_Servicer: Any = health.aio.HealthServicer  # type: ignore[attr-defined]
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -24,7 +25,7 @@ class Health:
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = ("", *services)
-        self._servicer = aio.HealthServicer()
+        self._servicer = _Servicer()
         self._serving = False
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
@@ -38,10 +39,9 @@ class Health:
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def start(self, *, serving: bool) -> None:
-        """The status to begin with, before anybody can ask."""
-        self._serving = serving
-        await self._set(_SERVING if serving else _NOT_SERVING)
+    async def start(self) -> None:
+        """NOT_SERVING, before anybody can ask: of itself the servicer would begin with SERVING."""
+        await self._set(_NOT_SERVING)
 
     async def serving(self) -> None:
         """There is something to serve. Without effect where that is known, or after `stopping`."""

@@ -8,13 +8,14 @@ service and reflection itself can be described.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import aio
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+_Servicer: Any = reflection.aio.ReflectionServicer  # type: ignore[attr-defined]
 SERVICE = "grpc.reflection.v1alpha.ServerReflection"
 
 
@@ -23,7 +24,7 @@ def reflection_handler(services: Iterable[str]) -> grpc.GenericRpcHandler[bytes,
     pool = DescriptorPool()
     for module in (health_pb2, reflection_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    servicer = aio.ReflectionServicer([*services, SERVICE], pool=pool)
+    servicer = _Servicer([*services, SERVICE], pool=pool)
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

@@ -109,12 +109,14 @@ class XdsServer:
             raise StartupError(
                 f"cannot listen for xDS on {self._address}: {error}; is it taken?"
             ) from error
-        await self._health.start(serving=bool(self._cache.groups()))
+        await self._health.start()
         await server.start()
         self._server = server
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._cache.listen(self._on_change)
+        if self._cache.groups():
+            await self._health.serving()
         self._tasks = [loop.create_task(self._push()), loop.create_task(self._sweep())]
 
     async def stop(self, grace_s: float = 5.0) -> None:
