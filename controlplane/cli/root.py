@@ -22,7 +22,7 @@ VERBS = {
         "Hold all weights (or a service's) where they are.",
     ),
     "resume": ("controlplane.cli.switch:resume", "Let weights move again."),
-    "validate": ("controlplane.cli.validate:validate", "Check a folder of YAML, change nothing."),
+    "validate": ("controlplane.cli.validate:app", "Check a folder of YAML, change nothing."),
     "version": ("controlplane.cli.version:show", "Which Weir this is."),
 }
 
