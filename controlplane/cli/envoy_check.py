@@ -1,8 +1,8 @@
 """What the real Envoy says to what Weir would send: `weir validate --envoy`.
 
 Each fleet's snapshot is put together as `weir serve` would, with equal weights and with an address
-for documentation (192.0.2.1) in place of each name, and given to `envoy --mode validate`. That opens
-no port and connects to nothing. What is refused is traced to its resource, and to the document.
+for documentation (192.0.2.1) in place of each name, and given to `envoy --mode validate`, which
+opens no port and connects to nothing. What is refused is traced to its resource and document.
 """
 
 from __future__ import annotations

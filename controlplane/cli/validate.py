@@ -7,9 +7,8 @@ import json
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -23,7 +22,7 @@ _FOUND = "found"
 class _PathIsOptional(TyperCommand):
     """`--envoy` may stand alone."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """The arguments, with what stands for a path where none is given."""
         return super().parse_args(ctx, with_path(args))
 
