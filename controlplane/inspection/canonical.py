@@ -59,9 +59,17 @@ def from_json(type_url: str, document: Mapping[str, Any]) -> Json:
 
 
 def _written(message: Message) -> Json:
-    return json_format.MessageToDict(
+    made = json_format.MessageToDict(
         message, preserving_proto_field_name=True, descriptor_pool=schema().pool
     )
+    return {key: _plain(value) for key, value in made.items()}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (JSON)
+    """What was packed comes as ordered mappings, which differ when their order does."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _short(type_url: str) -> str:

@@ -63,9 +63,9 @@ def _carries(body: bytes, type_url: bytes, keys: Callable[[bytes], Iterator[Data
     at = body.find(type_url)
     while at >= 0:
         at += len(type_url)
-        if body[at : at + 1] != b"\x12":
-            return True
         size, begin = _varint(body, at + 1)
+        if body[at : at + 1] != b"\x12" or begin == at + 1 or begin + size > len(body):
+            return True
         try:
             if any(
                 one.WhichOneof("specifier") in _INLINE for one in keys(body[begin : begin + size])

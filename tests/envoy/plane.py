@@ -1,4 +1,4 @@
-"""A control plane in this process with the admin address of `weir serve`, for its commands to ask."""
+"""A control plane in this process, with the admin address that the commands of Weir ask."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Plane:
         await self.until(lambda types: bool(types.get(kind, {}).get("nacked")))
 
     async def until(self, condition: Any, node: str = NODE) -> None:  # noqa: ANN401
-        """Until a condition on the types of the status holds. The status is read, as a person would."""
+        """Until a condition on the types of the Envoy's status holds."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 found = proxy(self.server.connections(), node, Clock())

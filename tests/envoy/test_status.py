@@ -98,30 +98,32 @@ async def test_the_client_status_of_an_envoy_that_refused_has_both_versions(
     tmp_path: Path, delta: bool
 ) -> None:
     good = {"web": assignment("web", {9: 5})}
-    async with plane(**{**one_service(free_port()), "eds": good}) as made:
-        async with own_envoy(made, tmp_path, delta=delta):
-            await made.synced()
-            bad = {"web": assignment("web", {9: 0})}
-            made.publish(eds=bad)
-            await made.refused("eds")
-            (client,) = (await client_status(made)).config
-            one = of_type(client, ENDPOINT)["web"]
-            assert one.config_status == ConfigStatus.ERROR
-            assert one.client_status == ClientResourceStatus.NACKED
-            assert one.xds_config.value == good["web"]
-            assert one.error_state.failed_configuration.value == bad["web"]
-            assert "value must be greater than or equal to 1" in one.error_state.details
-            assert one.error_state.last_update_attempt.seconds >= one.last_updated.seconds
-            versions = {one.version_info, one.error_state.version_info}
-            assert len(versions) == 2
-            others = [each for each in client.generic_xds_configs if each.type_url != ENDPOINT]
-            assert {each.config_status for each in others} == {ConfigStatus.SYNCED}
-            made.publish(eds={"web": assignment("web", {9: 6})})
-            await made.synced()
-            (client,) = (await client_status(made)).config
-            one = of_type(client, ENDPOINT)["web"]
-            assert one.config_status == ConfigStatus.SYNCED
-            assert not one.HasField("error_state")
+    async with (
+        plane(**{**one_service(free_port()), "eds": good}) as made,
+        own_envoy(made, tmp_path, delta=delta),
+    ):
+        await made.synced()
+        bad = {"web": assignment("web", {9: 0})}
+        made.publish(eds=bad)
+        await made.refused("eds")
+        (client,) = (await client_status(made)).config
+        one = of_type(client, ENDPOINT)["web"]
+        assert one.config_status == ConfigStatus.ERROR
+        assert one.client_status == ClientResourceStatus.NACKED
+        assert one.xds_config.value == good["web"]
+        assert one.error_state.failed_configuration.value == bad["web"]
+        assert "value must be greater than or equal to 1" in one.error_state.details
+        assert one.error_state.last_update_attempt.seconds >= one.last_updated.seconds
+        versions = {one.version_info, one.error_state.version_info}
+        assert len(versions) == 2
+        others = [each for each in client.generic_xds_configs if each.type_url != ENDPOINT]
+        assert {each.config_status for each in others} == {ConfigStatus.SYNCED}
+        made.publish(eds={"web": assignment("web", {9: 6})})
+        await made.synced()
+        (client,) = (await client_status(made)).config
+        one = of_type(client, ENDPOINT)["web"]
+        assert one.config_status == ConfigStatus.SYNCED
+        assert not one.HasField("error_state")
 
 
 async def test_proxy_status_tells_of_all_and_of_one(tmp_path: Path, delta: bool) -> None:
@@ -225,56 +227,56 @@ async def differing(made: Plane, envoy: Envoy, *more: str) -> Done:
 async def test_diff_finds_nothing_at_an_envoy_that_runs_what_it_should(
     tmp_path: Path, delta: bool
 ) -> None:
-    async with plane(**one_service(free_port(), {9: 1, 10: 7})) as made:
-        async with own_envoy(made, tmp_path, delta=delta) as envoy:
-            await made.synced()
-            done = await differing(made, envoy)
-            assert done.status == 0, done.out + done.err
-            assert done.out == f"{NODE}: no differences, 5 resources compared\n"
+    async with (
+        plane(**one_service(free_port(), {9: 1, 10: 7})) as made,
+        own_envoy(made, tmp_path, delta=delta) as envoy,
+    ):
+        await made.synced()
+        done = await differing(made, envoy)
+        assert done.status == 0, done.out + done.err
+        assert done.out == f"{NODE}: no differences, 5 resources compared\n"
 
 
 async def test_diff_finds_an_assignment_that_envoy_acknowledged_and_ignored(
     tmp_path: Path,
 ) -> None:
-    # State of the world alone: with Delta, where a resource has a name of its own, Envoy refuses it.
-    async with plane(**one_service(free_port(), {9: 5, 10: 5})) as made:
-        async with own_envoy(made, tmp_path) as envoy:
-            await made.synced()
-            made.publish(eds={"web": assignment("wbe", {9: 1, 10: 9})})
-            await made.until(
-                lambda types: types["eds"]["acked"] == made.cache.version(FLEET, ENDPOINT)
-            )
-            assert (await weir("proxy-status", "--admin-address", made.admin)).out.count(
-                "SYNCED"
-            ) == 5
-            done = await differing(made, envoy, "-o", "json")
-            assert done.status == 1, done.err
-            (one,) = done.document["differences"]
-            assert (one["type"], one["name"], one["kind"]) == ("eds", "web", "different")
-            assert one["note"] == "Envoy acknowledged it"
-            assert {line.strip() for line in one["lines"]} >= {
-                '-  "cluster_name": "wbe",',
-                '+  "cluster_name": "web",',
-            }
-            assert any(
-                "-" in line and '"load_balancing_weight": 9' in line for line in one["lines"]
-            )
-            text = (await differing(made, envoy)).out
-            assert "eds web: different (Envoy acknowledged it)" in text
+    # State of the world alone: with Delta, where resources have names, Envoy refuses it.
+    async with (
+        plane(**one_service(free_port(), {9: 5, 10: 5})) as made,
+        own_envoy(made, tmp_path) as envoy,
+    ):
+        await made.synced()
+        made.publish(eds={"web": assignment("wbe", {9: 1, 10: 9})})
+        await made.until(lambda types: types["eds"]["acked"] == made.cache.version(FLEET, ENDPOINT))
+        assert (await weir("proxy-status", "--admin-address", made.admin)).out.count("SYNCED") == 5
+        done = await differing(made, envoy, "-o", "json")
+        assert done.status == 1, done.err
+        (one,) = done.document["differences"]
+        assert (one["type"], one["name"], one["kind"]) == ("eds", "web", "different")
+        assert one["note"] == "Envoy acknowledged it"
+        assert {line.strip() for line in one["lines"]} >= {
+            '-  "cluster_name": "wbe",',
+            '+  "cluster_name": "web",',
+        }
+        assert any("-" in line and '"load_balancing_weight": 9' in line for line in one["lines"])
+        text = (await differing(made, envoy)).out
+        assert "eds web: different (Envoy acknowledged it)" in text
 
 
 async def test_diff_tells_what_an_envoy_refused_and_still_runs(tmp_path: Path, delta: bool) -> None:
-    async with plane(**one_service(free_port(), {9: 5})) as made:
-        async with own_envoy(made, tmp_path, delta=delta) as envoy:
-            await made.synced()
-            made.publish(eds={"web": assignment("web", {9: 0})})
-            await made.refused("eds")
-            done = await differing(made, envoy, "-o", "json")
-            assert done.status == 1
-            (one,) = done.document["differences"]
-            assert (one["name"], one["note"]) == ("web", "Envoy refused it")
-            done = await differing(made, envoy, "--type", "cds")
-            assert done.status == 0
+    async with (
+        plane(**one_service(free_port(), {9: 5})) as made,
+        own_envoy(made, tmp_path, delta=delta) as envoy,
+    ):
+        await made.synced()
+        made.publish(eds={"web": assignment("web", {9: 0})})
+        await made.refused("eds")
+        done = await differing(made, envoy, "-o", "json")
+        assert done.status == 1
+        (one,) = done.document["differences"]
+        assert (one["name"], one["note"]) == ("web", "Envoy refused it")
+        done = await differing(made, envoy, "--type", "cds")
+        assert done.status == 0
 
 
 async def test_diff_finds_what_is_missing(tmp_path: Path, delta: bool) -> None:
@@ -292,27 +294,27 @@ async def test_diff_finds_what_is_missing(tmp_path: Path, delta: bool) -> None:
 
 
 async def test_diff_finds_what_is_extra(tmp_path: Path, delta: bool) -> None:
-    async with plane(**one_service(free_port())) as made:
-        async with own_envoy(made, tmp_path, delta=delta) as envoy:
-            await made.synced()
-            # The old cluster stays until the routes are taken, which never happens.
-            bad = b"\x0a\x06routes\x12\x00"
-            made.publish(
-                cds={"new": cluster("new")},
-                eds={"new": assignment("new", {9: 1})},
-                rds={"routes": bad},
-            )
-            await made.refused("rds")
-            done = await differing(made, envoy, "-o", "json")
-            found = {
-                (one["type"], one["name"], one["kind"]) for one in done.document["differences"]
-            }
-            assert done.status == 1
-            assert found == {
-                ("cds", "web", "extra"),
-                ("eds", "web", "extra"),
-                ("rds", "routes", "different"),
-            }
+    async with (
+        plane(**one_service(free_port())) as made,
+        own_envoy(made, tmp_path, delta=delta) as envoy,
+    ):
+        await made.synced()
+        # The old cluster stays until the routes are taken, which never happens.
+        bad = b"\x0a\x06routes\x12\x00"
+        made.publish(
+            cds={"new": cluster("new")},
+            eds={"new": assignment("new", {9: 1})},
+            rds={"routes": bad},
+        )
+        await made.refused("rds")
+        done = await differing(made, envoy, "-o", "json")
+        found = {(one["type"], one["name"], one["kind"]) for one in done.document["differences"]}
+        assert done.status == 1
+        assert found == {
+            ("cds", "web", "extra"),
+            ("eds", "web", "extra"),
+            ("rds", "routes", "different"),
+        }
 
 
 async def test_diff_that_cannot_compare_has_a_status_of_its_own(tmp_path: Path) -> None:
