@@ -10,13 +10,11 @@ from controlplane.api.explain import explain
 from controlplane.errors import WeirError
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
+from controlplane.proxies import Clock, Side, TooLargeError, proxies, proxy, resources
 from controlplane.publisher import Publisher
 from controlplane.resources import Problem
 from controlplane.store import ALL, KillSwitch
 from controlplane.xds import XdsServer
-from controlplane.xds.effects import TypeStatus
-from controlplane.xds.kinds import kind_of
-from controlplane.xds.status import Client
 
 
 class AppConsole:
@@ -35,6 +33,7 @@ class AppConsole:
         self._server = server
         self._switch = switch
         self._clock = clock
+        self._times = Clock()
         self.stopping = False
         self.documents: tuple[Problem, ...] = ()
 
@@ -60,9 +59,18 @@ class AppConsole:
 
     def proxies(self) -> list[dict[str, Any]]:
         """Every connected Envoy, and where it stands with each type."""
-        return sorted(
-            (_proxy(client) for client in self._server.clients()), key=lambda p: p["node"]
-        )
+        return proxies(self._server.connections(), self._times)
+
+    def proxy(self, node: str) -> dict[str, Any] | None:
+        """One of them."""
+        return proxy(self._server.connections(), node, self._times)
+
+    def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
+        """What one of them should run, or has ACKed."""
+        try:
+            return resources(self._server.connections(), node, side, only)
+        except TooLargeError as error:
+            raise WeirError(str(error)) from error
 
     def problems(self) -> list[dict[str, Any]]:
         """What is wrong with the documents."""
@@ -98,27 +106,3 @@ class AppConsole:
             "age_s": age_s if age_s < 1e9 else None,
             "state": ", ".join(r.code for r in verdict.reasons) or "ok" if verdict else "new",
         }
-
-
-def _proxy(client: Client) -> dict[str, Any]:
-    return {
-        "node": client.node.id,
-        "fleet": client.group,
-        "mode": client.mode.name.lower(),
-        "peer": client.peer,
-        "types": {kind_of(one.type_url).name: _type(one) for one in client.types},
-    }
-
-
-def _type(status: TypeStatus) -> dict[str, Any]:
-    state = "SYNCED"
-    if not status.sent_version:
-        state = "NOT SENT"
-    elif status.waiting or status.nack or status.acked_version != status.sent_version:
-        state = "STALE"
-    return {
-        "state": state,
-        "sent": status.sent_version,
-        "acked": status.acked_version,
-        "nacked": status.nack,
-    }

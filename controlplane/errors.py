@@ -8,6 +8,7 @@ WeirError
 │   ├── UnknownPolicyError    no installed distribution offers a policy of that name
 │   └── PolicyLoadError       a released policy is refused: digest, shape, manifest
 ├── StoreError                the state store failed; serving goes on without it
+├── InspectionError           what an Envoy runs, or should run, cannot be read
 └── StartupError              an address is taken, or may not be served as asked
 """
 
@@ -51,6 +52,10 @@ class PolicyLoadError(PolicyError):
 
 class StoreError(WeirError):
     """The state store failed or did not answer in time. Serving goes on without it."""
+
+
+class InspectionError(WeirError):
+    """What an Envoy runs, or should run, cannot be read or compared."""
 
 
 class StartupError(WeirError):

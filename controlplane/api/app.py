@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -14,6 +14,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from controlplane.errors import WeirError
 
 MAX_BODY_BYTES = 65_536
+
+Side = Literal["intended", "acked"]
+"""What an Envoy should run, or what it said that it runs."""
+
+OneType = Annotated[str | None, Query(alias="type", max_length=64)]
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -35,6 +40,15 @@ class Console(Protocol):
 
     def proxies(self) -> list[dict[str, Any]]:
         """The Envoys that are connected, and what each has of what."""
+        ...
+
+    def proxy(self, node: str) -> dict[str, Any] | None:
+        """One of them; None when it is not connected."""
+        ...
+
+    def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
+        """What one of them should run or has ACKed, of one type or of all; None when it is not
+        connected. Raises `WeirError` when that is too much for one answer."""
         ...
 
     def problems(self) -> list[dict[str, Any]]:
@@ -124,11 +138,37 @@ def _views(console: Console) -> APIRouter:
     async def proxies(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> list[dict[str, Any]]:
         return console.proxies()[:limit]
 
+    @router.get("/proxies/{node:path}/intended", responses={404: {}, 413: {}})
+    async def intended(node: str, only: OneType = None) -> dict[str, Any]:
+        return _resources(console, node, "intended", only)
+
+    @router.get("/proxies/{node:path}/acked", responses={404: {}, 413: {}})
+    async def acked(node: str, only: OneType = None) -> dict[str, Any]:
+        return _resources(console, node, "acked", only)
+
+    @router.get("/proxies/{node:path}", responses={404: {}})
+    async def proxy(node: str) -> dict[str, Any]:
+        found = console.proxy(node)
+        return found if found is not None else _not_connected(console, node)
+
     @router.get("/problems")
     async def problems() -> list[dict[str, Any]]:
         return console.problems()
 
     return router
+
+
+def _resources(console: Console, node: str, side: Side, only: str | None) -> dict[str, Any]:
+    try:
+        found = console.resources(node, side, only)
+    except WeirError as error:
+        raise HTTPException(413, str(error)) from error
+    return found if found is not None else _not_connected(console, node)
+
+
+def _not_connected(console: Console, node: str) -> NoReturn:
+    known = ", ".join(one["node"] for one in console.proxies()[:20]) or "none"
+    raise HTTPException(404, f"no Envoy {node!r} is connected; connected are: {known}")
 
 
 def _switch(console: Console) -> APIRouter:

@@ -1,4 +1,4 @@
-"""Tables for people, JSON for machines."""
+"""Tables for people, JSON (or YAML) for machines."""
 
 from __future__ import annotations
 
@@ -10,3 +10,11 @@ class Output(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+class Detailed(StrEnum):
+    """What `--output` takes where whole resources are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"

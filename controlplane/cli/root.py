@@ -15,12 +15,14 @@ VERBS = {
     "demo": ("controlplane.cli.demo:demo", "Real Envoys and requests here, Weir beside stock."),
     "weights": ("controlplane.cli.weights:app", "What was decided for a service, and why."),
     "proxy-status": ("controlplane.cli.status:proxy_status", "Envoys, and what each runs."),
+    "proxy-config": ("controlplane.cli.proxy_config:app", "What an Envoy runs."),
+    "diff": ("controlplane.cli.diff:diff", "What an Envoy should run against what it runs."),
     "freeze": (
         "controlplane.cli.switch:freeze",
         "Hold all weights (or a service's) where they are.",
     ),
     "resume": ("controlplane.cli.switch:resume", "Let weights move again."),
-    "validate": ("controlplane.cli.validate:validate", "Check a folder of YAML, change nothing."),
+    "validate": ("controlplane.cli.validate:app", "Check a folder of YAML, change nothing."),
     "version": ("controlplane.cli.version:show", "Which Weir this is."),
 }
 

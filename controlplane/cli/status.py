@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -14,18 +16,98 @@ from controlplane.cli.output import Output
 
 
 def proxy_status(
+    envoy: Annotated[
+        str | None, typer.Argument(help="A node.id, for all that is known of that Envoy.")
+    ] = None,
     admin_address: AdminOption = DEFAULT_ADMIN,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
-    """Every connected Envoy: for each type SYNCED, STALE (sent, not yet ACKed, or refused) or -."""
-    proxies = ask(admin_address, "/v1/proxies")
+    """Every connected Envoy, and for each type whether it runs what it should.
+
+    SYNCED: it does. STALE: not yet or not any more; what it should run was not answered, refused,
+    or is held back. NOT SENT: it asked, and got nothing yet. -: it did not ask.
+    """
+    if envoy is None:
+        document = ask(admin_address, "/v1/proxies")
+    else:
+        document = ask(admin_address, f"/v1/proxies/{quote(envoy, safe='')}")
     if output is Output.JSON:
-        typer.echo(json.dumps(proxies))
+        typer.echo(json.dumps(document))
+    elif envoy is None:
+        show_all(document, Console())
+    else:
+        show_one(document, Console())
+
+
+def show_all(proxies: Sequence[dict[str, Any]], console: Console) -> None:
+    """One row an Envoy, and below the table why any of them refuses."""
+    if not proxies:
+        console.print("no Envoy is connected")
         return
-    kinds = sorted({kind for proxy in proxies for kind in proxy["types"]})
-    table = Table("envoy", "fleet", *kinds, "refused")
+    seen = {kind for proxy in proxies for kind in proxy["types"]}
+    kinds = [kind for kind in _ORDER if kind in seen] + sorted(seen - {*_ORDER})
+    table = _table("ENVOY", "FLEET", "CONNECTED", *(kind.upper() for kind in kinds))
     for proxy in proxies:
-        refused = [f"{k}: {t['nacked']}" for k, t in proxy["types"].items() if t["nacked"]]
-        states = [proxy["types"].get(kind, {}).get("state", "-") for kind in kinds]
-        table.add_row(proxy["node"], proxy["fleet"], *states, "; ".join(refused))
-    Console().print(table if proxies else "no Envoy is connected")
+        states = [_short(proxy["types"].get(kind)) for kind in kinds]
+        table.add_row(proxy["node"], proxy["fleet"], _span(proxy["connected_s"]), *states)
+    console.print(table)
+    for proxy in proxies:
+        for kind, one in proxy["types"].items():
+            if one["nacked"]:
+                console.print(f"{proxy['node']} refuses {kind}: {one['nacked']}", markup=False)
+
+
+def show_one(proxy: dict[str, Any], console: Console) -> None:
+    """One row a type, with versions and times."""
+    console.print(
+        f"{proxy['node']} of fleet {proxy['fleet']}: {proxy['mode']} from {proxy['peer']}, "
+        f"{proxy['streams']} stream{'' if proxy['streams'] == 1 else 's'}, "
+        f"connected since {proxy['connected_at']}",
+        highlight=False,
+        markup=False,
+    )
+    heads = ("TYPE", "STATE", "FOR", "INTENDED", "SENT", "ACKED", "ACKED AT", "WHY")
+    table = _table(*heads)
+    for kind, one in proxy["types"].items():
+        table.add_row(
+            kind.upper(),
+            one["state"],
+            _span(one["for_s"]),
+            one["intended"] or "-",
+            one["sent"] or "-",
+            one["acked"] or "-",
+            one["acked_at"] or "-",
+            one["why"] or "-",
+        )
+    console.print(table)
+    for kind, one in proxy["types"].items():
+        last = one["last_nack"]
+        if last is not None:
+            tense = "refuses" if one["nacked"] else "refused, and took another since:"
+            text = f"{kind}: {tense} version {last['version']} at {last['at']}: {last['message']}"
+            console.print(text, highlight=False, markup=False)
+
+
+_ORDER = ("cds", "lds", "eds", "rds", "srds", "ecds", "sds", "rtds")
+
+
+def _table(*heads: str) -> Table:
+    return Table(*heads, box=None, pad_edge=False)
+
+
+def _short(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return "-"
+    return f"{one['state']} ({_span(one['for_s'])})"
+
+
+def _span(seconds: float) -> str:
+    """A length of time in one unit, as people say it.
+
+    >>> _span(3.2), _span(250), _span(9000), _span(200_000)
+    ('3s', '4m', '2h', '2d')
+    """
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{seconds:.0f}s"

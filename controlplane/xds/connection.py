@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
 
 from controlplane.xds.effects import Acked, Close, Effect, Nacked, Request, Send
 from controlplane.xds.envelope import Node, response
+from controlplane.xds.report import Report, reports
 from controlplane.xds.status import Client, Counts, Event, Nack, Observer, Refusal, UnknownType
 from controlplane.xds.steps import Mode
 from controlplane.xds.stream import Stream, View
+from controlplane.xds.timeline import Timeline
 
 Context = Any  # grpc.aio.ServicerContext, which has no types here
 _ABORT_S = 1.0
@@ -36,6 +40,7 @@ class Connection:
         "_outbox",
         "_stream",
         "_task",
+        "_timeline",
         "awaiting_since_s",
         "closed",
         "group",
@@ -68,6 +73,7 @@ class Connection:
         self.node = node
         self.group = group
         self.since_s = time.monotonic()
+        self._timeline = Timeline(self.since_s)
         self.writing_since_s: float | None = None
         """When the write under way began."""
         self.awaiting_since_s: float | None = None
@@ -76,10 +82,12 @@ class Connection:
 
     def on_request(self, request: Request) -> Close | None:
         """A request arrived. The stream is to be ended when a `Close` is returned."""
+        self._timeline.asked(request.type_url, time.monotonic())
         return self._apply(self._stream.on_request(request))
 
     def on_view(self, view: View) -> None:
         """The snapshot of the group changed."""
+        self._timeline.changed_s = time.monotonic()
         self._apply(self._stream.on_view(view))
 
     def on_time(self, now_s: float, patience_s: float) -> None:
@@ -101,7 +109,20 @@ class Connection:
             self._context.peer(),
             self.since_s,
             self._stream.status(),
+            {url: replace(times) for url, times in self._timeline.by_type.items()},
+            self._timeline.changed_s,
         )
+
+    def reports(self) -> Iterator[Report]:
+        """Every resource that the client should have or has."""
+        return reports(self._stream.standings())
+
+    def asked(self, type_url: str) -> frozenset[str]:
+        """The names of a type that the client asked for, besides `*`."""
+        for standing, _ in self._stream.standings():
+            if standing.kind.type_url == type_url:
+                return standing.wants.names
+        return frozenset()
 
     async def close(self, code: str, message: str) -> None:
         """End the stream with this status, from any task; who does not read is cut off."""
@@ -123,17 +144,16 @@ class Connection:
             self._flushing.cancel()
 
     def _apply(self, effects: list[Effect]) -> Close | None:
+        now_s = time.monotonic()
         for effect in effects:
             if isinstance(effect, Send):
                 raw = response(self.mode, effect)
-                counts = self._group_counts.of(effect.type_url)
-                counts.pushes += 1
-                counts.pushed_bytes += len(raw)
+                self._group_counts.of(effect.type_url).sent(len(raw), now_s)
                 self._outbox.append(raw)
             elif isinstance(effect, Acked):
-                self._group_counts.of(effect.type_url).acks += 1
+                self._group_counts.of(effect.type_url).acked(now_s, self._sent_s(effect))
             elif isinstance(effect, Nacked):
-                self._group_counts.of(effect.type_url).nacks += 1
+                self._group_counts.of(effect.type_url).nacked(now_s, self._sent_s(effect))
                 self._tell(
                     Nack(self.node, self.group, effect.type_url, effect.version, effect.message)
                 )
@@ -142,9 +162,14 @@ class Connection:
             else:
                 self._group_counts.unknown_types += 1
                 self._tell(UnknownType(self.node, self.group, effect.type_url))
+            self._timeline.note(effect, now_s)
         if self._outbox and self._flushing is None and not self.closed:
             self._flushing = asyncio.create_task(self._flush())
         return None
+
+    def _sent_s(self, answer: Acked | Nacked) -> float | None:
+        times = self._timeline.by_type.get(answer.type_url)
+        return times.sent_s if times is not None else None
 
     async def _flush(self) -> None:
         """Write what waits; the sweep of the server sees to it that this ends."""

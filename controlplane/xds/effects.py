@@ -81,3 +81,5 @@ class TypeStatus:
     """Why it refused what was sent last; empty when it did not."""
     waiting: bool
     """A response has not been answered yet."""
+    intended_version: str = ""
+    """What it should run; empty where the snapshot does not have the type."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from controlplane.xds.server import XdsServer
 from controlplane.xds.staged import Outcome, StagedSink
-from controlplane.xds.status import short_name
+from controlplane.xds.status import State, short_name, state_of
 
 
 class XdsCollector(Collector):
@@ -45,19 +46,48 @@ class XdsCollector(Collector):
             "Streams whose Envoy refused what was sent last and keeps what it had.",
             labels=("fleet", "type"),
         )
+        in_state = GaugeMetricFamily(
+            "weir_xds_streams_in_state",
+            "Streams whose Envoy runs what it should (synced), not yet (stale), or got nothing.",
+            labels=("fleet", "type", "state"),
+        )
+        oldest = _Longest(
+            "weir_xds_oldest_stream_seconds", "Age of the oldest open stream.", ("fleet", "mode")
+        )
+        pending = _Longest(
+            "weir_xds_pending_seconds",
+            "Longest time for which a response has been without an answer.",
+            ("fleet", "type"),
+        )
+        refused = _Longest(
+            "weir_xds_refused_seconds",
+            "Longest time for which an Envoy has refused what it should run.",
+            ("fleet", "type"),
+        )
+        now_s = time.monotonic()
+        states: Counter[tuple[str, str, str]] = Counter()
         count: Counter[tuple[str, str]] = Counter()
         late: Counter[tuple[str, str]] = Counter()
         nacked: Counter[tuple[str, str]] = Counter()
         for client in self._server.clients():
             count[client.group, client.mode.name.lower()] += 1
+            oldest.add((client.group, client.mode.name.lower()), now_s - client.since_s)
             for one in client.types:
                 where = (client.group, short_name(one.type_url))
                 late[where] += one.acked_version != one.sent_version
                 nacked[where] += bool(one.nack)
-        for family, values in ((streams, count), (behind, late), (refusing, nacked)):
-            for labels, value in sorted(values.items()):
-                family.add_metric(labels, value)
-            yield family
+                for state in State:
+                    states[*where, state.name.lower()] += state_of(one) is state
+                for_s = now_s - client.in_state_since_s(one)
+                pending.add(where, for_s if one.waiting else 0.0)
+                refused.add(where, for_s if one.nack else 0.0)
+        yield from (
+            _filled(streams, count),
+            _filled(in_state, states),
+            _filled(behind, late),
+            _filled(refusing, nacked),
+        )
+        yield from (oldest.family(), pending.family(), refused.family())
 
     def _messages(self) -> Iterator[Metric]:
         counts = self._server.counts
@@ -72,6 +102,15 @@ class XdsCollector(Collector):
             for (fleet, kind), one in sorted(counts.by_type.items()):
                 family.add_metric((fleet, kind), getattr(one, field))
             yield family
+        answers = CounterMetricFamily(
+            "weir_xds_answer_seconds",
+            "Time from responses to their ACK or NACK, summed.",
+            labels=("fleet", "type"),
+        )
+        for (fleet, kind), one in sorted(counts.by_type.items()):
+            answers.add_metric((fleet, kind), one.answer_s)
+        yield answers
+        yield from self._last_times()
         unknown = CounterMetricFamily(
             "weir_xds_unknown_types",
             "Requests for a type that the fleet's snapshot does not have.",
@@ -109,6 +148,49 @@ class XdsCollector(Collector):
             refused.add_metric((one.what,), bool(one.problem))
             taken.add_metric((one.what,), one.taken)
         yield from (expiry, refused, taken)
+
+    def _last_times(self) -> Iterator[Metric]:
+        """As Unix times, so that the age of the last ACK is `time() - ...` in a query."""
+        families = {
+            "pushed_at_s": ("weir_xds_last_push_timestamp_seconds", "Time of the last response."),
+            "acked_at_s": ("weir_xds_last_ack_timestamp_seconds", "Time of the last ACK."),
+            "nacked_at_s": ("weir_xds_last_nack_timestamp_seconds", "Time of the last NACK."),
+        }
+        epoch_s = time.time() - time.monotonic()
+        for field, (name, text) in families.items():
+            family = GaugeMetricFamily(name, text, labels=("fleet", "type"))
+            for (fleet, kind), one in sorted(self._server.counts.by_type.items()):
+                at_s = getattr(one, field)
+                if at_s is not None:
+                    family.add_metric((fleet, kind), epoch_s + at_s)
+            yield family
+
+
+Labels = TypeVar("Labels", tuple[str, str], tuple[str, str, str])
+
+
+def _filled(family: GaugeMetricFamily, values: Mapping[Labels, int]) -> Metric:
+    for labels, value in sorted(values.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+class _Longest:
+    """The longest of some times, by labels."""
+
+    def __init__(self, name: str, text: str, labels: tuple[str, ...]) -> None:
+        self._family = GaugeMetricFamily(name, text, labels=labels)
+        self._longest: dict[tuple[str, ...], float] = {}
+
+    def add(self, where: tuple[str, ...], seconds: float) -> None:
+        """One of the times."""
+        self._longest[where] = max(self._longest.get(where, 0.0), seconds)
+
+    def family(self) -> Metric:
+        """All of them."""
+        for labels, seconds in sorted(self._longest.items()):
+            self._family.add_metric(labels, seconds)
+        return self._family
 
 
 class StagedCollector(Collector):

@@ -23,11 +23,14 @@ import grpc
 from controlplane.errors import StartupError
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.connection import Connection, Context
+from controlplane.xds.csds import ClientStatusService
 from controlplane.xds.effects import Request
 from controlplane.xds.envelope import Decoder, GarbageError, Node
 from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
+from controlplane.xds.health import Health
+from controlplane.xds.reflection import reflection_handler
 from controlplane.xds.reloaded import Reloaded, keep_fresh
-from controlplane.xds.services import EOF, discovery_handlers
+from controlplane.xds.services import DISCOVERY_SERVICES, EOF, discovery_handlers
 from controlplane.xds.status import Client, Counts, Event, Observer, Refusal
 from controlplane.xds.stream import MAX_NAMES
 from controlplane.xds.tls import Tls, server_credentials
@@ -107,6 +110,8 @@ class XdsServer:
         self._wake = asyncio.Event()
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._health = Health(DISCOVERY_SERVICES)
+        self._client_status = ClientStatusService(self.connections, self._sees)
         self.counts = Counts()
         self.port = 0
         """The port that is listened on, once started."""
@@ -129,7 +134,7 @@ class XdsServer:
         found = (certificates, tokens.keys if tokens is not None else None)
         self.files = tuple(one for one in found if one is not None)
         server = grpc.aio.server(
-            handlers=(*discovery_handlers(self._serve), *self._handlers),
+            handlers=self._served(),
             options=_options(self._limits),
         )
         try:
@@ -142,11 +147,14 @@ class XdsServer:
             raise StartupError(
                 f"cannot listen for xDS on {self._address}: {error}; is it taken?"
             ) from error
+        await self._health.start()
         await server.start()
         self._server = server
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._cache.listen(self._on_change)
+        if self._cache.groups():
+            await self._health.serving()
         self._tasks = [loop.create_task(self._push()), loop.create_task(self._sweep())]
         if self.files:
             fresh = keep_fresh(self.files, self._tell, self._limits.look_s)
@@ -162,6 +170,7 @@ class XdsServer:
         if server is None:
             return
         self._cache.unlisten(self._on_change)
+        await self._health.stopping()
         stopping = asyncio.create_task(server.stop(grace_s))
         open_now = [one for group in self._groups.values() for one in group]
         random.shuffle(open_now)
@@ -182,8 +191,30 @@ class XdsServer:
 
     def clients(self, group: str | None = None) -> tuple[Client, ...]:
         """Every connected stream, or those of one group, as of now."""
+        return tuple(one.client() for one in self.connections(group))
+
+    def connections(self, group: str | None = None) -> tuple[Connection, ...]:
+        """The same, with what each resource's state is; to be read, not steered."""
         groups = self._groups.values() if group is None else [self._groups.get(group, set())]
-        return tuple(connection.client() for one in groups for connection in one)
+        return tuple(connection for one in groups for connection in one)
+
+    def _served(self) -> tuple[grpc.GenericRpcHandler[bytes, bytes], ...]:
+        """Discovery, what the caller brought, and what tells of the server itself."""
+        served: tuple[Any, ...] = (
+            *discovery_handlers(self._serve),
+            *self._handlers,
+            self._client_status.handler(),
+            self._health.handler(),
+        )
+        return (*served, reflection_handler(one.service_name() for one in served))
+
+    def _sees(self, context: Context, node: Node) -> bool:
+        """Who asks for the status of clients is told of those that he may be."""
+        try:
+            self._gate.admit(self._gate.peer(context), node.id, node.cluster)
+        except DeniedError:
+            return False
+        return True
 
     def _on_change(self, group: str) -> None:
         self._loop.call_soon_threadsafe(self._mark, group)
@@ -197,6 +228,7 @@ class XdsServer:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await self._health.serving()
             while self._changed:
                 group = self._changed.pop()
                 for index, connection in enumerate(tuple(self._groups.get(group, ()))):

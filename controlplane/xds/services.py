@@ -37,6 +37,8 @@ _SERVICES = (
     ("secret.v3.SecretDiscoveryService", "Secrets", SECRET),
     ("runtime.v3.RuntimeDiscoveryService", "Runtime", RUNTIME),
 )
+DISCOVERY_SERVICES = tuple(f"envoy.service.{service}" for service, _, _ in _SERVICES)
+"""By their full names."""
 
 Serve = Callable[[Decoder, Context], Awaitable[None]]
 

@@ -21,6 +21,8 @@ class Standing:
     listed: frozenset[str] | None = None
     """The names of the last request as they stood in it (state of the world)."""
     has: Holding = NOTHING
+    taken: Holding = NOTHING
+    """What the client said that it runs, as of its last ACK; for reports alone."""
     seen: ResourceSet | None = None
     """The set that `has` was last brought to."""
     dirty: bool = False
@@ -63,8 +65,12 @@ class Standing:
         """Whether the client runs the target."""
         return self.waiting is None and self.nack is None and not self.has_news(target)
 
-    def status(self) -> TypeStatus:
-        """The same, for people."""
+    def took(self, step: Step) -> None:
+        """The client has all that the step leads to. What it refused it has as it was before."""
+        self.taken = step.has.surely(self.taken) if self.refused else step.has
+
+    def status(self, target: ResourceSet | None) -> TypeStatus:
+        """Where the client stands, for people."""
         return TypeStatus(
             type_url=self.kind.type_url,
             wildcard=self.wants.wildcard,
@@ -73,4 +79,5 @@ class Standing:
             acked_version=self.acked_version,
             nack=self.nack or "",
             waiting=self.waiting is not None,
+            intended_version=target.version if target is not None else "",
         )

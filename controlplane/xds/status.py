@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from controlplane.xds.effects import TypeStatus
 from controlplane.xds.envelope import Node
 from controlplane.xds.kinds import KINDS
 from controlplane.xds.steps import Mode
+from controlplane.xds.timeline import Times, since
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,36 @@ class Client:
     since_s: float
     """When it connected, on the server's monotonic clock."""
     types: tuple[TypeStatus, ...]
+    times: Mapping[str, Times] = field(default_factory=dict, hash=False)
+    """When what happened, by type URL; on the same clock."""
+    changed_s: float = 0.0
+    """When its snapshot last changed, or the stream began."""
 
     def acked(self, type_url: str) -> str:
         """The version of the type that this client took last; empty when none."""
         return next((one.acked_version for one in self.types if one.type_url == type_url), "")
+
+    def in_state_since_s(self, one: TypeStatus) -> float:
+        """Since when a type of this client is in the state that it is in."""
+        return since(one, self.times, self.changed_s)
+
+
+class State(StrEnum):
+    """Whether a client runs what it should of a type."""
+
+    SYNCED = "SYNCED"
+    STALE = "STALE"
+    """It has not taken what it should run: it was not answered, refused, or is held back."""
+    NOT_SENT = "NOT SENT"
+
+
+def state_of(one: TypeStatus) -> State:
+    """The state of a type. A type that left the snapshot is left alone, so nothing is stale."""
+    if not one.sent_version:
+        return State.NOT_SENT
+    if one.waiting or one.nack or one.acked_version != (one.intended_version or one.sent_version):
+        return State.STALE
+    return State.SYNCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +116,30 @@ class TypeCounts:
     pushed_bytes: int = 0
     acks: int = 0
     nacks: int = 0
+    answer_s: float = 0.0
+    """Seconds from responses to their ACK or NACK, summed."""
+    pushed_at_s: float | None = None
+    """When the last of each was, on the monotonic clock."""
+    acked_at_s: float | None = None
+    nacked_at_s: float | None = None
+
+    def sent(self, size: int, now_s: float) -> None:
+        """A response of this many bytes was written."""
+        self.pushes += 1
+        self.pushed_bytes += size
+        self.pushed_at_s = now_s
+
+    def acked(self, now_s: float, sent_s: float | None) -> None:
+        """A response that was sent then was taken."""
+        self.acks += 1
+        self.acked_at_s = now_s
+        self.answer_s += now_s - (sent_s if sent_s is not None else now_s)
+
+    def nacked(self, now_s: float, sent_s: float | None) -> None:
+        """A response that was sent then was refused."""
+        self.nacks += 1
+        self.nacked_at_s = now_s
+        self.answer_s += now_s - (sent_s if sent_s is not None else now_s)
 
 
 @dataclass(slots=True)

@@ -52,6 +52,16 @@ class Holding:
         }
         return Holding({**self.by_name, **doubted}) if doubted else self
 
+    def surely(self, before: Holding) -> Holding:
+        """The same with what there was before in place of what the client may or may not have."""
+        known = before.by_name
+        sure = {
+            name: known.get(name) if one is not None and one.is_unsure else one
+            for name, one in self.by_name.items()
+            if one is None or not one.is_unsure or name in known
+        }
+        return Holding(sure)
+
 
 NOTHING = Holding({})
 
@@ -151,7 +161,7 @@ def step(kind: Kind, target: ResourceSet, position: Position) -> Step:
                 aliases[name] = (*aliases.get(name, ()), asked)
         again = frozenset(answering(target, asked) for asked in position.again)
         position = position._replace(wants=resolved(target, position.wants), again=again)
-    wanted = _select(kind, target, position.wants)
+    wanted = select(kind, target, position.wants)
     if position.mode is Mode.DELTA:
         return replace(_delta(kind, target, position, wanted), aliases=aliases)
     return (_whole if kind.whole else _parts)(kind, target, position, wanted)
@@ -329,7 +339,7 @@ def _version(one: Resource | None) -> str:
     return "" if one is None else one.version
 
 
-def _select(kind: Kind, target: ResourceSet, wants: Wants) -> list[Resource]:
+def select(kind: Kind, target: ResourceSet, wants: Wants) -> list[Resource]:
     """What is wanted and exists, each name once (rule 10)."""
     by_name = target.by_name
     found = list(by_name.values()) if wants.wildcard else []

@@ -7,7 +7,7 @@ world and Delta are this one machine: they differ in how a request changes a sub
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from controlplane.xds.effects import (
     Acked,
@@ -108,7 +108,12 @@ class Stream:
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Where the client stands, in the order of the types."""
-        return tuple(state.status() for state in self._order)
+        return tuple(state.status(self._target(state)) for state in self._order)
+
+    def standings(self) -> Iterator[tuple[Standing, ResourceSet | None]]:
+        """Every type and what it should converge to, in the order of the types; to be read only."""
+        for state in self._order:
+            yield state, self._target(state)
 
     def _too_many(self, names: int) -> Close:
         return Close("RESOURCE_EXHAUSTED", f"{names} names of one type: at most {self._max_names}")
@@ -153,6 +158,7 @@ class Stream:
             state.acked_version = step.version
             if state.refused:
                 state.refused = acquit(state.refused, step.resources)
+            state.took(step)
             if step.complete:
                 state.nack = None
             if state.unproven or state.doubted:
@@ -285,6 +291,7 @@ class Stream:
         elif step.complete:  # the client has all that this version holds for it
             state.sent_version = state.acked_version = step.version
             state.nack = None
+            state.took(step)
 
     def _not_taken(self, kind: Kind) -> tuple[frozenset[str], frozenset[str]]:
         """(sent and not answered, refused): clusters that are new to the client."""

@@ -13,6 +13,8 @@ from hashlib import blake2b
 from typing import Any
 
 _MODULUS = 1 << 128
+_UNSURE = "?"
+"""No hash looks like this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +41,17 @@ class Resource:
 
     def unsure(self) -> Resource:
         """The client refused this, and may run it, what it had before, or nothing."""
-        return Resource.claimed(self.name, "?")
+        return Resource.claimed(self.name, _UNSURE)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether its content is not known to us."""
+        return self.part == 0 and not self.body
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether we cannot know what the client has of it."""
+        return self.version == _UNSURE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

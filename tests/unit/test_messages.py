@@ -28,6 +28,10 @@ _LOGS = _ENVOY + "service.accesslog.v3:StreamAccessLogsMessage"
 _LOG = _ENVOY + "data.accesslog.v3:"
 _LOADS = _ENVOY + "service.load_stats.v3:"
 _TYPE = _ENVOY + "type.v3:"
+_TLS = _ENVOY + "extensions.transport_sockets.tls.v3:"
+_ADMIN = _ENVOY + "admin.v3:"
+_STATUS = _ENVOY + "service.status.v3:"
+_MATCHER = _ENVOY + "type.matcher.v3:"
 _ROUTE = _ENVOY + "config.route.v3:"
 _LISTENER = _ENVOY + "config.listener.v3:"
 _NETWORK = _ENVOY + "extensions.filters.network."
@@ -42,6 +46,8 @@ THEIRS = {
     "weir.access_log.StreamAccessLogsMessage": _LOGS,
     "weir.access_log.StreamAccessLogsMessage.HTTPAccessLogEntries": _LOGS + "HttpAccessLogEntries",
     "weir.access_log.StreamAccessLogsMessage.Identifier": _LOGS + "Identifier",
+    "weir.admin.ClientResourceStatus": _ADMIN + "ClientResourceStatus",
+    "weir.admin.UpdateFailureState": _ADMIN + "UpdateFailureState",
     "weir.base.Address": _CORE + "Address",
     "weir.base.Locality": _CORE + "Locality",
     "weir.base.Node": _CORE + "Node",
@@ -49,6 +55,12 @@ THEIRS = {
     "weir.base.Status": "envoy_data_plane.google.rpc:Status",
     "weir.cluster.Cluster": _CLUSTER + "Cluster",
     "weir.cluster.EdsClusterConfig": _CLUSTER + "ClusterEdsClusterConfig",
+    "weir.confidential.CommonTlsContext": _TLS + "CommonTlsContext",
+    "weir.confidential.DataSource": _CORE + "DataSource",
+    "weir.confidential.DownstreamTlsContext": _TLS + "DownstreamTlsContext",
+    "weir.confidential.TlsCertificate": _TLS + "TlsCertificate",
+    "weir.confidential.TlsSessionTicketKeys": _TLS + "TlsSessionTicketKeys",
+    "weir.confidential.UpstreamTlsContext": _TLS + "UpstreamTlsContext",
     "weir.discovery.Any": "envoy_data_plane.google.protobuf:Any",
     "weir.discovery.DeltaDiscoveryRequest": _DISCOVERY + "DeltaDiscoveryRequest",
     "weir.discovery.DeltaDiscoveryResponse": _DISCOVERY + "DeltaDiscoveryResponse",
@@ -87,6 +99,16 @@ THEIRS = {
     "weir.route.VirtualHost": _ROUTE + "VirtualHost",
     "weir.route.WeightedCluster": _ROUTE + "WeightedCluster",
     "weir.route.WeightedCluster.ClusterWeight": _ROUTE + "WeightedClusterClusterWeight",
+    "weir.status.ClientConfig": _STATUS + "ClientConfig",
+    "weir.status.ClientConfig.GenericXdsConfig": _STATUS + "ClientConfigGenericXdsConfig",
+    "weir.status.ClientStatusRequest": _STATUS + "ClientStatusRequest",
+    "weir.status.ClientStatusResponse": _STATUS + "ClientStatusResponse",
+    "weir.status.ConfigStatus": _STATUS + "ConfigStatus",
+    "weir.status.NodeMatcher": _MATCHER + "NodeMatcher",
+    "weir.status.RegexMatcher": _MATCHER + "RegexMatcher",
+    "weir.status.StringMatcher": _MATCHER + "StringMatcher",
+    "weir.status.StructMatcher": _MATCHER + "StructMatcher",
+    "weir.status.StructMatcher.PathSegment": _MATCHER + "StructMatcherPathSegment",
 }
 
 _TYPE_NAMES = {

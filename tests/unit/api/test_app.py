@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -27,6 +27,16 @@ class ScriptedConsole:
 
     def proxies(self) -> list[dict[str, Any]]:
         return [{"node": "a"}, {"node": "b"}]
+
+    def proxy(self, node: str) -> dict[str, Any] | None:
+        return {"node": node} if node in ("a", "team/b", "b/intended") else None
+
+    def resources(
+        self, node: str, side: Literal["intended", "acked"], only: str | None
+    ) -> dict[str, Any] | None:
+        if node == "large":
+            raise WeirError("more than 1 byte of resources; ask for one type")
+        return {"node": node, "side": side, "type": only} if self.proxy(node) else None
 
     def problems(self) -> list[dict[str, Any]]:
         return []
@@ -75,6 +85,28 @@ async def test_an_unknown_service_is_answered_with_the_known_ones(
 async def test_lists_are_bounded(client: httpx.AsyncClient) -> None:
     assert len((await client.get("/v1/proxies?limit=1")).json()) == 1
     assert (await client.get("/v1/proxies?limit=1000000")).status_code == 422
+
+
+async def test_one_envoy_is_told_of_by_its_id_whatever_that_holds(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.get("/v1/proxies/a")).json() == {"node": "a"}
+    assert (await client.get("/v1/proxies/team%2Fb")).json() == {"node": "team/b"}
+    found = (await client.get("/v1/proxies/team%2Fb/intended?type=eds")).json()
+    assert found == {"node": "team/b", "side": "intended", "type": "eds"}
+    found = (await client.get("/v1/proxies/a/acked")).json()
+    assert found == {"node": "a", "side": "acked", "type": None}
+
+
+async def test_an_envoy_that_is_not_connected_is_answered_with_those_that_are(
+    client: httpx.AsyncClient,
+) -> None:
+    for path in ("c", "c/intended", "c/acked"):
+        answer = await client.get(f"/v1/proxies/{path}")
+        assert answer.status_code == 404
+        assert "no Envoy 'c' is connected; connected are: a, b" in answer.json()["detail"]
+    answer = await client.get("/v1/proxies/large/intended")
+    assert (answer.status_code, "ask for one type" in answer.text) == (413, True)
 
 
 async def test_the_switch_takes_one_service_or_all(

@@ -22,10 +22,12 @@ from controlplane._pb.discovery_pb2 import (
     DeltaDiscoveryResponse,
     DiscoveryRequest,
 )
+from controlplane._pb.status_pb2 import ClientStatusResponse
 from controlplane.errors import StartupError
 from controlplane.model import Proxy
 from controlplane.xds import Binding, Gate, Limits, SnapshotCache, Tls, XdsServer
 from controlplane.xds.access_logs import AccessLogService
+from controlplane.xds.csds import SERVICE as CLIENT_STATUS
 from controlplane.xds.exposition import XdsCollector
 from controlplane.xds.gate import DeniedError, Held
 from controlplane.xds.kinds import CLUSTER, ENDPOINT
@@ -134,6 +136,26 @@ async def ends(
     with contextlib.suppress(grpc.aio.AioRpcError):
         await call.write(asked.SerializeToString())
     return await call.code(), await call.details()
+
+
+async def test_who_asks_for_the_status_of_clients_is_told_of_those_that_he_may_be(
+    tmp_path: Path,
+) -> None:
+    async def told(channel: Any) -> list[str]:  # noqa: ANN401
+        fetch = channel.unary_unary(f"/{CLIENT_STATUS}/FetchClientStatus")
+        answer = ClientStatusResponse.FromString(await fetch(b"", timeout=DEADLINE_S))
+        return [one.node.id for one in answer.config]
+
+    async with (
+        serving(cached(), tls=tls(tmp_path), gate=bound()) as server,
+        channel_to(server, client_of("envoy-1")) as first,
+        channel_to(server, client_of("envoy-2")) as second,
+        channel_to(server, client_of("stranger")) as third,
+    ):
+        await served(opened(first), node("envoy-1"))
+        await served(opened(second), node("envoy-2"))
+        assert len(server.clients()) == 2
+        assert [await told(one) for one in (first, second, third)] == [["envoy-1"], ["envoy-2"], []]
 
 
 # --- certificates of clients ---------------------------------------------------------------------
