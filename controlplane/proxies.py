@@ -70,7 +70,11 @@ def proxy(connections: Iterable[Connection], node: str, clock: Clock) -> Documen
 
 
 def resources(
-    connections: Iterable[Connection], node: str, side: Side, only: str | None = None
+    connections: Iterable[Connection],
+    node: str,
+    side: Side,
+    only: str | None = None,
+    most_bytes: int = MAX_BYTES,
 ) -> Document | None:
     """What an Envoy should run or has ACKed, by the short name of each type (or of one type).
 
@@ -80,7 +84,7 @@ def resources(
     if not mine:
         return None
     types: dict[str, Document] = {}
-    room = _Room()
+    room = _Room(most_bytes, most_bytes)
     for stream in mine[0]:
         client = stream.client()
         by_type: dict[str, list[Report]] = {}
@@ -175,12 +179,13 @@ def _last_nack(times: Times | None, clock: Clock) -> Document | None:
 class _Room:
     """How much a document may still hold."""
 
-    left: int = MAX_BYTES
+    most: int
+    left: int
 
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise TooLargeError(f"more than {MAX_BYTES} bytes of resources; ask for one type")
+            raise TooLargeError(f"more than {self.most} bytes of resources; ask for one type")
 
 
 def _bodies(found: Iterable[Report], side: Side, room: _Room) -> Iterator[Document]:

@@ -17,7 +17,8 @@ from typing import Any
 
 from controlplane.inspection.canonical import Json
 
-_CLOSE = 1e-5
+_CLOSE = 5e-6
+"""What six digits round off."""
 
 
 def normal(kind: str, body: Json) -> Json:

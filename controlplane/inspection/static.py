@@ -177,7 +177,7 @@ def refused_parts(parts: Sequence[Part], verdict: Verdict) -> Iterator[tuple[Par
     where there is nothing to find.
     """
     taken: list[Part] = []
-    waiting = [list(parts)]
+    waiting = [list(parts)] if parts else []
     while waiting:
         some = waiting.pop()
         said = verdict([*taken, *some])

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class StatusConsole:
     def freeze(self, service: str | None, reason: str, by: str) -> None:
         raise NotImplementedError
 
-    def resume(self, service: str | None) -> tuple[str, ...]:
+    def resume(self, service: str | None) -> Sequence[str]:
         raise NotImplementedError
 
 

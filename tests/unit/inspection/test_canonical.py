@@ -45,7 +45,7 @@ def test_all_that_a_type_reaches_is_described(name: str) -> None:
 
 
 def test_it_says_the_same_as_messages_that_protoc_compiled() -> None:
-    """Ours have Envoy's names and numbers (`test_messages` holds that), so bytes are the same."""
+    """Ours have Envoy's names and numbers (`test_messages`), so the bytes are the same."""
     checked = []
     for full_name, message in MESSAGES.items():
         url = default_message_pool.type_to_url.get(theirs(full_name), "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any as Untyped
+
 import pytest
 from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
 from envoy_data_plane.envoy.config.listener.v3 import FilterChain, Listener
@@ -36,11 +38,9 @@ def listener(*contexts: DownstreamTlsContext | UpstreamTlsContext) -> bytes:
     )
 
 
-def with_certificate(**fields: DataSource) -> CommonTlsContext:
-    made = TlsCertificate(certificate_chain=DataSource(inline_string="a certificate"))
-    for name, value in fields.items():
-        setattr(made, name, value)
-    return CommonTlsContext(tls_certificates=[made])
+def with_certificate(**fields: Untyped) -> CommonTlsContext:  # noqa: ANN401
+    chain = DataSource(inline_string="a certificate")
+    return CommonTlsContext(tls_certificates=[TlsCertificate(certificate_chain=chain, **fields)])
 
 
 BY_NAME = CommonTlsContext(
