@@ -88,7 +88,7 @@ def show_one(proxy: dict[str, Any], console: Console) -> None:
             console.print(text, highlight=False, markup=False)
 
 
-_ORDER = ("cds", "lds", "eds", "rds", "srds", "ecds", "sds", "rtds")
+_ORDER = ("cds", "lds", "eds", "rds", "srds", "vhds", "ecds", "sds", "rtds")
 
 
 def _table(*heads: str) -> Table:
