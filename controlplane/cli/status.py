@@ -14,6 +14,9 @@ from rich.table import Table
 from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
 from controlplane.cli.output import Output
 
+MOST = 10_000
+"""Envoys that are asked for."""
+
 
 def proxy_status(
     envoy: Annotated[
@@ -28,7 +31,7 @@ def proxy_status(
     or is held back. NOT SENT: it asked, and got nothing yet. -: it did not ask.
     """
     if envoy is None:
-        document = ask(admin_address, "/v1/proxies")
+        document = ask(admin_address, f"/v1/proxies?limit={MOST}")
     else:
         document = ask(admin_address, f"/v1/proxies/{quote(envoy, safe='')}")
     if output is Output.JSON:
@@ -51,6 +54,8 @@ def show_all(proxies: Sequence[dict[str, Any]], console: Console) -> None:
         states = [_short(proxy["types"].get(kind)) for kind in kinds]
         table.add_row(proxy["node"], proxy["fleet"], _span(proxy["connected_s"]), *states)
     console.print(table)
+    if len(proxies) >= MOST:
+        console.print(f"these are the first {MOST}; there may be more")
     for proxy in proxies:
         for kind, one in proxy["types"].items():
             if one["nacked"]:
@@ -88,7 +93,7 @@ def show_one(proxy: dict[str, Any], console: Console) -> None:
             console.print(text, highlight=False, markup=False)
 
 
-_ORDER = ("cds", "lds", "eds", "rds", "srds", "ecds", "sds", "rtds")
+_ORDER = ("cds", "lds", "eds", "rds", "srds", "vhds", "ecds", "sds", "rtds")
 
 
 def _table(*heads: str) -> Table:

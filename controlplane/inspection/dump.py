@@ -30,6 +30,7 @@ def read_dump(dump: Mapping[str, Any], runtime: Mapping[str, Any] | None = None)
         "eds": tuple(_endpoints(sections.get("EndpointsConfigDump", {}), _eds_names(clusters))),
         "lds": tuple(_listeners(sections.get("ListenersConfigDump", {}))),
         "rds": tuple(_routes(sections.get("RoutesConfigDump", {}))),
+        "vhds": tuple(_virtual_hosts(sections.get("RoutesConfigDump", {}))),
         "srds": tuple(_scopes(sections.get("ScopedRoutesConfigDump", {}))),
         "ecds": tuple(_filters(sections.get("EcdsConfigDump", {}))),
         "sds": tuple(_secrets(sections.get("SecretsConfigDump", {}))),
@@ -101,8 +102,25 @@ def _routes(section: Mapping[str, Any]) -> Iterator[Found]:
     ):
         for one in section.get(key, ()):
             raw = one.get("route_config", {})
+            own = [host for host in raw.get("virtual_hosts", ()) if not _on_demand(raw, host)]
+            if own != raw.get("virtual_hosts", own):
+                raw = {**raw, "virtual_hosts": own}
             version = one.get("version_info", "")
             yield _read("rds", raw.get("name", ""), raw, version=version, place=place)
+
+
+def _virtual_hosts(section: Mapping[str, Any]) -> Iterator[Found]:
+    """Envoy shows those that came on demand in the table that they belong to."""
+    for one in section.get("dynamic_route_configs", ()):
+        raw = one.get("route_config", {})
+        for host in raw.get("virtual_hosts", ()):
+            if _on_demand(raw, host):
+                yield _read("vhds", host.get("name", ""), host)
+
+
+def _on_demand(table: Mapping[str, Any], host: Mapping[str, Any]) -> bool:
+    """Whether a virtual host came over VHDS: there it is named after its table."""
+    return "vhds" in table and str(host.get("name", "")).startswith(f"{table.get('name', '')}/")
 
 
 def _scopes(section: Mapping[str, Any]) -> Iterator[Found]:

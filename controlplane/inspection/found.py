@@ -14,6 +14,7 @@ TYPE_URLS: Mapping[str, str] = {
     "eds": _ENVOY + "config.endpoint.v3.ClusterLoadAssignment",
     "lds": _ENVOY + "config.listener.v3.Listener",
     "rds": _ENVOY + "config.route.v3.RouteConfiguration",
+    "vhds": _ENVOY + "config.route.v3.VirtualHost",
     "srds": _ENVOY + "config.route.v3.ScopedRouteConfiguration",
     "ecds": _ENVOY + "config.core.v3.TypedExtensionConfig",
     "sds": _ENVOY + "extensions.transport_sockets.tls.v3.Secret",

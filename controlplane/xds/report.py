@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from controlplane.xds.standing import Standing
-from controlplane.xds.steps import select
+from controlplane.xds.steps import resolved, select
 from controlplane.xds.versions import Resource, ResourceSet
 
 
@@ -50,6 +50,8 @@ def reports(standings: Iterable[tuple[Standing, ResourceSet | None]]) -> Iterato
 
 def _of_type(standing: Standing, target: ResourceSet | None) -> Iterator[Report]:
     kind, wants = standing.kind, standing.wants
+    if kind.aliased and target is not None:
+        wants = resolved(target, wants)
     should = select(kind, target, wants) if target is not None else []
     intended = {one.name: one for one in should}
     taken = {name: one for name, one in standing.taken.by_name.items() if wants.covers(name)}

@@ -18,20 +18,13 @@ from controlplane.lab.envoy import Envoy, free_port, run_envoy
 from controlplane.proxies import Clock, proxies, proxy, resources
 from controlplane.translate.bootstrap import ads_bootstrap
 from controlplane.xds import SnapshotCache, XdsServer
-from controlplane.xds.kinds import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.xds.kinds import KINDS
 
 FLEET = "edge"
 NODE = "team/envoy-1"
 DEADLINE_S = 30.0
 
-_URLS = {
-    "cds": CLUSTER,
-    "eds": ENDPOINT,
-    "lds": LISTENER,
-    "rds": ROUTE,
-    "rtds": RUNTIME,
-    "sds": SECRET,
-}
+_URLS = {kind.name: kind.type_url for kind in KINDS.values()}
 
 
 class StatusConsole:
@@ -78,7 +71,7 @@ class Plane:
     held: dict[str, dict[str, bytes]]
 
     def publish(self, **types: dict[str, bytes]) -> None:
-        """Replace whole types of the snapshot (cds, eds, lds, rds, rtds, sds)."""
+        """Replace whole types of the snapshot by its short name, such as cds or eds."""
         self.held |= {_URLS[name]: bodies for name, bodies in types.items()}
         self.cache.set(FLEET, self.held)
 

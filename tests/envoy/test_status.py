@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,19 @@ from controlplane._pb.status_pb2 import (
     StringMatcher,
 )
 from controlplane.lab.envoy import Envoy, envoy_binary, free_port, run_envoy
+from controlplane.lab.weir import run_weir_lane
 from controlplane.translate.bootstrap import overlay_bootstrap
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
 from tests.envoy.plane import DEADLINE_S, FLEET, NODE, Done, Plane, own_envoy, plane, weir
-from tests.envoy.test_xds import assignment, cluster, listener, routes, runtime
+from tests.envoy.test_xds import (
+    assignment,
+    backend,
+    cluster,
+    eventually,
+    listener,
+    routes,
+    runtime,
+)
 
 pytestmark = pytest.mark.envoy
 
@@ -407,3 +417,39 @@ async def test_validate_is_bounded_by_its_deadline(tmp_path: Path) -> None:
     assert done.status == 1
     (one,) = done.document["problems"]
     assert one["message"] == "not checked with Envoy in time: fleets default/edge, overlay"
+
+
+async def test_the_commands_agree_about_an_envoy_of_weir_serve(tmp_path: Path) -> None:
+    async with (
+        backend("a") as a,
+        backend("b") as b,
+        run_weir_lane([a.port, b.port], tmp_path, envoys=1, policy="model") as (lane, served),
+    ):
+        (envoy,), node = lane.envoys, "weir-00"
+        ask = ("--admin-address", f"127.0.0.1:{served.admin_port}")
+
+        async def synced() -> bool:
+            _, page = await served.get(f"/v1/proxies/{node}")
+            types = json.loads(page)["types"]
+            states = {kind: one["state"] for kind, one in types.items()}
+            return states == dict.fromkeys(("cds", "eds", "lds", "rds", "rtds"), "SYNCED")
+
+        await eventually(synced, "every type is in force")
+        assert (await weir("proxy-status", *ask)).out.splitlines()[1].startswith(node)
+        done = await weir("diff", node, "--envoy-admin", envoy.admin, *ask)
+        assert (done.status, "no differences, 5 resources compared" in done.out) == (0, True), (
+            done.out + done.err
+        )
+        done = await weir("proxy-config", "endpoint", node, *ask)
+        assert f"127.0.0.1:{a.port}" in done.out
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{served.xds_port}") as channel:
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")  # type: ignore[call-arg]
+            assert await check(b"", timeout=DEADLINE_S) == b"\x08\x01"  # SERVING
+        status, page = await served.get("/metrics")
+        text = page.decode()
+        assert status == 200
+        where = 'fleet="default/edge-01",type="eds"'
+        in_state = 'fleet="default/edge-01",state="synced",type="eds"'
+        assert f"weir_xds_streams_in_state{{{in_state}}} 1.0" in text
+        assert f"weir_xds_refused_seconds{{{where}}} 0.0" in text
+        assert f"weir_xds_last_ack_timestamp_seconds{{{where}}} 1." in text
