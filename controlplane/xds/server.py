@@ -185,9 +185,10 @@ class XdsServer:
                     slept_s = due_s
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # One stop of gRPC at a time: it crashes when the grace of one ends as the other is done.
+        stopping.cancel()
+        await asyncio.gather(*self._tasks, stopping, return_exceptions=True)
         await server.stop(None)
-        await stopping
 
     def clients(self, group: str | None = None) -> tuple[Client, ...]:
         """Every connected stream, or those of one group, as of now."""
