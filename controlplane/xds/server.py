@@ -36,6 +36,7 @@ from controlplane.xds.stream import MAX_NAMES
 from controlplane.xds.tls import Tls, server_credentials
 
 _BATCH = 256  # streams served between two looks at the event loop
+_LONGER_S = 600.0  # more than `stop` takes beyond its grace, whatever clients do
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,9 @@ class XdsServer:
             return
         self._cache.unlisten(self._on_change)
         await self._health.stopping()
-        stopping = asyncio.create_task(server.stop(grace_s))
+        # Refuses new streams from here on. Its own grace must not end before we cancel it: gRPC
+        # then awaits the future that the last stop below needs, and the cancel would end that.
+        stopping = asyncio.create_task(server.stop(grace_s + _LONGER_S))
         open_now = [one for group in self._groups.values() for one in group]
         random.shuffle(open_now)
         pause_s = min(0.02, grace_s / 2 / max(len(open_now), 1))
@@ -185,7 +188,7 @@ class XdsServer:
                     slept_s = due_s
         for task in self._tasks:
             task.cancel()
-        # One stop of gRPC at a time: it crashes when the grace of one ends as the other is done.
+        # One stop of gRPC at a time: it crashes when two end together.
         stopping.cancel()
         await asyncio.gather(*self._tasks, stopping, return_exceptions=True)
         await server.stop(None)

@@ -346,6 +346,14 @@ async def test_a_server_can_be_stopped_at_once_again_and_again() -> None:
         await server.stop(0)
 
 
+async def test_a_grace_that_ends_while_a_stream_is_being_closed_is_no_error() -> None:
+    for _ in range(150):  # the cancel of one stop hit what the next waits for, in 1 of 15
+        async with serving(filled()) as server, stream(server) as call:
+            await ask(call, type_url=CLUSTER, node=NODE)
+            await answer(call)
+            await server.stop(0)
+
+
 async def test_other_services_share_the_address() -> None:
     async def echo(request: bytes, _: object) -> bytes:
         return request
