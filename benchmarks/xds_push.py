@@ -215,8 +215,11 @@ def say(value: dict[str, Any]) -> None:
     print(json.dumps(value), flush=True)
 
 
-async def connect(job: Job, port: int) -> None:
-    """The process with the clients: every stream takes what it gets until it is closed."""
+async def connect(job: Job, port: int, took: Callable[[], None] = lambda: None) -> None:
+    """The process with the clients: every stream takes what it gets until it is closed.
+
+    `took` is called after each ACK.
+    """
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
     async with contextlib.AsyncExitStack() as stack:
         channels = [
@@ -226,10 +229,12 @@ async def connect(job: Job, port: int) -> None:
             for _ in range(job.connections)
         ]
         numbers = range(job.streams)
-        await asyncio.gather(*(client(job, channels[n % len(channels)], n) for n in numbers))
+        await asyncio.gather(*(client(job, channels[n % len(channels)], n, took) for n in numbers))
 
 
-async def client(job: Job, channel: grpc.aio.Channel, number: int) -> None:
+async def client(
+    job: Job, channel: grpc.aio.Channel, number: int, took: Callable[[], None]
+) -> None:
     verb = "Delta" if job.delta else "Stream"
     path = f"/envoy.service.discovery.v3.AggregatedDiscoveryService/{verb}AggregatedResources"
     method: Any = channel.stream_stream(path)  # type: ignore[call-arg]
@@ -252,6 +257,7 @@ async def client(job: Job, channel: grpc.aio.Channel, number: int) -> None:
                 ack.version_info = message.version_info
                 ack.resource_names.extend(names(job))
             await call.write(ack.SerializeToString())
+            took()
             if number < job.stalled:
                 await asyncio.Event().wait()  # until this process is ended
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -24,6 +24,9 @@ from controlplane.decide import Decider, Policies
 from controlplane.decide.registry import Maker
 from controlplane.discovery import Discovery, SystemResolver
 from controlplane.errors import ConfigurationError, StoreError
+from controlplane.front.door import Door
+from controlplane.front.own import OwnFront
+from controlplane.front.port import Front
 from controlplane.loop import Loop
 from controlplane.model import LastGood, ServiceName
 from controlplane.observe.in_process import InProcessSource
@@ -36,18 +39,10 @@ from controlplane.settings import ServeSettings
 from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
-from controlplane.translate import OVERLAY, TranslateOptions, Translator, node_group
-from controlplane.xds import Binding, Gate, Limits, SnapshotCache, Tls, XdsServer
-from controlplane.xds.access_logs import AccessLogService
-from controlplane.xds.exposition import StagedCollector, XdsCollector
-from controlplane.xds.kinds import CLUSTER
-from controlplane.xds.load_reports import LoadReportService
+from controlplane.translate import TranslateOptions, Translator
+from controlplane.xds import SnapshotCache
+from controlplane.xds.exposition import StagedCollector
 from controlplane.xds.staged import Plan, StagedSink
-from controlplane.xds.status import Event, Reload, UnknownType
-from controlplane.xds.telemetry import TelemetryMetrics
-
-if TYPE_CHECKING:
-    import grpc
 
 logger = structlog.get_logger(__name__)
 
@@ -57,8 +52,6 @@ SAMPLING_S = 5.0
 """How often the part of the traffic that is logged is looked at again."""
 DRAIN_S = 5.0
 """How long Envoys' streams take to be closed at the end."""
-RENEWED_S = 3600.0
-"""With TLS, how old an Envoy's connection becomes."""
 GONE_S = 9.0
 """After a signal the process is gone within 10 s, whatever hangs."""
 
@@ -85,20 +78,7 @@ class App:
         self._registry.register(self._telemetry.collector)
         self._cache = SnapshotCache()
         self._loaded = Loaded()
-        self._fleet_of = node_group(self._loaded.declared)
-        self._gate = _gate(settings)
-        self._server = XdsServer(
-            self._cache,
-            address=str(settings.xds),
-            node_group=lambda node: self._fleet_of(node.id, node.cluster),
-            handlers=self._receivers(),
-            observer=_log_event,
-            insecure=settings.insecure,
-            tls=_tls(settings),
-            gate=self._gate,
-            limits=_limits(settings),
-        )
-        self._registry.register(XdsCollector(self._server))
+        self._front = self._open()
         self._names = NameFile(settings.state)
         self._discovery = Discovery(
             SystemResolver(),
@@ -120,6 +100,28 @@ class App:
         self._sample_again_s = clock()
         self._kept_names: dict[str, tuple[str, ...]] = {}
 
+    def _open(self) -> Front:
+        """Where Envoys are served."""
+        door, settings = _door(self._settings), self._settings
+        logs, reports = self._telemetry.access_logs, self._telemetry.load_reports
+        if settings.workers == 1:
+            return OwnFront(
+                door, self._cache, access_logs=logs, load_reports=reports, registry=self._registry
+            )
+        # Few need it.
+        from controlplane.front.pool import Pool
+
+        return Pool(
+            door,
+            settings.workers,
+            self._cache,
+            access_logs=logs,
+            load_reports=reports,
+            registry=self._registry,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+
     def _in_stages(self) -> StagedSink | None:
         shares = self._settings.stages
         if not shares:
@@ -128,7 +130,7 @@ class App:
             plan = Plan(shares, bake_s=self._settings.push_bake_s)
         except ValueError as error:
             raise ConfigurationError(f"push {error}") from None
-        staged = StagedSink(self._cache, self._server.clients, plan)
+        staged = StagedSink(self._cache, self._front.clients, plan)
         self._registry.register(StagedCollector(staged))
         return staged
 
@@ -147,13 +149,13 @@ class App:
             tracer=tracer,
             resumed=await self._last_good(),
         )
-        console = AppConsole(loop, self._publisher, self._server, self._switch, self._clock)
+        console = AppConsole(loop, self._publisher, self._front, self._switch, self._clock)
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)
-        await self._server.start()
+        await self._front.start()
         logger.info(
             "serving",
-            xds=f"{self._settings.xds.host}:{self._server.port}",
+            xds=f"{self._settings.xds.host}:{self._front.port}",
             admin=f"{self._settings.admin.host}:{admin_port}",
             config=str(self._settings.config),
             state=str(self._settings.state),
@@ -173,7 +175,7 @@ class App:
                 await self._stop.wait()
                 console.stopping = True
                 logger.info("stopping: streams are closed, Envoys serve on with what they have")
-                await self._server.stop(DRAIN_S)
+                await self._front.stop(DRAIN_S)
                 await self._spool.flush(1.0)
                 for task in running:
                     task.cancel()
@@ -193,7 +195,7 @@ class App:
             objects = len(loaded.declared.objects())
             logger.info("documents in force", objects=objects, problems=len(loaded.problems))
             self._loaded = loaded
-            self._fleet_of = node_group(loaded.declared)
+            self._front.know(loaded.declared.gateways)
             console.documents = loaded.problems
             self._metrics.problems.set(len(loaded.problems))
             self._discovery.declare(loaded.declared)
@@ -242,27 +244,14 @@ class App:
         self._at_end.callback(source.close)
         return source
 
-    def _receivers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
-        metrics = TelemetryMetrics(self._registry)
-        reports = LoadReportService(
-            self._telemetry.load_reports,
-            metrics,
-            interval_s=self._settings.load_report_interval_s,
-            gate=self._gate,
-            observer=_log_event,
-        )
-        logs = AccessLogService(
-            self._telemetry.access_logs, metrics, gate=self._gate, observer=_log_event
-        )
-        return [logs.handler(), reports.handler()]
-
     def _admin(self, console: AppConsole) -> AdminServer:
         hosts = ["localhost", "127.0.0.1", "[::1]", self._settings.admin.host]
         if self._settings.insecure:
             hosts = ["*"]
         return AdminServer(create_app(console, self._exposition, hosts))
 
-    def _exposition(self) -> bytes:
+    async def _exposition(self) -> bytes:
+        await self._front.refresh()
         return generate_latest(self._registry) + self._telemetry.latency_histograms()
 
     def _frozen(self) -> Callable[[ServiceName], str | None]:
@@ -307,49 +296,21 @@ def _options(settings: ServeSettings) -> TranslateOptions:
     return TranslateOptions(access_logs=not scraped, endpoint_stats=scraped)
 
 
-def _tls(settings: ServeSettings) -> Tls | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+def _door(settings: ServeSettings) -> Door:
+    def path(given: Path | None) -> str:
+        return str(given.absolute()) if given is not None else ""
 
-
-def _gate(settings: ServeSettings) -> Gate:
-    """Who may be which node, for everything that is served on the xDS address."""
-    binding = Binding.parse(settings.xds_identity) if settings.xds_identity else None
-    if settings.xds_jwt_key is None:
-        return Gate(binding)
-    # Slow to load, and few need it.
-    from controlplane.xds.tokens import Tokens
-
-    issuer, audience = settings.xds_jwt_issuer, settings.xds_jwt_audience
-    return Gate(binding, Tokens(issuer, audience, settings.xds_jwt_key))
-
-
-def _limits(settings: ServeSettings) -> Limits:
-    """With TLS connections are renewed, so that who lost his certificate does not stay for ever."""
-    age_s = settings.xds_connection_age_s
-    if age_s is None and settings.tls_cert is not None:
-        age_s = RENEWED_S
-    return Limits(streams_per_identity=settings.xds_streams_per_identity, connection_age_s=age_s)
-
-
-def _log_event(event: Event) -> None:
-    if isinstance(event, Reload):
-        if event.problem:
-            words = "files are refused, the last good ones stay"
-            logger.warning(words, files=event.what, problem=event.problem)
-        else:
-            logger.info("files are in force", files=event.what)
-        return
-    fields = {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "node"}
-    node = event.node.id if event.node is not None else ""
-    if isinstance(event, UnknownType) and event.group == OVERLAY and event.type_url == CLUSTER:
-        assert event.node is not None
-        logger.warning(
-            "an Envoy asks for clusters and is of no Gateway: it is given endpoints alone",
-            node=node,
-            node_cluster=event.node.cluster,
-            wanted="node.cluster is the namespace/name of a declared Gateway",
-        )
-        return
-    logger.warning(type(event).__name__.lower(), node=node, **fields)
+    return Door(
+        address=str(settings.xds),
+        insecure=settings.insecure,
+        tls_cert=path(settings.tls_cert),
+        tls_key=path(settings.tls_key),
+        tls_client_ca=path(settings.tls_client_ca),
+        identity=settings.xds_identity,
+        jwt_issuer=settings.xds_jwt_issuer,
+        jwt_audience=settings.xds_jwt_audience,
+        jwt_key=path(settings.xds_jwt_key),
+        connection_age_s=settings.xds_connection_age_s,
+        streams_per_identity=settings.xds_streams_per_identity,
+        load_report_interval_s=settings.load_report_interval_s,
+    )

@@ -8,13 +8,13 @@ from typing import Any
 
 from controlplane.api.explain import explain
 from controlplane.errors import WeirError
+from controlplane.front.port import Front
+from controlplane.front.proxies import Side
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
-from controlplane.proxies import Clock, Side, TooLargeError, proxies, proxy, resources
 from controlplane.publisher import Publisher
 from controlplane.resources import Problem
 from controlplane.store import ALL, KillSwitch
-from controlplane.xds import XdsServer
 
 
 class AppConsole:
@@ -24,16 +24,15 @@ class AppConsole:
         self,
         loop: Loop,
         publisher: Publisher,
-        server: XdsServer,
+        front: Front,
         switch: KillSwitch,
         clock: Callable[[], float],
     ) -> None:
         self._loop = loop
         self._publisher = publisher
-        self._server = server
+        self._front = front
         self._switch = switch
         self._clock = clock
-        self._times = Clock()
         self.stopping = False
         self.documents: tuple[Problem, ...] = ()
 
@@ -57,20 +56,17 @@ class AppConsole:
         decision = known.decision
         return explain(decision.situation, decision.proposal, known.verdict, self._clock())
 
-    def proxies(self) -> list[dict[str, Any]]:
+    async def proxies(self) -> list[dict[str, Any]]:
         """Every connected Envoy, and where it stands with each type."""
-        return proxies(self._server.connections(), self._times)
+        return await self._front.proxies()
 
-    def proxy(self, node: str) -> dict[str, Any] | None:
+    async def proxy(self, node: str) -> dict[str, Any] | None:
         """One of them."""
-        return proxy(self._server.connections(), node, self._times)
+        return await self._front.proxy(node)
 
-    def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
+    async def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
         """What one of them should run, or has ACKed."""
-        try:
-            return resources(self._server.connections(), node, side, only)
-        except TooLargeError as error:
-            raise WeirError(str(error)) from error
+        return await self._front.resources(node, side, only)
 
     def problems(self) -> list[dict[str, Any]]:
         """What is wrong with the documents."""

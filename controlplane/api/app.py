@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
@@ -38,15 +38,15 @@ class Console(Protocol):
         """The last tick of a service; None when there is no such service."""
         ...
 
-    def proxies(self) -> list[dict[str, Any]]:
+    async def proxies(self) -> list[dict[str, Any]]:
         """The Envoys that are connected, and what each has of what."""
         ...
 
-    def proxy(self, node: str) -> dict[str, Any] | None:
+    async def proxy(self, node: str) -> dict[str, Any] | None:
         """One of them; None when it is not connected."""
         ...
 
-    def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
+    async def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
         """What one of them should run or has ACKed, of one type or of all; None when it is not
         connected. Raises `WeirError` when that is too much for one answer."""
         ...
@@ -84,7 +84,9 @@ class ResumeRequest(BaseModel):
     service: str | None = Field(default=None, max_length=512)
 
 
-def create_app(console: Console, metrics: Callable[[], bytes], hosts: list[str]) -> FastAPI:
+def create_app(
+    console: Console, metrics: Callable[[], Awaitable[bytes]], hosts: list[str]
+) -> FastAPI:
     """The admin application.
 
     `metrics` gives the text of /metrics.
@@ -100,7 +102,7 @@ def create_app(console: Console, metrics: Callable[[], bytes], hosts: list[str])
     return app
 
 
-def _health(console: Console, exposition: Callable[[], bytes]) -> APIRouter:
+def _health(console: Console, exposition: Callable[[], Awaitable[bytes]]) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz")
@@ -114,7 +116,7 @@ def _health(console: Console, exposition: Callable[[], bytes]) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
@@ -136,20 +138,20 @@ def _views(console: Console) -> APIRouter:
 
     @router.get("/proxies")
     async def proxies(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> list[dict[str, Any]]:
-        return console.proxies()[:limit]
+        return (await console.proxies())[:limit]
 
     @router.get("/proxies/{node:path}/intended", responses={404: {}, 413: {}})
     async def intended(node: str, only: OneType = None) -> dict[str, Any]:
-        return _resources(console, node, "intended", only)
+        return await _resources(console, node, "intended", only)
 
     @router.get("/proxies/{node:path}/acked", responses={404: {}, 413: {}})
     async def acked(node: str, only: OneType = None) -> dict[str, Any]:
-        return _resources(console, node, "acked", only)
+        return await _resources(console, node, "acked", only)
 
     @router.get("/proxies/{node:path}", responses={404: {}})
     async def proxy(node: str) -> dict[str, Any]:
-        found = console.proxy(node)
-        return found if found is not None else _not_connected(console, node)
+        found = await console.proxy(node)
+        return found if found is not None else await _not_connected(console, node)
 
     @router.get("/problems")
     async def problems() -> list[dict[str, Any]]:
@@ -158,16 +160,16 @@ def _views(console: Console) -> APIRouter:
     return router
 
 
-def _resources(console: Console, node: str, side: Side, only: str | None) -> dict[str, Any]:
+async def _resources(console: Console, node: str, side: Side, only: str | None) -> dict[str, Any]:
     try:
-        found = console.resources(node, side, only)
+        found = await console.resources(node, side, only)
     except WeirError as error:
         raise HTTPException(413, str(error)) from error
-    return found if found is not None else _not_connected(console, node)
+    return found if found is not None else await _not_connected(console, node)
 
 
-def _not_connected(console: Console, node: str) -> NoReturn:
-    known = ", ".join(one["node"] for one in console.proxies()[:20]) or "none"
+async def _not_connected(console: Console, node: str) -> NoReturn:
+    known = ", ".join(one["node"] for one in (await console.proxies())[:20]) or "none"
     raise HTTPException(404, f"no Envoy {node!r} is connected; connected are: {known}")
 
 

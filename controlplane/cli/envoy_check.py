@@ -23,10 +23,10 @@ from controlplane.errors import InspectionError, StartupError
 from controlplane.inspection.found import TYPE_URLS
 from controlplane.inspection.static import Fleet, Part, refused_parts
 from controlplane.lab.envoy import die_with_parent, envoy_binary
-from controlplane.model import Grouping, Service, ServiceName, Snapshot, Verdict, Weights
+from controlplane.model import OVERLAY, Grouping, Service, ServiceName, Snapshot, Verdict, Weights
 from controlplane.resources import Declared, Problem, services
 from controlplane.resources.declared import ObjectKey, Source
-from controlplane.translate import OVERLAY, Translator
+from controlplane.translate import Translator
 from controlplane.translate.bootstrap import ads_bootstrap
 
 DEADLINE_S = 60.0

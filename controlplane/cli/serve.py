@@ -31,6 +31,9 @@ def serve(
     push_bake_s: Annotated[
         float | None, typer.Option(help="How long each of these is watched. [10]")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve Envoys, on one port. [1]")
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Plaintext where others can reach it.")
     ] = None,

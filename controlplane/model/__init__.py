@@ -7,6 +7,7 @@ Units are in the names: `_s` seconds, `_rps` requests per second.
 """
 
 from controlplane.model.estimate import Estimate
+from controlplane.model.fleets import OVERLAY, fleet_of
 from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
 from controlplane.model.proxy import Proxy, ProxyId
@@ -31,6 +32,7 @@ from controlplane.model.weights import (
 )
 
 __all__ = [
+    "OVERLAY",
     "Actuation",
     "Endpoint",
     "EndpointId",
@@ -51,4 +53,5 @@ __all__ = [
     "Verdict",
     "Weights",
     "Zone",
+    "fleet_of",
 ]

@@ -6,6 +6,6 @@ again by Envoy, a changed listener is drained.
 """
 
 from controlplane.translate.options import TranslateOptions
-from controlplane.translate.snapshot import OVERLAY, Translator, node_group
+from controlplane.translate.snapshot import Translator
 
-__all__ = ["OVERLAY", "TranslateOptions", "Translator", "node_group"]
+__all__ = ["TranslateOptions", "Translator"]

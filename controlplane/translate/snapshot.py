@@ -8,9 +8,9 @@ of any Backend by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from controlplane.model import Service, ServiceName, Snapshot, Verdict
+from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.topology import attached, backends_of
@@ -22,27 +22,7 @@ from controlplane.translate.routes import Pair, RouteTables, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
 
-OVERLAY = "overlay"
-"""The fleet of Envoys that keep their own configuration. A Gateway's name has a slash in it."""
-
-NodeGroup = Callable[[str, str], str]
 _Resources = Mapping[str, Mapping[str, bytes]]
-
-
-def node_group(declared: Declared) -> NodeGroup:
-    """(node.id, node.cluster) to the fleet that the Envoy belongs to."""
-    fleets = {key: key for key in declared.gateways}
-    bare = [key.partition("/")[2] for key in declared.gateways]
-    fleets.update({key.partition("/")[2]: key for key in fleets if bare.count(_bare(key)) == 1})
-
-    def fleet(node_id: str, node_cluster: str) -> str:
-        return fleets.get(node_cluster, OVERLAY)
-
-    return fleet
-
-
-def _bare(key: str) -> str:
-    return key.partition("/")[2]
 
 
 class Translator:

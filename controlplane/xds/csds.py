@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,11 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controlplane._pb import admin_pb2, base_pb2, status_pb2
+from controlplane.errors import WeirError
 from controlplane.xds.confidential import confidential
 from controlplane.xds.connection import Connection, Context
 from controlplane.xds.envelope import Node
+from controlplane.xds.gate import DeniedError, Gate, Peer
 from controlplane.xds.matching import BadMatcherError, NodeTest, node_test
 from controlplane.xds.report import Report, Stage
 from controlplane.xds.services import EOF
@@ -36,6 +38,10 @@ SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
 _SYNCED = status_pb2.ConfigStatus.SYNCED
 _STALE = status_pb2.ConfigStatus.STALE
 _GenericXdsConfig = status_pb2.ClientConfig.GenericXdsConfig
+
+Others = Callable[[bytes, Peer], Awaitable[bytes]]
+"""The answer of other processes with clients of their own, to a request and who makes it. May raise
+`WeirError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +68,15 @@ class ClientStatusService:
     def __init__(
         self,
         connections: Callable[[], Sequence[Connection]],
-        sees: Callable[[Context, Node], bool] = lambda context, node: True,
+        gate: Gate | None = None,
         limits: StatusLimits | None = None,
+        others: Others | None = None,
     ) -> None:
-        """`sees` says whether who asks may be told of a node."""
+        """Who asks is told of the nodes that he may be, by the `gate`."""
         self._connections = connections
-        self._sees = sees
+        self._gate = gate or Gate()
         self._limits = limits or StatusLimits()
+        self._others = others
         self._open = 0
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
@@ -116,6 +124,29 @@ class ClientStatusService:
 
     async def _answer(self, raw: bytes, context: Context) -> bytes:
         try:
+            peer = self._gate.peer(context)
+        except DeniedError as why:
+            raise _Refused(getattr(grpc.StatusCode, why.code), str(why)) from None
+        found = await self._found(raw, peer)
+        if self._others is None:
+            return found
+        try:
+            found += await self._others(raw, peer)
+        except WeirError as error:
+            raise _Refused(grpc.StatusCode.UNAVAILABLE, f"other processes: {error}") from None
+        if len(found) > self._limits.answer_bytes:
+            raise self._too_large()
+        return found
+
+    async def statuses(self, raw: bytes, peer: Peer) -> bytes:
+        """What is known here, for another process that was asked. Raises `WeirError`."""
+        try:
+            return await self._found(raw, peer)
+        except _Refused as why:
+            raise WeirError(str(why)) from None
+
+    async def _found(self, raw: bytes, peer: Peer) -> bytes:
+        try:
             request = status_pb2.ClientStatusRequest.FromString(raw)
             wanted = node_test(request.node_matchers)
         except (DecodeError, UnicodeDecodeError) as error:
@@ -126,23 +157,26 @@ class ClientStatusService:
         contents = not request.exclude_resource_contents
         found: list[bytes] = []
         left = self._limits.answer_bytes
-        for streams in by_node(self._seen(context, wanted)):
+        for streams in by_node(self._seen(peer, wanted)):
             config = _client_config(streams, contents, left)
             if config is None:
-                raise _Refused(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"the answer is larger than {self._limits.answer_bytes} bytes; ask for fewer "
-                    "clients with node_matchers, or set exclude_resource_contents",
-                )
+                raise self._too_large()
             one = status_pb2.ClientStatusResponse(config=[config]).SerializeToString()
             found.append(one)  # messages one after another are one
             left -= len(one)
             await asyncio.sleep(0)
         return b"".join(found)
 
-    def _seen(self, context: Context, wanted: NodeTest) -> Iterator[Connection]:
+    def _too_large(self) -> _Refused:
+        return _Refused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"the answer is larger than {self._limits.answer_bytes} bytes; ask for fewer "
+            "clients with node_matchers, or set exclude_resource_contents",
+        )
+
+    def _seen(self, peer: Peer, wanted: NodeTest) -> Iterator[Connection]:
         for one in self._connections():
-            if wanted(one.node.id) and self._sees(context, one.node):
+            if wanted(one.node.id) and self._gate.entitles(peer, one.node.id, one.node.cluster):
                 yield one
 
 

@@ -129,7 +129,7 @@ class Gate:
 
     def admit(self, peer: Peer, node_id: str, cluster: str) -> None:
         """Whether the peer may be that node. Raises `DeniedError`, PERMISSION_DENIED."""
-        if self._binding is None or self._binding.entitles(peer.names, Claim(node_id, cluster)):
+        if self.entitles(peer, node_id, cluster):
             return
         shown = ", ".join(name.text for name in peer.names)[:_SHOWN]
         raise DeniedError(
@@ -139,6 +139,11 @@ class Gate:
             f"{cluster[:_SHOWN]!r}; correct node.id and node.cluster in Envoy's bootstrap, "
             "or the rule (--xds-identity)",
         )
+
+    def entitles(self, peer: Peer, node_id: str, cluster: str) -> bool:
+        """The same, as an answer."""
+        claim = Claim(node_id, cluster)
+        return self._binding is None or self._binding.entitles(peer.names, claim)
 
     def remaining_s(self, peer: Peer) -> float | None:
         """How long the proof still holds; None: for as long as the connection does."""

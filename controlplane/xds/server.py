@@ -23,7 +23,7 @@ import grpc
 from controlplane.errors import StartupError
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.connection import Connection, Context
-from controlplane.xds.csds import ClientStatusService
+from controlplane.xds.csds import ClientStatusService, Others
 from controlplane.xds.effects import Request
 from controlplane.xds.envelope import Decoder, GarbageError, Node
 from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
@@ -90,11 +90,16 @@ class XdsServer:
         tls: Tls | None = None,
         gate: Gate | None = None,
         limits: Limits | None = None,
+        shared: bool = False,
+        others: Others | None = None,
     ) -> None:
         """`node_group` maps a node to its group; `handlers` are served on the same address.
 
         An address that is not a loopback address is served only with `tls` or `insecure`. `gate`
         says who may be which node; `handlers` that take one should be given the same.
+
+        With `shared` other processes may listen on the same port (SO_REUSEPORT; the kernel gives
+        each connection to one of them), and `others` tell of the clients that they have.
         """
         self._cache = cache
         self._address = address
@@ -112,7 +117,8 @@ class XdsServer:
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._health = Health(DISCOVERY_SERVICES)
-        self._client_status = ClientStatusService(self.connections, self._sees)
+        self._shared = shared
+        self._client_status = ClientStatusService(self.connections, self._gate, others=others)
         self.counts = Counts()
         self.port = 0
         """The port that is listened on, once started."""
@@ -136,7 +142,7 @@ class XdsServer:
         self.files = tuple(one for one in found if one is not None)
         server = grpc.aio.server(
             handlers=self._served(),
-            options=_options(self._limits),
+            options=_options(self._limits, self._shared),
         )
         try:
             if certificates is None:
@@ -212,13 +218,10 @@ class XdsServer:
         )
         return (*served, reflection_handler(one.service_name() for one in served))
 
-    def _sees(self, context: Context, node: Node) -> bool:
-        """Who asks for the status of clients is told of those that he may be."""
-        try:
-            self._gate.admit(self._gate.peer(context), node.id, node.cluster)
-        except DeniedError:
-            return False
-        return True
+    async def statuses(self, request: bytes, asks: Peer) -> bytes:
+        """A ClientStatusResponse of the clients here, for another process that was asked by this
+        peer. Raises `WeirError`."""
+        return await self._client_status.statuses(request, asks)
 
     def _on_change(self, group: str) -> None:
         self._loop.call_soon_threadsafe(self._mark, group)
@@ -362,7 +365,7 @@ def is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
+def _options(limits: Limits, shared: bool) -> list[tuple[str, int]]:
     aged = [
         ("grpc.max_connection_age_ms", int((limits.connection_age_s or 0.0) * 1000)),
         ("grpc.max_connection_age_grace_ms", int(limits.connection_grace_s * 1000)),
@@ -371,7 +374,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         *(aged if limits.connection_age_s is not None else ()),
         ("grpc.server_handshake_timeout_ms", int(limits.handshake_s * 1000)),
         ("grpc.max_connection_idle_ms", int(limits.connection_idle_s * 1000)),
-        ("grpc.so_reuseport", 0),  # a port that is taken is an error
+        ("grpc.so_reuseport", int(shared)),  # else a port that is taken is an error
         ("grpc.server.max_pending_requests", 1_000_000),  # else a storm of connects loses streams
         ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
         ("grpc.max_concurrent_streams", limits.streams_per_connection),

@@ -17,7 +17,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -113,7 +113,7 @@ class StagedSink:
     """A `SnapshotSink`. `run` owns the pushes that are on; without it nothing is staged."""
 
     cache: SnapshotCache
-    clients: Callable[[str], Sequence[Client]]
+    clients: Callable[[str], Awaitable[Sequence[Client]]]
     """The streams of a fleet, as they are now."""
     plan: Plan = field(default_factory=Plan)
     verdict: HealthVerdict | None = None
@@ -187,10 +187,11 @@ class StagedSink:
     async def _push(self, name: str, fleet: _Fleet) -> None:
         outcome, why = Outcome.DONE, ""
         for share in self.plan.shares:
-            fleet.grudges = frozenset(_refusals(self.clients(name)))
-            fleet.share = self._at_least_one(name, share)
+            clients = await self.clients(name)
+            fleet.grudges = frozenset(_refusals(clients))
+            fleet.share = _at_least_one(clients, share)
             self._weights(name, fleet)
-            fleet.nodes = frozenset(client.node.id for client in self._covered(name))
+            fleet.nodes = frozenset(client.node.id for client in self._covered(name, clients))
             outcome, why = await self._judge(name, fleet)
             if outcome is not Outcome.DONE:
                 break
@@ -213,16 +214,11 @@ class StagedSink:
                 why=why,
             )
 
-    def _at_least_one(self, name: str, share: float) -> float:
-        """The share, or as much as takes in one Envoy that is connected."""
-        first = min((place(client.node.id) for client in self.clients(name)), default=0.0)
-        return max(share, math.nextafter(first, 1.0))
-
     async def _judge(self, name: str, fleet: _Fleet) -> tuple[Outcome, str]:
         """Whether the Envoys of the stage took it all, and stayed well."""
         end_s = self.clock() + self.plan.ack_s
         while True:
-            refused, behind = self._standing(name, fleet)
+            refused, behind = await self._standing(name, fleet)
             if refused:
                 return Outcome.REFUSED, refused
             if not behind:
@@ -242,10 +238,10 @@ class StagedSink:
             if unknown >= self.plan.unknown:
                 return Outcome.NO_VERDICT, f"{unknown} looks in a row gave no verdict"
             await asyncio.sleep(self.plan.look_s)
-            refused, _ = self._standing(name, fleet)
+            refused, _ = await self._standing(name, fleet)
             if refused:
                 return Outcome.REFUSED, refused
-        refused, behind = self._standing(name, fleet)
+        refused, behind = await self._standing(name, fleet)
         if refused or behind:
             return Outcome.REFUSED if refused else Outcome.SILENT, refused or behind
         return Outcome.DONE, ""
@@ -253,7 +249,8 @@ class StagedSink:
     async def _look(self, name: str) -> Health:
         if self.verdict is None:
             return Health.GOOD
-        nodes = sorted({client.node.id for client in self._covered(name)})
+        clients = await self.clients(name)
+        nodes = sorted({client.node.id for client in self._covered(name, clients)})
         try:
             async with asyncio.timeout(self.plan.look_s):
                 return await self.verdict(name, nodes)
@@ -261,15 +258,16 @@ class StagedSink:
             logger.warning("no verdict on a staged push", fleet=name, why=repr(error))
             return Health.UNKNOWN
 
-    def _covered(self, name: str) -> list[Client]:
+    def _covered(self, name: str, clients: Sequence[Client]) -> list[Client]:
         stage = self.cache.staged(name)
         if stage is None:
             return []
-        return [client for client in self.clients(name) if stage.covers(client.node.id)]
+        return [client for client in clients if stage.covers(client.node.id)]
 
-    def _standing(self, name: str, fleet: _Fleet) -> tuple[str, str]:
+    async def _standing(self, name: str, fleet: _Fleet) -> tuple[str, str]:
         """(who refused it and why, who has not taken it yet) among the Envoys of the stage."""
-        stage, covered = self.cache.staged(name), self._covered(name)
+        covered = self._covered(name, await self.clients(name))
+        stage = self.cache.staged(name)
         if stage is None or not covered:
             # Where nobody was connected there is nobody to ask; who was there has gone.
             return "", "none of its Envoys took it and stayed" if fleet.nodes else ""
@@ -284,6 +282,12 @@ class StagedSink:
                 if one.acked_version != target.version or one.waiting:
                     return "", f"{client.node.id} did not take it"
         return "", ""
+
+
+def _at_least_one(clients: Sequence[Client], share: float) -> float:
+    """The share, or as much as takes in one Envoy that is connected."""
+    first = min((place(client.node.id) for client in clients), default=0.0)
+    return max(share, math.nextafter(first, 1.0))
 
 
 def _staged_types(resources: Resources) -> Resources:

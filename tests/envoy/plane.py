@@ -14,8 +14,8 @@ from typing import Any
 
 from controlplane.api.app import Side, create_app
 from controlplane.api.server import AdminServer
+from controlplane.front.proxies import Clock, proxies, proxy, resources
 from controlplane.lab.envoy import Envoy, free_port, run_envoy
-from controlplane.proxies import Clock, proxies, proxy, resources
 from controlplane.translate.bootstrap import ads_bootstrap
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.kinds import KINDS
@@ -42,13 +42,13 @@ class StatusConsole:
     def explain(self, service: str) -> dict[str, Any] | None:
         return None
 
-    def proxies(self) -> list[dict[str, Any]]:
+    async def proxies(self) -> list[dict[str, Any]]:
         return proxies(self._server.connections(), Clock())
 
-    def proxy(self, node: str) -> dict[str, Any] | None:
+    async def proxy(self, node: str) -> dict[str, Any] | None:
         return proxy(self._server.connections(), node, Clock())
 
-    def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
+    async def resources(self, node: str, side: Side, only: str | None) -> dict[str, Any] | None:
         return resources(self._server.connections(), node, side, only)
 
     def problems(self) -> list[dict[str, Any]]:
@@ -99,7 +99,11 @@ class Plane:
 async def plane(**types: dict[str, bytes]) -> AsyncIterator[Plane]:
     cache = SnapshotCache()
     server = XdsServer(cache, address="127.0.0.1:0")
-    admin = AdminServer(create_app(StatusConsole(server), lambda: b"", ["127.0.0.1"]))
+
+    async def metrics() -> bytes:
+        return b""
+
+    admin = AdminServer(create_app(StatusConsole(server), metrics, ["127.0.0.1"]))
     port = admin.bind("127.0.0.1", 0)
     await server.start()
     serving = asyncio.create_task(admin.serve())

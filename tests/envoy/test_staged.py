@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, LISTENER, RUNTIME
 from controlplane.xds.staged import Outcome, Plan, StagedSink
 from controlplane.xds.staging import place
+from controlplane.xds.status import Client
 from tests.envoy.test_xds import FLEET, assignment, cluster, eventually
 
 pytestmark = [pytest.mark.envoy]
@@ -61,7 +62,11 @@ def limited(name: str, requests: int) -> bytes:
 async def two_envoys(folder: Path, *, delta: bool) -> AsyncIterator[Staged]:
     cache = SnapshotCache()
     server = XdsServer(cache, address="127.0.0.1:0")
-    sink = StagedSink(cache, server.clients, PLAN)
+
+    async def clients(fleet: str) -> Sequence[Client]:
+        return server.clients(fleet)
+
+    sink = StagedSink(cache, clients, PLAN)
     await server.start()
     running = asyncio.create_task(sink.run())
     await asyncio.sleep(0)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from controlplane.lab.envoy import Envoy, free_port, run_envoy
-from controlplane.model import Service, ServiceName, Verdict
+from controlplane.model import Service, ServiceName, Verdict, fleet_of
 from controlplane.resources import Declared
-from controlplane.translate import TranslateOptions, Translator, node_group
+from controlplane.translate import TranslateOptions, Translator
 from controlplane.translate.bootstrap import ads_bootstrap, overlay_bootstrap
 from controlplane.xds import SnapshotCache, XdsServer
 from tests.envoy.origin import Origin, ask, origins
@@ -77,11 +77,11 @@ class Plane:
 async def plane(*documents: str, options: TranslateOptions | None = None) -> AsyncIterator[Plane]:
     found = declared(*documents)
     made = Plane(found, free_port(), options)
-    group = node_group(found)
+    group = fleet_of(found.gateways)
     server = XdsServer(
         made.cache,
         address=f"127.0.0.1:{made.port}",
-        node_group=lambda node: group(node.id, node.cluster),
+        node_group=lambda node: group(node.cluster),
     )
     made.push()
     await server.start()

@@ -25,18 +25,18 @@ class ScriptedConsole:
     def explain(self, service: str) -> dict[str, Any] | None:
         return {"service": service} if service == "default/cart" else None
 
-    def proxies(self) -> list[dict[str, Any]]:
+    async def proxies(self) -> list[dict[str, Any]]:
         return [{"node": "a"}, {"node": "b"}]
 
-    def proxy(self, node: str) -> dict[str, Any] | None:
+    async def proxy(self, node: str) -> dict[str, Any] | None:
         return {"node": node} if node in ("a", "team/b", "b/intended") else None
 
-    def resources(
+    async def resources(
         self, node: str, side: Literal["intended", "acked"], only: str | None
     ) -> dict[str, Any] | None:
         if node == "large":
             raise WeirError("more than 1 byte of resources; ask for one type")
-        return {"node": node, "side": side, "type": only} if self.proxy(node) else None
+        return {"node": node, "side": side, "type": only} if await self.proxy(node) else None
 
     def problems(self) -> list[dict[str, Any]]:
         return []
@@ -58,7 +58,10 @@ def console() -> ScriptedConsole:
 
 @pytest.fixture
 def client(console: ScriptedConsole) -> httpx.AsyncClient:
-    app = create_app(console, lambda: b"things_total 3.0\n", ["admin.test"])
+    async def metrics() -> bytes:
+        return b"things_total 3.0\n"
+
+    app = create_app(console, metrics, ["admin.test"])
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin.test")
 
 

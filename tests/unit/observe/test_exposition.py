@@ -7,6 +7,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from controlplane.front.door import Door
+from controlplane.front.pool import Pool
+from controlplane.front.worker import own_metrics
 from controlplane.observe.in_process import InProcessSource
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.xds import SnapshotCache, XdsServer
@@ -118,7 +121,16 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
     TelemetryMetrics(registry)
     server = XdsServer(SnapshotCache())
     registry.register(XdsCollector(server))
-    registry.register(StagedCollector(StagedSink(SnapshotCache(), server.clients)))
+    pool = Pool(
+        Door("127.0.0.1:0"),
+        2,
+        SnapshotCache(),
+        access_logs=source.access_logs,
+        load_reports=source.load_reports,
+        registry=registry,
+    )
+    own_metrics(registry)
+    registry.register(StagedCollector(StagedSink(SnapshotCache(), pool.clients)))
     text = (generate_latest(registry) + source.latency_histograms()).decode()
     found = {
         family.name + ("_total" if family.type == "counter" else "")

@@ -7,8 +7,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.envoy.service.runtime.v3 import Runtime
 
-from controlplane.model import Snapshot
-from controlplane.translate import OVERLAY, TranslateOptions, Translator, node_group
+from controlplane.model import OVERLAY, Snapshot, fleet_of
+from controlplane.translate import TranslateOptions, Translator
 from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY
 from tests.unit.resources.documents import ROUTE as WEB_ROUTE
@@ -82,11 +82,11 @@ def test_documents_that_mean_the_same_give_the_same_bytes_objects() -> None:
 def test_a_fleet_is_found_by_full_and_unique_bare_name_and_all_else_is_overlay() -> None:
     shop = GATEWAY.replace("{name: edge}", "{name: shop}")
     twin = GATEWAY.replace("{name: edge}", "{name: edge, namespace: other}")
-    group = node_group(declared(GATEWAY, shop, twin))
-    assert group("envoy-1", "default/edge") == "default/edge"
-    assert group("envoy-1", "other/edge") == "other/edge"
-    assert group("envoy-1", "shop") == "default/shop"
-    assert [group("envoy-1", name) for name in ("edge", "", "anything")] == [OVERLAY] * 3
+    group = fleet_of(declared(GATEWAY, shop, twin).gateways)
+    assert group("default/edge") == "default/edge"
+    assert group("other/edge") == "other/edge"
+    assert group("shop") == "default/shop"
+    assert [group(name) for name in ("edge", "", "anything")] == [OVERLAY] * 3
 
 
 def test_access_logs_go_to_us_sampled_by_the_runtime_layer() -> None:

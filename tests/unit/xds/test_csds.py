@@ -24,6 +24,7 @@ from controlplane._pb.status_pb2 import (
 )
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.csds import SERVICE, ClientStatusService, StatusLimits
+from controlplane.xds.gate import Gate, Peer
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, SECRET
 from controlplane.xds.matching import MAX_MATCHERS
 from tests.unit.xds.test_server import EDS, answer, ask, serving, stream, until
@@ -185,6 +186,13 @@ async def test_an_answer_that_is_too_large_is_refused_with_advice() -> None:
         assert len((await fetch(server, exclude_resource_contents=True)).config) == 2
 
 
+class OnlyA(Gate):
+    """Whoever asks may be the node `a` alone."""
+
+    def entitles(self, peer: Peer, node_id: str, cluster: str) -> bool:
+        return node_id == "a"
+
+
 async def test_those_who_ask_are_few_and_see_what_they_may() -> None:
     async with (
         serving(cache()) as inner,
@@ -192,9 +200,7 @@ async def test_those_who_ask_are_few_and_see_what_they_may() -> None:
         client(inner, "b", ENDPOINT, "a"),
     ):
         limits = StatusLimits(streams=1, idle_s=0.2)
-        service = ClientStatusService(
-            inner.connections, lambda context, node: node.id != "b", limits
-        )
+        service = ClientStatusService(inner.connections, OnlyA(), limits)
         server = grpc.aio.server(handlers=[service.handler()])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

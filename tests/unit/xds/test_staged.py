@@ -37,7 +37,10 @@ class Fleet:
     deaf: set[str] = field(default_factory=set)
     standing: dict[str, TypeStatus] = field(default_factory=dict)
 
-    def clients(self, fleet: str) -> Sequence[Client]:
+    async def clients(self, fleet: str) -> Sequence[Client]:
+        return self.look(fleet)
+
+    def look(self, fleet: str) -> Sequence[Client]:
         return [self._client(fleet, node) for node in self.nodes]
 
     def _client(self, fleet: str, node: str) -> Client:
@@ -74,7 +77,7 @@ async def staged(
     running = asyncio.create_task(sink.run())
     await asyncio.sleep(0)
     sink.publish(snapshot(b"1"))
-    fleet.clients(FLEET)
+    fleet.look(FLEET)
     try:
         yield sink, fleet
     finally:
@@ -135,7 +138,7 @@ async def test_a_refusal_takes_it_back_and_the_same_is_not_tried_again() -> None
 async def test_an_old_refusal_is_not_held_against_the_new_content() -> None:
     async with staged() as (sink, fleet):
         fleet.refusing[NODES[0]] = b"1"
-        fleet.clients(FLEET)
+        fleet.look(FLEET)
         sink.publish(snapshot(b"2"))
         await until(lambda: sink.outcomes.total() == 1)
         assert sink.outcomes == {Outcome.DONE: 1}

@@ -69,6 +69,24 @@ def proxy(connections: Iterable[Connection], node: str, clock: Clock) -> Documen
     return found[0] if found else None
 
 
+def joined(parts: Iterable[Iterable[Document]]) -> list[Document]:
+    """What several processes told of `proxies`. Of an Envoy with streams to two of them, one."""
+    by_node: dict[str, list[Document]] = {}
+    for part in parts:
+        for document in part:
+            by_node.setdefault(document["node"], []).append(document)
+    return [_joined(by_node[node]) for node in sorted(by_node)]
+
+
+def _joined(documents: list[Document]) -> Document:
+    newest, *older = sorted(documents, key=lambda one: one["connected_s"])
+    types = dict(newest["types"])
+    for document in older:
+        types = {**document["types"], **types}
+    streams = sum(one["streams"] for one in documents)
+    return {**newest, "streams": streams, "types": types}
+
+
 def resources(
     connections: Iterable[Connection],
     node: str,

@@ -9,7 +9,7 @@ import pytest
 
 from controlplane._pb.base_pb2 import Status
 from controlplane._pb.discovery_pb2 import DiscoveryRequest
-from controlplane.proxies import Clock, Side, TooLargeError, proxies, proxy, resources
+from controlplane.front.proxies import Clock, Side, TooLargeError, proxies, proxy, resources
 from controlplane.xds.kinds import ENDPOINT, SECRET
 from tests.unit.xds.test_csds import SDS, SECRET_BODY, cache, client
 from tests.unit.xds.test_server import answer, serving, until

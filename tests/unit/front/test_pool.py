@@ -1,0 +1,272 @@
+"""Worker processes, real ones, with clients of gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from controlplane._pb import access_log_pb2, load_stats_pb2
+from controlplane._pb.base_pb2 import Node as NodeMessage
+from controlplane._pb.base_pb2 import Status
+from controlplane._pb.status_pb2 import ClientStatusRequest, ClientStatusResponse
+from controlplane.errors import StartupError
+from controlplane.front.door import Door
+from controlplane.front.pool import Pool
+from controlplane.xds import SnapshotCache
+from controlplane.xds.csds import SERVICE
+from controlplane.xds.kinds import CLUSTER, ENDPOINT
+from tests.unit.xds.test_server import ADS, answer, ask
+from tests.unit.xds.test_telemetry import ALS, LRS, Sink
+
+FLEET = "default/edge"
+DEADLINE_S = 30.0
+STREAMS = 12
+"""The kernel gives each to either worker; that all go to one happens once in two thousand."""
+
+
+@dataclass
+class Running:
+    """A pool, its cache, and where its reports go."""
+
+    pool: Pool
+    cache: SnapshotCache
+    sink: Sink
+    registry: CollectorRegistry
+
+    def show(self, body: bytes, **more: bytes) -> None:
+        self.cache.set(FLEET, {CLUSTER: {}, ENDPOINT: {"a": body, **more}})
+
+    async def value(self, name: str, **labels: str) -> float:
+        """Of a metric, summed over the workers."""
+        await self.pool.refresh()
+        families = text_string_to_metric_families(generate_latest(self.registry).decode())
+        return sum(
+            one.value
+            for family in families
+            for one in family.samples
+            if one.name == name and labels.items() <= one.labels.items()
+        )
+
+
+@contextlib.asynccontextmanager
+async def running(workers: int = 2, **door: Any) -> AsyncIterator[Running]:  # noqa: ANN401
+    cache, sink, registry = SnapshotCache(), Sink(), CollectorRegistry()
+    address = door.pop("address", "127.0.0.1:0")
+    pool = Pool(
+        Door(address, **door),
+        workers,
+        cache,
+        access_logs=sink,
+        load_reports=sink,
+        registry=registry,
+    )
+    made = Running(pool, cache, sink, registry)
+    pool.know([FLEET])
+    made.show(b"1")
+    await pool.start()
+    try:
+        yield made
+    finally:
+        await pool.stop(0.5)
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int, node_id: str, path: str = ADS) -> AsyncIterator[Any]:
+    """A stream on a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        method: Any = channel.stream_stream(path)  # type: ignore[call-arg]
+        call = method(timeout=DEADLINE_S)
+        yield call
+        call.cancel()
+
+
+async def take(call: Any, node_id: str = "") -> bytes:  # noqa: ANN401
+    """Subscribe, or only read on; the body of the one resource, which is taken."""
+    if node_id:
+        node = NodeMessage(id=node_id, cluster="edge")  # its bare name
+        await ask(call, type_url=ENDPOINT, resource_names=["a"], node=node)
+    got = await answer(call)
+    await ask(call, type_url=ENDPOINT, resource_names=["a"], response_nonce=got.nonce)
+    return bytes(got.resources[0].value)
+
+
+@contextlib.asynccontextmanager
+async def streams(port: int) -> AsyncIterator[list[Any]]:
+    async with contextlib.AsyncExitStack() as stack:
+        calls = []
+        for i in range(STREAMS):
+            call = await stack.enter_async_context(connected(port, f"envoy-{i:02d}"))
+            assert await take(call, f"envoy-{i:02d}") == b"1"
+            calls.append(call)
+        yield calls
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Until it holds; an awaitable is awaited."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_streams_spread_over_the_workers_and_all_hear_of_a_change() -> None:
+    async with running() as it, streams(it.pool.port) as calls:
+        it.show(b"2")
+        assert {await take(call) for call in calls} == {b"2"}
+        clients = await it.pool.clients(FLEET)
+        assert len(clients) == STREAMS
+        spread = [await it.value("weir_xds_streams", worker=f"{i}") for i in (0, 1)]
+        assert min(spread) >= 1
+        assert sum(spread) == STREAMS
+        assert await it.value("weir_workers") == 2
+        assert await it.value("weir_worker_process_resident_memory_bytes", worker="1") > 1e6
+
+
+async def test_the_state_of_all_envoys_is_told_by_whichever_worker() -> None:
+    async with running() as it, streams(it.pool.port) as calls:
+        names = [f"envoy-{i:02d}" for i in range(STREAMS)]
+        await until(lambda: _synced(it, STREAMS))
+        assert [one["node"] for one in await it.pool.proxies()] == names
+        found = await it.pool.proxy("envoy-03")
+        assert found is not None
+        assert (found["fleet"], found["types"]["eds"]["state"]) == (FLEET, "SYNCED")
+        assert await it.pool.proxy("nobody") is None
+        document = await it.pool.resources("envoy-03", "acked", None)
+        assert document is not None
+        assert [one["name"] for one in document["types"]["eds"]["resources"]] == ["a"]
+        assert await it.pool.resources("nobody", "acked", None) is None
+        for _ in range(4):  # of either worker, most likely
+            told = await _statuses(it.pool.port)
+            assert sorted(one.node.id for one in told.config) == names
+        await ask(calls[3], type_url=ENDPOINT, resource_names=["a"])
+        error = Status(code=3, message="not this")
+        it.show(b"3")
+        got = await answer(calls[3])
+        await ask(
+            calls[3],
+            type_url=ENDPOINT,
+            resource_names=["a"],
+            response_nonce=got.nonce,
+            error_detail=error,
+        )
+        await until(lambda: _refused(it))
+
+
+async def _synced(it: Running, number: int) -> bool:
+    found = await it.pool.proxies()
+    return len(found) == number and all(
+        kind["state"] == "SYNCED" for one in found for kind in one["types"].values()
+    )
+
+
+async def _refused(it: Running) -> bool:
+    found = await it.pool.proxy("envoy-03")
+    return found is not None and found["types"]["eds"]["nacked"] == "not this"
+
+
+async def _statuses(port: int) -> ClientStatusResponse:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        method: Any = channel.unary_unary(f"/{SERVICE}/FetchClientStatus")  # type: ignore[call-arg]
+        raw = await method(ClientStatusRequest().SerializeToString(), timeout=20.0)
+    return ClientStatusResponse.FromString(raw)
+
+
+async def test_a_worker_that_is_killed_is_started_again_and_knows_all() -> None:
+    async with running() as it:
+        it.show(b"1", b=b"x")
+        for i in range(2):
+            os.kill(workers()[i], signal.SIGKILL)
+            await until(lambda: it.pool.restarts == i + 1)  # noqa: B023
+            await until(lambda: it.pool.serving == 2)
+        it.show(b"2", b=b"x")
+        async with contextlib.AsyncExitStack() as stack:
+            for i in range(STREAMS):
+                call = await stack.enter_async_context(connected(it.pool.port, f"e{i}"))
+                assert await take(call, f"e{i}") == b"2"
+        assert await it.value("weir_worker_restarts_total") == 2
+
+
+def workers() -> list[int]:
+    """Process ids of the workers of the pool, the oldest first."""
+    own = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in own if b"front.worker" in _command(pid)]
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+async def test_what_envoys_report_reaches_the_sinks() -> None:
+    node = NodeMessage(id="envoy-1", cluster="edge")
+    logs = access_log_pb2.StreamAccessLogsMessage()
+    logs.identifier.node.CopyFrom(node)
+    async with running() as it:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{it.pool.port}") as channel:
+            made: Any = channel
+            call = made.stream_unary(ALS)()
+            await call.write(logs.SerializeToString())
+            await until(lambda: it.sink.logs)
+            garbage = made.stream_unary(ALS)()
+            await garbage.write(logs.SerializeToString())
+            await garbage.write(b"\xff")
+            assert await garbage.code() is grpc.StatusCode.INVALID_ARGUMENT
+            report = load_stats_pb2.LoadStatsRequest(node=node)
+            reports = made.stream_stream(LRS)()
+            await reports.write(report.SerializeToString())
+            await reports.read()
+            await reports.write(b"")
+            await until(lambda: len(it.sink.reports) == 2)
+        ((proxy, _), _) = it.sink.logs
+        assert (proxy.id, proxy.fleet) == ("envoy-1", "edge")
+        assert [first for _, _, first in it.sink.reports] == [True, False]
+
+
+async def test_a_port_that_is_taken_is_an_error_also_by_another_pool() -> None:
+    async with running() as it:
+        address = f"127.0.0.1:{it.pool.port}"
+        with pytest.raises(StartupError, match="taken"):
+            async with running(address=address):
+                pass
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StartupError, match="taken"):
+            async with running(address=f"127.0.0.1:{taken.getsockname()[1]}"):
+                pass
+
+
+async def test_what_a_worker_cannot_serve_is_an_error_of_the_start(tmp_path: Path) -> None:
+    (tmp_path / "tls.crt").write_text("no certificate")
+    (tmp_path / "tls.key").write_text("no key")
+    with pytest.raises(StartupError, match=r"tls\.crt"):
+        async with running(tls_cert=str(tmp_path / "tls.crt"), tls_key=str(tmp_path / "tls.key")):
+            pass
+
+
+async def test_stop_ends_streams_and_processes() -> None:
+    async with running() as it, streams(it.pool.port) as calls:
+        assert len(workers()) == 2
+        await it.pool.stop(1.0)
+        assert {await call.code() for call in calls} == {grpc.StatusCode.UNAVAILABLE}
+        assert not workers()
