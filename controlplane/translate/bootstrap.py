@@ -52,6 +52,21 @@ def _grpc(cluster: str) -> list[dict[str, Any]]:
     return [{"envoy_grpc": {"cluster_name": cluster}}]
 
 
+def _ads(delta: bool) -> dict[str, Any]:
+    """One stream for everything. Envoy would wait up to 30 s between two attempts to connect, as
+    seen, and for so long after an outage some of a fleet would be without us."""
+    (service,) = _grpc("weir")
+    service["envoy_grpc"]["retry_policy"] = {
+        "retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}
+    }
+    return {
+        "api_type": "DELTA_GRPC" if delta else "GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": True,
+        "grpc_services": [service],
+    }
+
+
 def ads_bootstrap(
     *,
     node_id: str,
@@ -76,12 +91,7 @@ def ads_bootstrap(
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}
         },
         "dynamic_resources": {
-            "ads_config": {
-                "api_type": "DELTA_GRPC" if delta else "GRPC",
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": _grpc("weir"),
-            },
+            "ads_config": _ads(delta),
             "cds_config": _ADS,
             "lds_config": _ADS,
         },
@@ -134,14 +144,7 @@ def overlay_bootstrap(
         "admin": {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}
         },
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": "DELTA_GRPC" if delta else "GRPC",
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": _grpc("weir"),
-            }
-        },
+        "dynamic_resources": {"ads_config": _ads(delta)},
         "static_resources": {
             "listeners": [
                 _own_listener(service, listen_host, listen_port, access_logs, sampled_percent)

@@ -28,8 +28,8 @@ from tests.envoy.test_xds import (
 pytestmark = [pytest.mark.envoy]
 
 MOVES = 4
-MOVED_S = 90.0
-"""Envoy waits longer after each attempt that failed, up to 30 s, and the one that is gone is among
+MOVED_S = 45.0
+"""Envoy waits longer after each attempt that failed, up to 5 s, and the one that is gone is among
 those that it tries."""
 WATCHED = "cds.version|eds.version|cluster_added|cluster_modified|lds.listener|update_rejected"
 
