@@ -76,6 +76,7 @@ async def serve(duration_s: float) -> None:
                 {
                     "at_s": round(now_s, 1),
                     "rss_kb": rss_kb(),
+                    "blocks": sys.getallocatedblocks(),
                     "tasks": len(asyncio.all_tasks()),
                     "descriptors": len(os.listdir("/proc/self/fd")),
                     "streams": len(server.clients()),

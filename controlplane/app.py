@@ -28,10 +28,11 @@ from controlplane.front.door import Door
 from controlplane.front.own import OwnFront
 from controlplane.front.port import Front
 from controlplane.loop import Loop
-from controlplane.model import LastGood, ServiceName
+from controlplane.model import LastGood, ServiceName, fleet_of
+from controlplane.observe.health import FleetHealth
 from controlplane.observe.in_process import InProcessSource
 from controlplane.observe.sampling import sampling_percent
-from controlplane.ports import MetricSource
+from controlplane.ports import HealthVerdict, MetricSource
 from controlplane.publisher import Publisher
 from controlplane.resources import Loaded, services, watch_folder
 from controlplane.resources.folder import require_folder
@@ -50,6 +51,8 @@ LOAD_DEADLINE_S = 2.0
 """How long a start waits for the last good state."""
 SAMPLING_S = 5.0
 """How often the part of the traffic that is logged is looked at again."""
+SILENT_S = 5.0
+"""An Envoy that reports loads and says nothing for this long is silent."""
 DRAIN_S = 5.0
 """How long Envoys' streams take to be closed at the end."""
 GONE_S = 9.0
@@ -78,6 +81,7 @@ class App:
         self._registry.register(self._telemetry.collector)
         self._cache = SnapshotCache()
         self._loaded = Loaded()
+        self._fleet_of = fleet_of(())
         self._front = self._open()
         self._names = NameFile(settings.state)
         self._discovery = Discovery(
@@ -130,9 +134,20 @@ class App:
             plan = Plan(shares, bake_s=self._settings.push_bake_s)
         except ValueError as error:
             raise ConfigurationError(f"push {error}") from None
-        staged = StagedSink(self._cache, self._front.clients, plan)
+        staged = StagedSink(self._cache, self._front.clients, plan, self._health())
         self._registry.register(StagedCollector(staged))
         return staged
+
+    def _health(self) -> HealthVerdict | None:
+        """Who watches a stage: the numbers that Envoys send. None where they send us none."""
+        if self._settings.source != "envoy":
+            return None
+        return FleetHealth(
+            self._telemetry.proxies,
+            self._clock,
+            lambda cluster: self._fleet_of(cluster),
+            silent_s=max(SILENT_S, 3.0 * self._settings.load_report_interval_s),
+        )
 
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
@@ -195,6 +210,7 @@ class App:
             objects = len(loaded.declared.objects())
             logger.info("documents in force", objects=objects, problems=len(loaded.problems))
             self._loaded = loaded
+            self._fleet_of = fleet_of(loaded.declared.gateways)
             self._front.know(loaded.declared.gateways)
             console.documents = loaded.problems
             self._metrics.problems.set(len(loaded.problems))

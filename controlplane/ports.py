@@ -7,6 +7,7 @@ from typing import Protocol
 
 from controlplane.model import (
     Endpoint,
+    Health,
     LastGood,
     Observation,
     Proposal,
@@ -84,5 +85,16 @@ class LoadReportSink(Protocol):
         """Take one serialised LoadStatsRequest, `first` of its stream or not. Never blocks.
 
         Raises `TelemetryError` when it cannot be read; the caller ends that stream.
+        """
+        ...
+
+
+class HealthVerdict(Protocol):
+    """Who says whether Envoys that got something new are well."""
+
+    async def __call__(self, fleet: str, nodes: Sequence[str], since_s: float) -> Health:
+        """One look at these nodes, which all have it since then on the monotonic clock.
+
+        The caller sets the deadline, and takes an error as UNKNOWN.
         """
         ...

@@ -8,6 +8,7 @@ Units are in the names: `_s` seconds, `_rps` requests per second.
 
 from controlplane.model.estimate import Estimate
 from controlplane.model.fleets import OVERLAY, fleet_of
+from controlplane.model.health import Health
 from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
 from controlplane.model.proxy import Proxy, ProxyId
@@ -39,6 +40,7 @@ __all__ = [
     "Estimate",
     "Grouping",
     "GuardSettings",
+    "Health",
     "LastGood",
     "Observation",
     "Proposal",

@@ -69,6 +69,7 @@ class AccessLogs:
         found: dict[str, Totals | None] = {}
         entries = parsed.http_logs.log_entry
         self._receipts.log_entries += len(entries)
+        aborted = failed = 0
         for entry in entries:
             common = entry.common_properties
             cluster = common.upstream_cluster
@@ -78,13 +79,20 @@ class AccessLogs:
                 totals = found[cluster] = self._join(cluster, heard, counting, now_s)
             at = common.upstream_remote_address.socket_address
             slot = None if totals is None else totals.slots.get((at.address, at.port_value))
-            if totals is None or slot is None:
+            flags = common.response_flags if common.HasField("response_flags") else None
+            known = totals is not None and slot is not None
+            if not known:
                 self._receipts.unknown_entries += 1
-            elif common.HasField("response_flags") and _aborted(common.response_flags):
-                self._receipts.aborted_entries += 1
-            else:
-                code = entry.response.response_code.value
-                self._take(totals, slot, common, code, counting)
+            if flags is not None and _aborted(flags):
+                aborted += 1
+                self._receipts.aborted_entries += known
+                continue
+            code = entry.response.response_code.value
+            bad = not 0 < code < 500 or (flags is not None and _failed(flags))
+            failed += bad or (flags is not None and flags.no_route_found)
+            if totals is not None and slot is not None:
+                self._take(totals, slot, common, bad, counting)
+        heard.count("access logs", len(entries) - aborted, failed)
         for one in found.values():
             if one is not None:
                 one.fold_if_long()
@@ -99,11 +107,11 @@ class AccessLogs:
             totals.newest_s = now_s
         return totals
 
-    def _take(self, totals: Totals, slot: int, common: _Common, code: int, counting: bool) -> None:
+    def _take(
+        self, totals: Totals, slot: int, common: _Common, failed: bool, counting: bool
+    ) -> None:
         totals.logged_at_s[slot] = totals.newest_s
-        if not 0 < code < 500 or (
-            common.HasField("response_flags") and _failed(common.response_flags)
-        ):
+        if failed:
             if counting:
                 totals.ended.append((slot, 0.0, self._scale))
             return

@@ -67,6 +67,7 @@ class LoadReports:
             return
         self._receipts.load_reports += 1
         for cluster in report.cluster_stats:
+            heard.count("load reports", *_ended(cluster))
             totals = self._catalogue.find(cluster.cluster_name, cluster.cluster_service_name)
             if totals is None:
                 self._receipts.unknown_clusters += 1
@@ -127,6 +128,18 @@ class LoadReports:
         if name in self._custom:
             return 1
         return 0 if name == "cpu_utilization" else -1
+
+
+def _ended(cluster: load_stats_pb2.ClusterStats) -> tuple[float, float]:
+    """Requests that ended in a cluster, and those of them that failed."""
+    endpoints = [
+        one
+        for locality in cluster.upstream_locality_stats
+        for one in locality.upstream_endpoint_stats
+        if _believable(one)
+    ]
+    failed = sum(one.total_error_requests for one in endpoints)
+    return failed + sum(one.total_successful_requests for one in endpoints), failed
 
 
 def _believable(one: load_stats_pb2.UpstreamEndpointStats) -> bool:

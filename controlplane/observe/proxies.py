@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +13,18 @@ from controlplane.model import Proxy, ProxyId
 MAX_PROXIES = 20_000
 MAX_ALIASES = 10_000
 FORGET_S = 300.0
+
+
+class Ended(NamedTuple):
+    """Requests that ended at an Envoy, and how many of them failed."""
+
+    requests: float = 0.0
+    failed: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """The failed of all; 0 where there were none."""
+        return self.failed / self.requests if self.requests else 0.0
 
 
 @dataclass(slots=True)
@@ -24,6 +38,13 @@ class Heard:
     """Its newest load report, of whatever service."""
     aliases: dict[str, str] = field(default_factory=dict)
     """cluster name -> EDS service name, where its clusters are called differently from ours."""
+    ended: dict[str, Ended] = field(default_factory=dict)
+    """What it told of, by where: access logs (the logged part alone) and load reports."""
+
+    def count(self, source: str, requests: float, failed: float) -> None:
+        """Requests that ended there."""
+        before = self.ended.get(source, Ended())
+        self.ended[source] = Ended(before.requests + requests, before.failed + failed)
 
 
 class Proxies:
@@ -41,6 +62,10 @@ class Proxies:
         while len(self._heard) > self._limit or self._oldest().at_s < at_s - FORGET_S:
             del self._heard[next(iter(self._heard))]
         return heard
+
+    def __iter__(self) -> Iterator[Heard]:
+        """The longest silent first."""
+        return iter(self._heard.values())
 
     def __len__(self) -> int:
         return len(self._heard)

@@ -20,11 +20,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 import structlog
 
-from controlplane.model import Snapshot
+from controlplane.model import Health, Snapshot
+from controlplane.ports import HealthVerdict
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.kinds import ENDPOINT, RUNTIME
 from controlplane.xds.staging import place
@@ -36,23 +36,6 @@ Resources = Mapping[str, Mapping[str, bytes]]
 
 AT_ONCE = (ENDPOINT, RUNTIME)
 """Types that are never staged."""
-
-
-class Health(StrEnum):
-    """What a look at some Envoys says."""
-
-    GOOD = "good"
-    BAD = "bad"
-    UNKNOWN = "unknown"
-    """No numbers, or too few: wait, and give up after some of these in a row."""
-
-
-class HealthVerdict(Protocol):
-    """Who says whether Envoys that got something new are well."""
-
-    async def __call__(self, fleet: str, nodes: Sequence[str]) -> Health:
-        """One look at these nodes. The caller sets the deadline, and takes an error as UNKNOWN."""
-        ...
 
 
 class Outcome(StrEnum):
@@ -229,9 +212,9 @@ class StagedSink:
         return await self._bake(name, fleet)
 
     async def _bake(self, name: str, fleet: _Fleet) -> tuple[Outcome, str]:
-        end_s, unknown = self.clock() + self.plan.bake_s, 0
-        while self.clock() < end_s:
-            health = await self._look(name)
+        since_s, unknown = self.clock(), 0
+        while self.clock() < since_s + self.plan.bake_s:
+            health = await self._look(name, since_s)
             unknown = unknown + 1 if health is Health.UNKNOWN else 0
             if health is Health.BAD:
                 return Outcome.UNHEALTHY, "the verdict on the Envoys that had it was bad"
@@ -246,14 +229,14 @@ class StagedSink:
             return Outcome.REFUSED if refused else Outcome.SILENT, refused or behind
         return Outcome.DONE, ""
 
-    async def _look(self, name: str) -> Health:
+    async def _look(self, name: str, since_s: float) -> Health:
         if self.verdict is None:
             return Health.GOOD
         clients = await self.clients(name)
         nodes = sorted({client.node.id for client in self._covered(name, clients)})
         try:
             async with asyncio.timeout(self.plan.look_s):
-                return await self.verdict(name, nodes)
+                return await self.verdict(name, nodes, since_s)
         except Exception as error:  # noqa: BLE001 - whoever judges is not ours; it has no verdict
             logger.warning("no verdict on a staged push", fleet=name, why=repr(error))
             return Health.UNKNOWN

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controlplane.model import Snapshot
+from controlplane.model import Health, Snapshot
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.effects import TypeStatus
 from controlplane.xds.envelope import Node
 from controlplane.xds.kinds import CLUSTER, ENDPOINT
-from controlplane.xds.staged import Health, Outcome, Plan, StagedSink
+from controlplane.xds.staged import Outcome, Plan, StagedSink
 from controlplane.xds.staging import place
 from controlplane.xds.status import Client
 from controlplane.xds.steps import Mode
@@ -227,7 +227,7 @@ async def test_the_verdict_on_their_health_decides(
 ) -> None:
     asked: list[Sequence[str]] = []
 
-    async def verdict(fleet: str, nodes: Sequence[str]) -> Health:
+    async def verdict(fleet: str, nodes: Sequence[str], since_s: float) -> Health:
         asked.append(nodes)
         answer = said[min(len(asked), len(said)) - 1]
         if isinstance(answer, Exception):
