@@ -21,7 +21,8 @@ from controlplane.xds.stream import Stream, View
 from controlplane.xds.timeline import Timeline
 
 Context = Any  # grpc.aio.ServicerContext, which has no types here
-_ABORT_S = 1.0
+_ABORT_S = 3.0
+"""How long the end of a stream may take to be written. Cut off, its client is not told why."""
 
 
 class Connection:
