@@ -42,6 +42,8 @@ class AppConsole:
             return False, "stopping"
         if not self._publisher.published:
             return False, "no complete state yet: documents or names are still being read"
+        if not self._front.ready:
+            return False, "no process listens for Envoys"
         return True, "ready"
 
     def services(self) -> list[dict[str, Any]]:

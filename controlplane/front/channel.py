@@ -66,6 +66,11 @@ class Channel:
         self._write(writer, message)
         return True
 
+    def tell(self, message: Any) -> None:
+        """Write a message however much waits: for what is said once."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._write(self._writer, message)
+
     async def send(self, message: Any) -> None:
         """Write a message, and wait until there is room for another. Raises `GoneError`."""
         writer = self._writer
@@ -79,6 +84,9 @@ class Channel:
 
     async def ask(self, question: Question, wanted: type[T], deadline_s: float) -> T:
         """Raises `WeirError` with the problem of the other end; `GoneError` where it is silent."""
+        writer = self._writer
+        if writer is not None and writer.transport.get_write_buffer_size() > MAX_WAITING:
+            raise GoneError("too much waits to be written")
         number = next(self._numbers)
         answered = self._asked[number] = asyncio.get_running_loop().create_future()
         try:

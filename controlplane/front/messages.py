@@ -47,6 +47,8 @@ class Show(Message, frozen=True):
     """Names that are there no more."""
     share: float | None = None
     """Of a stage: for this share of the fleet's Envoys. None: the snapshot."""
+    more: bool = False
+    """The rest of it follows; nothing is shown before that."""
 
 
 class EndStage(Message, frozen=True):
@@ -116,6 +118,10 @@ class Metrics(Message, frozen=True):
     """A question: everything on /metrics. A list of `Family`."""
 
 
+class Ping(Message, frozen=True):
+    """A question: are you there. Answered by nothing."""
+
+
 class Statuses(Message, frozen=True):
     """A question, to a worker or from one: who `asks` this ClientStatusRequest is to be told of
     clients elsewhere. The bytes of a ClientStatusResponse."""
@@ -124,7 +130,7 @@ class Statuses(Message, frozen=True):
     asks: Peer
 
 
-Question = Clients | Proxies | Resources | Metrics | Statuses
+Question = Clients | Proxies | Resources | Metrics | Ping | Statuses
 
 
 class Ask(Message, frozen=True):

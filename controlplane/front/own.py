@@ -50,6 +50,11 @@ class OwnFront:
         """The port that is listened on, once started."""
         return self._server.port
 
+    @property
+    def ready(self) -> bool:
+        """Whether it listens."""
+        return self._server.port > 0
+
     async def start(self) -> None:
         """Listen."""
         await self._server.start()
@@ -61,6 +66,7 @@ class OwnFront:
     def know(self, gateways: Iterable[str]) -> None:
         """The Gateways that are declared."""
         self._fleet_of = fleet_of(gateways)
+        self._server.regroup()
 
     async def clients(self, fleet: str) -> Sequence[Client]:
         """The streams of a fleet."""

@@ -35,6 +35,11 @@ from controlplane.xds.stream import View
 
 logger = structlog.get_logger(__name__)
 
+PING_S = 3.0
+HUNG_S = 10.0
+"""A worker that says nothing for this long is ended, and started again."""
+PART = 32 << 20
+"""Bytes of resources in one message."""
 START_S = 30.0
 """A worker that does not listen within this is ended."""
 ANSWER_S = 2.0
@@ -61,16 +66,18 @@ class Member:
         self._views: dict[str, View] = {}
         self._stages: dict[str, Stage] = {}
         self._behind: dict[str, None] = {}
+        self._gateways: tuple[str, ...] | None = None
         self._wake = asyncio.Event()
+        self._heard_s = time.monotonic()
 
     @property
     def listens(self) -> bool:
         """Whether it serves."""
         return self.port.done() and self.port.exception() is None
 
-    def changed(self, fleet: str) -> None:
-        """The cache holds something else for this fleet."""
-        self._behind[fleet] = None
+    def changed(self, *fleets: str) -> None:
+        """The cache holds something else for these fleets, or the Gateways are others."""
+        self._behind.update(dict.fromkeys(fleets))
         self._wake.set()
 
     async def feed(self) -> None:
@@ -80,8 +87,21 @@ class Member:
             self._wake.clear()
             await self.catch_up()
 
+    async def watch(self) -> None:
+        """Ask whether it is there, for ever. Raises `GoneError` when it is not."""
+        while True:
+            await asyncio.sleep(PING_S)
+            try:
+                await self.channel.ask(m.Ping(), type(None), HUNG_S)
+            except GoneError:
+                if time.monotonic() - self._heard_s > HUNG_S:
+                    raise
+
     async def catch_up(self) -> None:
         """Tell it all that it has not heard of."""
+        if self._gateways is not self._pool.gateways:
+            self._gateways = self._pool.gateways
+            await self.channel.send(m.Gateways(self._gateways))
         while self._behind:
             fleet = next(iter(self._behind))
             del self._behind[fleet]
@@ -92,7 +112,7 @@ class Member:
         if view is not None and view is not self._views.get(fleet):
             before = self._views.get(fleet)
             self._views[fleet] = view
-            await self.channel.send(difference(fleet, before, view))
+            await self._show(difference(fleet, before, view))
         known = self._stages.get(fleet)
         if stage is None and known is not None:
             del self._stages[fleet]
@@ -100,9 +120,14 @@ class Member:
         elif stage is not None and stage is not known:
             self._stages[fleet] = stage
             old = known.view if known is not None else None
-            await self.channel.send(difference(fleet, old, stage.view, stage.share))
+            await self._show(difference(fleet, old, stage.view, stage.share))
+
+    async def _show(self, told: m.Show) -> None:
+        for part in parts(told):
+            await self.channel.send(part)
 
     async def _take(self, message: m.Any) -> None:
+        self._heard_s = time.monotonic()
         match message:
             case m.AccessLogs():
                 with self._pool.garbage(self.index):
@@ -147,7 +172,8 @@ class Pool:
         self._door = door
         self._count = workers
         self._logs = (log_level, log_format)
-        self._gateways: tuple[str, ...] = ()
+        self.gateways: tuple[str, ...] = ()
+        """Those that are declared."""
         self._members: dict[int, Member] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reserved: socket.socket | None = None
@@ -182,7 +208,7 @@ class Pool:
             return
         self._stopping = True
         for member in self._members.values():
-            member.channel.post(m.Stop(grace_s))
+            member.channel.tell(m.Stop(grace_s))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s + 2.0):
                 await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -190,17 +216,17 @@ class Pool:
 
     def know(self, gateways: Iterable[str]) -> None:
         """The Gateways that are declared."""
-        self._gateways = tuple(gateways)
+        self.gateways = tuple(gateways)
         for member in self._members.values():
-            member.channel.post(m.Gateways(self._gateways))
+            member.changed()
 
     async def clients(self, fleet: str) -> Sequence[Client]:
-        """The streams of a fleet. A worker that does not answer has none that anybody knows of."""
+        """The streams of a fleet. Raises `WeirError` when a worker does not answer."""
         return [client for part in await self.by_worker(fleet) for client in part]
 
     async def by_worker(self, fleet: str) -> list[tuple[Client, ...]]:
         """The same, by the worker that has them."""
-        return await self.ask(m.Clients(fleet), tuple[Client, ...])
+        return await self.ask(m.Clients(fleet), tuple[Client, ...], strict=True)
 
     async def proxies(self) -> list[Document]:
         """Every connected Envoy."""
@@ -218,8 +244,11 @@ class Pool:
         documents = [document for part in found for document in part]
         if not documents:
             return None
-        types = {name: told for one in documents for name, told in one["types"].items()}
-        return {**documents[0], "types": types}
+        newest, *older = sorted(documents, key=lambda one: one["connected_s"])
+        types = dict(newest["types"])
+        for document in older:
+            types = {**document["types"], **types}
+        return {**newest, "types": types}
 
     async def refresh(self) -> None:
         """Ask all for what they have on /metrics."""
@@ -235,9 +264,9 @@ class Pool:
     async def ask(
         self, question: m.Question, wanted: type[T], *, but: int = -1, strict: bool = False
     ) -> list[T]:
-        """The answers of all, or of all but one. Who does not answer in time is left out.
+        """The answers of all, or of all but one. Who does not answer is left out.
 
-        With `strict` a problem of one is raised as a `WeirError`.
+        With `strict` that is a `WeirError` instead: then it is all of them or nothing.
         """
         members = [one for one in self._members.values() if one.index != but]
         asked = (self._ask(one, question, wanted, strict=strict) for one in members)
@@ -249,9 +278,6 @@ class Pool:
     ) -> T | None:
         try:
             return await member.channel.ask(question, wanted, ANSWER_S)
-        except GoneError as error:
-            logger.warning("a worker did not answer", worker=member.index, why=str(error))
-            return None
         except WeirError as error:
             if strict:
                 raise
@@ -266,6 +292,11 @@ class Pool:
         except TelemetryError as error:
             self.unreadable += 1
             logger.debug("unreadable report", worker=index, why=str(error))
+
+    @property
+    def ready(self) -> bool:
+        """Whether anybody listens."""
+        return self.serving > 0
 
     @property
     def serving(self) -> int:
@@ -292,11 +323,11 @@ class Pool:
             try:
                 await self._one_life(index, ready)
                 why = "it ended"
-            except (WeirError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the worker is not given up
                 if not ready.done():
                     ready.set_exception(StartupError(str(error)))
                     return
-                why = str(error)
+                why = str(error) or repr(error)
             if self._stopping:
                 return
             self.restarts += 1
@@ -330,9 +361,13 @@ class Pool:
             if not ready.done():
                 ready.set_result(None)
             own(member.feed())
-            await asyncio.wait({*owned}, return_when=asyncio.FIRST_COMPLETED)
+            own(member.watch())
+            done, _ = await asyncio.wait({*owned}, return_when=asyncio.FIRST_COMPLETED)
             if self._stopping:
                 await process.wait()
+                return
+            for task in done:
+                task.result()
         finally:
             self._members.pop(index, None)
             for task in owned:
@@ -347,12 +382,10 @@ class Pool:
     async def _bring_up(self, member: Member, reading: asyncio.Task[None]) -> None:
         """It listens once it knows all that it is to serve. Raises `WeirError`."""
         self._members[member.index] = member
-        for fleet in self.cache.groups():
-            member.changed(fleet)
+        member.changed(*self.cache.groups())
         level, style = self._logs
         door = replace(self._door, address=self._listened())
         await member.channel.send(m.Setup(door, level, style))
-        await member.channel.send(m.Gateways(self._gateways))
         await member.catch_up()
         await member.channel.send(m.Listen())
         either: set[asyncio.Future[Any]] = {member.port, reading}
@@ -381,7 +414,7 @@ async def _spawn(end: socket.socket) -> asyncio.subprocess.Process:
     spawning = asyncio.create_task(
         asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "controlplane.front.worker", str(end.fileno())),
+            *("-P", "-m", "controlplane.front.worker", str(end.fileno())),
             pass_fds=(end.fileno(),),
             stdin=asyncio.subprocess.DEVNULL,
         )
@@ -444,6 +477,27 @@ def difference(fleet: str, before: View | None, now: View, share: float | None =
         put[url] = {name: one.body for name, one in named.items() if had.get(name) is not one}
         gone[url] = tuple(name for name in had if name not in named)
     return m.Show(fleet, tuple(now), put, gone, share)
+
+
+def parts(told: m.Show, most: int = PART) -> Iterator[m.Show]:
+    """The same in messages of about this many bytes of resources, none of which shows anything
+    before the last."""
+    put: dict[str, dict[str, bytes]] = {}
+    size = 0
+    for url, bodies in told.put.items():
+        put[url] = {}
+        for name, body in bodies.items():
+            if size > most:
+                yield replace_put(told, put, more=True)
+                put, size = {url: {}}, 0
+            put[url][name] = body
+            size += len(name) + len(body)
+    yield replace_put(told, put, more=False)
+
+
+def replace_put(told: m.Show, put: dict[str, dict[str, bytes]], *, more: bool) -> m.Show:
+    """The same with these resources; what is gone is gone with each part."""
+    return m.Show(told.fleet, told.types, put, told.gone, told.share, more)
 
 
 async def reserve(host: str, port: int) -> tuple[socket.socket, int]:

@@ -17,6 +17,11 @@ class Front(Protocol):
         """The port that is listened on, once started."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether anybody listens."""
+        ...
+
     async def start(self) -> None:
         """Listen. Raises `StartupError` when that cannot be, and says why."""
         ...
@@ -30,7 +35,7 @@ class Front(Protocol):
         ...
 
     async def clients(self, fleet: str) -> Sequence[Client]:
-        """The streams of a fleet, as they are now."""
+        """The streams of a fleet, as they are now. Raises `WeirError` when that cannot be told."""
         ...
 
     async def proxies(self) -> list[Document]:

@@ -126,6 +126,7 @@ def resources(
         "node": node,
         "fleet": newest.group,
         "mode": newest.mode.name.lower(),
+        "connected_s": round(time.monotonic() - newest.since_s, 3),
         "types": types,
     }
 

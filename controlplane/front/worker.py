@@ -7,6 +7,7 @@ It has no opinion: it holds the snapshots that it was told, and it ends when the
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -33,6 +34,7 @@ logger = structlog.get_logger(__name__)
 OTHERS_S = 3.0
 """How long the other workers may take to tell of their clients."""
 
+_PR_SET_PDEATHSIG = 1
 _Bodies = dict[str, dict[str, bytes]]
 
 
@@ -43,17 +45,22 @@ class Shown:
         self._cache = cache
         self._snapshots: dict[str, _Bodies] = {}
         self._stages: dict[str, _Bodies] = {}
+        self._parts: dict[str, _Bodies] = {}
+        """Of what was told of in parts, as far as it was."""
 
     def show(self, told: m.Show) -> None:
         """What is not told of stays as it is: the same bytes objects, which cost no hash."""
         held = self._snapshots if told.share is None else self._stages
-        before = held.get(told.fleet, {})
+        before = self._parts.pop(told.fleet, None) or held.get(told.fleet, {})
         now: _Bodies = {}
         for url in told.types:
             now[url] = bodies = dict(before.get(url, {}))
             for name in told.gone.get(url, ()):
-                del bodies[name]
+                bodies.pop(name, None)
             bodies.update(told.put.get(url, {}))
+        if told.more:
+            self._parts[told.fleet] = now
+            return
         held[told.fleet] = now
         if told.share is None:
             self._cache.set(told.fleet, now)
@@ -122,6 +129,8 @@ class Worker:
                 self._shown.end_stage(message.fleet)
             case m.Gateways():
                 self._fleet_of = fleet_of(message.names)
+                if self._server is not None:
+                    self._server.regroup()
             case m.Setup():
                 await self._set_up(message)
             case m.Listen():
@@ -181,6 +190,8 @@ class Worker:
                 return [found] if found is not None else []
             case m.Metrics():
                 return self._families()
+            case m.Ping():
+                return None
             case m.Statuses():
                 return await server.statuses(question.request, question.asks)
 
@@ -208,6 +219,7 @@ def own_metrics(registry: CollectorRegistry) -> Counter:
 
 def main() -> None:
     """The process."""
+    _die_with_parent()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)  # as `weir serve`
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the serving process tells us
@@ -218,6 +230,12 @@ def main() -> None:
         await Worker().run(end)
 
     uvloop.run(work())
+
+
+def _die_with_parent() -> None:
+    """Also when we hang, and do not see that the pipe is closed. Linux alone knows how."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,12 @@ class Connection:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
+    def cut(self) -> None:
+        """End the stream without a word, at once."""
+        self.closed = True
+        if self._task is not None:
+            self._task.cancel()
+
     def release(self) -> None:
         """The stream has ended."""
         self.closed = True

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import structlog
 
 from controlplane.errors import StartupError
 from controlplane.xds.cache import SnapshotCache
@@ -32,10 +33,13 @@ from controlplane.xds.reflection import reflection_handler
 from controlplane.xds.reloaded import Reloaded, keep_fresh
 from controlplane.xds.services import DISCOVERY_SERVICES, EOF, discovery_handlers
 from controlplane.xds.status import Client, Counts, Event, Observer, Refusal
-from controlplane.xds.stream import MAX_NAMES
+from controlplane.xds.stream import MAX_NAMES, View
 from controlplane.xds.tls import Tls, server_credentials
 
+logger = structlog.get_logger(__name__)
+
 _BATCH = 256  # streams served between two looks at the event loop
+_MOVE_S = 2.5  # streams of nodes that are of another group are ended within this
 _LONGER_S = 600.0  # more than `stop` takes beyond its grace, whatever clients do
 
 
@@ -116,6 +120,7 @@ class XdsServer:
         self._wake = asyncio.Event()
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._regrouped = False
         self._health = Health(DISCOVERY_SERVICES)
         self._shared = shared
         self._client_status = ClientStatusService(self.connections, self._gate, others=others)
@@ -181,17 +186,7 @@ class XdsServer:
         # Refuses new streams from here on. Its own grace must not end before we cancel it: gRPC
         # then awaits the future that the last stop below needs, and the cancel would end that.
         stopping = asyncio.create_task(server.stop(grace_s + _LONGER_S))
-        open_now = [one for group in self._groups.values() for one in group]
-        random.shuffle(open_now)
-        pause_s = min(0.02, grace_s / 2 / max(len(open_now), 1))
-        slept_s = due_s = 0.0
-        async with asyncio.TaskGroup() as closing:
-            for connection in open_now:
-                closing.create_task(connection.close("UNAVAILABLE", "the server is stopping"))
-                due_s += pause_s
-                if due_s - slept_s >= 0.01:
-                    await asyncio.sleep(due_s - slept_s)
-                    slept_s = due_s
+        await _end(self.connections(), "the server is stopping", grace_s / 2)
         for task in self._tasks:
             task.cancel()
         # One stop of gRPC at a time: it crashes when two end together.
@@ -218,6 +213,12 @@ class XdsServer:
         )
         return (*served, reflection_handler(one.service_name() for one in served))
 
+    def regroup(self) -> None:
+        """`node_group` answers otherwise than before: the streams of nodes that are of another
+        group now will end, within a second or some more, and come back to what they should run.
+        """
+        self._regrouped = True
+
     async def statuses(self, request: bytes, asks: Peer) -> bytes:
         """A ClientStatusResponse of the clients here, for another process that was asked by this
         peer. Raises `WeirError`."""
@@ -241,15 +242,27 @@ class XdsServer:
                 for index, connection in enumerate(tuple(self._groups.get(group, ()))):
                     view = self._cache.view(group, connection.node.id)
                     if view is not None and not connection.closed:
-                        connection.on_view(view)
+                        self._bring(connection, view)
                     if index % _BATCH == _BATCH - 1:
                         await asyncio.sleep(0)
+
+    def _bring(self, connection: Connection, view: View) -> None:
+        """A fault of ours with one stream is not to keep the news from all others."""
+        try:
+            connection.on_view(view)
+        except Exception:
+            logger.exception("a stream is ended by a fault of ours", node=connection.node.id)
+            connection.cut()
 
     async def _sweep(self) -> None:
         """What time brings: clients that do not read are closed, routes that wait go out."""
         limits = self._limits
         while True:
             await asyncio.sleep(min(1.0, limits.write_s / 4, limits.warm_s / 4))
+            if self._regrouped:
+                self._regrouped = False
+                moved = [c for c in self.connections() if self._node_group(c.node) != c.group]
+                await _end(moved, "the node is of another group now", _MOVE_S)
             now_s = time.monotonic()
             too_old = now_s - limits.write_s
             for group in tuple(self._groups.values()):
@@ -340,6 +353,21 @@ class XdsServer:
     def _tell(self, event: Event) -> None:
         if self._observer is not None:
             self._observer(event)
+
+
+async def _end(connections: Sequence[Connection], message: str, over_s: float) -> None:
+    """End these streams one after the other, so that a fleet does not reconnect all at once."""
+    ending = list(connections)
+    random.shuffle(ending)
+    pause_s = min(0.02, over_s / max(len(ending), 1))
+    slept_s = due_s = 0.0
+    async with asyncio.TaskGroup() as closing:
+        for connection in ending:
+            closing.create_task(connection.close("UNAVAILABLE", message))
+            due_s += pause_s
+            if due_s - slept_s >= 0.01:
+                await asyncio.sleep(due_s - slept_s)
+                slept_s = due_s
 
 
 class _RefusedError(Exception):

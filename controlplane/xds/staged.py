@@ -23,6 +23,7 @@ from enum import StrEnum
 
 import structlog
 
+from controlplane.errors import WeirError
 from controlplane.model import Health, Snapshot
 from controlplane.ports import HealthVerdict
 from controlplane.xds.cache import SnapshotCache
@@ -31,6 +32,10 @@ from controlplane.xds.staging import place
 from controlplane.xds.status import Client
 
 logger = structlog.get_logger(__name__)
+
+MAY_GO = 0.1
+"""This part of a stage's Envoys may be gone at its end: fleets shrink, too."""
+UNTOLD = "nobody could tell how its Envoys stand"
 
 Resources = Mapping[str, Mapping[str, bytes]]
 
@@ -170,12 +175,7 @@ class StagedSink:
     async def _push(self, name: str, fleet: _Fleet) -> None:
         outcome, why = Outcome.DONE, ""
         for share in self.plan.shares:
-            clients = await self.clients(name)
-            fleet.grudges = frozenset(_refusals(clients))
-            fleet.share = _at_least_one(clients, share)
-            self._weights(name, fleet)
-            fleet.nodes = frozenset(client.node.id for client in self._covered(name, clients))
-            outcome, why = await self._judge(name, fleet)
+            outcome, why = await self._stage(name, fleet, share)
             if outcome is not Outcome.DONE:
                 break
         self.outcomes[outcome] += 1
@@ -197,24 +197,53 @@ class StagedSink:
                 why=why,
             )
 
+    async def _stage(self, name: str, fleet: _Fleet, share: float) -> tuple[Outcome, str]:
+        """Show it to so many, and see what comes of it."""
+        try:
+            async with asyncio.timeout(self.plan.ack_s):
+                while (clients := await self._clients(name)) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(self.plan.look_s)
+        except TimeoutError:
+            return Outcome.NO_VERDICT, f"{UNTOLD} within {self.plan.ack_s:g} s"
+        fleet.grudges = frozenset(_refusals(clients))
+        fleet.share = max(fleet.share, _at_least_one(clients, share))
+        self._weights(name, fleet)
+        fleet.nodes = frozenset(client.node.id for client in self._covered(name, clients))
+        return await self._judge(name, fleet)
+
+    async def _clients(self, name: str) -> Sequence[Client] | None:
+        """The streams of the fleet; None: nobody can tell at the moment."""
+        try:
+            return await self.clients(name)
+        except WeirError as error:
+            logger.warning("nobody can tell how a fleet stands", fleet=name, why=str(error))
+            return None
+
     async def _judge(self, name: str, fleet: _Fleet) -> tuple[Outcome, str]:
         """Whether the Envoys of the stage took it all, and stayed well."""
+        outcome, why = await self._taken(name, fleet)
+        if outcome is Outcome.DONE:
+            outcome, why = await self._bake(name, fleet)
+        # Who was away for a moment, as when his connection was renewed, may come back.
+        return await self._taken(name, fleet) if outcome is Outcome.DONE else (outcome, why)
+
+    async def _taken(self, name: str, fleet: _Fleet) -> tuple[Outcome, str]:
+        """Wait until the Envoys of the stage took it all."""
         end_s = self.clock() + self.plan.ack_s
         while True:
             refused, behind = await self._standing(name, fleet)
             if refused:
                 return Outcome.REFUSED, refused
             if not behind:
-                break
+                return Outcome.DONE, ""
             if self.clock() >= end_s:
                 return Outcome.SILENT, f"{behind} within {self.plan.ack_s:g} s"
             await asyncio.sleep(min(0.05, self.plan.look_s))
-        return await self._bake(name, fleet)
 
     async def _bake(self, name: str, fleet: _Fleet) -> tuple[Outcome, str]:
         since_s, unknown = self.clock(), 0
         while self.clock() < since_s + self.plan.bake_s:
-            health = await self._look(name, since_s)
+            health = await self._look(name, fleet, since_s)
             unknown = unknown + 1 if health is Health.UNKNOWN else 0
             if health is Health.BAD:
                 return Outcome.UNHEALTHY, "the verdict on the Envoys that had it was bad"
@@ -224,16 +253,14 @@ class StagedSink:
             refused, _ = await self._standing(name, fleet)
             if refused:
                 return Outcome.REFUSED, refused
-        refused, behind = await self._standing(name, fleet)
-        if refused or behind:
-            return Outcome.REFUSED if refused else Outcome.SILENT, refused or behind
         return Outcome.DONE, ""
 
-    async def _look(self, name: str, since_s: float) -> Health:
+    async def _look(self, name: str, fleet: _Fleet, since_s: float) -> Health:
         if self.verdict is None:
             return Health.GOOD
-        clients = await self.clients(name)
-        nodes = sorted({client.node.id for client in self._covered(name, clients)})
+        clients = await self._clients(name) or ()
+        here = {client.node.id for client in self._covered(name, clients)}
+        nodes = sorted(fleet.nodes | here)
         try:
             async with asyncio.timeout(self.plan.look_s):
                 return await self.verdict(name, nodes, since_s)
@@ -245,15 +272,19 @@ class StagedSink:
         stage = self.cache.staged(name)
         if stage is None:
             return []
-        return [client for client in clients if stage.covers(client.node.id)]
+        return [one for one in clients if one.node.id and stage.covers(one.node.id)]
 
     async def _standing(self, name: str, fleet: _Fleet) -> tuple[str, str]:
         """(who refused it and why, who has not taken it yet) among the Envoys of the stage."""
-        covered = self._covered(name, await self.clients(name))
-        stage = self.cache.staged(name)
+        clients = await self._clients(name)
+        if clients is None:
+            return "", UNTOLD
+        covered, stage = self._covered(name, clients), self.cache.staged(name)
+        gone = fleet.nodes - {client.node.id for client in covered}
+        if len(gone) > MAY_GO * len(fleet.nodes):
+            return "", f"{len(gone)} of its {len(fleet.nodes)} Envoys went, {min(gone)} among them"
         if stage is None or not covered:
-            # Where nobody was connected there is nobody to ask; who was there has gone.
-            return "", "none of its Envoys took it and stayed" if fleet.nodes else ""
+            return "", ""  # nobody was connected, so there is nobody to ask
         new = [text for key, text in _refusals(covered).items() if key not in fleet.grudges]
         if new:
             return f"refused by {new[0]}", ""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.front.messages import Show
-from controlplane.front.pool import difference
+from controlplane.front.pool import difference, parts
 from controlplane.front.worker import Shown
 from controlplane.xds import SnapshotCache
 from controlplane.xds.stream import View
@@ -58,6 +58,27 @@ def test_any_sequence_of_snapshots_and_stages_is_followed(
 
 def over_the_wire(told: Show) -> Show:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Show)
+
+
+@given(SNAPSHOTS, SNAPSHOTS, st.integers(0, 6))
+def test_what_is_told_in_parts_is_shown_as_one(
+    first: dict[str, dict[str, bytes]], second: dict[str, dict[str, bytes]], most: int
+) -> None:
+    cache, copy = SnapshotCache(), SnapshotCache()
+    shown = Shown(copy)
+    view: View | None = None
+    for snapshot in (first, second):
+        cache.set(FLEET, snapshot)
+        now = cache.view(FLEET)
+        assert now is not None
+        before = content(copy.view(FLEET))
+        *others, last = parts(difference(FLEET, view, now), most)
+        for part in others:
+            shown.show(over_the_wire(part))
+            assert content(copy.view(FLEET)) == before
+        shown.show(over_the_wire(last))
+        view = now
+        assert content(copy.view(FLEET)) == content(cache.view(FLEET))
 
 
 def test_only_what_changed_is_told() -> None:

@@ -22,6 +22,7 @@ from controlplane._pb.base_pb2 import Node as NodeMessage
 from controlplane._pb.base_pb2 import Status
 from controlplane._pb.status_pb2 import ClientStatusRequest, ClientStatusResponse
 from controlplane.errors import StartupError
+from controlplane.front import pool as module
 from controlplane.front.door import Door
 from controlplane.front.pool import Pool
 from controlplane.xds import SnapshotCache
@@ -93,10 +94,10 @@ async def connected(port: int, node_id: str, path: str = ADS) -> AsyncIterator[A
         call.cancel()
 
 
-async def take(call: Any, node_id: str = "") -> bytes:  # noqa: ANN401
+async def take(call: Any, node_id: str = "", cluster: str = "edge") -> bytes:  # noqa: ANN401
     """Subscribe, or only read on; the body of the one resource, which is taken."""
     if node_id:
-        node = NodeMessage(id=node_id, cluster="edge")  # its bare name
+        node = NodeMessage(id=node_id, cluster=cluster)  # a bare name
         await ask(call, type_url=ENDPOINT, resource_names=["a"], node=node)
     got = await answer(call)
     await ask(call, type_url=ENDPOINT, resource_names=["a"], response_nonce=got.nonce)
@@ -270,3 +271,68 @@ async def test_stop_ends_streams_and_processes() -> None:
         await it.pool.stop(1.0)
         assert {await call.code() for call in calls} == {grpc.StatusCode.UNAVAILABLE}
         assert not workers()
+
+
+async def test_a_worker_that_hangs_is_ended_and_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PING_S", 0.1)
+    monkeypatch.setattr(module, "HUNG_S", 0.5)
+    async with running() as it:
+        (hung, _) = workers()
+        os.kill(hung, signal.SIGSTOP)
+        await until(lambda: it.pool.restarts == 1 and it.pool.serving == 2)
+        assert hung not in workers()
+
+
+async def test_gateways_reach_a_worker_that_has_much_to_read() -> None:
+    async with running() as it:
+        for pid in workers():
+            os.kill(pid, signal.SIGSTOP)
+        for number in range(4):
+            it.show(b"%d" % number * 3_000_000)
+            await asyncio.sleep(0.05)
+        it.pool.know([FLEET, "default/new"])
+        it.cache.set("default/new", {ENDPOINT: {"a": b"new"}})
+        for pid in workers():
+            os.kill(pid, signal.SIGCONT)
+        for i in range(STREAMS):
+            await until(lambda: _is_new(it, f"e{i}"))  # noqa: B023
+
+
+async def _is_new(it: Running, node_id: str) -> bool:
+    """Whether the worker that it comes to knows its Gateway."""
+    async with connected(it.pool.port, node_id) as call:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return await take(call, node_id, "new") == b"new"
+    return False
+
+
+async def test_an_envoy_that_came_before_its_gateway_is_taken_over_by_it() -> None:
+    async with running() as it:
+        it.cache.set("overlay", {ENDPOINT: {"a": b"overlay"}})
+        async with connected(it.pool.port, "early") as call:
+            assert await take(call, "early", "new") == b"overlay"
+            it.cache.set("default/new", {ENDPOINT: {"a": b"new"}})
+            it.pool.know([FLEET, "default/new"])
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        async with connected(it.pool.port, "early") as call:
+            assert await take(call, "early", "new") == b"new"
+
+
+async def test_a_worker_runs_nothing_that_lies_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "structlog.py").write_text("raise SystemExit('hijacked')")
+    monkeypatch.chdir(tmp_path)
+    async with running() as it:
+        assert it.pool.ready
+
+
+async def test_nobody_is_ready_while_no_worker_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as it:
+        assert it.pool.ready
+        monkeypatch.setattr(module, "WAITS_S", (30.0,))
+        for pid in workers():
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not it.pool.ready)

@@ -25,9 +25,11 @@ from controlplane.errors import StartupError
 from controlplane.model import Snapshot
 from controlplane.ports import SnapshotSink
 from controlplane.xds import Limits, Node, SnapshotCache, XdsServer
+from controlplane.xds.connection import Connection
 from controlplane.xds.exposition import XdsCollector
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, ROUTE
 from controlplane.xds.status import Event, Nack, Refusal, UnknownType
+from controlplane.xds.stream import View
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 DELTA_ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
@@ -321,6 +323,57 @@ async def test_an_address_that_others_can_reach_is_refused_without_leave() -> No
     server = XdsServer(SnapshotCache(), address="0.0.0.0:0", insecure=True)
     await server.start()
     await server.stop(0)
+
+
+async def test_streams_of_nodes_that_are_of_another_group_now_come_back_to_it() -> None:
+    cache = filled()
+    cache.set("core", {CLUSTER: {"a": b"", "b": b""}})
+    groups = {"envoy-1": "edge", "envoy-2": "edge"}
+    async with (
+        serving(cache, node_group=lambda node: groups[node.id]) as server,
+        stream(server) as moves,
+        stream(server) as stays,
+    ):
+        await ask(moves, type_url=CLUSTER, node=NODE)
+        await answer(moves)
+        await ask(stays, type_url=CLUSTER, node=NodeMessage(id="envoy-2"))
+        await answer(stays)
+        groups["envoy-1"] = "core"
+        server.regroup()
+        assert await moves.code() is grpc.StatusCode.UNAVAILABLE
+        assert [one.node.id for one in server.clients()] == ["envoy-2"]
+        async with stream(server) as again:
+            await ask(again, type_url=CLUSTER, node=NODE)
+            assert len((await answer(again)).resources) == 2
+
+
+async def test_a_fault_with_one_stream_keeps_the_news_from_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = filled()
+    on_view = Connection.on_view
+
+    def faulty(connection: Connection, view: View) -> None:
+        if connection.node.id == "envoy-1":
+            raise ZeroDivisionError
+        on_view(connection, view)
+
+    async with serving(cache) as server, stream(server) as one, stream(server) as other:
+        await ask(one, type_url=CLUSTER, node=NODE)
+        await answer(one)
+        await ask(
+            other,
+            type_url=ENDPOINT,
+            resource_names=["a"],
+            node=NodeMessage(id="envoy-2", cluster="edge"),
+        )
+        first = await answer(other)
+        await ask(other, type_url=ENDPOINT, resource_names=["a"], response_nonce=first.nonce)
+        await until(lambda: server.counts.of("edge", ENDPOINT).acks == 1)
+        monkeypatch.setattr(Connection, "on_view", faulty)
+        cache.set("edge", {CLUSTER: {"a": b""}, ENDPOINT: {"a": b"2"}})
+        assert [one.value for one in (await answer(other)).resources] == [b"2"]
+        await until(lambda: len(server.clients()) == 1)
 
 
 async def test_stop_ends_every_stream_and_refuses_new_ones() -> None:

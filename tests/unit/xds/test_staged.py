@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from controlplane.errors import WeirError
 from controlplane.model import Health, Snapshot
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.effects import TypeStatus
@@ -266,3 +267,54 @@ def test_shares_that_do_not_grow_are_refused_in_words() -> None:
 def test_a_larger_share_takes_more_nodes_and_lets_none_go() -> None:
     small, large = ({node for node in NODES if place(node) < share} for share in (0.3, 0.7))
     assert small < large
+
+
+async def test_envoys_of_the_stage_that_vanish_take_it_back() -> None:
+    async with staged(replace(QUICK, ack_s=0.3, bake_s=0.2)) as (sink, fleet):
+        sink.publish(snapshot(b"crash"))
+        await until(lambda: bool(of(fleet, b"crash")))
+        fleet.nodes = [node for node in fleet.nodes if node not in of(fleet, b"crash")[1:]]
+        await until(lambda: sink.outcomes[Outcome.SILENT] == 1)
+        assert set(fleet.shown().values()) == {b"1"}
+
+
+async def test_while_nobody_can_tell_how_envoys_stand_nothing_goes_on() -> None:
+    async with staged(replace(QUICK, ack_s=0.2)) as (sink, fleet):
+
+        async def untold(name: str) -> Sequence[Client]:
+            raise WeirError("a worker does not answer")
+
+        told, sink.clients = sink.clients, untold
+        sink.publish(snapshot(b"2"))
+        await until(lambda: sink.outcomes[Outcome.NO_VERDICT] == 1)
+        assert set(fleet.shown().values()) == {b"1"}
+        sink.clients = told
+        sink.publish(snapshot(b"3"))
+        await until(lambda: bool(of(fleet, b"3")))
+        sink.clients = untold
+        await until(lambda: sink.outcomes[Outcome.SILENT] == 1)
+        assert set(fleet.shown().values()) == {b"1"}
+
+
+async def test_who_has_it_keeps_it_when_another_envoy_connects_between_two_stages() -> None:
+    low, high = sorted(NODES, key=place)[1::9][:2]
+    async with staged(replace(QUICK, shares=(0.001, 0.002), bake_s=0.05)) as (sink, fleet):
+        fleet.nodes = [high]
+        sink.publish(snapshot(b"2"))
+        await until(lambda: of(fleet, b"2") == [high])
+        fleet.nodes = [low, high]
+        seen: set[bytes] = set()
+
+        def ended() -> bool:
+            seen.add(fleet.shown()[high])
+            return bool(sink.outcomes)
+
+        await until(ended)
+        assert seen == {b"2"}
+
+
+async def test_a_stream_without_a_node_id_is_shown_no_stage_and_not_waited_for() -> None:
+    async with staged(replace(QUICK, shares=(0.95,))) as (sink, fleet):
+        fleet.nodes = [*fleet.nodes, ""]
+        sink.publish(snapshot(b"2"))
+        await until(lambda: sink.outcomes[Outcome.DONE] == 1)
