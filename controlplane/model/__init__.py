@@ -11,7 +11,7 @@ from controlplane.model.fleets import OVERLAY, fleet_of
 from controlplane.model.health import Health
 from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
-from controlplane.model.proxy import Proxy, ProxyId
+from controlplane.model.proxy import Proxy, ProxyId, ProxyKey
 from controlplane.model.service import (
     Actuation,
     Endpoint,
@@ -46,6 +46,7 @@ __all__ = [
     "Proposal",
     "Proxy",
     "ProxyId",
+    "ProxyKey",
     "Reason",
     "Rollout",
     "Service",

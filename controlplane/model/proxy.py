@@ -8,6 +8,9 @@ from typing import NewType
 ProxyId = NewType("ProxyId", str)
 """Envoy's node.id."""
 
+ProxyKey = tuple[str, ProxyId]
+"""Its node.cluster and its node.id: an id is unique in its cluster alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
@@ -18,3 +21,8 @@ class Proxy:
     """Its node.cluster."""
     workers: int = 1
     """Worker threads, as far as its node metadata says (`weir.dev/workers`)."""
+
+    @property
+    def key(self) -> ProxyKey:
+        """What tells it from all others."""
+        return self.fleet, self.id

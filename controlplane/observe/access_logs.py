@@ -101,7 +101,7 @@ class AccessLogs:
         """The service of a cluster name, which has heard of this proxy now."""
         totals = self._catalogue.find(cluster, heard.aliases.get(cluster, ""))
         if totals is not None:
-            member = totals.member(heard.proxy.id, heard.proxy.workers)
+            member = totals.member(heard.proxy.key, heard.proxy.workers)
             if counting:
                 member.logged_at_s = now_s
             totals.newest_s = now_s

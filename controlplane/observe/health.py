@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from controlplane.model import Health, ProxyId
+from controlplane.model import Health, ProxyKey
 from controlplane.observe.proxies import Ended, Heard, Proxies
 
 CHANCE = 1e-4
@@ -36,7 +36,7 @@ FEWEST = 3
 @dataclass(slots=True)
 class _Stage:
     since_s: float
-    before: dict[ProxyId, dict[str, Ended]]
+    before: dict[ProxyKey, dict[str, Ended]]
     """What was counted when it was first looked at: by node, by source."""
 
 
@@ -63,7 +63,7 @@ class FleetHealth:
         fleet_now = [one for one in self._proxies if self._fleet_of(one.proxy.fleet) == fleet]
         stage = self._stages.get(fleet)
         if stage is None or stage.since_s != since_s:
-            before = {one.proxy.id: dict(one.ended) for one in fleet_now}
+            before = {one.proxy.key: dict(one.ended) for one in fleet_now}
             stage = self._stages[fleet] = _Stage(since_s, before)
         mine = [one for one in fleet_now if one.proxy.id in nodes]
         if not mine or any(self._silent(one, now_s) for one in mine):
@@ -102,7 +102,7 @@ def excess(ended: Ended, usual: float) -> bool:
 
 
 def _before(stage: _Stage, one: Heard, source: str) -> Ended:
-    return stage.before.get(one.proxy.id, {}).get(source, Ended())
+    return stage.before.get(one.proxy.key, {}).get(source, Ended())
 
 
 def _since(stage: _Stage, one: Heard, source: str) -> Ended:

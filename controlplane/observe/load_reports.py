@@ -20,7 +20,7 @@ from controlplane._pb import load_stats_pb2
 from controlplane.errors import TelemetryError
 from controlplane.model import Proxy
 from controlplane.observe.catalogue import Catalogue
-from controlplane.observe.proxies import MAX_ALIASES, Heard, Proxies
+from controlplane.observe.proxies import MAX_ALIASES, MAX_NAME, Heard, Proxies
 from controlplane.observe.receipts import Receipts
 from controlplane.observe.totals import Totals
 
@@ -82,7 +82,7 @@ class LoadReports:
         covered_s = claimed.seconds + claimed.nanos * 1e-9
         if not 0.0 < covered_s <= LONGEST_INTERVALS * self._interval_s:
             covered_s = self._interval_s
-        totals.member(proxy.id, proxy.workers).reported_at_s = now_s
+        totals.member(proxy.key, proxy.workers).reported_at_s = now_s
         totals.reported_at_s = totals.newest_s = now_s
         totals.reported_s += covered_s
         slots = totals.slots
@@ -154,5 +154,6 @@ def _believable(one: load_stats_pb2.UpstreamEndpointStats) -> bool:
 def _learn_alias(heard: Heard, cluster: load_stats_pb2.ClusterStats) -> None:
     """Its access logs name the cluster; only its load reports say which service that is."""
     name, service = cluster.cluster_name, cluster.cluster_service_name
-    if service and service != name and len(heard.aliases) < MAX_ALIASES:
+    longest = max(len(name), len(service))
+    if service and service != name and longest <= MAX_NAME and len(heard.aliases) < MAX_ALIASES:
         heard.aliases[name] = service

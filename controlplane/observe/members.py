@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controlplane.model import ProxyId
+from controlplane.model import ProxyKey
 from controlplane.observe.proxies import FORGET_S
 
 EXPECTED_S = 30.0
@@ -25,7 +25,7 @@ class Member:
     """Its newest access log entry of the service, where it sends no load reports."""
 
 
-def forget(members: dict[ProxyId, Member], now_s: float) -> None:
+def forget(members: dict[ProxyKey, Member], now_s: float) -> None:
     """Drop those that have been silent for long."""
     for proxy in [
         proxy
@@ -48,7 +48,7 @@ class Present:
     workers: int
 
     @classmethod
-    def of(cls, members: Mapping[ProxyId, Member], now_s: float, live_s: float) -> Present:
+    def of(cls, members: Mapping[ProxyKey, Member], now_s: float, live_s: float) -> Present:
         """Sort them by when they were last heard."""
         reporting = logging = missing = workers = 0
         for member in members.values():

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from controlplane.model import Proxy, ProxyId
+from controlplane.model import Proxy, ProxyKey
 
 MAX_PROXIES = 20_000
 MAX_ALIASES = 10_000
+MAX_NAME = 256
+"""Characters of a name of a cluster that is remembered."""
 FORGET_S = 300.0
 
 
@@ -48,17 +50,17 @@ class Heard:
 
 
 class Proxies:
-    """Heard of by id; the one silent for longest makes room."""
+    """Heard of by cluster and id; the one silent for longest makes room."""
 
     def __init__(self, limit: int = MAX_PROXIES) -> None:
-        self._heard: dict[ProxyId, Heard] = {}
+        self._heard: dict[ProxyKey, Heard] = {}
         self._limit = limit
 
     def hear(self, proxy: Proxy, at_s: float) -> Heard:
         """Note that it spoke."""
-        heard = self._heard.pop(proxy.id, None) or Heard(proxy)
+        heard = self._heard.pop(proxy.key, None) or Heard(proxy)
         heard.proxy, heard.at_s = proxy, at_s
-        self._heard[proxy.id] = heard  # to the end: the first is always the longest silent
+        self._heard[proxy.key] = heard  # to the end: the first is always the longest silent
         while len(self._heard) > self._limit or self._oldest().at_s < at_s - FORGET_S:
             del self._heard[next(iter(self._heard))]
         return heard

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.model import EndpointId, ProxyId, Service
+from controlplane.model import EndpointId, ProxyKey, Service
 from controlplane.model.observation import Floats
 from controlplane.observe.members import Member
 from controlplane.observe.quantiles import Bins, Ints
@@ -67,7 +67,7 @@ class Totals:
         self.reported_at_s = -np.inf
         self.newest_s = -np.inf
         """When the newest number of any kind came."""
-        self.members: dict[ProxyId, Member] = {}
+        self.members: dict[ProxyKey, Member] = {}
         self.bins = Bins.empty()
         """Latencies since `take_bins`."""
         self.reports: list[float] = []
@@ -137,7 +137,7 @@ class Totals:
         bins, self.bins = self.bins, Bins.empty()
         return bins
 
-    def member(self, proxy: ProxyId, workers: int) -> Member:
+    def member(self, proxy: ProxyKey, workers: int) -> Member:
         """The proxy as a member of this service."""
         member = self.members.get(proxy)
         if member is None:

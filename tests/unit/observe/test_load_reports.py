@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from controlplane.errors import TelemetryError
+from controlplane.model import Proxy, ProxyId
 from controlplane.observe.in_process import InProcessSource
 from tests.unit.observe.messages import (
     PROXY,
@@ -204,3 +205,26 @@ def test_garbage_is_counted_and_refused() -> None:
     with pytest.raises(TelemetryError, match="LoadStatsRequest"):
         source.load_reports.on_load_report(PROXY, b"\x0a\xff", first=True)
     assert source.receipts.garbage == 1
+
+
+async def test_envoys_of_one_id_in_two_fleets_are_two() -> None:
+    source, clock = make_source()
+    one, other = Proxy(ProxyId("envoy-1"), "a/edge"), Proxy(ProxyId("envoy-1"), "b/edge")
+    for each in (one, other):
+        source.load_reports.on_load_report(each, report(), first=True)
+    clock.now_s += 1.0
+    for each in (one, other):
+        stats = cluster_stats(endpoint_stats(succeeded=100, in_progress=10))
+        source.load_reports.on_load_report(each, report(stats), first=False)
+    look = (await source.observe([service()]))[service().name]
+    assert look.proxies == 2
+    assert look.in_flight[0] == pytest.approx(20.0)
+
+
+def test_a_name_that_is_too_long_is_not_remembered() -> None:
+    source, _ = make_source()
+    for name in ("n" * 257, "short"):
+        stats = cluster_stats(endpoint_stats(succeeded=1), name=name, service_name="default/web")
+        source.load_reports.on_load_report(PROXY, report(stats), first=False)
+    (heard,) = source.proxies
+    assert heard.aliases == {"short": "default/web"}
