@@ -171,6 +171,8 @@ class XdsServer:
         if self.files:
             fresh = keep_fresh(self.files, self._tell, self._limits.look_s)
             self._tasks.append(loop.create_task(fresh))
+        for task in self._tasks:
+            task.add_done_callback(_fault)
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Refuse new streams, end the present ones one after the other, and close.
@@ -353,6 +355,12 @@ class XdsServer:
     def _tell(self, event: Event) -> None:
         if self._observer is not None:
             self._observer(event)
+
+
+def _fault(task: asyncio.Task[None]) -> None:
+    """These tasks run until they are cancelled. Nothing is known to end one: then say so loudly."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("a part of the xDS server has ended; restart it", exc_info=error)
 
 
 async def _end(connections: Sequence[Connection], message: str, over_s: float) -> None:
