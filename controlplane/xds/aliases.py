@@ -19,11 +19,38 @@ from controlplane._pb.route_pb2 import VirtualHost
 from controlplane.xds.versions import ResourceSet
 
 _INDEX = "aliases"
-_LONGEST = 512
-"""Characters of a host that are looked at; a name of the DNS has at most 253."""
 
-Domains = Mapping[str, Mapping[str, str]]
-"""Route configuration -> domain -> name of the resource."""
+
+class Domains:
+    """Of one route configuration: domain -> name of the resource.
+
+    Who asks may ask for as many hosts as he likes, so that no more is looked up for each than
+    there are lengths of domains.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._suffixes: list[int] = []
+        self._prefixes: list[int] = []
+
+    def add(self, domain: str, name: str) -> None:
+        """The first of several resources with the same domain has it."""
+        domain = domain.lower()
+        self._names.setdefault(domain, name)
+        lengths = self._suffixes if domain.startswith("*") else self._prefixes
+        if len(domain) > 1 and "*" in (domain[0], domain[-1]) and len(domain) - 1 not in lengths:
+            lengths.append(len(domain) - 1)
+            lengths.sort(reverse=True)
+
+    def match(self, host: str) -> str:
+        """The name of the resource that answers to a host; empty if none does."""
+        host = host.lower()
+        suffixes = (f"*{host[-n:]}" for n in self._suffixes if n < len(host))
+        prefixes = (f"{host[:n]}*" for n in self._prefixes if n < len(host))
+        for pattern in itertools.chain((host,), suffixes, prefixes, ("*",)):
+            if pattern in self._names:
+                return self._names[pattern]
+        return ""
 
 
 def answering(target: ResourceSet, asked: str) -> str:
@@ -32,31 +59,21 @@ def answering(target: ResourceSet, asked: str) -> str:
         return asked
     table, _, host = asked.rpartition("/")
     domains = _domains(target).get(table)
-    return (domains and _match(domains, host)) or asked
+    return asked if domains is None else domains.match(host) or asked
 
 
-def _match(domains: Mapping[str, str], host: str) -> str:
-    host = host.lower()[:_LONGEST]
-    suffixes = (f"*{host[i:]}" for i in range(1, len(host)))
-    prefixes = (f"{host[:i]}*" for i in range(len(host) - 1, 0, -1))
-    for pattern in itertools.chain((host,), suffixes, prefixes, ("*",)):
-        if pattern in domains:
-            return domains[pattern]
-    return ""
-
-
-def _domains(target: ResourceSet) -> Domains:
-    """Read once for each content of the set; lives as long as that does."""
-    found: dict[str, dict[str, str]] | None = target.memo.get(_INDEX)
+def _domains(target: ResourceSet) -> Mapping[str, Domains]:
+    """By route configuration. Read once for each content of the set; lives as long as that does."""
+    found: dict[str, Domains] | None = target.memo.get(_INDEX)
     if found is None:
         found = {}
         for name in sorted(target.by_name):
-            table = found.setdefault(name.rpartition("/")[0], {})
+            table = found.setdefault(name.rpartition("/")[0], Domains())
             try:
                 host = VirtualHost.FromString(target.by_name[name].body)
             except DecodeError:
                 continue
             for domain in host.domains:
-                table.setdefault(domain.lower(), name)
+                table.add(domain, name)
         target.memo[_INDEX] = found
     return found

@@ -25,11 +25,22 @@ _ABORT_S = 3.0
 """How long the end of a stream may take to be written. Cut off, its client is not told why."""
 
 
+async def end(context: Context, code: str, message: str) -> None:
+    """End a stream with this status."""
+    try:
+        await context.abort(getattr(grpc.StatusCode, code), message)
+    except grpc.aio.BaseError as error:
+        # gRPC keeps it, in a cycle that only the garbage collector ends: not with the request that
+        # was too large, and whatever else the frames hold that it came through.
+        error.__context__ = error.__traceback__ = None
+
+
 class Connection:
     """What the server holds of a connected client.
 
     There is never more than one write under way. The outbox is short by construction: the machine
-    has at most one unanswered response per type.
+    has at most one unanswered response per type, and who answers one that is still in it is closed
+    (nonces can be guessed).
     """
 
     __slots__ = (
@@ -67,7 +78,7 @@ class Connection:
         self._counts = counts
         self._group_counts = counts.group(group)
         self._observe = observe
-        self._outbox: deque[bytes] = deque()
+        self._outbox: deque[tuple[str, bytes]] = deque()  # nonce, response
         self._flushing: asyncio.Task[None] | None = None
         self._task = asyncio.current_task()
         self.mode = mode
@@ -83,6 +94,8 @@ class Connection:
 
     def on_request(self, request: Request) -> Close | None:
         """A request arrived. The stream is to be ended when a `Close` is returned."""
+        if any(request.nonce == nonce for nonce, _ in self._outbox):
+            return Close("INVALID_ARGUMENT", "the client answers what it cannot have read")
         self._timeline.asked(request.type_url, time.monotonic())
         return self._apply(self._stream.on_request(request))
 
@@ -131,9 +144,9 @@ class Connection:
             return
         self.closed = True
         self._count_refusal(code, message)
-        with contextlib.suppress(TimeoutError, grpc.aio.BaseError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ABORT_S):
-                await self._context.abort(getattr(grpc.StatusCode, code), message)
+                await end(self._context, code, message)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
@@ -156,7 +169,7 @@ class Connection:
             if isinstance(effect, Send):
                 raw = response(self.mode, effect)
                 self._group_counts.of(effect.type_url).sent(len(raw), now_s)
-                self._outbox.append(raw)
+                self._outbox.append((effect.nonce, raw))
             elif isinstance(effect, Acked):
                 self._group_counts.of(effect.type_url).acked(now_s, self._sent_s(effect))
             elif isinstance(effect, Nacked):
@@ -183,7 +196,7 @@ class Connection:
         try:
             while self._outbox:
                 self.writing_since_s = time.monotonic()
-                await self._context.write(self._outbox.popleft())
+                await self._context.write(self._outbox.popleft()[1])
         except grpc.aio.BaseError:
             self._outbox.clear()  # the client is gone; its reader hears of it too
         finally:

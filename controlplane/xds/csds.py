@@ -24,7 +24,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from controlplane._pb import admin_pb2, base_pb2, status_pb2
 from controlplane.errors import WeirError
 from controlplane.xds.confidential import confidential
-from controlplane.xds.connection import Connection, Context
+from controlplane.xds.connection import Connection, Context, end
 from controlplane.xds.envelope import Node
 from controlplane.xds.gate import DeniedError, Gate, Peer
 from controlplane.xds.matching import BadMatcherError, NodeTest, node_test
@@ -118,7 +118,7 @@ class ClientStatusService:
                 raise _Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
             yield
         except _Refused as why:
-            await context.abort(why.code, str(why))
+            await end(context, why.code.name, str(why))
         finally:
             self._open -= 1
 

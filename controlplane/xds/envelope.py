@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
@@ -21,8 +22,12 @@ from controlplane.xds.effects import Request, Send
 from controlplane.xds.steps import Mode, Step
 from controlplane.xds.versions import Resource
 
+MAX_TEXT = 4096
+"""Characters of a name, a type URL, or what a node says of itself; what is kept of a refusal."""
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 16_384
+_REMEMBERED_ALL_BYTES = 512 * 1024  # read, a request takes up to thirty times its bytes
+_MAX_ENCODED = 16  # nonces of one response; who asks for it again and again gets ever new ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Node:
 
 
 class GarbageError(Exception):
-    """Bytes that are not a request."""
+    """Bytes that are not a request, or none that we take."""
 
 
 class Decoder:
@@ -52,6 +57,7 @@ class Decoder:
         self.mode = mode
         self._implied_type = implied_type
         self._known: dict[bytes, Request] = {}
+        self._known_bytes = 0
 
     def request(self, raw: bytes) -> tuple[Request, Node | None]:
         """The request, and the node where it names one. Raises `GarbageError`."""
@@ -63,20 +69,33 @@ class Decoder:
             request, message = read(raw)
         except (DecodeError, UnicodeDecodeError) as error:
             raise GarbageError(f"not a discovery request: {error}") from error
+        _require_short(
+            (request.type_url,),
+            request.names,
+            request.unsubscribe,
+            request.initial_versions,
+            request.initial_versions.values(),
+        )
         if message is not None:
             return request, _node(message)
         if len(raw) <= _REMEMBERED_BYTES:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[raw] = request
+            self._remember(raw, request)
         return request, None
+
+    def _remember(self, raw: bytes, request: Request) -> None:
+        full = self._known_bytes + len(raw) > _REMEMBERED_ALL_BYTES
+        if full or len(self._known) >= _REMEMBERED:
+            self._known.clear()
+            self._known_bytes = 0
+        self._known[raw] = request
+        self._known_bytes += len(raw)
 
     def _read_sotw(self, raw: bytes) -> tuple[Request, NodeMessage | None]:
         message = DiscoveryRequest.FromString(raw)
         request = Request(
             type_url=message.type_url or self._implied_type,
             nonce=message.response_nonce,
-            error=message.error_detail.message if message.HasField("error_detail") else None,
+            error=_refusal(message),
             names=frozenset(message.resource_names),
         )
         return request, message.node if message.HasField("node") else None
@@ -86,7 +105,7 @@ class Decoder:
         request = Request(
             type_url=message.type_url or self._implied_type,
             nonce=message.response_nonce,
-            error=message.error_detail.message if message.HasField("error_detail") else None,
+            error=_refusal(message),
             names=frozenset(message.resource_names_subscribe),
             unsubscribe=frozenset(message.resource_names_unsubscribe),
             initial_versions=dict(message.initial_resource_versions),
@@ -95,14 +114,31 @@ class Decoder:
 
 
 def _node(message: NodeMessage) -> Node:
+    place = message.locality
+    _require_short((message.id, message.cluster, place.region, place.zone, message.user_agent_name))
+    try:
+        metadata = MessageToDict(message.metadata) if message.HasField("metadata") else {}
+    except ValueError as error:  # a number that is none
+        raise GarbageError(f"node.metadata: {error}") from error
     return Node(
         id=message.id,
         cluster=message.cluster,
-        region=message.locality.region,
-        zone=message.locality.zone,
+        region=place.region,
+        zone=place.zone,
         user_agent=message.user_agent_name,
-        metadata=MessageToDict(message.metadata) if message.HasField("metadata") else {},
+        metadata=metadata,
     )
+
+
+def _refusal(message: DiscoveryRequest | DeltaDiscoveryRequest) -> str | None:
+    """Why the client refuses; None when it does not. It may quote a whole resource."""
+    return message.error_detail.message[:MAX_TEXT] if message.HasField("error_detail") else None
+
+
+def _require_short(*texts: Iterable[str]) -> None:
+    longest = max(map(len, chain(*texts)), default=0)
+    if longest > MAX_TEXT:
+        raise GarbageError(f"a name of {longest} characters: at most {MAX_TEXT}")
 
 
 def response(mode: Mode, send: Send) -> bytes:
@@ -110,6 +146,8 @@ def response(mode: Mode, send: Send) -> bytes:
     encoded = send.step.encoded
     found = encoded.get(send.nonce)
     if found is None:
+        if len(encoded) >= _MAX_ENCODED:
+            encoded.clear()
         write = _delta if mode is Mode.DELTA else _sotw
         found = encoded[send.nonce] = write(send.type_url, send.nonce, send.step)
     return found

@@ -10,7 +10,6 @@ await server.stop(grace_s=5.0)
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import random
 import time
@@ -23,12 +22,13 @@ import structlog
 
 from controlplane.errors import StartupError
 from controlplane.xds.cache import SnapshotCache
-from controlplane.xds.connection import Connection, Context
+from controlplane.xds.connection import Connection, Context, end
 from controlplane.xds.csds import ClientStatusService, Others
 from controlplane.xds.effects import Request
 from controlplane.xds.envelope import Decoder, GarbageError, Node
 from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
 from controlplane.xds.health import Health
+from controlplane.xds.pace import Pace
 from controlplane.xds.reflection import reflection_handler
 from controlplane.xds.reloaded import Reloaded, keep_fresh
 from controlplane.xds.services import DISCOVERY_SERVICES, EOF, discovery_handlers
@@ -40,6 +40,7 @@ logger = structlog.get_logger(__name__)
 
 _BATCH = 256  # streams served between two looks at the event loop
 _MOVE_S = 2.5  # streams of nodes that are of another group are ended within this
+_SHOWN = 200  # characters of a group that are shown in words
 _LONGER_S = 600.0  # more than `stop` takes beyond its grace, whatever clients do
 
 
@@ -117,6 +118,7 @@ class XdsServer:
         self._held = Held(self._limits.streams_per_identity)
         self._groups: dict[str, set[Connection]] = {}
         self._changed: set[str] = set()
+        self._resting = asyncio.Lock()
         self._wake = asyncio.Event()
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -267,11 +269,12 @@ class XdsServer:
                 await _end(moved, "the node is of another group now", _MOVE_S)
             now_s = time.monotonic()
             too_old = now_s - limits.write_s
-            for group in tuple(self._groups.values()):
-                for one in tuple(group):
-                    one.on_time(now_s, limits.warm_s)
-                    if one.writing_since_s is not None and one.writing_since_s < too_old:
-                        await one.close("DEADLINE_EXCEEDED", "the client does not read")
+            closing = []
+            for one in self.connections():
+                one.on_time(now_s, limits.warm_s)
+                if one.writing_since_s is not None and one.writing_since_s < too_old:
+                    closing.append(one.close("DEADLINE_EXCEEDED", "the client does not read"))
+            await asyncio.gather(*closing)  # each may take seconds
 
     async def _serve(self, decoder: Decoder, context: Context) -> None:
         """One stream of somebody whom we know, or who need not be known."""
@@ -291,14 +294,17 @@ class XdsServer:
         if first is None:
             return None
         connection, request = first
+        pace = Pace(self._resting)
         peers = self._groups.setdefault(connection.group, set())
         peers.add(connection)
         try:
             async with asyncio.timeout(self._gate.remaining_s(peer)):
                 while True:
+                    began_s = time.monotonic()
                     close = connection.on_request(request)
                     if close is not None:
                         return await connection.close(close.code, close.message)
+                    await pace.after(time.monotonic() - began_s)
                     raw = await context.read()
                     if raw is EOF:
                         return None
@@ -324,7 +330,8 @@ class XdsServer:
                 return None
             request, node = decoder.request(raw)
         except TimeoutError:
-            raise _RefusedError("DEADLINE_EXCEEDED", "no request came") from None
+            text = f"no request within {self._limits.first_request_s:g} s"
+            raise _RefusedError("DEADLINE_EXCEEDED", text) from None
         except GarbageError as error:
             raise _RefusedError("INVALID_ARGUMENT", str(error)) from None
         if node is None:
@@ -333,10 +340,12 @@ class XdsServer:
             self._gate.admit(peer, node.id, node.cluster)
         except DeniedError as why:
             raise _RefusedError(why.code, str(why), node) from None
+        # The first write would take them along, and gRPC cannot end a stream during that write.
+        await context.send_initial_metadata(())
         group = self._node_group(node)
         view = self._cache.view(group, node.id)
         if view is None:
-            text = f"nothing to serve yet for {group!r}"
+            text = f"nothing to serve yet for {group[:_SHOWN]!r}"
             raise _RefusedError("UNAVAILABLE", text, node, group)
         self.counts.connects += 1
         names = self._limits.names_per_type
@@ -349,8 +358,7 @@ class XdsServer:
     async def _refuse(self, context: Context, why: _RefusedError) -> None:
         self.counts.refused[why.code] = self.counts.refused.get(why.code, 0) + 1
         self._tell(Refusal(why.node, why.group, why.code, str(why)))
-        with contextlib.suppress(grpc.aio.AbortError):
-            await context.abort(getattr(grpc.StatusCode, why.code), str(why))
+        await end(context, why.code, str(why))
 
     def _tell(self, event: Event) -> None:
         if self._observer is not None:

@@ -19,7 +19,12 @@ from controlplane.xds.refusals import Suspects, judge
 from controlplane.xds.subscription import WILDCARD, Wants
 from controlplane.xds.versions import Resource, ResourceSet, version_of
 
-_MEMO_LIMIT = 8192  # positions remembered per set; beyond that they are worked out again
+# Positions remembered per set; beyond that they are worked out again. One weighs as much as there
+# are names in it, and a client that amends a long list comes to ever new ones.
+_MEMO_WEIGHT = 262_144
+_MEMO_LIGHTEST = 32
+_MEMO_LEAST = 16  # are remembered, however heavy they are
+_WEIGHT = "weight"
 
 
 class Mode(StrEnum):
@@ -137,9 +142,14 @@ def shared_step(kind: Kind, target: ResourceSet, position: Position) -> Step:
     memo = target.memo
     found: Step | None = memo.get(position)
     if found is None:
-        if len(memo) >= _MEMO_LIMIT:
+        made = step(kind, target, position)
+        names = len(position.wants.names) + len(position.has.by_name) + len(made.has.by_name)
+        weight = memo.get(_WEIGHT, 0) + _MEMO_LIGHTEST + names
+        if weight > _MEMO_WEIGHT and len(memo) > _MEMO_LEAST:
             memo.clear()
-        found = memo[position] = _canonical(step(kind, target, position), target, position)
+            weight = _MEMO_LIGHTEST + names
+        memo[_WEIGHT] = weight
+        found = memo[position] = _canonical(made, target, position)
     return found
 
 

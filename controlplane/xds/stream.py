@@ -68,8 +68,6 @@ class Stream:
         answered = state.waiting is None
         if current and not first:
             self._answer(state, request, effects)
-        elif request.error is not None:
-            effects.append(Nacked(request.type_url, "", request.error))
         if self.mode is Mode.DELTA:
             self._amend(state, request, first)
         elif current:
@@ -142,11 +140,10 @@ class Stream:
     def _answer(self, state: Standing, request: Request, effects: list[Effect]) -> None:
         """The client speaks of the response that was sent last: ACK, NACK, or neither."""
         step, state_url = state.waiting, state.kind.type_url
+        if step is None:  # it was answered before
+            return
         if request.error is not None:
-            version = state.sent_version
-            effects.append(Nacked(state_url, version, request.error))
-            if step is None:
-                return
+            effects.append(Nacked(state_url, state.sent_version, request.error))
             state.nack = request.error
             state.refused = refuse(state.refused, step.suspects())
             state.has = step.has_when_refused.only(self._named(state))
@@ -154,7 +151,7 @@ class Stream:
             refused = state.unproven & {one.name for one in step.changed}
             state.unproven -= refused
             state.doubted |= refused
-        elif step is not None and state.nonce:
+        else:
             state.acked_version = step.version
             if state.refused:
                 state.refused = acquit(state.refused, step.resources)

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from controlplane._pb import base_pb2
 from controlplane.errors import TelemetryError
 from controlplane.model import Proxy, ProxyId
+from controlplane.xds.connection import end
 from controlplane.xds.envelope import Node
 from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
 from controlplane.xds.status import Observer, Refusal
@@ -188,7 +189,7 @@ class Intake:
         self, context: Context, status: grpc.StatusCode, reason: str, words: str
     ) -> None:
         self.metrics.closed.labels(self.service, reason).inc()
-        await context.abort(status, words)
+        await end(context, status.name, words)
 
 
 def proxy_of(node: base_pb2.Node) -> Proxy:

@@ -204,11 +204,15 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_are_served()
     events: list[Event] = []
     limits = Limits(write_s=0.2)
     async with serving(cache, limits=limits, observer=events.append) as server:
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
         try:
             writer.write(http2_request(ADS, DiscoveryRequest(type_url=ENDPOINT, node=NODE)))
             await until(lambda: len(server.clients()) == 1)
             await until(lambda: not server.clients())
+            # Where it reads after all, it learns that it was closed.
+            window = (2**30).to_bytes(4, "big")
+            writer.write(frame(8, 0, 0, window) + frame(8, 0, 1, window))
+            await found_in(reader, b"the client does not read")
         finally:
             writer.close()
         (event,) = events
@@ -219,12 +223,22 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_are_served()
             await until(lambda: len(server.clients()) == 1)
 
 
-def http2_request(path: str, message: DiscoveryRequest) -> bytes:
-    """A gRPC request by hand, from a client that never opens its flow control window."""
+async def found_in(reader: asyncio.StreamReader, words: bytes) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        seen = b""
+        while words not in seen:
+            more = await reader.read(65_536)
+            assert more, "the connection was closed before"
+            seen = seen[-1000:] + more
 
-    def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
-        head = len(payload).to_bytes(3, "big") + bytes([kind, flags])
-        return head + number.to_bytes(4, "big") + payload
+
+def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags])
+    return head + number.to_bytes(4, "big") + payload
+
+
+def http2_request(path: str, *messages: DiscoveryRequest) -> bytes:
+    """A gRPC stream by hand, of a client that does not open its flow control window."""
 
     def literal(name: str, value: str) -> bytes:
         key, text = name.encode(), value.encode()
@@ -235,12 +249,13 @@ def http2_request(path: str, message: DiscoveryRequest) -> bytes:
     fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "a"}
     fields |= {"content-type": "application/grpc", "te": "trailers"}
     headers = b"".join(literal(name, value) for name, value in fields.items())
-    body = message.SerializeToString()
+    bodies = [message.SerializeToString() for message in messages]
+    parts = [b"\x00" + len(body).to_bytes(4, "big") + body for body in bodies]
     return (
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
         + frame(4, 0, 0, b"")
         + frame(1, 4, 1, headers)
-        + frame(0, 0, 1, b"\x00" + len(body).to_bytes(4, "big") + body)
+        + b"".join(frame(0, 0, 1, part) for part in parts)
     )
 
 
