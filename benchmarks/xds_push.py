@@ -34,6 +34,7 @@ from typing import Any
 
 import grpc
 import uvloop
+from prometheus_client import CollectorRegistry, generate_latest
 
 from controlplane._pb.discovery_pb2 import (
     DeltaDiscoveryRequest,
@@ -44,6 +45,7 @@ from controlplane._pb.discovery_pb2 import (
 from controlplane._pb.endpoint_pb2 import ClusterLoadAssignment
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.connection import Context
+from controlplane.xds.exposition import XdsCollector
 from controlplane.xds.kinds import ENDPOINT
 
 GROUP = "bench"
@@ -148,9 +150,22 @@ async def serve(job: Job) -> None:
             "streams": len(server.clients()),
             "kb_per_stream": (rss_kb() - before_kb) / job.streams,
             "grown_kb": rss_kb() - full_kb,
+            "scrape_s": scrapes(server),
         }
     )
     await server.stop(1.0)
+
+
+def scrapes(server: XdsServer) -> list[float]:
+    """How long some scrapes of the server's metrics keep the event loop."""
+    registry = CollectorRegistry()
+    registry.register(XdsCollector(server))
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        generate_latest(registry)
+        took.append(time.monotonic() - began)
+    return took
 
 
 async def serve_bare(job: Job) -> None:
@@ -354,6 +369,7 @@ def main() -> None:
             "lost": job.streams - result["streams"],
             "all_converged_s": round(result["connected_s"], 2),
             "server_cpu_us_per_connect": round(result["connect_cpu_s"] / job.streams * 1e6),
+            "scrape_of_metrics_ms": round(statistics.median(result["scrape_s"]) * 1e3, 1),
         }
     else:
         key = f"{what}, {job.changed} changed ({variant})"

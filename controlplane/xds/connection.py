@@ -12,13 +12,13 @@ from typing import Any
 
 import grpc
 
-from controlplane.xds.effects import Acked, Close, Effect, Nacked, Request, Send
+from controlplane.xds.effects import Acked, Close, Effect, Nacked, Request, Send, TypeStatus
 from controlplane.xds.envelope import Node, response
 from controlplane.xds.report import Report, reports
 from controlplane.xds.status import Client, Counts, Event, Nack, Observer, Refusal, UnknownType
 from controlplane.xds.steps import Mode
 from controlplane.xds.stream import Stream, View
-from controlplane.xds.timeline import Timeline
+from controlplane.xds.timeline import Timeline, since
 
 Context = Any  # grpc.aio.ServicerContext, which has no types here
 _ABORT_S = 3.0
@@ -126,6 +126,13 @@ class Connection:
             {url: replace(times) for url, times in self._timeline.by_type.items()},
             self._timeline.changed_s,
         )
+
+    def types(self) -> Iterator[tuple[TypeStatus, float]]:
+        """Of `client`, what a scrape of the metrics asks of each: a type, and since when it is in
+        the state that it is in."""
+        times = self._timeline
+        for one in self._stream.status():
+            yield one, since(one, times.by_type, times.changed_s)
 
     def reports(self) -> Iterator[Report]:
         """Every resource that the client should have or has."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from controlplane.xds.effects import TypeStatus
 from controlplane.xds.server import XdsServer
 from controlplane.xds.staged import Outcome, StagedSink
 from controlplane.xds.status import State, short_name, state_of
@@ -65,28 +65,27 @@ class XdsCollector(Collector):
             ("fleet", "type"),
         )
         now_s = time.monotonic()
-        states: Counter[tuple[str, str, str]] = Counter()
         count: Counter[tuple[str, str]] = Counter()
-        late: Counter[tuple[str, str]] = Counter()
-        nacked: Counter[tuple[str, str]] = Counter()
-        for client in self._server.clients():
-            count[client.group, client.mode.name.lower()] += 1
-            oldest.add((client.group, client.mode.name.lower()), now_s - client.since_s)
-            for one in client.types:
-                where = (client.group, short_name(one.type_url))
-                late[where] += one.acked_version != one.sent_version
-                nacked[where] += bool(one.nack)
-                for state in State:
-                    states[*where, state.name.lower()] += state_of(one) is state
-                for_s = now_s - client.in_state_since_s(one)
-                pending.add(where, for_s if one.waiting else 0.0)
-                refused.add(where, for_s if one.nack else 0.0)
-        yield from (
-            _filled(streams, count),
-            _filled(in_state, states),
-            _filled(behind, late),
-            _filled(refusing, nacked),
-        )
+        tallies: dict[tuple[str, str], _Tally] = {}
+        for stream in self._server.connections():
+            how = (stream.group, stream.mode.value)
+            count[how] += 1
+            oldest.add(how, now_s - stream.since_s)
+            for one, since_s in stream.types():
+                where = (stream.group, short_name(one.type_url))
+                tally = tallies.get(where)
+                if tally is None:
+                    tally = tallies[where] = _Tally()
+                tally.add(one, now_s - since_s)
+        yield _filled(streams, count)
+        for where, tally in sorted(tallies.items()):
+            for state, number in tally.states.items():
+                in_state.add_metric((*where, state.name.lower()), number)
+            behind.add_metric(where, tally.behind)
+            refusing.add_metric(where, tally.refusing)
+            pending.add(where, tally.pending_s)
+            refused.add(where, tally.refused_s)
+        yield from (in_state, behind, refusing)
         yield from (oldest.family(), pending.family(), refused.family())
 
     def _messages(self) -> Iterator[Metric]:
@@ -166,10 +165,29 @@ class XdsCollector(Collector):
             yield family
 
 
-Labels = TypeVar("Labels", tuple[str, str], tuple[str, str, str])
+class _Tally:
+    """How the streams of a fleet stand with a type."""
+
+    __slots__ = ("behind", "pending_s", "refused_s", "refusing", "states")
+
+    def __init__(self) -> None:
+        self.states = dict.fromkeys(State, 0)
+        self.behind = self.refusing = 0
+        self.pending_s = self.refused_s = 0.0
+        """The longest of all."""
+
+    def add(self, one: TypeStatus, for_s: float) -> None:
+        """A stream, and for how long it has been in its state."""
+        self.states[state_of(one)] += 1
+        self.behind += one.acked_version != one.sent_version
+        if one.nack:
+            self.refusing += 1
+            self.refused_s = max(self.refused_s, for_s)
+        if one.waiting:
+            self.pending_s = max(self.pending_s, for_s)
 
 
-def _filled(family: GaugeMetricFamily, values: Mapping[Labels, int]) -> Metric:
+def _filled(family: GaugeMetricFamily, values: Mapping[tuple[str, str], int]) -> Metric:
     for labels, value in sorted(values.items()):
         family.add_metric(labels, value)
     return family
