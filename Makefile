@@ -91,6 +91,10 @@ bench-apply: $(VENV)/.dev ## From a change of weights to Envoy having it.
 kill-50: $(VENV)/.dev ## kill -9 of `weir serve` fifty times under load: no failed request.
 	WEIR_KILLS=50 $(BIN)/python -m pytest -q tests/e2e/test_restart.py -k kill_9 $(ARGS)
 
+.PHONY: storms
+storms: $(VENV)/.dev ## What hostile or broken clients get, and what they do to the others (about 3 minutes).
+	$(BIN)/python -m benchmarks.xds_storms $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.dev ## An hour of changes, reconnects and refusals: the xDS server stays flat.
 	$(BIN)/python -m benchmarks.xds_soak $(ARGS)
