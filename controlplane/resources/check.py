@@ -99,7 +99,7 @@ def _references(tree: Tree, value: object, path: Path) -> Iterator[tuple[str, in
     """The lines of the entries of every list that refers to other objects."""
     if isinstance(value, dict):
         for name, below in value.items():
-            if name in ("parentRefs", "rules", "backendRefs", "targetRefs"):
+            if name in ("parentRefs", "rules", "backendRefs", "filters", "targetRefs"):
                 for at, one in enumerate(below):
                     here: Path = (*path, name, at)
                     yield _written(here), tree.line_of(here)
