@@ -6,6 +6,7 @@ docs/gateway-api.md names the groups (by the host that the requests go to) and t
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -14,9 +15,14 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
+from controlplane.inspection.canonical import from_bytes
+from controlplane.inspection.dump import read_dump
+from controlplane.inspection.normal import same
 from controlplane.lab.envoy import Envoy, free_port
+from controlplane.translate.types import CLUSTER, LISTENER, ROUTE
 from tests.envoy.echo import Answer, Echo, call, echoes
 from tests.envoy.test_translate import gateway, own_envoy, plane, rejected
+from tests.unit.translate.scenes import even
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -273,6 +279,8 @@ DELIVERY = f"""
   - {{matches: [{{path: {{value: /backoff}}}}], retry: {{codes: [503], attempts: 2,
      backoff: 400ms}}, {to("a")}}}
   - {{matches: [{{path: {{value: /unreached}}}}], {to("half-dead")}}}
+  - {{matches: [{{path: {{value: /often}}}}], retry: {{attempts: 5, backoff: 1ms}},
+     {to("half-dead")}}}
 """
 
 SESSIONS = f"""
@@ -329,6 +337,7 @@ class Scene:
     """The port of the Gateway's other listeners."""
     envoy: Envoy
     origins: Mapping[str, Echo]
+    sent: Mapping[str, Mapping[str, bytes]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -389,7 +398,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         made = await stack.enter_async_context(plane(*documents))
         assert len(made.found.routes) == len([one for one in documents if "HTTPRoute" in one])
         envoy = await stack.enter_async_context(own_envoy(made, folder))
-        yield Scene(port, second, envoy, found)
+        sent = made.translator.snapshots(made.found, made.services, even(made.services))[0]
+        yield Scene(port, second, envoy, found, sent.resources)
 
 
 @dataclass(frozen=True)
@@ -712,6 +722,7 @@ async def test_between_tries_is_a_wait_that_can_be_said(scene: Scene) -> None:
 async def test_what_never_reached_an_endpoint_is_tried_at_another(scene: Scene) -> None:
     # Envoy looks for another endpoint by chance, four times at most.
     assert (await _times(scene, "delivery.test", "/unreached", 20))[200, "a"] >= 16
+    assert await _times(scene, "delivery.test", "/often", 20) == {(200, "a"): 20}
 
 
 def _cookie(answer: Answer) -> tuple[str, str]:
@@ -762,3 +773,10 @@ async def test_websockets_go_through(scene: Scene) -> None:
 
 async def test_envoy_took_everything(scene: Scene) -> None:
     assert await rejected(scene.envoy) == {}
+    running = read_dump(json.loads(await scene.envoy.get("/config_dump"))).types
+    for kind, url in (("lds", LISTENER), ("rds", ROUTE), ("cds", CLUSTER)):
+        its = {one.name: one.body for one in running[kind]}
+        for name, body in scene.sent[url].items():
+            found = its[name]
+            assert found is not None
+            assert same(kind, from_bytes(url, body), found), name
