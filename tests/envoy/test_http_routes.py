@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
+from controlplane.cli.proxy_tables import rows
 from controlplane.inspection.canonical import from_bytes
 from controlplane.inspection.dump import read_dump
 from controlplane.inspection.normal import same
@@ -780,3 +781,10 @@ async def test_envoy_took_everything(scene: Scene) -> None:
             found = its[name]
             assert found is not None
             assert same(kind, from_bytes(url, body), found), name
+
+
+async def test_shares_are_shown_as_they_are(scene: Scene) -> None:
+    running = read_dump(json.loads(await scene.envoy.get("/config_dump"))).types
+    shown = [row for one in running["rds"] for row in rows("rds", one)]
+    half = {row[2:] for row in shown if row[1] == "weights.test" and "/half/* up" in row[2]}
+    assert half == {("/half/* up to 75 %", "default/a")}

@@ -108,6 +108,7 @@ BROKEN = [
     (redirect("hostname: '1.2.3.4'"), f"{REDIRECT}.hostname", "host name"),
     (redirect("scheme: ftp"), f"{REDIRECT}.scheme", '"ftp" is not taken'),
     (redirect("statusCode: 304"), f"{REDIRECT}.statusCode", '"304" is not taken'),
+    (redirect("statusCode: '301'"), f"{REDIRECT}.statusCode", "take the quotes away"),
     (redirect("port: 0"), f"{REDIRECT}.port", "greater than or equal to 1"),
     (filters("type: RequestRedirect, requestRedirect: {}"), A_RULE, "take away the backendRefs"),
     (mirror("percent: 101"), f"{A_FILTER}.requestMirror.percent", "100"),
