@@ -130,7 +130,16 @@ def _match(match: Json) -> str:
     )
     headers = [each.get("name", "") for each in match.get("headers", ())]
     queries = [f"?{each.get('name', '')}" for each in match.get("query_parameters", ())]
-    return " ".join([path, *headers, *queries])
+    return " ".join([path, *headers, *queries, *_chance(match)])
+
+
+def _chance(match: Json) -> Iterator[str]:
+    """Of the requests that come this far, in percent: bounds of parts, which add up."""
+    part = match.get("runtime_fraction", {}).get("default_value")
+    if part is not None:
+        whole = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
+        of = whole.get(str(part.get("denominator", "HUNDRED")), 100)
+        yield f"up to {100 * int(part.get('numerator', 0)) / of:.4g} %"
 
 
 _PATHS = (

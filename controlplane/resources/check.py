@@ -99,7 +99,7 @@ def _references(tree: Tree, value: object, path: Path) -> Iterator[tuple[str, in
     """The lines of the entries of every list that refers to other objects."""
     if isinstance(value, dict):
         for name, below in value.items():
-            if name in ("parentRefs", "rules", "backendRefs", "targetRefs"):
+            if name in ("parentRefs", "rules", "backendRefs", "filters", "targetRefs"):
                 for at, one in enumerate(below):
                     here: Path = (*path, name, at)
                     yield _written(here), tree.line_of(here)
@@ -155,7 +155,9 @@ def _fault(model: type[BaseModel], tree: Tree, detail: ErrorDetails) -> Fault:
         return Fault(line, field, "is missing")
     if kind == "literal_error":
         words = _words_at(model, path)
-        return Fault(line, field, f'"{given}" is not taken', did_you_mean(str(given), words))
+        quoted = str(given) in words  # a number that was written as text
+        advice = "take the quotes away" if quoted else did_you_mean(str(given), words)
+        return Fault(line, field, f'"{given}" is not taken', advice)
     if kind in _WANTED:
         return Fault(
             line, field, f"want {_WANTED[kind]}, got {_shown(given)}", _quotes(kind, given)

@@ -33,16 +33,21 @@ _NOTES = {
     "HTTPRoute": "Attached to every listener that its `parentRefs` mean and that lets it in. Of "
     "several matches the more exact one counts, by the rules of the Gateway API: host name, exact "
     "path, pattern, longest prefix, method, headers, query parameters, then the older route. A "
-    "part of a rule whose Backend is not there is answered 503, and reported; a rule without "
-    "`backendRefs`, and a request that nothing matches, 404. A Backend stands in the namespace of "
-    "its route. Requests that never reached an endpoint are tried once more at another; nothing "
-    "else is tried again. Filters are not taken yet.",
+    "part of a rule whose Backend is not there is answered 500, and reported, and so is a rule "
+    "that has neither `backendRefs` of a weight above 0 nor a redirect; a Backend whose endpoints "
+    "are not known yet is 503, a request that nothing matches 404. A Backend stands in the "
+    "namespace of its route. Requests that never reached an endpoint are tried once more at "
+    "another; what else is tried again stands in `retry`. Which features of the Gateway API are "
+    "there is in [gateway-api.md](../gateway-api.md).",
     "Backend": "Its `namespace/name` is the name of the Envoy cluster and of its endpoint "
     "assignment; an Envoy that keeps its own configuration may ask for it by that name, or by the "
     "bare name where it is unique. Endpoints are spoken to in HTTP/1.1.",
     "BalancingPolicy": "A Backend without a policy gets equal weights. Of two policies for one "
     "target the older is in force, then the first by name; the other is reported.",
 }
+
+
+_ITEMS = {"integer": "whole number"}
 
 
 def reference() -> str:
@@ -98,7 +103,7 @@ def _type(model: type[BaseModel], name: str, info: FieldInfo) -> str:
     kind = schema.get("type", "object")
     if kind == "array":
         items = schema["items"]
-        inner = "object" if "$ref" in items else "text"
+        inner = "object" if "$ref" in items else _ITEMS.get(items.get("type"), "text")
         return f"list of {inner}{_bounds(schema, 'minItems', 'maxItems')}"
     if "pattern" in schema and "(h|m|s|ms)" in schema["pattern"]:
         return "duration" + _duration_bounds(info)

@@ -1,7 +1,8 @@
 """References that lead nowhere, and policies that stand in each other's way.
 
 Envoy takes a route to a cluster that it does not know and answers 503, so a reference is looked at
-before it is sent. A part of a rule that leads nowhere is answered 503 on purpose, and said here.
+before it is sent. A part of a rule that leads nowhere is answered 500, as the Gateway API has it,
+and said here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from controlplane.resources.balancing import BalancingPolicy, TargetRef
 from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.filters import Filter
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import HttpRoute, ParentRef
 from controlplane.resources.topology import (
@@ -48,15 +50,30 @@ def _of_route(declared: Declared, route: HttpRoute) -> Iterator[Problem]:
             field = f"spec.parentRefs[{at}]"
             yield _problem(declared, key, field, fault.message, fault.advice)
     for at, rule in enumerate(route.spec.rules):
+        yield from _of_mirrors(declared, route, rule.filters, f"spec.rules[{at}]")
         for which, ref in enumerate(rule.backend_refs):
+            field = f"spec.rules[{at}].backendRefs[{which}]"
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
-                field = f"spec.rules[{at}].backendRefs[{which}]"
-                message = f"{backend.message}; its part of the requests is answered 503"
+                message = f"{backend.message}; its part of the requests is answered 500"
                 yield _problem(declared, key, field, message, backend.advice)
-        if not rule.backend_refs:
-            message = "there are no backendRefs; what matches is answered 404"
+            yield from _of_mirrors(declared, route, ref.filters, field)
+        redirects = any(one.type == "RequestRedirect" for one in rule.filters)
+        if not rule.backend_refs and not redirects:
+            message = "there are no backendRefs; what matches is answered 500"
             yield _problem(declared, key, f"spec.rules[{at}]", message)
+
+
+def _of_mirrors(
+    declared: Declared, route: HttpRoute, filters: tuple[Filter, ...], where: str
+) -> Iterator[Problem]:
+    for at, one in enumerate(filters):
+        if one.request_mirror is not None:
+            backend = resolve_backend(declared, route, one.request_mirror.backend_ref)
+            if isinstance(backend, Unresolved):
+                key = ObjectKey("HTTPRoute", route.key)
+                message = f"{backend.message}; nothing is mirrored to it"
+                yield _problem(declared, key, f"{where}.filters[{at}]", message, backend.advice)
 
 
 def _parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unresolved | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from controlplane.resources.delivery import Retry, SessionPersistence, Timeouts
+from controlplane.resources.filters import BackendObjectRef, Filters
 from controlplane.resources.kinds import (
     Document,
-    Duration,
     Fields,
     GatewayApiVersion,
     Hostname,
@@ -18,119 +19,66 @@ from controlplane.resources.kinds import (
     Namespace,
     Port,
 )
-from controlplane.resources.patterns import check_pattern
+from controlplane.resources.matches import Match
 
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
-
-
-def _header_name(text: str) -> str:
-    if not _HEADER.fullmatch(text):
-        raise ValueError("want the name of an HTTP header, such as x-version")
-    return text
-
-
-HeaderName = Annotated[str, AfterValidator(_header_name)]
-MatchValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-
-
-class PathMatch(Fields):
-    """How the path is compared; the query is not part of it."""
-
-    type: Literal["Exact", "PathPrefix", "RegularExpression"] = Field(
-        default="PathPrefix",
-        description="`PathPrefix` compares whole segments: `/a` takes `/a` and `/a/b`, not `/ab`. "
-        "`RegularExpression` must match the whole path (RE2).",
-    )
-    value: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = "/"
-
-    @model_validator(mode="after")
-    def _fits(self) -> PathMatch:
-        if self.type == "RegularExpression":
-            check_pattern(self.value)
-            return self
-        if not self.value.startswith("/"):
-            raise ValueError("a path starts with '/'")
-        for never in ("//", "/./", "/../", "%2f", "%2F", "#", "?"):
-            if never in self.value:
-                raise ValueError(f"a path does not contain {never!r}")
-        if self.value.endswith(("/.", "/..")):
-            raise ValueError("a path does not end with '/.' or '/..'")
-        return self
-
-
-class _ValueMatch(Fields):
-    type: Literal["Exact", "RegularExpression"] = Field(
-        default="Exact", description="`RegularExpression` must match the whole value (RE2)."
-    )
-    value: MatchValue = Field(description="What to compare with.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> _ValueMatch:
-        if self.type == "RegularExpression":
-            check_pattern(self.value)
-        return self
-
-
-class HeaderMatch(_ValueMatch):
-    """A header that a request must have."""
-
-    name: HeaderName = Field(description="Name of the header; case does not matter.")
-
-
-class QueryParamMatch(_ValueMatch):
-    """A query parameter that a request must have."""
-
-    name: HeaderName = Field(description="Name of the parameter; case matters.")
-
-
-class Match(Fields):
-    """All of its parts must hold."""
-
-    path: PathMatch = PathMatch()
-    headers: tuple[HeaderMatch, ...] = Field(default=(), max_length=16)
-    query_params: tuple[QueryParamMatch, ...] = Field(default=(), max_length=16)
-    method: Method | None = Field(default=None, description="Not given: every method.")
+MAX_MATCHES = 128
+"""In all rules of a route."""
 
 
 def _or_every(matches: tuple[Match, ...]) -> tuple[Match, ...]:
     return matches or (Match(),)
 
 
-class BackendRef(Fields):
+class BackendRef(BackendObjectRef):
     """Where a part of the requests goes."""
 
-    group: str | None = Field(default=None, description="`weir.dev`; nothing else is served.")
-    kind: str | None = Field(default=None, description="`Backend`; nothing else is served.")
-    name: Name = Field(description="Name of the Backend.")
-    namespace: Namespace | None = Field(
-        default=None, description="Must be that of the route, which is the default."
-    )
-    port: Port | None = Field(default=None, description="Not used: endpoints carry their port.")
     weight: Annotated[Integer, Field(ge=0, le=1_000_000)] = Field(
         default=1, description="Its part of the sum of the weights in the rule; 0: none."
     )
-
-
-class Timeouts(Fields):
-    """How long a request may take."""
-
-    request: Duration = Field(
-        default=15.0, description="From the whole request to the whole response; `0s`: no limit."
+    filters: Filters = Field(
+        default=(), max_length=16, description="For this part alone, after those of the rule."
     )
 
 
 class Rule(Fields):
     """Requests that match any of `matches` go to `backendRefs`."""
 
-    name: Name | None = Field(default=None, description="For people.")
+    name: Name | None = Field(
+        default=None, description="Unique in the route; Envoy's name of the route ends with it."
+    )
     matches: Annotated[tuple[Match, ...], AfterValidator(_or_every)] = Field(
         default=(Match(),), max_length=64, description="One must hold; none given: every request."
     )
+    filters: Filters = Field(
+        default=(), max_length=16, description="What is done to requests and responses."
+    )
     backend_refs: tuple[BackendRef, ...] = Field(
-        default=(), max_length=16, description="None: answered 404."
+        default=(), max_length=16, description="None, and no redirect: answered 500."
     )
     timeouts: Timeouts = Timeouts()
+    retry: Retry | None = Field(
+        default=None, description="Not given: once, what never reached an endpoint."
+    )
+    session_persistence: SessionPersistence | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Rule:
+        if self.backend_refs and any(one.type == "RequestRedirect" for one in self.filters):
+            raise ValueError("RequestRedirect answers by itself; take away the backendRefs")
+        filters = [*self.filters, *(one for ref in self.backend_refs for one in ref.filters)]
+        if any(one.replaces_prefix for one in filters) and (
+            len(self.matches) != 1 or self.matches[0].path.type != "PathPrefix"
+        ):
+            raise ValueError(
+                "ReplacePrefixMatch needs exactly one match, of a path of type PathPrefix; "
+                "make a rule of each match"
+            )
+        if self.session_persistence and len([ref for ref in self.backend_refs if ref.weight]) > 1:
+            raise ValueError(
+                "sessionPersistence is supported with one Backend alone; its endpoints share the "
+                "sessions"
+            )
+        return self
 
 
 class ParentRef(Fields):
@@ -144,16 +92,47 @@ class ParentRef(Fields):
     port: Port | None = Field(default=None, description="The listeners of this port alone.")
 
 
+def _apart(refs: tuple[ParentRef, ...]) -> tuple[ParentRef, ...]:
+    """Several references to one Gateway mean different listeners."""
+    times = Counter((one.namespace, one.name) for one in refs)
+    seen: set[ParentRef] = set()
+    for one in refs:
+        if times[one.namespace, one.name] > 1 and one.section_name is None and one.port is None:
+            raise ValueError(
+                f"Gateway {one.name} is named twice; say which listeners by sectionName or port"
+            )
+        if one in seen:
+            raise ValueError(f"the same listeners of Gateway {one.name} are named twice")
+        seen.add(one)
+    return refs
+
+
+def _consistent(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    matches = sum(len(rule.matches) for rule in rules)
+    if matches > MAX_MATCHES:
+        raise ValueError(
+            f"at most {MAX_MATCHES} matches in all rules of a route, here {matches}; make two "
+            "routes of it"
+        )
+    names = Counter(rule.name for rule in rules if rule.name)
+    twice = next((name for name, times in names.items() if times > 1), None)
+    if twice is not None:
+        raise ValueError(f"two rules are called {twice!r}; give one of them another name")
+    return rules
+
+
 class HttpRouteSpec(Fields):
     """Where it attaches and what it matches."""
 
-    parent_refs: tuple[ParentRef, ...] = Field(
+    parent_refs: Annotated[tuple[ParentRef, ...], AfterValidator(_apart)] = Field(
         min_length=1, max_length=32, description="The Gateways."
     )
     hostnames: tuple[Hostname, ...] = Field(
         default=(), max_length=16, description="None: those of the listener."
     )
-    rules: tuple[Rule, ...] = Field(default=(Rule(),), min_length=1, max_length=64)
+    rules: Annotated[tuple[Rule, ...], AfterValidator(_consistent)] = Field(
+        default=(Rule(),), min_length=1, max_length=16
+    )
 
 
 class HttpRoute(Document):

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from controlplane.resources.declared import Declared
+from controlplane.resources.filters import BackendObjectRef, Filter
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.kinds import WEIR_GROUP
 from controlplane.resources.problems import near_name
-from controlplane.resources.route import BackendRef, HttpRoute, ParentRef
+from controlplane.resources.route import HttpRoute, ParentRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,9 @@ class Unresolved:
     advice: str = ""
 
 
-def resolve_backend(declared: Declared, route: HttpRoute, ref: BackendRef) -> str | Unresolved:
+def resolve_backend(
+    declared: Declared, route: HttpRoute, ref: BackendObjectRef
+) -> str | Unresolved:
     """The `namespace/name` of the Backend that is meant."""
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
@@ -103,13 +106,27 @@ def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, HttpRoute
     return {key: tuple(pairs.values()) for key, pairs in found.items()}
 
 
+def references_of(route: HttpRoute) -> Iterator[BackendObjectRef]:
+    """Every reference to a Backend, those of mirrors among them."""
+    for rule in route.spec.rules:
+        yield from _mirrors(rule.filters)
+        for ref in rule.backend_refs:
+            yield ref
+            yield from _mirrors(ref.filters)
+
+
+def _mirrors(filters: tuple[Filter, ...]) -> Iterator[BackendObjectRef]:
+    for one in filters:
+        if one.request_mirror is not None:
+            yield one.request_mirror.backend_ref
+
+
 def backends_of(declared: Declared, route: HttpRoute) -> Iterator[str]:
     """The Backends that the route refers to, as often as it does."""
-    for rule in route.spec.rules:
-        for ref in rule.backend_refs:
-            key = resolve_backend(declared, route, ref)
-            if isinstance(key, str):
-                yield key
+    for ref in references_of(route):
+        key = resolve_backend(declared, route, ref)
+        if isinstance(key, str):
+            yield key
 
 
 def backends_under(declared: Declared) -> Mapping[str, frozenset[str]]:

@@ -28,7 +28,9 @@ from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
     CommonGrpcAccessLogConfig,
     HttpGrpcAccessLogConfig,
 )
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
@@ -40,6 +42,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
 from controlplane.resources.gateway import Gateway
+from controlplane.translate import cors, sessions
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
 from controlplane.translate.types import FROM_ADS
@@ -85,14 +88,18 @@ def _address(host: str, port: int) -> bytes:
 
 
 def _http(name: str, port: int, options: TranslateOptions) -> bytes:
-    router = wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router))
+    filters = [
+        _switched_off(cors.FILTER, packed(Cors)),
+        _switched_off(sessions.FILTER, packed(StatefulSession)),
+        wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),
+    ]
     websocket = wire(HttpConnectionManagerUpgradeConfig, upgrade_type="websocket")
     return wire(
         HttpConnectionManager,
         codec_type=HttpConnectionManagerCodecType.AUTO,
         stat_prefix=f"http-{port}",
         rds=wire(Rds, config_source=FROM_ADS, route_config_name=name),
-        http_filters=[router],
+        http_filters=filters,
         access_log=[_access_log(options.control_cluster)] if options.access_logs else [],
         use_remote_address=TRUE,
         normalize_path=TRUE,
@@ -117,6 +124,11 @@ def _http(name: str, port: int, options: TranslateOptions) -> bytes:
         request_headers_timeout=duration(60),
         upgrade_configs=[websocket],
     )
+
+
+def _switched_off(name: str, config: bytes) -> bytes:
+    """A filter that costs nothing until a route switches it on: listeners stay as they are."""
+    return wire(HttpFilter, name=name, typed_config=config, disabled=True)
 
 
 def _access_log(control_cluster: str) -> bytes:

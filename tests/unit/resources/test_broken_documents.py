@@ -67,8 +67,8 @@ BROKEN = [
      "spec.rules[0].matches[0].path", "starts with '/'", ""),
     (ROUTE.replace("name: web}\n", "name: web, weight: -1}\n"), 9,
      "spec.rules[0].backendRefs[0].weight", "greater than or equal to 0", ""),
-    (ROUTE.replace("    - backendRefs:", "    - filters: []\n      backendRefs:"), 8,
-     "spec.rules[0].filters", "no such field", ""),
+    (ROUTE.replace("    - backendRefs:", "    - filter: []\n      backendRefs:"), 8,
+     "spec.rules[0].filter", "no such field", '"filters"'),
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ ALL = joined(GATEWAY, ROUTE, BACKEND, POLICY)
         ("group: weir.dev, kind: Backend, name: web}\n---", "kind: Service, name: web}\n---",
          "spec.rules[0].backendRefs[0]", "core/Service is not served"),
         ("- backendRefs:\n        - {group: weir.dev, kind: Backend, name: web}\n", "- {}\n",
-         "spec.rules[0]", "answered 404"),
+         "spec.rules[0]", "answered 500"),
         ("    - name: edge\n", "    - name: egde\n", "spec.parentRefs[0]",
          "there is no Gateway default/egde"),
         ("    - name: edge\n", "    - {name: edge, sectionName: htp}\n", "spec.parentRefs[0]",

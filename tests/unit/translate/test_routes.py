@@ -43,6 +43,14 @@ def names(made: RouteConfiguration, host: str = "*") -> list[str]:
     return [one.name.removeprefix("default/") for one in routes(made, host)]
 
 
+def below(one: Route) -> int | None:
+    """Of a million random numbers those that the route takes; None: all that are left."""
+    assert one.match is not None
+    fraction = one.match.runtime_fraction
+    assert fraction is None or fraction.default_value is not None
+    return fraction.default_value.numerator if fraction and fraction.default_value else None
+
+
 def to(name: str, more: str = "") -> str:
     return f"backendRefs: [{{group: weir.dev, kind: Backend, name: {name}{more}}}]"
 
@@ -95,13 +103,28 @@ def test_weights_of_backends_are_kept_and_zero_is_nothing() -> None:
     assert parts == {"default/web": 7, "default/b": 3}
 
 
-def test_a_part_that_leads_nowhere_is_answered_503_on_purpose_and_the_rest_goes_on() -> None:
-    rules = "[{backendRefs: [{name: web, weight: 9}, {name: gone, weight: 1}]}]"
+def test_a_part_that_leads_nowhere_is_answered_500_for_its_share_and_the_rest_goes_on() -> None:
+    rules = "[{backendRefs: [{name: gone, weight: 1}, {name: web, weight: 9}]}]"
     found = declared(GATEWAY, route(rules), *BACKENDS)
     services = all_services(found)
     fleet = Translator().snapshots(found, services, even(services))[0]
+    assert set(fleet.resources[CLUSTER]) == {"default/web"}
+    share, rest = routes(table(GATEWAY, route(rules)))
+    assert share.direct_response is not None
+    assert share.direct_response.status == 500
+    assert below(share) == 100_000
+    assert rest.route is not None
+    assert rest.route.cluster == "default/web"
+    assert below(rest) is None
+
+
+def test_a_part_whose_endpoints_are_not_known_yet_is_503_for_its_share() -> None:
+    rules = "[{backendRefs: [{name: web, weight: 9}, {name: a, weight: 1}]}]"
+    found = declared(GATEWAY, route(rules), *BACKENDS)
+    services = tuple(one for one in all_services(found) if one.name == "default/web")
+    fleet = Translator().snapshots(found, services, even(services))[0]
     assert set(fleet.resources[CLUSTER]) == {"default/web", UNRESOLVED}
-    (one,) = routes(table(GATEWAY, route(rules)))
+    (one,) = routes(table(GATEWAY, route(rules), known="default/web"))
     assert one.route is not None
     assert one.route.weighted_clusters is not None
     assert {part.name for part in one.route.weighted_clusters.clusters} == set(
@@ -112,9 +135,9 @@ def test_a_part_that_leads_nowhere_is_answered_503_on_purpose_and_the_rest_goes_
 @pytest.mark.parametrize(
     ("rules", "status"),
     [
-        ("[{backendRefs: [{name: gone}]}]", 503),
-        ("[{backendRefs: [{name: web, weight: 0}]}]", 503),
-        ("[{backendRefs: []}]", 404),
+        ("[{backendRefs: [{name: gone}]}]", 500),
+        ("[{backendRefs: [{name: web, weight: 0}]}]", 500),
+        ("[{backendRefs: []}]", 500),
     ],
 )
 def test_a_rule_that_leads_nowhere_is_answered_by_envoy_itself(rules: str, status: int) -> None:

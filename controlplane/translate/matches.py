@@ -1,0 +1,93 @@
+"""Which requests an Envoy route takes, from a match of the Gateway API.
+
+A match becomes several where one cannot say it: a prefix that is taken away is met as a whole path
+and as what stands before a '/', because Envoy puts text in its place, and none is not a path. And
+with CORS a browser asks first, by OPTIONS, whether it may use the method of the match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy_data_plane.envoy.config.core.v3 import RuntimeFractionalPercent
+from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
+    QueryParameterMatcher,
+    RouteMatch,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
+
+from controlplane.resources.matches import (
+    HeaderMatch,
+    Match,
+    PathMatch,
+    QueryParamMatch,
+    first_of_each,
+)
+from controlplane.translate.wire import wire
+
+
+def matchers(match: Match, *, apart: bool, preflights: bool, below: int | None) -> Iterator[bytes]:
+    """The RouteMatches that stand for a match.
+
+    `apart`: its prefix is taken away. `preflights`: also the question whether its method may be
+    used. `below`: of a million requests those with a random number below this.
+    """
+    headers = [_header(one.name.lower(), _value(one)) for one in first_of_each(match.headers)]
+    queries = [
+        wire(QueryParameterMatcher, name=one.name, string_match=_value(one))
+        for one in match.query_params
+    ]
+    rest = wire(RouteMatch, headers=headers, query_parameters=queries)
+    if below is not None:
+        rest += wire(RouteMatch, runtime_fraction=chance(below))
+    for path in _paths(match.path, apart):
+        for method in _methods(match, preflights):
+            yield path + rest + wire(RouteMatch, headers=method)
+
+
+def chance(millionths: int) -> bytes:
+    """By chance, so many of a million."""
+    part = wire(
+        FractionalPercent,
+        numerator=millionths,
+        denominator=FractionalPercentDenominatorType.MILLION,
+    )
+    return wire(RuntimeFractionalPercent, default_value=part)
+
+
+def _paths(path: PathMatch, apart: bool) -> list[bytes]:
+    plain = path.value.rstrip("/")
+    if path.type == "Exact":
+        return [wire(RouteMatch, path=path.value)]
+    if path.type == "RegularExpression":
+        return [wire(RouteMatch, safe_regex=wire(RegexMatcher, regex=path.value))]
+    if apart:
+        return [wire(RouteMatch, path=plain), wire(RouteMatch, prefix=f"{plain}/")]
+    if plain:
+        return [wire(RouteMatch, path_separated_prefix=plain)]
+    return [wire(RouteMatch, prefix="/")]
+
+
+def _methods(match: Match, preflights: bool) -> Iterator[list[bytes]]:
+    if match.method is None:
+        yield []
+        return
+    exact = wire(StringMatcher, exact=match.method)
+    yield [_header(":method", exact)]
+    if preflights and match.method != "OPTIONS":
+        yield [
+            _header(":method", wire(StringMatcher, exact="OPTIONS")),
+            _header("access-control-request-method", exact),
+        ]
+
+
+def _header(name: str, wanted: bytes) -> bytes:
+    return wire(HeaderMatcher, name=name, string_match=wanted)
+
+
+def _value(one: HeaderMatch | QueryParamMatch) -> bytes:
+    if one.type == "RegularExpression":
+        return wire(StringMatcher, safe_regex=wire(RegexMatcher, regex=one.value))
+    return wire(StringMatcher, exact=one.value)

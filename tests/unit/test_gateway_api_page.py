@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "gateway-api.md").read_text()
+TESTS = (ROOT / "tests" / "envoy" / "test_http_routes.py").read_text()
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    names = set(re.findall(r"`(test_\w+)`", PAGE))
+    assert names
+    assert {name for name in names if f"def {name}(" not in TESTS} == set()
+
+
+def test_every_host_that_the_page_names_gets_requests() -> None:
+    hosts = set(re.findall(r"`(\w+\.test)`", PAGE))
+    assert hosts
+    cases = TESTS.partition("CASES = [")[2].partition("def test_")[0]
+    cases = cases.replace("_rewritten(", '"rewrites.test"').replace("_asked(", '"cors.test"')
+    assert {host for host in hosts if f'{host}"' not in cases} == set()
+
+
+def test_what_is_supported_names_the_requests() -> None:
+    rows = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith("| ")]
+    silent = [row[0] for row in rows if row[1].strip().startswith("yes") and not row[2].strip()]
+    assert silent == []
