@@ -147,7 +147,7 @@ class Member:
     async def _answer(self, question: m.Question) -> object:
         if not isinstance(question, m.Statuses):
             raise WeirError(f"a worker asked for {type(question).__name__}")
-        return b"".join(await self._pool.ask(question, bytes, but=self.index))
+        return b"".join(await self._pool.ask(question, bytes, but=self.index, strict=True))
 
 
 class Pool:

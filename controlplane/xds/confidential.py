@@ -33,6 +33,8 @@ _CARRIERS = (
     b"envoy.extensions.common.aws.",
 )
 """Messages that may hold passwords or keys of their own."""
+MAX_MESSAGE = 4096
+"""Characters of a refusal that are kept; Envoy's may quote a whole resource."""
 _REMEMBERED = 4096
 
 
@@ -45,6 +47,17 @@ def confidential(type_url: str, body: bytes) -> bool:
     True
     """
     return type_url == SECRET or _carries_some(body)
+
+
+def told(message: str, quotable: bool) -> str:
+    """What may be shown, kept and logged of a client's refusal, which often quotes what it refuses.
+
+    >>> told("no such filter", True)
+    'no such filter'
+    """
+    if not quotable:
+        return "withheld, as it may quote a secret; see the log of the client itself"
+    return message[:MAX_MESSAGE]
 
 
 @lru_cache(_REMEMBERED)

@@ -91,14 +91,14 @@ class ClientStatusService:
 
     async def _fetch(self, raw: bytes, context: Context) -> bytes:
         answer = b""
-        async with self._asking(context):
-            answer = await self._answer(raw, context)
+        async with self._asking(context) as peer:
+            answer = await self._answer(raw, peer)
         return answer
 
     async def _stream(self, _: object, context: Context) -> None:
-        async with self._asking(context):
+        async with self._asking(context) as peer:
             while (raw := await self._next(context)) is not EOF:
-                await context.write(await self._answer(raw, context))
+                await context.write(await self._answer(raw, peer))
 
     async def _next(self, context: Context) -> Any:  # noqa: ANN401 (bytes, or the end of the stream)
         try:
@@ -109,24 +109,27 @@ class ClientStatusService:
             raise _Refused(grpc.StatusCode.DEADLINE_EXCEEDED, words) from None
 
     @contextlib.asynccontextmanager
-    async def _asking(self, context: Context) -> AsyncIterator[None]:
-        """Within the limit of those who ask; what is refused ends in a gRPC status."""
+    async def _asking(self, context: Context) -> AsyncIterator[Peer]:
+        """Somebody whom we know, within the limit of those who ask. What is refused ends in a gRPC
+        status, and who is not known takes nobody's place.
+        """
+        try:
+            peer = self._gate.peer(context)
+        except DeniedError as why:
+            await end(context, why.code, str(why))
+            raise
         self._open += 1
         try:
             if self._open > self._limits.streams:
                 words = f"{self._limits.streams} are asking for the status of clients already"
                 raise _Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
-            yield
+            yield peer
         except _Refused as why:
             await end(context, why.code.name, str(why))
         finally:
             self._open -= 1
 
-    async def _answer(self, raw: bytes, context: Context) -> bytes:
-        try:
-            peer = self._gate.peer(context)
-        except DeniedError as why:
-            raise _Refused(getattr(grpc.StatusCode, why.code), str(why)) from None
+    async def _answer(self, raw: bytes, peer: Peer) -> bytes:
         found = await self._found(raw, peer)
         if self._others is None:
             return found

@@ -98,6 +98,7 @@ class Gate:
     def peer(self, context: Context) -> Peer:
         """Who opened the stream. Raises `DeniedError`, UNAUTHENTICATED."""
         proven = context.auth_context()
+        self._require_current(proven)
         if self.tokens is not None:
             bearer = _bearer(context)
             if bearer is not None:
@@ -106,7 +107,6 @@ class Gate:
                 return Peer((name,), f"subject:{token.subject}", token.expires_at_s)
             if "x509_pem_cert" not in proven:
                 raise _unknown("no token came; send it as `authorization: Bearer TOKEN`")
-        self._require_current(proven)
         names = _names(proven)
         if not names and self._binding is not None:
             raise _unknown(

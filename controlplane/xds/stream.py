@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from controlplane.xds.confidential import told
 from controlplane.xds.effects import (
     Acked,
     Close,
@@ -19,7 +20,7 @@ from controlplane.xds.effects import (
     TypeStatus,
     Unknown,
 )
-from controlplane.xds.kinds import CLUSTER, Kind, kind_of
+from controlplane.xds.kinds import CLUSTER, SECRET, Kind, kind_of
 from controlplane.xds.refusals import acquit, refuse
 from controlplane.xds.standing import Standing
 from controlplane.xds.steps import (
@@ -143,8 +144,8 @@ class Stream:
         if step is None:  # it was answered before
             return
         if request.error is not None:
-            effects.append(Nacked(state_url, state.sent_version, request.error))
-            state.nack = request.error
+            state.nack = told(request.error, state_url != SECRET and step.quotable)
+            effects.append(Nacked(state_url, state.sent_version, state.nack))
             state.refused = refuse(state.refused, step.suspects())
             state.has = step.has_when_refused.only(self._named(state))
             state.dirty |= bool(step.removed and step.resources)

@@ -24,10 +24,11 @@ from controlplane._pb.status_pb2 import (
 )
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.csds import SERVICE, ClientStatusService, StatusLimits
-from controlplane.xds.gate import Gate, Peer
+from controlplane.xds.gate import DeniedError, Gate, Peer
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, SECRET
 from controlplane.xds.matching import MAX_MATCHERS
-from tests.unit.xds.test_server import EDS, answer, ask, serving, stream, until
+from controlplane.xds.status import Event
+from tests.unit.xds.test_server import ADS, EDS, answer, ask, serving, stream, until
 
 SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 SECRET_BODY = b"\x0a\x04cert\x12\x0athe secret"
@@ -131,7 +132,7 @@ async def test_a_secret_is_told_of_without_what_it_holds_also_when_it_is_refused
         answered = await fetch(server)
         (one,) = answered.config[0].generic_xds_configs
         assert one.config_status == ConfigStatus.ERROR
-        assert one.error_state.details == "no such key"
+        assert one.error_state.details.startswith("withheld")
         assert not one.error_state.HasField("failed_configuration")
         assert b"the secret" not in answered.SerializeToString()
 
@@ -225,3 +226,59 @@ async def few_and_blind(address: str) -> None:
         await third.write(request)
         assert await third.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
         third.cancel()
+
+
+class Nobody(Gate):
+    """Knows nobody."""
+
+    def peer(self, context: object) -> Peer:
+        raise DeniedError("UNAUTHENTICATED", "unauthenticated", "no token came")
+
+
+async def test_who_is_not_known_is_told_nothing_and_takes_nobodys_place() -> None:
+    async with serving(cache()) as inner:
+        service = ClientStatusService(inner.connections, Nobody(), StatusLimits(streams=1))
+        server = grpc.aio.server(handlers=[service.handler()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                for _ in range(3):
+                    made: Any = channel
+                    call = made.stream_stream(f"/{SERVICE}/StreamClientStatus")(timeout=20.0)
+                    assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+        finally:
+            await server.stop(0)
+
+
+@pytest.mark.parametrize("path", [SDS, ADS])
+async def test_what_a_client_quotes_of_a_secret_is_neither_kept_nor_told(path: str) -> None:
+    events: list[Event] = []
+    async with (
+        serving(cache(), observer=events.append) as server,
+        client(server, "a", SECRET, "cert", path=path) as call,
+    ):
+        node = NodeMessage(id="b", cluster="edge")
+        async with stream(server, path) as other:
+            await ask(other, type_url=SECRET, resource_names=["cert"], node=node)
+            got = await answer(other)
+            error = Status(code=3, message='private_key { inline_string: "the secret" }')
+            fields: dict[str, Any] = {"type_url": SECRET, "resource_names": ["cert"]}
+            await ask(other, response_nonce=got.nonce, error_detail=error, **fields)
+            await until(lambda: server.counts.of("edge", SECRET).nacks == 1)
+            told = str(await fetch(server)) + repr(server.clients()) + repr(events)
+            assert "withheld" in told
+            assert "the secret" not in told
+        assert call
+
+
+async def test_a_long_refusal_is_cut() -> None:
+    async with serving(cache()) as server, stream(server) as call:
+        fields: dict[str, Any] = {"type_url": ENDPOINT, "resource_names": ["a"]}
+        await ask(call, node=NodeMessage(id="b", cluster="edge"), **fields)
+        got = await answer(call)
+        error = Status(code=3, message="x" * 1_000_000)
+        await ask(call, response_nonce=got.nonce, error_detail=error, **fields)
+        await until(lambda: server.counts.of("edge", ENDPOINT).nacks == 1)
+        (one,) = server.clients()
+        assert len(one.types[0].nack) == 4096
