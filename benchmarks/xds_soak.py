@@ -2,6 +2,7 @@
 
     make soak                                   # an hour
     python -m benchmarks.xds_soak --minutes 5
+    python -m benchmarks.xds_soak --minutes 5 --bare --life-s 0.5    # grpc.aio alone
 
 200 clients live 20 s each on average, and come back at once; one in twenty responses is refused;
 five times a second a cluster changes, and once in ten seconds the set of clusters. The server
@@ -35,6 +36,7 @@ from benchmarks.xds_push import rss_kb, say
 from controlplane._pb.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from controlplane._pb.endpoint_pb2 import ClusterLoadAssignment
 from controlplane.xds import SnapshotCache, XdsServer
+from controlplane.xds.connection import Context
 from controlplane.xds.kinds import CLUSTER, ENDPOINT
 
 RESULT = Path(__file__).parent / "results" / "xds_soak.json"
@@ -75,10 +77,7 @@ async def serve(duration_s: float) -> None:
             say(
                 {
                     "at_s": round(now_s, 1),
-                    "rss_kb": rss_kb(),
-                    "blocks": sys.getallocatedblocks(),
-                    "tasks": len(asyncio.all_tasks()),
-                    "descriptors": len(os.listdir("/proc/self/fd")),
+                    **_process(),
                     "streams": len(server.clients()),
                     "connects": server.counts.connects,
                     "pushes": server.counts.of(GROUP, ENDPOINT).pushes,
@@ -100,22 +99,61 @@ def _assignment(name: str, chance: random.Random) -> bytes:
     return message.SerializeToString()
 
 
-async def connect(port: int) -> None:
+async def connect(port: int, life_s: float) -> None:
     """The process with the clients, until it is ended."""
-    await asyncio.gather(*(_client(port, number) for number in range(CLIENTS)))
+    await asyncio.gather(*(_client(port, number, life_s) for number in range(CLIENTS)))
 
 
-async def _client(port: int, number: int) -> None:
+async def _client(port: int, number: int, life_s: float) -> None:
     chance = random.Random(number)
     options = [("grpc.use_local_subchannel_pool", 1)]
     while True:
         with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
             async with (
-                asyncio.timeout(chance.expovariate(1.0 / LIFE_S)),
+                asyncio.timeout(chance.expovariate(1.0 / life_s)),
                 grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel,
             ):
                 await _live(channel, number, chance)
         await asyncio.sleep(chance.uniform(0.0, 0.5))
+
+
+async def serve_bare(duration_s: float) -> None:
+    """grpc.aio without our server: one answer for each stream, and then it only reads."""
+    connects = open_now = 0
+
+    async def stream(_: object, context: Context) -> None:
+        nonlocal connects, open_now
+        connects, open_now = connects + 1, open_now + 1
+        try:
+            await context.read()
+            answer = DiscoveryResponse(type_url=CLUSTER, nonce="1")
+            await context.write(answer.SerializeToString())
+            while (await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                pass
+        finally:
+            open_now -= 1
+
+    method = grpc.stream_stream_rpc_method_handler(stream)
+    service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+    handlers = grpc.method_handlers_generic_handler(service, {"StreamAggregatedResources": method})
+    server = grpc.aio.server(handlers=(handlers,))
+    say({"port": server.add_insecure_port("127.0.0.1:0")})
+    await server.start()
+    began = time.monotonic()
+    while (now_s := time.monotonic() - began) < duration_s:
+        await asyncio.sleep(SAMPLE_S)
+        gc.collect()
+        say({"at_s": round(now_s, 1), **_process(), "streams": open_now, "connects": connects})
+    await server.stop(1.0)
+
+
+def _process() -> dict[str, int]:
+    return {
+        "rss_kb": rss_kb(),
+        "blocks": sys.getallocatedblocks(),
+        "tasks": len(asyncio.all_tasks()),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+    }
 
 
 async def _live(channel: grpc.aio.Channel, number: int, chance: random.Random) -> None:
@@ -153,16 +191,21 @@ def growth(values: Sequence[float]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--life-s", type=float, default=LIFE_S, help="of a client, on average")
+    parser.add_argument("--bare", action="store_true", help="grpc.aio alone; writes no result")
     parser.add_argument("--role", choices=["server", "clients"], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.role:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        work = connect(given.port) if given.role == "clients" else serve(given.minutes * 60.0)
-        uvloop.run(work)
+        served = serve_bare if given.bare else serve
+        clients_only = given.role == "clients"
+        uvloop.run(
+            connect(given.port, given.life_s) if clients_only else served(given.minutes * 60.0)
+        )
         return 0
-    command = [sys.executable, "-m", "benchmarks.xds_soak", "--minutes", str(given.minutes)]
+    command = [sys.executable, "-m", "benchmarks.xds_soak", *sys.argv[1:]]
     samples: list[dict[str, float]] = []
     server = subprocess.Popen([*command, "--role", "server"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -183,17 +226,19 @@ def main() -> int:
         name: growth([one[name] - per * one["streams"] for one in samples])
         for name, per in (("tasks", 2), ("descriptors", 1))
     }
-    last = samples[-1]
+    last, kept = samples[-1], samples[len(samples) // 3]
     result = {
         "what": "a server under changes, reconnects and refusals; growth over the last two thirds",
         "minutes": given.minutes,
         "memory_growth_kb": round(memory),
         "memory_growth": round(memory / last["rss_kb"], 4),
+        "bytes_per_connect": round(memory * 1024 / max(1, last["connects"] - kept["connects"])),
         "growth_beyond_streams": {name: round(value, 1) for name, value in beyond.items()},
         "last": last,
         "samples": samples[:: max(1, len(samples) // 60)],
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    if not given.bare:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
     flat = memory < MOST_GROWTH * last["rss_kb"] and max(beyond.values()) < MOST_MORE
     del result["samples"]
     print(json.dumps(result))
