@@ -16,7 +16,7 @@ from typing import NamedTuple
 from controlplane.xds.aliases import answering
 from controlplane.xds.confidential import confidential
 from controlplane.xds.kinds import Kind
-from controlplane.xds.refusals import Suspects, judge
+from controlplane.xds.refusals import Suspects, attempt, judge
 from controlplane.xds.subscription import WILDCARD, Wants
 from controlplane.xds.versions import Resource, ResourceSet, version_of
 
@@ -340,8 +340,9 @@ def _compare(kind: Kind, position: Position, wanted: list[Resource]) -> _Differe
         if differs or everything or one.name in again:
             fresh.append(one)
     if later and not fresh:
-        half = later[: (len(later) + 1) // 2]
-        later = later[len(half) :]
+        half = attempt(refused, later)
+        tried = {one.name for one in half}
+        later = [one for one in later if one.name not in tried]
         fresh, changed = half, half
         after |= {one.name: one for one in half}
         kept_back = bool(banned) or bool(later)
