@@ -124,7 +124,7 @@ class Channel:
         for task in self._answering:
             task.cancel()
         if self._writer is not None:
-            self._writer.close()
+            self._writer.transport.abort()  # what waits to be written has no reader
 
     async def _on_message(self, message: Any) -> None:
         if isinstance(message, Answer):

@@ -55,6 +55,7 @@ async def pair() -> AsyncIterator[tuple[End, End]]:
             end.channel.close()
         async with asyncio.timeout(5.0):
             await asyncio.gather(*running)
+        await asyncio.sleep(0.01)
 
 
 async def test_messages_arrive_whole_and_in_order() -> None:
@@ -121,6 +122,7 @@ async def test_what_may_be_dropped_is_dropped_while_the_other_end_does_not_read(
     assert not any(written[15:])
     here.channel.close()
     theirs.close()
+    await asyncio.sleep(0.01)  # as transports close in the loop
 
 
 async def test_a_message_that_cannot_be_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +134,4 @@ async def test_a_message_that_cannot_be_is_the_end(monkeypatch: pytest.MonkeyPat
     with pytest.raises(WeirError, match="11 bytes"):
         await here.channel.run()
     theirs.close()
+    await asyncio.sleep(0.01)
