@@ -83,3 +83,5 @@ class TypeStatus:
     """A response has not been answered yet."""
     intended_version: str = ""
     """What it should run; empty where the snapshot does not have the type."""
+    held: bool = False
+    """Something of it waits for clusters that the client has not taken."""

@@ -293,7 +293,7 @@ class StagedSink:
                 target = stage.view.get(one.type_url)
                 if one.type_url in AT_ONCE or target is None:
                     continue
-                if one.acked_version != target.version or one.waiting:
+                if one.acked_version != target.version or one.waiting or one.held:
                     return "", f"{client.node.id} did not take it"
         return "", ""
 

@@ -52,7 +52,12 @@ def state_of(one: TypeStatus) -> State:
     """The state of a type. A type that left the snapshot is left alone, so nothing is stale."""
     if not one.sent_version:
         return State.NOT_SENT
-    if one.waiting or one.nack or one.acked_version != (one.intended_version or one.sent_version):
+    if (
+        one.waiting
+        or one.nack
+        or one.held
+        or one.acked_version != (one.intended_version or one.sent_version)
+    ):
         return State.STALE
     return State.SYNCED
 

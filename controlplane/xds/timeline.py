@@ -66,6 +66,6 @@ def since(status: TypeStatus, times: Mapping[str, Times], changed_s: float) -> f
         return known.sent_s
     if not status.sent_version:
         return known.asked_s
-    if status.acked_version != status.intended_version:  # held back by another type
+    if status.held or status.acked_version != status.intended_version:  # held back by another type
         return max(changed_s, known.asked_s)
     return known.acked_s if known.acked_s is not None else known.asked_s

@@ -114,6 +114,8 @@ async def test_routes_go_out_when_their_clusters_are_not_taken_in_time() -> None
         assert (await answer(call)).type_url == CLUSTER
         await ask(call, type_url=ROUTE, resource_names=["routes"])
         await until(lambda: any(each.awaiting_since_s for each in server._groups["edge"]))
+        (routed,) = (one for one in server.clients()[0].types if one.type_url == ROUTE)
+        assert routed.held
         assert [one.value for one in (await answer(call)).resources] == [routes]
 
 
