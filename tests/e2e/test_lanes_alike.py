@@ -50,6 +50,9 @@ async def configuration(envoy: Envoy) -> tuple[dict[str, Any], dict[str, Any], d
     (listener,) = listeners
     (table,) = tables
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    # What no route switches on is not in the path of a request.
+    filters = [one for one in manager["http_filters"] if not one.get("disabled")]
+    manager = {**manager, "http_filters": filters}
     return cluster, manager, table
 
 
