@@ -209,6 +209,9 @@ class App:
                 logger.warning("wrong in the documents", problem=str(problem))
             objects = len(loaded.declared.objects())
             logger.info("documents in force", objects=objects, problems=len(loaded.problems))
+            if not objects:
+                folder = str(self._settings.config)
+                logger.warning("no documents: nothing is served to anybody new", folder=folder)
             self._loaded = loaded
             self._fleet_of = fleet_of(loaded.declared.gateways)
             self._front.know(loaded.declared.gateways)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -74,6 +74,14 @@ def _command(target: Any, name: str, summary: str | None) -> Any:  # noqa: ANN40
     return command
 
 
+def _tell(wanted: bool) -> None:
+    if wanted:
+        from controlplane.telemetry.version import version
+
+        typer.echo(f"weir {version()}")
+        raise typer.Exit
+
+
 def build() -> typer.Typer:
     """The root command."""
     root = typer.Typer(
@@ -85,7 +93,12 @@ def build() -> typer.Typer:
     )
 
     @root.callback()
-    def weir() -> None:
+    def weir(
+        version: Annotated[
+            bool,
+            typer.Option("--version", is_eager=True, callback=_tell, help="Which Weir this is."),
+        ] = False,
+    ) -> None:
         """Weir: a control plane for Envoy that learns."""
 
     return root

@@ -35,6 +35,8 @@ def freeze(
     name, user = _full(service), getpass.getuser()
     if state_dir is not None:
         _switch(state_dir).freeze(reason, user, name or ALL)
+        if name is not None:
+            typer.echo(f"whether there is a service {name} is not looked up in a folder", err=True)
     else:
         _ask(admin_address, "/v1/freeze", {"service": name, "reason": reason, "by": user})
     again = f"weir resume {name}" if name else "weir resume"
@@ -62,6 +64,12 @@ def _switch(state_dir: Path) -> KillSwitch:
         raise WeirError(
             f"no state folder {state_dir}: it is `.weir` in the folder of documents, unless "
             "`weir serve` was given another --state-dir"
+        )
+    inner = state_dir / ".weir"
+    if inner.is_dir() or any(one.suffix in (".yaml", ".yml") for one in state_dir.iterdir()):
+        raise WeirError(
+            f"{state_dir} is a folder of documents, where no Weir looks for its switch; its state "
+            f"folder is {inner} unless `weir serve` was given another --state-dir"
         )
     return KillSwitch(state_dir)
 

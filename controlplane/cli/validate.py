@@ -29,11 +29,13 @@ class _PathIsOptional(TyperCommand):
 
 def with_path(args: Sequence[str]) -> list[str]:
     """
+    >>> with_path([])
+    []
     >>> with_path(["--envoy", "-f", "dir"]), with_path(["--envoy", "/usr/bin/envoy"])
     (['--envoy', 'found', '-f', 'dir'], ['--envoy', '/usr/bin/envoy'])
     """
     made: list[str] = []
-    for one, following in zip(args, [*args[1:], "-"], strict=True):
+    for one, following in zip(args, [*args[1:], "-"], strict=False):
         made += [one, _FOUND] if one == "--envoy" and following.startswith("-") else [one]
     return made
 
@@ -59,7 +61,8 @@ def validate(
     ] = 60.0,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
-    """Check the documents of a folder as `weir serve` would. Exit status 1 when one is refused."""
+    """Check the documents of a folder as `weir serve` would. Exit status 1 when one is refused, and
+    when there is none."""
     loaded = validate_folder(folder, entry_points(group="controlplane.policies").names)
     objects = len(loaded.declared.objects())
     problems = list(loaded.problems)
@@ -76,9 +79,9 @@ def validate(
             typer.echo(str(problem))
         if not objects and not problems:
             typer.echo(f"no documents in {folder}: *.yaml and *.yml of the folder itself are read")
-            return
+            raise typer.Exit(1)
         count = len(problems) or "no"
         noun = "problem" if count == 1 else "problems"
         typer.echo(f"{objects} valid objects, {count} {noun} in {folder}")
-    if problems:
+    if problems or not objects:
         raise typer.Exit(1)

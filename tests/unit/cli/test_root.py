@@ -113,3 +113,14 @@ def test_a_folder_without_documents_is_said_to_be_one(tmp_path: Path) -> None:
 def test_a_recipe_and_a_family_that_are_not_there_are_told_with_those_that_are() -> None:
     assert "one of ours (residual-ppo)" in plain("train", "nosuch", "--to", "nowhere")
     assert "there are homogeneous" in plain("evaluate", "--family", "nosuch")
+
+
+def test_the_version_is_told_and_an_empty_or_a_wrong_folder_is_no_success(tmp_path: Path) -> None:
+    assert weir("--version").stdout.startswith("weir ")
+    assert weir("validate", "-f", str(tmp_path)).returncode == 1
+    assert "Missing option" in weir("validate").stderr
+    (tmp_path / "web.yaml").write_text("")
+    wrong = weir("freeze", "web", "--state-dir", str(tmp_path))
+    assert wrong.returncode == 1
+    assert "folder of documents" in wrong.stderr
+    assert not (tmp_path / "frozen-services").exists()
