@@ -91,14 +91,16 @@ class ClientStatusService:
 
     async def _fetch(self, raw: bytes, context: Context) -> bytes:
         answer = b""
-        async with self._asking(context) as peer:
-            answer = await self._answer(raw, peer)
+        async with _refusing(context):
+            with self._asking(context) as peer:
+                answer = await self._answer(raw, peer)
         return answer
 
     async def _stream(self, _: object, context: Context) -> None:
-        async with self._asking(context) as peer:
-            while (raw := await self._next(context)) is not EOF:
-                await context.write(await self._answer(raw, peer))
+        async with _refusing(context):
+            with self._asking(context) as peer:
+                while (raw := await self._next(context)) is not EOF:
+                    await context.write(await self._answer(raw, peer))
 
     async def _next(self, context: Context) -> Any:  # noqa: ANN401 (bytes, or the end of the stream)
         try:
@@ -108,24 +110,20 @@ class ClientStatusService:
             words = f"nothing was asked for {self._limits.idle_s:.0f} s"
             raise _Refused(grpc.StatusCode.DEADLINE_EXCEEDED, words) from None
 
-    @contextlib.asynccontextmanager
-    async def _asking(self, context: Context) -> AsyncIterator[Peer]:
-        """Somebody whom we know, within the limit of those who ask. What is refused ends in a gRPC
-        status, and who is not known takes nobody's place.
-        """
+    @contextlib.contextmanager
+    def _asking(self, context: Context) -> Iterator[Peer]:
+        """Somebody whom we know, within the limit of those who ask; who is not known takes
+        nobody's place. Raises `_Refused`."""
         try:
             peer = self._gate.peer(context)
         except DeniedError as why:
-            await end(context, why.code, str(why))
-            raise
+            raise _Refused(getattr(grpc.StatusCode, why.code), str(why)) from None
+        if self._open >= self._limits.streams:
+            words = f"{self._limits.streams} are asking for the status of clients already"
+            raise _Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
         self._open += 1
         try:
-            if self._open > self._limits.streams:
-                words = f"{self._limits.streams} are asking for the status of clients already"
-                raise _Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
             yield peer
-        except _Refused as why:
-            await end(context, why.code.name, str(why))
         finally:
             self._open -= 1
 
@@ -181,6 +179,15 @@ class ClientStatusService:
         for one in self._connections():
             if wanted(one.node.id) and self._gate.entitles(peer, one.node.id, one.node.cluster):
                 yield one
+
+
+@contextlib.asynccontextmanager
+async def _refusing(context: Context) -> AsyncIterator[None]:
+    """What is refused ends in a gRPC status."""
+    try:
+        yield
+    except _Refused as why:
+        await end(context, why.code.name, str(why))
 
 
 def by_node(connections: Iterable[Connection]) -> list[list[Connection]]:

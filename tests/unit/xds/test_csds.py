@@ -194,7 +194,9 @@ class OnlyA(Gate):
         return node_id == "a"
 
 
-async def test_those_who_ask_are_few_and_see_what_they_may() -> None:
+async def test_those_who_ask_are_few_and_see_what_they_may(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with (
         serving(cache()) as inner,
         client(inner, "a", ENDPOINT, "a"),
@@ -209,6 +211,7 @@ async def test_those_who_ask_are_few_and_see_what_they_may() -> None:
             await few_and_blind(f"127.0.0.1:{port}")
         finally:
             await server.stop(0)
+    assert "Unexpected" not in caplog.text  # what grpc.aio says of a handler that fails
 
 
 async def few_and_blind(address: str) -> None:
@@ -235,7 +238,9 @@ class Nobody(Gate):
         raise DeniedError("UNAUTHENTICATED", "unauthenticated", "no token came")
 
 
-async def test_who_is_not_known_is_told_nothing_and_takes_nobodys_place() -> None:
+async def test_who_is_not_known_is_told_nothing_and_takes_nobodys_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with serving(cache()) as inner:
         service = ClientStatusService(inner.connections, Nobody(), StatusLimits(streams=1))
         server = grpc.aio.server(handlers=[service.handler()])
@@ -249,6 +254,7 @@ async def test_who_is_not_known_is_told_nothing_and_takes_nobodys_place() -> Non
                     assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
         finally:
             await server.stop(0)
+    assert "Unexpected" not in caplog.text
 
 
 @pytest.mark.parametrize("path", [SDS, ADS])
