@@ -79,9 +79,9 @@ def validate(
             typer.echo(str(problem))
         if not objects and not problems:
             typer.echo(f"no documents in {folder}: *.yaml and *.yml of the folder itself are read")
-            raise typer.Exit(1)
-        count = len(problems) or "no"
-        noun = "problem" if count == 1 else "problems"
-        typer.echo(f"{objects} valid objects, {count} {noun} in {folder}")
+        else:
+            count = len(problems) or "no"
+            noun = "problem" if count == 1 else "problems"
+            typer.echo(f"{objects} valid objects, {count} {noun} in {folder}")
     if problems or not objects:
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -26,7 +27,7 @@ from controlplane.errors import StartupError, TelemetryError, WeirError
 from controlplane.front import messages as m
 from controlplane.front.channel import Channel, GoneError
 from controlplane.front.door import Door
-from controlplane.front.proxies import Document, Side, joined
+from controlplane.front.proxies import Document, Side, joined, merged
 from controlplane.ports import AccessLogSink, LoadReportSink
 from controlplane.xds import SnapshotCache
 from controlplane.xds.staging import Stage
@@ -178,7 +179,8 @@ class Pool:
         self._tasks: list[asyncio.Task[None]] = []
         self._reserved: socket.socket | None = None
         self._stopping = False
-        self._families: list[tuple[int, list[m.Family]]] = []
+        self.families: Sequence[tuple[int, list[m.Family]]] = ()
+        """What each worker had on /metrics at the last `refresh`, by its index."""
         self.restarts = 0
         self.unreadable = 0
         self.port = 0
@@ -242,24 +244,11 @@ class Pool:
         question = m.Resources(node, side, only)
         found = await self.ask(question, list[Document], strict=True)
         documents = [document for part in found for document in part]
-        if not documents:
-            return None
-        newest, *older = sorted(documents, key=lambda one: one["connected_s"])
-        types = dict(newest["types"])
-        for document in older:
-            types = {**document["types"], **types}
-        return {**newest, "types": types}
+        return merged(documents) if documents else None
 
     async def refresh(self) -> None:
         """Ask all for what they have on /metrics."""
-        members = list(self._members.values())
-        asked = (self._ask(one, m.Metrics(), list[m.Family]) for one in members)
-        found = await asyncio.gather(*asked)
-        self._families = [
-            (member.index, families)
-            for member, families in zip(members, found, strict=True)
-            if families is not None
-        ]
+        self.families = await self._answers(m.Metrics(), list[m.Family])
 
     async def ask(
         self, question: m.Question, wanted: type[T], *, but: int = -1, strict: bool = False
@@ -268,13 +257,20 @@ class Pool:
 
         With `strict` that is a `WeirError` instead: then it is all of them or nothing.
         """
+        answers = await self._answers(question, wanted, but=but, strict=strict)
+        return [answer for _, answer in answers]
+
+    async def _answers(
+        self, question: m.Question, wanted: type[T], *, but: int = -1, strict: bool = False
+    ) -> list[tuple[int, T]]:
+        """The same, with the index of the worker that each is from."""
         members = [one for one in self._members.values() if one.index != but]
         asked = (self._ask(one, question, wanted, strict=strict) for one in members)
-        found = await asyncio.gather(*asked)
-        return [one for one in found if one is not None]
+        found = zip(members, await asyncio.gather(*asked), strict=True)
+        return [(member.index, answer) for member, answer in found if answer is not None]
 
     async def _ask(
-        self, member: Member, question: m.Question, wanted: type[T], *, strict: bool = False
+        self, member: Member, question: m.Question, wanted: type[T], *, strict: bool
     ) -> T | None:
         try:
             return await member.channel.ask(question, wanted, ANSWER_S)
@@ -302,11 +298,6 @@ class Pool:
     def serving(self) -> int:
         """How many listen."""
         return sum(one.listens for one in self._members.values())
-
-    @property
-    def families(self) -> Sequence[tuple[int, list[m.Family]]]:
-        """What they had on /metrics at the last `refresh`."""
-        return self._families
 
     def _on_change(self, fleet: str) -> None:
         self._loop.call_soon_threadsafe(self._mark, fleet)
@@ -481,23 +472,18 @@ def difference(fleet: str, before: View | None, now: View, share: float | None =
 
 def parts(told: m.Show, most: int = PART) -> Iterator[m.Show]:
     """The same in messages of about this many bytes of resources, none of which shows anything
-    before the last."""
+    before the last. What is gone is gone with each."""
     put: dict[str, dict[str, bytes]] = {}
     size = 0
     for url, bodies in told.put.items():
         put[url] = {}
         for name, body in bodies.items():
             if size > most:
-                yield replace_put(told, put, more=True)
+                yield msgspec.structs.replace(told, put=put, more=True)
                 put, size = {url: {}}, 0
             put[url][name] = body
             size += len(name) + len(body)
-    yield replace_put(told, put, more=False)
-
-
-def replace_put(told: m.Show, put: dict[str, dict[str, bytes]], *, more: bool) -> m.Show:
-    """The same with these resources; what is gone is gone with each part."""
-    return m.Show(told.fleet, told.types, put, told.gone, told.share, more)
+    yield msgspec.structs.replace(told, put=put)
 
 
 async def reserve(host: str, port: int) -> tuple[socket.socket, int]:

@@ -65,10 +65,11 @@ class FleetHealth:
         if stage is None or stage.since_s != since_s:
             before = {one.proxy.key: dict(one.ended) for one in fleet_now}
             stage = self._stages[fleet] = _Stage(since_s, before)
-        mine = [one for one in fleet_now if one.proxy.id in nodes]
+        staged = frozenset(nodes)
+        mine = [one for one in fleet_now if one.proxy.id in staged]
         if not mine or any(self._silent(one, now_s) for one in mine):
             return Health.UNKNOWN
-        others = [one for one in fleet_now if one.proxy.id not in nodes]
+        others = [one for one in fleet_now if one.proxy.id not in staged]
         sources = {source for one in mine for source in one.ended}
         bad = any(_bad(stage, mine, others, source) for source in sources)
         return Health.BAD if bad else Health.GOOD

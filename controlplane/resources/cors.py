@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from controlplane.resources.kinds import Fields, Flag, Integer
+from controlplane.resources.kinds import Fields, Flag, Integer, first_twice
 from controlplane.resources.matches import HeaderName
 from controlplane.resources.patterns import check_pattern
 
@@ -44,7 +44,7 @@ def origin_pattern(text: str) -> str:
 def _alone(entries: tuple[str, ...]) -> tuple[str, ...]:
     if "*" in entries and len(entries) > 1:
         raise ValueError("'*' stands for all; write it alone")
-    twice = next((one for one in entries if entries.count(one) > 1), None)
+    twice = first_twice(entries)
     if twice is not None:
         raise ValueError(f"{twice!r} is written twice")
     return entries

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from controlplane.resources.kinds import Duration, Fields, Integer
+from controlplane.resources.kinds import Duration, Fields, Integer, first_twice
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
@@ -40,7 +40,7 @@ class Timeouts(Fields):
 
 
 def _distinct(codes: tuple[int, ...]) -> tuple[int, ...]:
-    twice = next((one for one in codes if codes.count(one) > 1), None)
+    twice = first_twice(codes)
     if twice is not None:
         raise ValueError(f"{twice} is written twice")
     return codes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -75,6 +76,15 @@ class HeaderModifier(Fields):
         return self
 
 
+def _require_named(named: str, fields: Mapping[str, tuple[str, object]]) -> None:
+    """The field that `type` names is given, and no other: by type, its field and value."""
+    for kind, (field, value) in fields.items():
+        if kind == named and value is None:
+            raise ValueError(f"type {kind} needs {field}")
+        if kind != named and value is not None:
+            raise ValueError(f"{field} needs type {kind}; here it is {named}")
+
+
 class PathModifier(Fields):
     """Another path: the whole of it, or the part that the match is about."""
 
@@ -96,11 +106,7 @@ class PathModifier(Fields):
             "ReplaceFullPath": ("replaceFullPath", self.replace_full_path),
             "ReplacePrefixMatch": ("replacePrefixMatch", self.replace_prefix_match),
         }
-        for kind, (field, value) in fields.items():
-            if kind == self.type and value is None:
-                raise ValueError(f"type {kind} needs {field}")
-            if kind != self.type and value is not None:
-                raise ValueError(f"{field} needs type {kind}; here it is {self.type}")
+        _require_named(self.type, fields)
         if self.replace_full_path is not None:
             check_path(self.replace_full_path)
         if self.replace_prefix_match:
@@ -174,16 +180,6 @@ class RequestMirror(Fields):
         return 1.0 if self.percent is None else self.percent / 100
 
 
-_FIELDS = {
-    "RequestHeaderModifier": "requestHeaderModifier",
-    "ResponseHeaderModifier": "responseHeaderModifier",
-    "RequestRedirect": "requestRedirect",
-    "URLRewrite": "urlRewrite",
-    "RequestMirror": "requestMirror",
-    "CORS": "cors",
-}
-
-
 class Filter(Fields):
     """One thing that is done; the field that `type` names says how."""
 
@@ -208,19 +204,15 @@ class Filter(Fields):
 
     @model_validator(mode="after")
     def _fits(self) -> Filter:
-        given = {
-            "RequestHeaderModifier": self.request_header_modifier,
-            "ResponseHeaderModifier": self.response_header_modifier,
-            "RequestRedirect": self.request_redirect,
-            "URLRewrite": self.url_rewrite,
-            "RequestMirror": self.request_mirror,
-            "CORS": self.cors,
+        fields = {
+            "RequestHeaderModifier": ("requestHeaderModifier", self.request_header_modifier),
+            "ResponseHeaderModifier": ("responseHeaderModifier", self.response_header_modifier),
+            "RequestRedirect": ("requestRedirect", self.request_redirect),
+            "URLRewrite": ("urlRewrite", self.url_rewrite),
+            "RequestMirror": ("requestMirror", self.request_mirror),
+            "CORS": ("cors", self.cors),
         }
-        for kind, value in given.items():
-            if kind == self.type and value is None:
-                raise ValueError(f"type {kind} needs {_FIELDS[kind]}")
-            if kind != self.type and value is not None:
-                raise ValueError(f"{_FIELDS[kind]} needs type {kind}; here it is {self.type}")
+        _require_named(self.type, fields)
         return self
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +17,8 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+
+T = TypeVar("T")
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 WEIR_API = "weir.dev/v1alpha1"
@@ -53,6 +56,15 @@ _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 DNS_LABEL = re.compile(_LABEL)
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _WILDCARD_HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
+
+
+def first_twice(entries: Sequence[T]) -> T | None:
+    """The first entry that stands there more than once; None where each stands once.
+
+    >>> first_twice("abcb"), first_twice("abc")
+    ('b', None)
+    """
+    return next((one for one in entries if entries.count(one) > 1), None)
 
 
 def _name(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from controlplane.resources.kinds import Fields
+from controlplane.resources.kinds import Fields, first_twice
 from controlplane.resources.patterns import check_pattern
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
@@ -60,48 +60,41 @@ class PathMatch(Fields):
         return self
 
 
-class HeaderMatch(Fields):
-    """A header that a request must have."""
-
+class _ValueMatch(Fields):
     type: Literal["Exact", "RegularExpression"] = Field(
         default="Exact", description="`RegularExpression` must match the whole value (RE2)."
     )
     value: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
         description="What to compare with."
     )
-    name: HeaderName = Field(description="Name of the header; case does not matter.")
 
     @model_validator(mode="after")
-    def _fits(self) -> HeaderMatch:
+    def _fits(self) -> _ValueMatch:
         if self.type == "RegularExpression":
             check_pattern(self.value)
         return self
 
 
-class QueryParamMatch(Fields):
+class HeaderMatch(_ValueMatch):
+    """A header that a request must have."""
+
+    name: HeaderName = Field(description="Name of the header; case does not matter.")
+
+
+class QueryParamMatch(_ValueMatch):
     """A query parameter that a request must have."""
 
-    type: Literal["Exact", "RegularExpression"] = Field(
-        default="Exact", description="`RegularExpression` must match the whole value (RE2)."
-    )
     value: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
         description="What to compare with."
     )
     name: HeaderName = Field(description="Name of the parameter; case matters.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> QueryParamMatch:
-        if self.type == "RegularExpression":
-            check_pattern(self.value)
-        return self
 
 
 _Named = TypeVar("_Named", HeaderMatch, QueryParamMatch)
 
 
 def _named_once(entries: tuple[_Named, ...]) -> tuple[_Named, ...]:
-    names = [one.name for one in entries]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = first_twice([one.name for one in entries])
     if twice is not None:
         raise ValueError(f"{twice!r} is matched twice; keep one of them")
     return entries

@@ -18,6 +18,7 @@ from controlplane.resources.kinds import (
     Name,
     Namespace,
     Port,
+    first_twice,
 )
 from controlplane.resources.matches import Match
 
@@ -114,8 +115,7 @@ def _consistent(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
             f"at most {MAX_MATCHES} matches in all rules of a route, here {matches}; make two "
             "routes of it"
         )
-    names = Counter(rule.name for rule in rules if rule.name)
-    twice = next((name for name, times in names.items() if times > 1), None)
+    twice = first_twice([rule.name for rule in rules if rule.name])
     if twice is not None:
         raise ValueError(f"two rules are called {twice!r}; give one of them another name")
     return rules

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from betterproto2 import Message
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
@@ -125,7 +126,7 @@ class _Maker:
         if len(parts) > 1 and any(part.ref.filters for part in parts):
             action = _clusters(parts, self.rule.filters) + rest
             return Share(wire(Route, route=action), apart=takes_away(modifier, path))
-        action = _clusters(parts) + _host(filters) + rest
+        action = _clusters(parts) + _host(RouteAction, filters) + rest
         return Share(common + wire(Route, route=action), apart=takes_away(modifier, path))
 
     def _mirrors(self, filters: Sequence[Filter], low: int, high: int) -> bytes:
@@ -147,9 +148,9 @@ class _Maker:
         return wire(RouteAction, request_mirror_policies=policies)
 
 
-def _host(filters: Sequence[Filter]) -> bytes:
+def _host(kind: type[Message], filters: Sequence[Filter]) -> bytes:
     name = host_change(filters)
-    return wire(RouteAction, host_rewrite_literal=name) if name else b""
+    return wire(kind, host_rewrite_literal=name) if name else b""
 
 
 def _clusters(parts: Sequence[_Part], before: tuple[Filter, ...] | None = None) -> bytes:
@@ -173,9 +174,7 @@ def _clusters(parts: Sequence[_Part], before: tuple[Filter, ...] | None = None) 
 
 def _of_cluster(filters: Sequence[Filter]) -> bytes:
     kind = WeightedClusterClusterWeight
-    name = host_change(filters)
-    host = wire(kind, host_rewrite_literal=name) if name else b""
-    return changes(kind, filters) + cors(kind, filters) + host
+    return changes(kind, filters) + cors(kind, filters) + _host(kind, filters)
 
 
 def _direct(status: int) -> bytes:

@@ -38,13 +38,12 @@ def _policy(one: Cors) -> bytes:
     )
     if one.allow_credentials:
         out += wire(CorsPolicy, allow_credentials=TRUE)
-    if one.allow_methods:
-        out += wire(CorsPolicy, allow_methods=", ".join(one.allow_methods))
-    if one.allow_headers:
-        out += wire(CorsPolicy, allow_headers=", ".join(one.allow_headers))
-    if one.expose_headers:
-        out += wire(CorsPolicy, expose_headers=", ".join(one.expose_headers))
-    return out
+    lists = {
+        "allow_methods": one.allow_methods,
+        "allow_headers": one.allow_headers,
+        "expose_headers": one.expose_headers,
+    }
+    return out + wire(CorsPolicy, **{to: ", ".join(all_) for to, all_ in lists.items() if all_})
 
 
 def _origin(text: str) -> bytes:

@@ -171,7 +171,7 @@ REWRITES = "\n" + "".join(
         rewrite("/foo", prefix("/xyz")),
         rewrite("/slash/", prefix("/xyz/")),
         rewrite("/empty", prefix("")),
-        rewrite("/root", prefix("/")),
+        rewrite("/top", prefix("/")),
         rewrite("/both", "hostname: other.test, " + prefix("/b")),
         f"""
   - matches: [{{path: {{value: /parts}}}}]
@@ -534,9 +534,9 @@ CASES = [
     _rewritten("/empty/", "/"),
     _rewritten("/empty", "/"),
     _rewritten("/empty?q=1", "/?q=1"),
-    _rewritten("/root/", "/"),
-    _rewritten("/root", "/"),
-    _rewritten("/root/a/b", "/a/b"),
+    _rewritten("/top/", "/"),
+    _rewritten("/top", "/"),
+    _rewritten("/top/a/b", "/a/b"),
     _rewritten("/x/y?q=1", "/below/x/y?q=1", "whole.test"),
     _rewritten("/", "/below/", "whole.test"),
     Case("rewrites.test", "/both/x", "a", sent={"path": "/b/x", "host": "other.test"}),
