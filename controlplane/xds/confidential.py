@@ -33,8 +33,6 @@ _CARRIERS = (
     b"envoy.extensions.common.aws.",
 )
 """Messages that may hold passwords or keys of their own."""
-MAX_MESSAGE = 4096
-"""Characters of a refusal that are kept; Envoy's may quote a whole resource."""
 _REMEMBERED = 4096
 
 
@@ -57,7 +55,7 @@ def told(message: str, quotable: bool) -> str:
     """
     if not quotable:
         return "withheld, as it may quote a secret; see the log of the client itself"
-    return message[:MAX_MESSAGE]
+    return message
 
 
 @lru_cache(_REMEMBERED)

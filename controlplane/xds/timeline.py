@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from controlplane.xds.confidential import MAX_MESSAGE
 from controlplane.xds.effects import Acked, Effect, Nacked, Send, TypeStatus
+
+MAX_MESSAGE = 4096
+"""Characters of a refusal that are kept; Envoy's may quote a whole resource."""
 
 
 @dataclass(slots=True)

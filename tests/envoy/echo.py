@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+
+from tests.envoy.origin import running
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,9 @@ async def _switch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         await writer.drain()
 
 
-@asynccontextmanager
-async def echoes(*names: str) -> AsyncIterator[dict[str, Echo]]:
-    """Run these."""
-    async with AsyncExitStack() as stack:
-        found = {}
-        for name in names:
-            echo = Echo(name)
-            server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
-            stack.callback(server.close)
-            echo.port = server.sockets[0].getsockname()[1]
-            found[name] = echo
-        yield found
+def echoes(*names: str) -> AbstractAsyncContextManager[dict[str, Echo]]:
+    """Run one for each name."""
+    return running(*map(Echo, names))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from typing import Protocol, TypeVar
 
 
 class Origin:
@@ -30,18 +36,33 @@ class Origin:
         writer.close()
 
 
+class Answers(Protocol):
+    """What can be run."""
+
+    name: str
+    port: int
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+
+
+Some = TypeVar("Some", bound=Answers)
+
+
 @asynccontextmanager
-async def origins(*names: str) -> AsyncIterator[dict[str, Origin]]:
-    """Run these."""
+async def running(*origins: Some) -> AsyncIterator[dict[str, Some]]:
+    """Run these, by name."""
     async with AsyncExitStack() as stack:
-        found = {}
-        for name in names:
-            origin = Origin(name)
+        for origin in origins:
             server = await asyncio.start_server(origin.serve, "127.0.0.1", 0)
             stack.callback(server.close)
             origin.port = server.sockets[0].getsockname()[1]
-            found[name] = origin
-        yield found
+        yield {origin.name: origin for origin in origins}
+
+
+def origins(*names: str) -> AbstractAsyncContextManager[dict[str, Origin]]:
+    """Run one for each name."""
+    return running(*map(Origin, names))
 
 
 async def ask(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.xds.confidential import MAX_MESSAGE
 from controlplane.xds.effects import Acked, Nacked, TypeStatus
 from controlplane.xds.report import Report, reports
 from controlplane.xds.status import State, state_of
 from controlplane.xds.steps import Mode
-from controlplane.xds.timeline import Timeline, since
+from controlplane.xds.timeline import MAX_MESSAGE, Timeline, since
 from tests.unit.xds.session import Session, url
 
 BOTH = pytest.mark.parametrize("mode", list(Mode))
