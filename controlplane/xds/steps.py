@@ -16,16 +16,13 @@ from typing import NamedTuple
 from controlplane.xds.aliases import answering
 from controlplane.xds.confidential import confidential
 from controlplane.xds.kinds import Kind
+from controlplane.xds.memo import Wire
 from controlplane.xds.refusals import Suspects, attempt, judge
 from controlplane.xds.subscription import WILDCARD, Wants
 from controlplane.xds.versions import Resource, ResourceSet, version_of
 
-# Positions remembered per set; beyond that they are worked out again. One weighs as much as there
-# are names in it, and a client that amends a long list comes to ever new ones.
-_MEMO_WEIGHT = 262_144
-_MEMO_LIGHTEST = 32
-_MEMO_LEAST = 16  # are remembered, however heavy they are
-_WEIGHT = "weight"
+_NAME_BYTES = 120  # about what a name costs in a set and a mapping, besides its characters
+_STEP_BYTES = 1024  # and a step without any
 
 
 class Mode(StrEnum):
@@ -117,8 +114,8 @@ class Step:
     content: str
     """What a NACK refuses, where it refuses the response as a whole; empty where each resource
     stands for itself."""
-    encoded: dict[str, bytes] = field(default_factory=dict, repr=False)
-    """Responses by nonce, assembled once for all streams (see `envelope`)."""
+    wire: Wire = field(default_factory=Wire, repr=False)
+    """The response, assembled once for all streams (see `envelope`)."""
 
     def suspects(self) -> Suspects:
         """What a NACK of it rules out."""
@@ -149,15 +146,23 @@ def shared_step(kind: Kind, target: ResourceSet, position: Position) -> Step:
     memo = target.memo
     found: Step | None = memo.get(position)
     if found is None:
-        made = step(kind, target, position)
-        names = len(position.wants.names) + len(position.has.by_name) + len(made.has.by_name)
-        weight = memo.get(_WEIGHT, 0) + _MEMO_LIGHTEST + names
-        if weight > _MEMO_WEIGHT and len(memo) > _MEMO_LEAST:
-            memo.clear()
-            weight = _MEMO_LIGHTEST + names
-        memo[_WEIGHT] = weight
-        found = memo[position] = _canonical(made, target, position)
+        found = _canonical(step(kind, target, position), target, position)
+        memo.keep(position, found, _size(position, found), found.wire)
     return found
+
+
+def _size(position: Position, made: Step) -> int:
+    """About the bytes of a step, of what it is remembered by, and of the response it makes."""
+    texts = (
+        position.wants.names,
+        position.again,
+        position.has.by_name,
+        made.has.by_name,
+        made.removed,
+    )
+    names = sum(sum(map(len, each)) + _NAME_BYTES * len(each) for each in texts)
+    bodies = sum(_NAME_BYTES + len(one.body) for one in made.resources)
+    return _STEP_BYTES + names + bodies
 
 
 def _canonical(made: Step, target: ResourceSet, position: Position) -> Step:
@@ -165,7 +170,11 @@ def _canonical(made: Step, target: ResourceSet, position: Position) -> Step:
     if not made.complete:
         return made
     key = (position.mode, position.wants)
-    return replace(made, has=target.memo.setdefault(key, made.has))
+    found: Holding | None = target.memo.get(key)
+    if found is None:
+        target.memo.keep(key, made.has, _size(position, made))
+        return made
+    return replace(made, has=found)
 
 
 def step(kind: Kind, target: ResourceSet, position: Position) -> Step:
