@@ -84,5 +84,5 @@ class Standing:
             nack=self.nack or "",
             waiting=self.waiting is not None,
             intended_version=target.version if target is not None else "",
-            held=bool(self.awaits),
+            held=bool(self.awaits) or self.holds,
         )
