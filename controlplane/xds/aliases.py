@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
 from google.protobuf.message import DecodeError
 
 from controlplane._pb.route_pb2 import VirtualHost
 from controlplane.xds.versions import ResourceSet
-
-_INDEX = "aliases"
 
 
 class Domains:
@@ -53,6 +52,9 @@ class Domains:
         return ""
 
 
+_READ: WeakKeyDictionary[ResourceSet, Mapping[str, Domains]] = WeakKeyDictionary()
+
+
 def answering(target: ResourceSet, asked: str) -> str:
     """The name of the resource that answers to what was asked for; that itself if none does."""
     if asked in target.by_name:
@@ -64,16 +66,17 @@ def answering(target: ResourceSet, asked: str) -> str:
 
 def _domains(target: ResourceSet) -> Mapping[str, Domains]:
     """By route configuration. Read once for each content of the set; lives as long as that does."""
-    found: dict[str, Domains] | None = target.memo.get(_INDEX)
-    if found is None:
-        found = {}
-        for name in sorted(target.by_name):
-            table = found.setdefault(name.rpartition("/")[0], Domains())
-            try:
-                host = VirtualHost.FromString(target.by_name[name].body)
-            except DecodeError:
-                continue
-            for domain in host.domains:
-                table.add(domain, name)
-        target.memo[_INDEX] = found
+    known = _READ.get(target)
+    if known is not None:
+        return known
+    found: dict[str, Domains] = {}
+    for name in sorted(target.by_name):
+        table = found.setdefault(name.rpartition("/")[0], Domains())
+        try:
+            host = VirtualHost.FromString(target.by_name[name].body)
+        except DecodeError:
+            continue
+        for domain in host.domains:
+            table.add(domain, name)
+    _READ[target] = found
     return found

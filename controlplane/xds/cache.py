@@ -43,6 +43,7 @@ class SnapshotCache:
         if old is not None and _same(old, new):
             return False
         self._views[group] = new
+        self._retire(group, old)
         self._tell(group)
         return True
 
@@ -66,12 +67,15 @@ class SnapshotCache:
         if before is not None and before.share == share and _same(before.view, new):
             return False
         self._stages[group] = Stage(share, new)
+        self._retire(group, before.view if before is not None else None)
         self._tell(group)
         return True
 
     def end_stage(self, group: str) -> None:
         """All nodes of the group are shown its snapshot again."""
-        if self._stages.pop(group, None) is not None:
+        ended = self._stages.pop(group, None)
+        if ended is not None:
+            self._retire(group, ended.view)
             self._tell(group)
 
     def staged(self, group: str) -> Stage | None:
@@ -88,6 +92,16 @@ class SnapshotCache:
                 before = ResourceSet.empty(type_url, next(self._generations))
             new[type_url] = before.replaced(bodies, next(self._generations))
         return new
+
+    def _retire(self, group: str, old: View | None) -> None:
+        """Forget the answers of sets that nobody is shown any more: a client that never answers
+        keeps the set that it was last sent.
+        """
+        stage = self._stages.get(group)
+        shown = (self._views[group], *((stage.view,) if stage is not None else ()))
+        for type_url, each in (old or {}).items():
+            if all(view.get(type_url) is not each for view in shown):
+                each.memo.clear()
 
     def _tell(self, group: str) -> None:
         for listener in self._listeners:

@@ -105,7 +105,9 @@ class Connection:
         self._apply(self._stream.on_view(view))
 
     def on_time(self, now_s: float, patience_s: float) -> None:
-        """Routes that have waited this long for their clusters go out without them."""
+        """Routes that have waited this long for their clusters go out without them; what the client
+        may have refused is tried again.
+        """
         if not self._stream.awaits():
             self.awaiting_since_s = None
         elif self.awaiting_since_s is None:
@@ -113,6 +115,8 @@ class Connection:
         elif now_s - self.awaiting_since_s > patience_s:
             self.awaiting_since_s = None
             self._apply(self._stream.on_deadline())
+        if self._stream.pauses():
+            self._apply(self._stream.on_pause())
 
     def client(self) -> Client:
         """Where the client stands."""

@@ -84,4 +84,5 @@ class TypeStatus:
     intended_version: str = ""
     """What it should run; empty where the snapshot does not have the type."""
     held: bool = False
-    """Something of it waits for clusters that the client has not taken."""
+    """Something of it waits for clusters that the client has not taken, or is a removal that waits
+    for what names it."""

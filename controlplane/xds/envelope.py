@@ -27,7 +27,6 @@ MAX_TEXT = 4096
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 16_384
 _REMEMBERED_ALL_BYTES = 512 * 1024  # read, a request takes up to thirty times its bytes
-_MAX_ENCODED = 16  # nonces of one response; who asks for it again and again gets ever new ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +141,35 @@ def _require_short(*texts: Iterable[str]) -> None:
 
 
 def response(mode: Mode, send: Send) -> bytes:
-    """The bytes of a response: one object for all streams that are sent the same."""
-    encoded = send.step.encoded
-    found = encoded.get(send.nonce)
-    if found is None:
-        if len(encoded) >= _MAX_ENCODED:
-            encoded.clear()
+    """The bytes of a response: one object for all streams that are sent the same.
+
+    The fields of a message may stand in any order, and the nonce comes last. So where a response
+    goes out with another nonce, all before it is copied and nothing is encoded again.
+    """
+    wire = send.step.wire
+    if wire.nonce == send.nonce:
+        return wire.raw
+    end = _nonce(send.nonce)
+    if wire.raw:
+        raw = b"".join((memoryview(wire.raw)[: -len(_nonce(wire.nonce))], end))
+    else:
         write = _delta if mode is Mode.DELTA else _sotw
-        found = encoded[send.nonce] = write(send.type_url, send.nonce, send.step)
-    return found
+        raw = write(send.type_url, send.step) + end
+    if wire.kept:
+        wire.nonce, wire.raw = send.nonce, raw
+    return raw
 
 
-def _sotw(type_url: str, nonce: str, step: Step) -> bytes:
+def _nonce(nonce: str) -> bytes:
+    """The field alone. Its number is the same in both variants."""
+    return DiscoveryResponse(nonce=nonce).SerializeToString()
+
+
+def _sotw(type_url: str, step: Step) -> bytes:
     return DiscoveryResponse(
         version_info=step.version,
         resources=[Any(type_url=type_url, value=one.body) for one in step.resources],
         type_url=type_url,
-        nonce=nonce,
     ).SerializeToString()
 
 
@@ -169,7 +180,7 @@ def _body(type_url: str, one: Resource, step: Step) -> Any | None:
     return Any(type_url=type_url, value=one.body)
 
 
-def _delta(type_url: str, nonce: str, step: Step) -> bytes:
+def _delta(type_url: str, step: Step) -> bytes:
     return DeltaDiscoveryResponse(
         system_version_info=step.version,
         resources=[
@@ -182,6 +193,5 @@ def _delta(type_url: str, nonce: str, step: Step) -> bytes:
             for one in step.resources
         ],
         type_url=type_url,
-        nonce=nonce,
         removed_resources=step.removed,
     ).SerializeToString()

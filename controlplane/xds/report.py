@@ -86,6 +86,6 @@ def _stage(
 def _suspected(standing: Standing, one: Resource) -> bool:
     """Whether a response that was refused had it. One without names was refused as a whole."""
     return any(
-        (one.name, one.version) in suspects or any(not name for name, _ in suspects)
-        for suspects in standing.refused
+        (one.name, one.version) in content or any(not name for name, _ in content)
+        for content in standing.refused.contents
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from controlplane.xds.effects import TypeStatus
 from controlplane.xds.kinds import Kind
-from controlplane.xds.refusals import Suspects
+from controlplane.xds.refusals import NONE, TRIES, Refusals
 from controlplane.xds.steps import NOTHING, Holding, Step
 from controlplane.xds.subscription import Wants
 from controlplane.xds.versions import ResourceSet
@@ -29,7 +29,11 @@ class Standing:
     """The subscription changed since."""
     again: frozenset[str] = frozenset()
     owes: bool = False
-    refused: tuple[Suspects, ...] = ()
+    refused: Refusals = NONE
+    tries: int = TRIES
+    """So often it may still refuse suspects before it takes some."""
+    turn: bool = False
+    """Suspects waited for what is clean."""
     holds: bool = False
     """A removal was held back."""
     awaits: frozenset[str] = frozenset()
@@ -80,5 +84,5 @@ class Standing:
             nack=self.nack or "",
             waiting=self.waiting is not None,
             intended_version=target.version if target is not None else "",
-            held=bool(self.awaits),
+            held=bool(self.awaits) or self.holds,
         )

@@ -16,16 +16,13 @@ from typing import NamedTuple
 from controlplane.xds.aliases import answering
 from controlplane.xds.confidential import confidential
 from controlplane.xds.kinds import Kind
-from controlplane.xds.refusals import Suspects, attempt, judge
+from controlplane.xds.memo import Wire
+from controlplane.xds.refusals import NONE, Refusals, Suspects, attempt, judge
 from controlplane.xds.subscription import WILDCARD, Wants
 from controlplane.xds.versions import Resource, ResourceSet, version_of
 
-# Positions remembered per set; beyond that they are worked out again. One weighs as much as there
-# are names in it, and a client that amends a long list comes to ever new ones.
-_MEMO_WEIGHT = 262_144
-_MEMO_LIGHTEST = 32
-_MEMO_LEAST = 16  # are remembered, however heavy they are
-_WEIGHT = "weight"
+_NAME_BYTES = 120  # about what a name costs in a set and a mapping, besides its characters
+_STEP_BYTES = 1024  # and a step without any
 
 
 class Mode(StrEnum):
@@ -85,8 +82,12 @@ class Position(NamedTuple):
     """Names to send even when unchanged; `*` stands for all."""
     owes: bool = False
     """An answer is due even when there is nothing to say."""
-    refused: tuple[Suspects, ...] = ()
+    refused: Refusals = NONE
     """What the client NACKed; of a response that stands as a whole, one suspect without name."""
+    may_try: bool = True
+    """Suspects may be sent."""
+    turn: bool = False
+    """They waited for what is clean, and come first now."""
     hold_removals: bool = False
     unproven: frozenset[str] = frozenset()
     """Clusters that the client may still take: what newly sends to them waits."""
@@ -114,11 +115,13 @@ class Step:
     """Clusters that something of it waits for."""
     aliases: Mapping[str, tuple[str, ...]]
     """Resource -> the names that were asked for and that it answers to, where they are others."""
+    tries: bool
+    """Whether it consists of suspects."""
     content: str
     """What a NACK refuses, where it refuses the response as a whole; empty where each resource
     stands for itself."""
-    encoded: dict[str, bytes] = field(default_factory=dict, repr=False)
-    """Responses by nonce, assembled once for all streams (see `envelope`)."""
+    wire: Wire = field(default_factory=Wire, repr=False)
+    """The response, assembled once for all streams (see `envelope`)."""
 
     def suspects(self) -> Suspects:
         """What a NACK of it rules out."""
@@ -149,15 +152,23 @@ def shared_step(kind: Kind, target: ResourceSet, position: Position) -> Step:
     memo = target.memo
     found: Step | None = memo.get(position)
     if found is None:
-        made = step(kind, target, position)
-        names = len(position.wants.names) + len(position.has.by_name) + len(made.has.by_name)
-        weight = memo.get(_WEIGHT, 0) + _MEMO_LIGHTEST + names
-        if weight > _MEMO_WEIGHT and len(memo) > _MEMO_LEAST:
-            memo.clear()
-            weight = _MEMO_LIGHTEST + names
-        memo[_WEIGHT] = weight
-        found = memo[position] = _canonical(made, target, position)
+        found = _canonical(step(kind, target, position), target, position)
+        memo.keep(position, found, _size(position, found), found.wire)
     return found
+
+
+def _size(position: Position, made: Step) -> int:
+    """About the bytes of a step, of what it is remembered by, and of the response it makes."""
+    texts = (
+        position.wants.names,
+        position.again,
+        position.has.by_name,
+        made.has.by_name,
+        made.removed,
+    )
+    names = sum(sum(map(len, each)) + _NAME_BYTES * len(each) for each in texts)
+    bodies = sum(_NAME_BYTES + len(one.body) for one in made.resources)
+    return _STEP_BYTES + names + bodies
 
 
 def _canonical(made: Step, target: ResourceSet, position: Position) -> Step:
@@ -165,7 +176,11 @@ def _canonical(made: Step, target: ResourceSet, position: Position) -> Step:
     if not made.complete:
         return made
     key = (position.mode, position.wants)
-    return replace(made, has=target.memo.setdefault(key, made.has))
+    found: Holding | None = target.memo.get(key)
+    if found is None:
+        target.memo.keep(key, made.has, _size(position, made))
+        return made
+    return replace(made, has=found)
 
 
 def step(kind: Kind, target: ResourceSet, position: Position) -> Step:
@@ -208,7 +223,8 @@ def _whole(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
     changed = [one for one in wanted if _version(has.get(one.name)) != one.version]
     awaits = frozenset[str]().union(*(_awaits(kind, position, one) for one in changed))
     if awaits:
-        return Step(False, target.version, (), (), (), position.has, False, False, awaits, {}, "")
+        has_now, no = position.has, False
+        return Step(no, target.version, (), (), (), has_now, no, no, awaits, {}, no, "")
     gone = [one for name, one in has.items() if one and one.body and name not in after]
     total = target.total
     held_back = position.hold_removals and bool(gone)
@@ -220,7 +236,7 @@ def _whole(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
     everything = position.wants.wildcard
     content = version if everything else version_of(sum(one.part for one in wanted))
     differs = bool(changed) or after.keys() != has.keys()
-    refused = frozenset({("", content)}) in position.refused
+    refused = frozenset({("", content)}) in position.refused.contents
     return Step(
         speaks=not refused and (differs or position.owes or bool(position.again)),
         version=version,
@@ -232,6 +248,7 @@ def _whole(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
         more=False,
         awaits=awaits,
         aliases={},
+        tries=False,
         content=content,
     )
 
@@ -241,69 +258,65 @@ def _parts(kind: Kind, target: ResourceSet, position: Position, wanted: list[Res
 
     A removal cannot be said here; the name is forgotten, so that it is sent when it comes back.
     """
-    after, fresh, changed, complete, more, awaits = _compare(kind, position, wanted)
+    made = _chosen(_compare(kind, position, wanted), position, also=False)
     return Step(
-        speaks=bool(fresh) or (position.owes and not awaits),
+        speaks=bool(made.fresh) or (position.owes and not made.awaits),
         version=target.version,
-        resources=tuple(fresh),
+        resources=tuple(made.fresh),
         removed=(),
-        changed=tuple(changed),
-        has=Holding(after),
-        complete=complete,
-        more=more,
-        awaits=awaits,
+        changed=tuple(made.changed),
+        has=Holding(made.after),
+        complete=made.complete,
+        more=made.more,
+        awaits=made.awaits,
         aliases={},
         content="",
+        tries=made.tries,
     )
 
 
 def _delta(kind: Kind, target: ResourceSet, position: Position, wanted: list[Resource]) -> Step:
     """Delta: what changed, and what is gone (rules 23 and 24)."""
-    after, fresh, changed, complete, more, awaits = _compare(kind, position, wanted)
     has, again, wants = position.has.by_name, position.again, position.wants
-    removed: set[str] = set()
-    held_back = False
     exists = {one.name for one in wanted}
-    for name, one in has.items():
-        if one is None or name in exists:
-            continue
-        if position.hold_removals:
-            after[name] = one
-            held_back = True
-        else:
-            removed.add(name)
-    for name in (wants.names | again) - exists - {WILDCARD}:
-        if not wants.covers(name):
-            continue
-        if (name not in has or name in again) and name not in after:
-            removed.add(name)
-        if name in wants.names:
-            after.setdefault(name, None)
+    gone = {name for name, one in has.items() if one is not None and name not in exists}
+    held_back = gone if position.hold_removals else set[str]()
+    absent = {name for name in wants.names | again if name != WILDCARD and wants.covers(name)}
+    absent -= exists
+    removed = gone | {name for name in absent if name not in has or name in again}
+    removed -= held_back
+    made = _chosen(_compare(kind, position, wanted), position, also=bool(removed))
+    after = made.after
+    after |= {name: has[name] for name in held_back}
+    after |= dict.fromkeys((absent & wants.names) - held_back)
+    later = removed if made.tries else set[str]()  # with suspects, it might be refused with them
+    after |= {name: Resource.claimed(name, "?") for name in later}
+    removed = removed - later
     return Step(
-        speaks=bool(fresh) or bool(removed) or (position.owes and not awaits),
+        speaks=bool(made.fresh) or bool(removed) or (position.owes and not made.awaits),
         version=target.version,
-        resources=tuple(fresh),
+        resources=tuple(made.fresh),
         removed=tuple(sorted(removed)),
-        changed=tuple(changed),
+        changed=tuple(made.changed),
         has=Holding(after),
-        complete=complete and not held_back,
-        more=more,
-        awaits=awaits,
+        complete=made.complete and not held_back and not later,
+        more=made.more or bool(later),
+        awaits=made.awaits,
         aliases={},
         content="",
+        tries=made.tries,
     )
 
 
 class _Difference(NamedTuple):
     after: dict[str, Resource | None]
-    """What the client has afterwards."""
-    fresh: list[Resource]
-    """What to send."""
-    changed: list[Resource]
-    """What of it is news."""
-    complete: bool
-    more: bool
+    """What the client has afterwards, but for what is clean or a suspect."""
+    clean: list[Resource]
+    """What is news or asked for."""
+    suspects: list[Resource]
+    """The same, of what the client may have refused (see `refusals`)."""
     awaits: frozenset[str]
+    kept_back: bool
 
 
 def _compare(kind: Kind, position: Position, wanted: list[Resource]) -> _Difference:
@@ -314,43 +327,63 @@ def _compare(kind: Kind, position: Position, wanted: list[Resource]) -> _Differe
     banned, suspicious = judge(refused, wanted) if refused else _NO_REFUSALS
     everything = WILDCARD in again
     after: dict[str, Resource | None] = {}
-    fresh: list[Resource] = []
-    changed: list[Resource] = []
-    later: list[Resource] = []
+    clean: list[Resource] = []
+    suspects: list[Resource] = []
     awaits: frozenset[str] = frozenset()
     kept_back = False
     for one in wanted:
-        differs = _version(has.get(one.name)) != one.version
-        if differs and refused and (one.name, one.version) in banned | suspicious:
-            kept_back = True
-            if (one.name, one.version) in suspicious:
-                later.append(one)
-            if one.name in has:
-                after[one.name] = has[one.name]
+        name = one.name
+        differs = _version(has.get(name)) != one.version
+        if not differs and not everything and name not in again:
+            after[name] = one
             continue
         missing = _awaits(kind, position, one) if differs else None
-        if missing:
-            awaits |= missing
-            if one.name in has:
-                after[one.name] = has[one.name]
+        if name in banned or missing:
+            awaits |= missing or frozenset()
+            kept_back |= differs
+            if name in has:
+                after[name] = has[name]
             continue
-        after[one.name] = one
-        if differs:
-            changed.append(one)
-        if differs or everything or one.name in again:
-            fresh.append(one)
-    if later and not fresh:
-        half = attempt(refused, later)
-        tried = {one.name for one in half}
-        later = [one for one in later if one.name not in tried]
-        fresh, changed = half, half
-        after |= {one.name: one for one in half}
-        kept_back = bool(banned) or bool(later)
-    complete = not kept_back and not awaits
-    return _Difference(after, fresh, changed, complete, bool(later), awaits)
+        (suspects if name in suspicious else clean).append(one)
+    return _Difference(after, clean, suspects, awaits, kept_back)
 
 
-_NO_REFUSALS: tuple[Suspects, Suspects] = (frozenset(), frozenset())
+_NO_REFUSALS: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+
+class _Chosen(NamedTuple):
+    after: dict[str, Resource | None]
+    """What the client has afterwards."""
+    fresh: list[Resource]
+    """What to send."""
+    changed: list[Resource]
+    """What of it is news."""
+    complete: bool
+    more: bool
+    awaits: frozenset[str]
+    tries: bool
+
+
+def _chosen(found: _Difference, position: Position, *, also: bool) -> _Chosen:
+    """What is clean, or else a company of suspects, never both. `also`: the clean has more to say.
+
+    Who changes faster than a client answers must not keep the suspects waiting for ever, so it is
+    their turn when they waited once.
+    """
+    has, (after, clean, suspects, awaits, kept_back) = position.has.by_name, found
+    tries = bool(suspects) and position.may_try and (position.turn or not (clean or also))
+    fresh = attempt(position.refused, suspects) if tries else clean
+    sent = {one.name for one in fresh}
+    later = [one for one in (*clean, *suspects) if one.name not in sent]
+    for one in later:
+        if _version(has.get(one.name)) == one.version:
+            after[one.name] = one.unsure()  # it was asked for, and that must not be forgotten
+        elif one.name in has:
+            after[one.name] = has[one.name]
+    after |= {one.name: one for one in fresh}
+    changed = [one for one in fresh if _version(has.get(one.name)) != one.version]
+    complete = not kept_back and not later
+    return _Chosen(after, fresh, changed, complete, bool(later), awaits, tries)
 
 
 def _version(one: Resource | None) -> str:

@@ -21,7 +21,7 @@ from controlplane.xds.effects import (
     Unknown,
 )
 from controlplane.xds.kinds import CLUSTER, SECRET, Kind, kind_of
-from controlplane.xds.refusals import acquit, refuse
+from controlplane.xds.refusals import NONE, TRIES, TRIES_AFRESH, acquit, refuse
 from controlplane.xds.standing import Standing
 from controlplane.xds.steps import (
     Holding,
@@ -29,6 +29,7 @@ from controlplane.xds.steps import (
     Position,
     Step,
     resolved,
+    select,
     shared_step,
 )
 from controlplane.xds.subscription import WILDCARD, Wants, amended, replaced
@@ -99,6 +100,18 @@ class Stream:
         self._pump(effects)
         return effects
 
+    def on_pause(self) -> list[Effect]:
+        """Some time has passed: who refused suspects again and again may be asked once more."""
+        for state in self._order:
+            state.tries = max(state.tries, TRIES_AFRESH)
+        effects: list[Effect] = []
+        self._pump(effects)
+        return effects
+
+    def pauses(self) -> bool:
+        """Whether something is left to be tried after a pause."""
+        return any(state.tries <= 0 and state.more for state in self._order)
+
     def awaits(self) -> bool:
         """Whether something waits for clusters that the client has not answered yet."""
         return any(state.awaits for state in self._order) and any(
@@ -136,6 +149,13 @@ class Stream:
             return state.wants
         return resolved(target, state.wants)
 
+    def _wanted(self, state: Standing) -> dict[str, str]:
+        """The versions of what is wanted now."""
+        target = self._target(state)
+        if target is None:
+            return {}
+        return {one.name: one.version for one in select(state.kind, target, self._named(state))}
+
     # What a request says
 
     def _answer(self, state: Standing, request: Request, effects: list[Effect]) -> None:
@@ -146,7 +166,9 @@ class Stream:
         if request.error is not None:
             state.nack = told(request.error, state_url != SECRET and step.quotable)
             effects.append(Nacked(state_url, state.sent_version, state.nack))
-            state.refused = refuse(state.refused, step.suspects())
+            state.refused = refuse(state.refused, step.suspects(), self._wanted(state))
+            state.tries -= step.tries
+            state.more = True  # what was refused with something bad is tried apart
             state.has = step.has_when_refused.only(self._named(state))
             state.dirty |= bool(step.removed and step.resources)
             refused = state.unproven & {one.name for one in step.changed}
@@ -156,6 +178,7 @@ class Stream:
             state.acked_version = step.version
             if state.refused:
                 state.refused = acquit(state.refused, step.resources)
+                state.tries = TRIES
             state.took(step)
             if step.complete:
                 state.nack = None
@@ -250,21 +273,13 @@ class Stream:
         hold = bool(dependents) and not all(map(self._settled, dependents))
         if state.holds and hold and state.seen is target and not asked:
             return  # still waiting for the same ACKs
+        if state.seen is not target:
+            state.tries = max(state.tries, TRIES_AFRESH)
         unproven, doubted = self._not_taken(state.kind)
         same = state.seen is target and not asked
         if state.awaits and same and state.awaits <= unproven | doubted:
             return
-        position = Position(
-            self.mode,
-            state.wants,
-            state.has,
-            state.again,
-            state.owes,
-            state.refused,
-            hold,
-            unproven,
-            doubted,
-        )
+        position = self._position(state, target, hold, unproven, doubted)
         step = shared_step(state.kind, target, position)
         if state.kind.warms and step.speaks:
             state.unproven |= {
@@ -280,6 +295,7 @@ class Stream:
         state.dirty = False
         state.owes = state.owes and bool(step.awaits) and not step.speaks
         state.more = step.more
+        state.turn = step.speaks and step.more and not step.tries
         state.awaits = step.awaits
         state.holds = hold and not step.complete
         if step.speaks:
@@ -290,6 +306,31 @@ class Stream:
             state.sent_version = state.acked_version = step.version
             state.nack = None
             state.took(step)
+
+    def _position(
+        self,
+        state: Standing,
+        target: ResourceSet,
+        hold: bool,
+        unproven: frozenset[str],
+        doubted: frozenset[str],
+    ) -> Position:
+        refused = state.refused
+        if refused and not state.kind.whole:  # else those with another past share no answers
+            refused = refused.at(target.by_name, made_up=state.kind.absent is not None) or NONE
+        return Position(
+            self.mode,
+            state.wants,
+            state.has,
+            state.again,
+            state.owes,
+            refused,
+            not refused or state.tries > 0,
+            state.turn,
+            hold,
+            unproven,
+            doubted,
+        )
 
     def _not_taken(self, kind: Kind) -> tuple[frozenset[str], frozenset[str]]:
         """(sent and not answered, refused): clusters that are new to the client."""

@@ -7,10 +7,11 @@ hashes, so it does not depend on order and costs only what changed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+
+from controlplane.xds.memo import Memo
 
 _MODULUS = 1 << 128
 _UNSURE = "?"
@@ -54,7 +55,7 @@ class Resource:
         return self.version == _UNSURE
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ResourceSet:
     """All resources of one type at one moment. Compared by identity: unchanged is the same."""
 
@@ -64,8 +65,8 @@ class ResourceSet:
     total: int
     by_name: Mapping[str, Resource]
     version: str
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-    """Answers worked out for this set. They live as long as it does (see `steps`)."""
+    memo: Memo = field(default_factory=Memo, repr=False)
+    """Answers worked out for this set. They live no longer than it is shown (see `steps`)."""
 
     @classmethod
     def empty(cls, type_url: str, generation: int) -> ResourceSet:
@@ -104,5 +105,8 @@ def version_of(total: int) -> str:
 
 @lru_cache(maxsize=64)
 def nothing_of(type_url: str) -> ResourceSet:
-    """The one set that stands for a type that no snapshot has."""
-    return ResourceSet.empty(type_url, 0)
+    """The one set that stands for a type that no snapshot has.
+
+    It is never replaced, and its answers hold what clients ask for and nothing else: none is kept.
+    """
+    return replace(ResourceSet.empty(type_url, 0), memo=Memo(most=0))

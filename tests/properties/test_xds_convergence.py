@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -271,15 +271,12 @@ class Convergence(RuleBasedStateMachine):
                 break
         else:
             pytest.fail("the two never come to rest")
+        self._nothing_good_is_missing()
         self._set(without_bad(self.snapshot))
         view = self.cache.view(GROUP)
         assert view is not None
         self._deliver(self.stream.on_view(view))
-        while self.client.requests or self.client.responses:
-            if self.client.requests:
-                self.the_server_reads()
-            else:
-                self.the_client_reads()
+        self._exchange()
         for type_url, one in self.client.types.items():
             wanted = {n: b for n, b in self.snapshot[type_url].items() if one.wants(n)}
             has = dict(one.has)
@@ -288,6 +285,33 @@ class Convergence(RuleBasedStateMachine):
                 has = {name: body for name, body in has.items() if name in wanted}
             assert has == wanted, type_url
 
+    def _nothing_good_is_missing(self) -> None:
+        """Rule 11: at rest a client has all that it does not refuse by itself.
+
+        But for sets that are refused as a whole, for what is not in the snapshot any more, and for
+        what waits for clusters.
+        """
+        while self.stream.pauses():
+            self._deliver(self.stream.on_pause())
+            self._exchange()
+        for type_url, one in self.client.types.items():
+            if type_url in WHOLE and self.mode is Mode.SOTW:
+                continue
+            if type_url in (LISTENER, ROUTE) and self._waits_for_clusters():
+                continue
+            good = {n: b for n, b in self.snapshot[type_url].items() if one.wants(n) and b != BAD}
+            assert good.items() <= one.has.items(), type_url
+
+    def _waits_for_clusters(self) -> bool:
+        return any(state.held for state in self.stream.status())
+
+    def _exchange(self) -> None:
+        while self.client.requests or self.client.responses:
+            if self.client.requests:
+                self.the_server_reads()
+            else:
+                self.the_client_reads()
+
 
 def without_bad(snapshot: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
     """What a translator publishes once it was told: a refusal stands until content differs."""
@@ -295,6 +319,55 @@ def without_bad(snapshot: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mappi
         type_url: {name: "good" if body == BAD else body for name, body in held.items()}
         for type_url, held in snapshot.items()
     }
+
+
+NUMBERED = tuple(f"n{number}" for number in range(8))
+pushes = st.lists(
+    st.dictionaries(st.sampled_from(NUMBERED), st.booleans(), min_size=1), min_size=1, max_size=12
+)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@settings(deadline=None)
+@given(pushes=pushes, answered=st.lists(st.booleans(), min_size=12, max_size=12))
+def test_whatever_changes_together_what_is_good_arrives(
+    mode: Mode, pushes: list[dict[str, bool]], answered: list[bool]
+) -> None:
+    """Rule 11, where every push changes several resources, good and bad, and a client refuses a
+    response with a bad one in it whole; now and then it is shown more before it has answered.
+    """
+    cache, client = SnapshotCache(), Client(mode)
+    bodies = dict.fromkeys(NUMBERED, b"first")
+    cache.set(GROUP, {ENDPOINT: bodies})
+    stream = Stream(mode, cache.view(GROUP) or {})
+    client.subscribe(ENDPOINT, frozenset(NUMBERED))
+
+    def exchange() -> None:
+        while client.requests or client.responses:
+            if client.requests:
+                effects = stream.on_request(client.requests.popleft())
+                client.responses += [one for one in effects if isinstance(one, Send)]
+            else:
+                client.receive()
+
+    exchange()
+    for number, (changed, at_once) in enumerate(zip(pushes, answered, strict=False)):
+        for name, good in changed.items():
+            bodies[name] = b"%d" % number if good else BAD.encode()
+        cache.set(GROUP, {ENDPOINT: bodies})
+        client.responses += [
+            one for one in stream.on_view(cache.view(GROUP) or {}) if isinstance(one, Send)
+        ]
+        if at_once:
+            exchange()
+            _assert_good(client, bodies)
+    exchange()
+    _assert_good(client, bodies)
+
+
+def _assert_good(client: Client, bodies: Mapping[str, bytes]) -> None:
+    good = {name: body.decode() for name, body in bodies.items() if body.decode() != BAD}
+    assert good.items() <= client.types[ENDPOINT].has.items()
 
 
 class Sotw(Convergence):

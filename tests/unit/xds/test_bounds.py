@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from controlplane._pb.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from controlplane._pb.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+)
 from controlplane.xds.aliases import Domains
 from controlplane.xds.effects import Send
 from controlplane.xds.envelope import MAX_TEXT, Decoder, response
-from controlplane.xds.kinds import ENDPOINT
-from controlplane.xds.steps import Mode, Position
+from controlplane.xds.kinds import ENDPOINT, VIRTUAL_HOST
+from controlplane.xds.memo import KEPT_BYTES
+from controlplane.xds.steps import Mode
+from controlplane.xds.versions import nothing_of
 from tests.unit.xds.session import Session
 
 
@@ -16,9 +22,9 @@ def test_the_same_question_again_and_again_is_not_remembered_each_time() -> None
     session.ask("eds", "a")
     for _ in range(1000):
         assert session.ack("eds", "a") == ["acked eds", "send eds a=1"]
-        response(Mode.DELTA, session.last["eds"])
+        assert wire(session).nonce == session.last["eds"].nonce
     (step,) = {id(sent.step): sent.step for sent in session.sent[1:]}.values()
-    assert len(step.encoded) <= 16
+    assert step.wire.nonce == session.sent[-1].nonce
 
 
 def test_a_long_list_that_is_amended_again_and_again_is_not_remembered_each_time() -> None:
@@ -28,9 +34,7 @@ def test_a_long_list_that_is_amended_again_and_again_is_not_remembered_each_time
     for name in names[:300]:
         session.ack("eds", drop=[name])
         session.ask("eds", name)
-    memo = session.view()[ENDPOINT].memo
-    kept = [position for position in memo if isinstance(position, Position)]
-    assert sum(len(one.wants.names) + len(one.has.by_name) for one in kept) < 300_000
+    assert session.view()[ENDPOINT].memo.size <= KEPT_BYTES
 
 
 def test_short_lists_of_many_clients_are_remembered() -> None:
@@ -39,6 +43,42 @@ def test_short_lists_of_many_clients_are_remembered() -> None:
         session.connect()
         session.ask("eds", "a", str(number))
     assert len(session.view()[ENDPOINT].memo) > 1000
+
+
+def wire(session: Session) -> DeltaDiscoveryResponse:
+    """What was sent last, as a client reads it."""
+    return DeltaDiscoveryResponse.FromString(response(Mode.DELTA, session.sent[-1]))
+
+
+def test_responses_with_ever_other_resources_are_not_all_kept() -> None:
+    bodies = {str(number): "x" * 100_000 for number in range(40)}
+    session = Session(Mode.DELTA, eds=bodies)
+    for gone in bodies:
+        session.connect()
+        session.ask("eds", *(bodies.keys() - {gone}))
+        response(Mode.DELTA, session.sent[-1])
+    assert sum(len(sent.step.wire.raw) for sent in session.sent) <= KEPT_BYTES
+    assert session.sent[-1].step.wire.raw
+
+
+def test_of_a_type_that_the_snapshot_lacks_no_answer_is_kept() -> None:
+    session = Session(Mode.SOTW, eds={})
+    session.ask("vhds", "default/edge/a.example")
+    response(Mode.SOTW, session.sent[-1])
+    assert not session.sent[-1].step.wire.raw
+    assert not len(nothing_of(VIRTUAL_HOST).memo)
+
+
+def test_a_set_that_nobody_is_shown_any_more_keeps_no_answers() -> None:
+    session = Session(Mode.SOTW, eds={"a": "1"})
+    session.ask("eds", "a")
+    response(Mode.SOTW, session.sent[-1])
+    cache, old = session.cache, session.view()[ENDPOINT]
+    cache.stage("group", {ENDPOINT: {"a": b"2"}}, share=0.5)
+    assert len(old.memo)
+    session.set(eds={"a": "3"})
+    assert not len(old.memo)
+    assert not session.sent[0].step.wire.raw
 
 
 def test_requests_of_ever_other_names_are_not_all_remembered() -> None:

@@ -138,6 +138,22 @@ def test_a_removal_that_is_held_back_is_neither_synced_nor_forgotten(mode: Mode)
     assert state_of(session.stream.status()[0]) is State.SYNCED
 
 
+def test_a_removal_that_waits_after_the_news_was_taken_is_not_synced_yet() -> None:
+    session = Session(Mode.DELTA, cds={"a": "1"}, rds={"r": "1"})
+    session.ask("cds")
+    session.ack("cds")
+    session.ask("rds", "r")
+    session.ack("rds")
+    session.set(cds={"b": "1"}, rds={"r": "2"})
+    assert session.ack("cds") == ["acked cds"]
+    session.nack("rds")
+    assert state_of(session.stream.status()[0]) is State.STALE
+    session.set(rds={"r": "3"})
+    assert session.ack("rds") == ["acked rds", "send cds -a"]
+    session.ack("cds")
+    assert state_of(session.stream.status()[0]) is State.SYNCED
+
+
 URL = url("eds")
 
 
