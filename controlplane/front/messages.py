@@ -124,7 +124,7 @@ class Ping(Message, frozen=True):
 
 class Statuses(Message, frozen=True):
     """A question, to a worker or from one: who `asks` this ClientStatusRequest is to be told of
-    clients elsewhere. The bytes of a ClientStatusResponse."""
+    clients elsewhere. To a worker: its `Found`; from one: a list of those of all others."""
 
     request: bytes
     asks: Peer

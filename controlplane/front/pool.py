@@ -30,6 +30,7 @@ from controlplane.front.door import Door
 from controlplane.front.proxies import Document, Side, joined, merged
 from controlplane.ports import AccessLogSink, LoadReportSink
 from controlplane.xds import SnapshotCache
+from controlplane.xds.csds import Found
 from controlplane.xds.staging import Stage
 from controlplane.xds.status import Client
 from controlplane.xds.stream import View
@@ -148,7 +149,7 @@ class Member:
     async def _answer(self, question: m.Question) -> object:
         if not isinstance(question, m.Statuses):
             raise WeirError(f"a worker asked for {type(question).__name__}")
-        return b"".join(await self._pool.ask(question, bytes, but=self.index, strict=True))
+        return await self._pool.ask(question, Found, but=self.index, strict=True)
 
 
 class Pool:

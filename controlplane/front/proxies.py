@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from controlplane.xds.client_config import by_node
 from controlplane.xds.confidential import confidential
 from controlplane.xds.connection import Connection
-from controlplane.xds.csds import by_node
 from controlplane.xds.effects import TypeStatus
 from controlplane.xds.kinds import kind_of
 from controlplane.xds.report import Report

@@ -27,6 +27,7 @@ from controlplane.front.proxies import Clock, TooLargeError, proxies, resources
 from controlplane.model import Proxy, fleet_of
 from controlplane.telemetry.logs import configure_logging
 from controlplane.xds import SnapshotCache, XdsServer
+from controlplane.xds.csds import Found
 from controlplane.xds.gate import Peer
 
 logger = structlog.get_logger(__name__)
@@ -167,8 +168,8 @@ class Worker:
             return
         await self._channel.send(m.Listening(self._server.port))
 
-    async def _others(self, request: bytes, asks: Peer) -> bytes:
-        return await self._channel.ask(m.Statuses(request, asks), bytes, OTHERS_S)
+    async def _others(self, request: bytes, asks: Peer) -> list[Found]:
+        return await self._channel.ask(m.Statuses(request, asks), list[Found], OTHERS_S)
 
     async def _answer(self, question: m.Question) -> object:
         server = self._server

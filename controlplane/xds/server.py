@@ -23,7 +23,7 @@ import structlog
 from controlplane.errors import StartupError
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.connection import Connection, Context, end
-from controlplane.xds.csds import ClientStatusService, Others
+from controlplane.xds.csds import ClientStatusService, Found, Others
 from controlplane.xds.effects import Request
 from controlplane.xds.envelope import Decoder, GarbageError, Node
 from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
@@ -223,9 +223,9 @@ class XdsServer:
         """
         self._regrouped = True
 
-    async def statuses(self, request: bytes, asks: Peer) -> bytes:
-        """A ClientStatusResponse of the clients here, for another process that was asked by this
-        peer. Raises `WeirError`."""
+    async def statuses(self, request: bytes, asks: Peer) -> Found:
+        """What is known of the clients here, for another process that got this ClientStatusRequest
+        from this peer. Raises `WeirError`."""
         return await self._client_status.statuses(request, asks)
 
     def _on_change(self, group: str) -> None:

@@ -14,7 +14,6 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from controlplane.xds.aliases import answering
-from controlplane.xds.confidential import confidential
 from controlplane.xds.kinds import Kind
 from controlplane.xds.memo import Wire
 from controlplane.xds.refusals import NONE, Refusals, Suspects, attempt, judge
@@ -128,12 +127,6 @@ class Step:
         if self.content:
             return frozenset({("", self.content)})
         return frozenset((one.name, one.version) for one in self.resources)
-
-    @cached_property
-    def quotable(self) -> bool:
-        """Whether a client that refuses it may quote it: no resource of it is, or carries, a
-        secret."""
-        return not any(confidential("", one.body) for one in self.resources)
 
     @cached_property
     def has_when_refused(self) -> Holding:

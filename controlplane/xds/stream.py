@@ -20,7 +20,7 @@ from controlplane.xds.effects import (
     TypeStatus,
     Unknown,
 )
-from controlplane.xds.kinds import CLUSTER, SECRET, Kind, kind_of
+from controlplane.xds.kinds import CLUSTER, Kind, kind_of
 from controlplane.xds.refusals import NONE, TRIES, TRIES_AFRESH, acquit, refuse
 from controlplane.xds.standing import Standing
 from controlplane.xds.steps import (
@@ -164,7 +164,7 @@ class Stream:
         if step is None:  # it was answered before
             return
         if request.error is not None:
-            state.nack = told(request.error, state_url != SECRET and step.quotable)
+            state.nack = told(request.error, state_url, step.resources)
             effects.append(Nacked(state_url, state.sent_version, state.nack))
             state.refused = refuse(state.refused, step.suspects(), self._wanted(state))
             state.tries -= step.tries

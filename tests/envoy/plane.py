@@ -19,6 +19,7 @@ from controlplane.lab.envoy import Envoy, free_port, run_envoy
 from controlplane.translate.bootstrap import ads_bootstrap
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.kinds import KINDS
+from controlplane.xds.status import Event
 
 FLEET = "edge"
 NODE = "team/envoy-1"
@@ -69,6 +70,8 @@ class Plane:
     server: XdsServer
     admin: str
     held: dict[str, dict[str, bytes]]
+    events: list[Event]
+    """What is told for the log."""
 
     def publish(self, **types: dict[str, bytes]) -> None:
         """Replace whole types of the snapshot by its short name, such as cds or eds."""
@@ -98,7 +101,12 @@ class Plane:
 @contextlib.asynccontextmanager
 async def plane(**types: dict[str, bytes]) -> AsyncIterator[Plane]:
     cache = SnapshotCache()
-    server = XdsServer(cache, address="127.0.0.1:0")
+    events: list[Event] = []
+
+    def observe(event: Event) -> None:
+        events.append(event)
+
+    server = XdsServer(cache, address="127.0.0.1:0", observer=observe)
 
     async def metrics() -> bytes:
         return b""
@@ -108,7 +116,7 @@ async def plane(**types: dict[str, bytes]) -> AsyncIterator[Plane]:
     await server.start()
     serving = asyncio.create_task(admin.serve())
     try:
-        made = Plane(cache, server, f"127.0.0.1:{port}", {})
+        made = Plane(cache, server, f"127.0.0.1:{port}", {}, events)
         made.publish(**types)
         yield made
     finally:

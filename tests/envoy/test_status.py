@@ -10,6 +10,9 @@ import grpc
 import pytest
 import yaml
 from envoy_data_plane.envoy.config.cluster import v3 as cluster_v3
+from envoy_data_plane.envoy.config.core import v3 as core_v3
+from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls_v3
+from envoy_data_plane.google.protobuf import Any as Packed
 
 from controlplane._pb.admin_pb2 import ClientResourceStatus
 from controlplane._pb.status_pb2 import (
@@ -134,6 +137,45 @@ async def test_the_client_status_of_an_envoy_that_refused_has_both_versions(
         one = of_type(client, ENDPOINT)["web"]
         assert one.config_status == ConfigStatus.SYNCED
         assert not one.HasField("error_state")
+
+
+def with_tls(name: str, **common: Any) -> bytes:  # noqa: ANN401
+    context = tls_v3.UpstreamTlsContext(common_tls_context=tls_v3.CommonTlsContext(**common))
+    socket = core_v3.TransportSocket(name="tls", typed_config=Packed.pack(context))
+    made = cluster_v3.Cluster().parse(cluster(name))
+    made.transport_socket = socket
+    return bytes(made)
+
+
+@pytest.mark.parametrize("kind", ["sds", "cds"])
+async def test_what_envoy_quotes_of_a_secret_that_it_refuses_is_told_nowhere(
+    tmp_path: Path, delta: bool, kind: str
+) -> None:
+    bad = tls_v3.TlsCertificate(
+        private_key=core_v3.DataSource(inline_string="the secret"),
+        private_key_provider=tls_v3.PrivateKeyProvider(),  # it wants a name
+    )
+    source = core_v3.ConfigSource(
+        ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
+    )
+    by_name = tls_v3.SdsSecretConfig(name="cert", sds_config=source)
+    secret = bytes(tls_v3.Secret(name="cert", tls_certificate=bad))
+    bodies = {
+        "sds": with_tls("web", tls_certificate_sds_secret_configs=[by_name]),
+        "cds": with_tls("web", tls_certificates=[bad]),
+    }
+    types = one_service(free_port()) | {"cds": {"web": bodies[kind]}, "sds": {"cert": secret}}
+    async with plane(**types) as made, own_envoy(made, tmp_path, delta=delta):
+        await made.refused(kind)
+        ask = ("--admin-address", made.admin)
+        told = [
+            (await weir("proxy-status", *ask)).out,
+            (await weir("proxy-status", NODE, "-o", "json", *ask)).out,
+            str(await client_status(made)),
+            repr(made.events),
+        ]
+        assert ["withheld" in one for one in told] == [True] * 4
+        assert not any("the secret" in one for one in told)
 
 
 async def test_proxy_status_tells_of_all_and_of_one(tmp_path: Path, delta: bool) -> None:

@@ -28,7 +28,6 @@ _LOGS = _ENVOY + "service.accesslog.v3:StreamAccessLogsMessage"
 _LOG = _ENVOY + "data.accesslog.v3:"
 _LOADS = _ENVOY + "service.load_stats.v3:"
 _TYPE = _ENVOY + "type.v3:"
-_TLS = _ENVOY + "extensions.transport_sockets.tls.v3:"
 _ADMIN = _ENVOY + "admin.v3:"
 _STATUS = _ENVOY + "service.status.v3:"
 _MATCHER = _ENVOY + "type.matcher.v3:"
@@ -55,12 +54,6 @@ THEIRS = {
     "weir.base.Status": "envoy_data_plane.google.rpc:Status",
     "weir.cluster.Cluster": _CLUSTER + "Cluster",
     "weir.cluster.EdsClusterConfig": _CLUSTER + "ClusterEdsClusterConfig",
-    "weir.confidential.CommonTlsContext": _TLS + "CommonTlsContext",
-    "weir.confidential.DataSource": _CORE + "DataSource",
-    "weir.confidential.DownstreamTlsContext": _TLS + "DownstreamTlsContext",
-    "weir.confidential.TlsCertificate": _TLS + "TlsCertificate",
-    "weir.confidential.TlsSessionTicketKeys": _TLS + "TlsSessionTicketKeys",
-    "weir.confidential.UpstreamTlsContext": _TLS + "UpstreamTlsContext",
     "weir.discovery.Any": "envoy_data_plane.google.protobuf:Any",
     "weir.discovery.DeltaDiscoveryRequest": _DISCOVERY + "DeltaDiscoveryRequest",
     "weir.discovery.DeltaDiscoveryResponse": _DISCOVERY + "DeltaDiscoveryResponse",

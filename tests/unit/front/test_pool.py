@@ -182,8 +182,61 @@ async def _refused(it: Running) -> bool:
     return found is not None and found["types"]["eds"]["nacked"] == "not this"
 
 
+async def test_two_streams_of_an_envoy_to_two_workers_are_one_client() -> None:
+    async with running() as it, contextlib.AsyncExitStack() as stack:
+        while not await _on_both(it):
+            await take(await stack.enter_async_context(connected(it.pool.port, "x")), "x")
+        told = await _statuses(it.pool.port)
+        assert [one.node.id for one in told.config] == ["x"]
+        assert [one.name for one in told.config[0].generic_xds_configs] == ["a"]
+
+
+async def _on_both(it: Running, streams: int = 1) -> bool:
+    """Whether each of two workers has so many streams."""
+    return min(map(len, await it.pool.by_worker(FLEET))) >= streams
+
+
+async def test_an_answer_that_is_too_large_with_that_of_others_is_refused_by_any_worker() -> None:
+    async with running() as it, contextlib.AsyncExitStack() as stack:
+        it.show(b"x" * 3_000_000)
+        for number in range(50):  # one worker has a client, the other more than an answer holds
+            call = await stack.enter_async_context(connected(it.pool.port, f"e{number:02}"))
+            if await take(call, f"e{number:02}") == b"1":  # its worker has not heard yet
+                await take(call)
+            if await _on_both(it):
+                break
+        await until(lambda: _synced(it, number + 1))
+        for _ in range(STREAMS):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await _statuses(it.pool.port)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "node_matchers" in (caught.value.details() or "")
+
+
+async def test_no_part_is_told_while_a_worker_is_silent() -> None:
+    request = ClientStatusRequest().SerializeToString()
+    async with running() as it, contextlib.AsyncExitStack() as stack:
+        asking = []
+        for number in range(STREAMS):
+            path = f"/{SERVICE}/StreamClientStatus"
+            call = await stack.enter_async_context(connected(it.pool.port, f"{number}", path))
+            await call.write(request)
+            assert await call.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
+            asking.append(call)
+        os.kill(workers()[0], signal.SIGSTOP)
+        for call in asking:
+            await call.write(request)
+        ended = [asyncio.create_task(call.code()) for call in asking]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)  # of the other worker
+        assert {one.result() for one in ended if one.done()} == {grpc.StatusCode.UNAVAILABLE}
+        first = next(call for call, one in zip(asking, ended, strict=True) if one.done())
+        assert await first.details() == "other processes: no answer within 2 s"
+        for one in ended:
+            one.cancel()
+
+
 async def _statuses(port: int) -> ClientStatusResponse:
-    options = [("grpc.use_local_subchannel_pool", 1)]
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         method: Any = channel.unary_unary(f"/{SERVICE}/FetchClientStatus")  # type: ignore[call-arg]
         raw = await method(ClientStatusRequest().SerializeToString(), timeout=20.0)

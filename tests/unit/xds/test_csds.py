@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from controlplane._pb.base_pb2 import Node as NodeMessage
 from controlplane._pb.base_pb2 import Status
 from controlplane._pb.discovery_pb2 import DiscoveryRequest
 from controlplane._pb.status_pb2 import (
+    ClientConfig,
     ClientStatusRequest,
     ClientStatusResponse,
     ConfigStatus,
@@ -23,6 +24,7 @@ from controlplane._pb.status_pb2 import (
     StructMatcher,
 )
 from controlplane.xds import SnapshotCache, XdsServer
+from controlplane.xds.client_config import Told, joined
 from controlplane.xds.csds import SERVICE, ClientStatusService, StatusLimits
 from controlplane.xds.gate import DeniedError, Gate, Peer
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, SECRET
@@ -187,6 +189,36 @@ async def test_an_answer_that_is_too_large_is_refused_with_advice() -> None:
         assert len((await fetch(server, exclude_resource_contents=True)).config) == 2
 
 
+def told(node_id: str, since_s: float, **types: str) -> Told:
+    """One stream with a resource of this name for each type."""
+    made = {
+        url: ClientConfig(
+            generic_xds_configs=[ClientConfig.GenericXdsConfig(type_url=url, name=name)]
+        ).SerializeToString()
+        for url, name in types.items()
+    }
+    node = ClientConfig(node=NodeMessage(id=node_id)).SerializeToString()
+    return Told(node_id, since_s, node, made)
+
+
+def test_streams_of_one_client_in_several_processes_are_joined() -> None:
+    parts = [
+        told("b", 1.0, eds="old", cds="old"),
+        told("a", 2.0, eds="a"),
+        told("b", 3.0, eds="new"),
+    ]
+    raw = joined(parts, 1_000)
+    assert raw is not None
+    found = ClientStatusResponse.FromString(raw).config
+    assert [one.node.id for one in found] == ["a", "b"]
+    assert {(one.type_url, one.name) for one in found[1].generic_xds_configs} == {
+        ("eds", "new"),
+        ("cds", "old"),
+    }
+    assert joined(parts, len(raw)) == raw
+    assert joined(parts, len(raw) - 1) is None
+
+
 class OnlyA(Gate):
     """Whoever asks may be the node `a` alone."""
 
@@ -229,6 +261,54 @@ async def few_and_blind(address: str) -> None:
         await third.write(request)
         assert await third.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
         third.cancel()
+
+
+class ByToken(Gate):
+    """Whoever asks is who his token says, until the time that it says."""
+
+    def __init__(self) -> None:
+        super().__init__(wall_clock=lambda: 1_000.0)
+
+    def peer(self, context: Any) -> Peer:  # noqa: ANN401
+        name, _, expires = dict(context.invocation_metadata())["authorization"].partition(" ")
+        return Peer((), name, float(expires))
+
+
+@contextlib.asynccontextmanager
+async def asked_with_tokens(**limits: Any) -> AsyncIterator[Callable[[str], Any]]:  # noqa: ANN401
+    """Opens streams of who shows such a token."""
+    service = ClientStatusService(lambda: [], ByToken(), StatusLimits(**limits))
+    server = grpc.aio.server(handlers=[service.handler()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            made: Any = channel.stream_stream(f"/{SERVICE}/StreamClientStatus")  # type: ignore[call-arg]
+            yield lambda token: made(timeout=20.0, metadata=(("authorization", token),))
+    finally:
+        await server.stop(0)
+
+
+async def answers(call: Any) -> bool:  # noqa: ANN401
+    await call.write(ClientStatusRequest().SerializeToString())
+    return await call.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
+
+
+async def test_one_who_asks_cannot_take_the_places_of_others() -> None:
+    async with asked_with_tokens(streams=4, streams_per_identity=2) as opened:
+        mine = [opened("a 2000") for _ in range(2)]
+        assert [await answers(one) for one in mine] == [True, True]
+        third = opened("a 2000")
+        assert await third.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await third.details() == "a has 2 streams open, and may have 2"
+        assert await answers(opened("b 2000"))
+
+
+async def test_who_asks_is_answered_until_his_token_expires() -> None:
+    async with asked_with_tokens() as opened:
+        call = opened("a 1000")
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert "expired" in await call.details()
 
 
 class Nobody(Gate):

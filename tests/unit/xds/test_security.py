@@ -290,6 +290,20 @@ async def test_an_expired_certificate_does_not_live_on_in_a_resumed_session(tmp_
             assert "resumed session has expired" in words
 
 
+async def test_a_token_does_not_make_up_for_an_expired_certificate(tmp_path: Path) -> None:
+    later_s = time.time() + 2 * 3600
+    gate = Gate(tokens=tokens(tmp_path), wall_clock=lambda: later_s)
+    token = token_of(OURS, exp=int(later_s) + 600)
+    sessions = ssl_session_cache_lru(4)
+    async with serving(cached(), tls=tls(tmp_path), gate=gate) as server:
+        async with channel_to(server, client_of("envoy-1"), sessions=sessions) as channel:
+            await served(opened(channel, token=token))
+        async with channel_to(server, client_of("envoy-1"), sessions=sessions) as channel:
+            code, words = await ends(opened(channel, token=token))
+            assert code is Status.UNAUTHENTICATED
+            assert "resumed session has expired" in words
+
+
 async def test_a_session_of_a_good_certificate_is_resumed(tmp_path: Path) -> None:
     sessions = ssl_session_cache_lru(4)
     async with serving(cached(), tls=tls(tmp_path), gate=bound()) as server:
