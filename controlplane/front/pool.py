@@ -365,10 +365,7 @@ class Pool:
             for task in owned:
                 task.cancel()
             member.channel.close()
-            with contextlib.suppress(ProcessLookupError):
-                if process.returncode is None:
-                    process.kill()
-            await process.wait()
+            await _end_now(process)
             await asyncio.gather(*owned, return_exceptions=True)
 
     async def _bring_up(self, member: Member, reading: asyncio.Task[None]) -> None:
@@ -414,9 +411,21 @@ async def _spawn(end: socket.socket) -> asyncio.subprocess.Process:
     try:
         return await asyncio.shield(spawning)
     except asyncio.CancelledError:
-        process = await spawning
-        process.kill()
-        await process.wait()
+        await _end_now(await spawning)
+        raise
+
+
+async def _end_now(process: asyncio.subprocess.Process) -> None:
+    """kill -9, and wait for the end of it also when we are cancelled meanwhile: the loop must not
+    be closed before it knows."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.returncode is None:
+            process.kill()
+    ended = asyncio.create_task(process.wait())
+    try:
+        await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        await ended
         raise
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,6 +317,20 @@ async def test_what_a_worker_cannot_serve_is_an_error_of_the_start(tmp_path: Pat
     with pytest.raises(StartupError, match=r"tls\.crt"):
         async with running(tls_cert=str(tmp_path / "tls.crt"), tls_key=str(tmp_path / "tls.key")):
             pass
+
+
+async def test_whoever_is_cancelled_while_a_worker_is_ended_still_waits_for_its_end() -> None:
+    idle = (sys.executable, "-c", "import time; time.sleep(60)")
+    for turns in range(4):
+        process = await asyncio.create_subprocess_exec(*idle)
+        ending = asyncio.create_task(module._end_now(process))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        ending.cancel()
+        await asyncio.wait({ending})
+        if turns:  # else it was cancelled before it began
+            assert process.returncode is not None
+        await module._end_now(process)
 
 
 async def test_stop_ends_streams_and_processes() -> None:

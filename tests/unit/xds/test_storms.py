@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ import pytest
 
 from controlplane._pb.base_pb2 import Node as NodeMessage
 from controlplane._pb.discovery_pb2 import DiscoveryRequest
-from controlplane.xds import Limits, SnapshotCache
+from controlplane.xds import Limits, SnapshotCache, XdsServer
 from controlplane.xds.connection import Connection
 from controlplane.xds.envelope import GarbageError
 from controlplane.xds.kinds import CLUSTER, ENDPOINT
@@ -125,15 +126,22 @@ async def test_clients_that_do_not_read_are_closed_at_the_same_time(
         await all_of_them.wait()
 
     async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(serving(cache, limits=Limits(write_s=0.1)))
+        server = await stack.enter_async_context(serving(cache, limits=Limits(write_s=60.0)))
         stack.callback(all_of_them.set)
         monkeypatch.setattr(Connection, "close", close)
         for _ in range(3):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
             stack.callback(writer.close)
             writer.write(http2_request(ADS, DiscoveryRequest(type_url=ENDPOINT, node=NODE)))
+        await until(lambda: len(_writing(server)) == 3)
+        for one in _writing(server):  # late, all of them at the next look
+            one.writing_since_s = time.monotonic() - 61.0
         await until(lambda: len(closing) == 3)
         monkeypatch.undo()
+
+
+def _writing(server: XdsServer) -> list[Connection]:
+    return [one for one in server.connections() if one.writing_since_s is not None]
 
 
 async def test_a_client_that_answers_what_it_cannot_have_read_is_closed() -> None:
