@@ -67,17 +67,18 @@ class LoadReports:
             return
         self._receipts.load_reports += 1
         for cluster in report.cluster_stats:
-            heard.count("load reports", *_ended(cluster))
             totals = self._catalogue.find(cluster.cluster_name, cluster.cluster_service_name)
             if totals is None:
                 self._receipts.unknown_clusters += 1
                 continue
             _learn_alias(heard, cluster)
-            self._take(totals, proxy, cluster, now_s)
+            heard.count("load reports", *self._take(totals, proxy, cluster, now_s))
 
     def _take(
         self, totals: Totals, proxy: Proxy, cluster: load_stats_pb2.ClusterStats, now_s: float
-    ) -> None:
+    ) -> tuple[float, float]:
+        """Requests that ended in the cluster, also at endpoints that are not declared (any more),
+        and those of them that failed."""
         claimed = cluster.load_report_interval
         covered_s = claimed.seconds + claimed.nanos * 1e-9
         if not 0.0 < covered_s <= LONGEST_INTERVALS * self._interval_s:
@@ -86,15 +87,18 @@ class LoadReports:
         totals.reported_at_s = totals.newest_s = now_s
         totals.reported_s += covered_s
         slots = totals.slots
+        ended = failed = 0.0
         for locality in cluster.upstream_locality_stats:
             for one in locality.upstream_endpoint_stats:
+                if not _believable(one):
+                    self._receipts.impossible_counts += 1
+                    continue
+                failed += one.total_error_requests
+                ended += one.total_error_requests + one.total_successful_requests
                 at = one.address.socket_address
                 slot = slots.get((at.address, at.port_value))
                 if slot is None:
                     self._receipts.unknown_endpoints += 1
-                    continue
-                if not _believable(one):
-                    self._receipts.impossible_counts += 1
                     continue
                 utilisation, samples = self._utilisation(one)
                 totals.reports += (
@@ -107,6 +111,7 @@ class LoadReports:
                     samples,
                 )
         totals.fold_if_long()
+        return ended, failed
 
     def _utilisation(self, one: load_stats_pb2.UpstreamEndpointStats) -> tuple[float, float]:
         """Sum and number of the utilisations that the endpoint sent with its responses."""
@@ -128,18 +133,6 @@ class LoadReports:
         if name in self._custom:
             return 1
         return 0 if name == "cpu_utilization" else -1
-
-
-def _ended(cluster: load_stats_pb2.ClusterStats) -> tuple[float, float]:
-    """Requests that ended in a cluster, and those of them that failed."""
-    endpoints = [
-        one
-        for locality in cluster.upstream_locality_stats
-        for one in locality.upstream_endpoint_stats
-        if _believable(one)
-    ]
-    failed = sum(one.total_error_requests for one in endpoints)
-    return failed + sum(one.total_successful_requests for one in endpoints), failed
 
 
 def _believable(one: load_stats_pb2.UpstreamEndpointStats) -> bool:

@@ -66,6 +66,15 @@ async def test_more_failures_than_before_and_than_elsewhere_are_bad() -> None:
     assert await fleet.look() is Health.BAD
 
 
+async def test_what_fails_outside_of_the_declared_services_is_none_of_the_change() -> None:
+    fleet = Fleet()
+    await fleet.look()
+    stats = cluster_stats(endpoint_stats(succeeded=0, failed=50), name="weir")
+    message = report(stats)  # of the Envoy's own streams to us
+    fleet.source.load_reports.on_load_report(fleet.proxy("a"), message, first=False)
+    assert await fleet.look() is Health.GOOD
+
+
 async def test_what_fails_for_all_or_failed_before_is_not_the_fault_of_the_change() -> None:
     fleet = Fleet()
     fleet.reports("a", 80, 20)
