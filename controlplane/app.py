@@ -37,7 +37,7 @@ from controlplane.publisher import Publisher
 from controlplane.resources import Loaded, services, watch_folder
 from controlplane.resources.folder import require_folder
 from controlplane.settings import ServeSettings
-from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore
+from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore, Switched
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import TranslateOptions, Translator
@@ -57,6 +57,7 @@ DRAIN_S = 5.0
 """How long Envoys' streams take to be closed at the end."""
 GONE_S = 9.0
 """After a signal the process is gone within 10 s, whatever hangs."""
+_MOST_TOLD = 20
 
 
 def run(settings: ServeSettings) -> None:
@@ -96,6 +97,7 @@ class App:
         self._metrics.store_waiting.set_function(lambda: self._spool.waiting)
         self._metrics.store_dropped.set_function(lambda: self._spool.dropped)
         self._switch = KillSwitch(settings.state)
+        self._switched = Switched()
         self._staged = self._in_stages()
         sink = self._staged or self._cache
         self._publisher = Publisher(Translator(_options(settings)), sink, self._sampling)
@@ -277,6 +279,9 @@ class App:
         """What the kill switch holds, looked at once a tick."""
         switched = self._switch.look()
         self._metrics.frozen.set(switched.all is not None)
+        if switched is not self._switched and switched != self._switched:
+            _tell_switched(self._switched, switched)
+            self._switched = switched
         return switched.why
 
     def _sampling(self, percent: float) -> float:
@@ -299,6 +304,22 @@ class App:
         self._stop.set()
         # Whatever hangs at the end, it does not hang for long: Envoys do not need us to go on.
         asyncio.get_running_loop().call_later(GONE_S, os._exit, 0)
+
+
+def _tell_switched(before: Switched, now: Switched) -> None:
+    """A line for what was frozen and what was resumed, by whatever way."""
+    if now.all is not None and now.all != before.all:
+        logger.warning("frozen: all services", why=now.all)
+    if now.all is None and before.all is not None:
+        logger.warning("resumed: all services", frozen_still=len(now.services))
+    frozen = sorted(now.services.items() - before.services.items())
+    resumed = sorted(before.services.keys() - now.services.keys())
+    for service, why in frozen[:_MOST_TOLD]:
+        logger.warning("frozen", service=service, why=why)
+    for service in resumed[:_MOST_TOLD]:
+        logger.warning("resumed", service=service)
+    if more := len(frozen[_MOST_TOLD:]) + len(resumed[_MOST_TOLD:]):
+        logger.warning("frozen or resumed: more services", services=more)
 
 
 def _policies(settings: ServeSettings) -> Policies:

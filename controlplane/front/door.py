@@ -6,21 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
 from prometheus_client import CollectorRegistry
 
-from controlplane.model import OVERLAY
+from controlplane.front.journal import Journal
 from controlplane.ports import AccessLogSink, LoadReportSink
 from controlplane.xds import Binding, Gate, Limits, SnapshotCache, Tls, XdsServer
 from controlplane.xds.access_logs import AccessLogService
 from controlplane.xds.csds import Others
 from controlplane.xds.exposition import XdsCollector
-from controlplane.xds.kinds import CLUSTER
 from controlplane.xds.load_reports import LoadReportService
-from controlplane.xds.status import Event, Reload, UnknownType
 from controlplane.xds.telemetry import TelemetryMetrics
-
-logger = structlog.get_logger(__name__)
 
 RENEWED_S = 3600.0
 """With TLS, how old an Envoy's connection becomes."""
@@ -86,20 +81,21 @@ class Door:
         """
         gate = self.gate()
         metrics = TelemetryMetrics(registry)
+        journal = Journal()
         reports = LoadReportService(
             load_reports,
             metrics,
             interval_s=self.load_report_interval_s,
             gate=gate,
-            observer=log_event,
+            observer=journal,
         )
-        logs = AccessLogService(access_logs, metrics, gate=gate, observer=log_event)
+        logs = AccessLogService(access_logs, metrics, gate=gate, observer=journal)
         server = XdsServer(
             cache,
             address=self.address,
             node_group=lambda node: fleet_of(node.cluster),
             handlers=[logs.handler(), reports.handler()],
-            observer=log_event,
+            observer=journal,
             insecure=self.insecure,
             tls=self.tls(),
             gate=gate,
@@ -109,26 +105,3 @@ class Door:
         )
         registry.register(XdsCollector(server))
         return server
-
-
-def log_event(event: Event) -> None:
-    """What is rare and worth a line."""
-    if isinstance(event, Reload):
-        if event.problem:
-            words = "files are refused, the last good ones stay"
-            logger.warning(words, files=event.what, problem=event.problem)
-        else:
-            logger.info("files are in force", files=event.what)
-        return
-    fields = {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "node"}
-    node = event.node.id if event.node is not None else ""
-    if isinstance(event, UnknownType) and event.group == OVERLAY and event.type_url == CLUSTER:
-        assert event.node is not None
-        logger.warning(
-            "an Envoy asks for clusters and is of no Gateway: it is given endpoints alone",
-            node=node,
-            node_cluster=event.node.cluster,
-            wanted="node.cluster is the namespace/name of a declared Gateway",
-        )
-        return
-    logger.warning(type(event).__name__.lower(), node=node, **fields)

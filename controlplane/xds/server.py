@@ -32,7 +32,7 @@ from controlplane.xds.pace import Pace
 from controlplane.xds.reflection import reflection_handler
 from controlplane.xds.reloaded import Reloaded, keep_fresh
 from controlplane.xds.services import DISCOVERY_SERVICES, EOF, discovery_handlers
-from controlplane.xds.status import Client, Counts, Event, Observer, Refusal
+from controlplane.xds.status import Client, Connected, Counts, Event, Left, Observer, Refusal
 from controlplane.xds.stream import MAX_NAMES, View
 from controlplane.xds.tls import Tls, server_credentials
 
@@ -297,6 +297,7 @@ class XdsServer:
         pace = Pace(self._resting)
         peers = self._groups.setdefault(connection.group, set())
         peers.add(connection)
+        self._tell(Connected(connection.node, connection.group, decoder.mode, context.peer()))
         try:
             async with asyncio.timeout(self._gate.remaining_s(peer)):
                 while True:
@@ -318,6 +319,8 @@ class XdsServer:
             peers.discard(connection)
             if not peers and self._groups.get(connection.group) is peers:
                 del self._groups[connection.group]
+            lasted_s = time.monotonic() - connection.since_s
+            self._tell(Left(connection.node, connection.group, lasted_s))
 
     async def _admit(
         self, decoder: Decoder, context: Context, peer: Peer

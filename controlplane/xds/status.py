@@ -63,6 +63,25 @@ def state_of(one: TypeStatus) -> State:
 
 
 @dataclass(frozen=True, slots=True)
+class Connected:
+    """A stream was let in."""
+
+    node: Node
+    group: str
+    mode: Mode
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A stream that was let in has ended, whoever ended it."""
+
+    node: Node
+    group: str
+    lasted_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Nack:
     """A client refused a version."""
 
@@ -102,11 +121,11 @@ class Reload:
     """Why the files are not in force, and the last good ones still are; empty when they are."""
 
 
-Event = Nack | Refusal | UnknownType | Reload
+Event = Connected | Left | Nack | Refusal | UnknownType | Reload
 
 
 class Observer(Protocol):
-    """Told of what is rare and worth a line in the log. Must not block."""
+    """Told of what is worth a line in the log. Must not block; a storm makes many of a kind."""
 
     def __call__(self, event: Event) -> None:
         """Take note of it."""

@@ -111,6 +111,9 @@ async def test_the_kill_switch_holds_weights_until_a_person_lets_go(tmp_path: Pa
         await _verb("resume", "demo", "--state-dir", state)
         await until(lambda: _let_go(scene))
     assert load.errors == 0
+    log = scene.served.log.read_text()
+    for told in ("frozen: all services", "resumed: all services", "demo", "a test"):
+        assert told in log
 
 
 async def test_a_backend_that_fails_fast_does_not_gain(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from controlplane.xds import Limits, Node, SnapshotCache, XdsServer
 from controlplane.xds.connection import Connection
 from controlplane.xds.exposition import XdsCollector
 from controlplane.xds.kinds import CLUSTER, ENDPOINT, ROUTE
-from controlplane.xds.status import Event, Nack, Refusal, UnknownType
+from controlplane.xds.status import Connected, Event, Left, Nack, Refusal, UnknownType
+from controlplane.xds.steps import Mode
 from controlplane.xds.stream import View
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
@@ -217,7 +218,10 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_are_served()
             await found_in(reader, b"the client does not read")
         finally:
             writer.close()
-        (event,) = events
+        await until(lambda: len(events) == 3)
+        connected, event, left = events
+        assert isinstance(connected, Connected)
+        assert isinstance(left, Left)
         assert isinstance(event, Refusal)
         assert event.code == "DEADLINE_EXCEEDED"
         async with stream(server) as call:
@@ -278,7 +282,7 @@ async def test_events_and_metrics_tell_of_nacks_unknown_types_and_refusals() -> 
                 ).SerializeToString()
             )
             await ask(call, type_url="type.googleapis.com/test.Strange")
-            await until(lambda: len(events) == 2)
+            await until(lambda: len(events) == 3)
             (client,) = server.clients("edge")
             assert client.node.id == "envoy-1"
             assert client.acked(ENDPOINT) == ""
@@ -286,7 +290,11 @@ async def test_events_and_metrics_tell_of_nacks_unknown_types_and_refusals() -> 
         async with stream(server) as call:
             await ask(call, type_url=ENDPOINT)
             await call.code()
-    nack, unknown, refusal = events
+    connected, nack, unknown, left, refusal = events
+    assert isinstance(connected, Connected)
+    assert (connected.node.id, connected.group, connected.mode) == ("envoy-1", "edge", Mode.SOTW)
+    assert isinstance(left, Left)
+    assert left.node == connected.node
     assert isinstance(nack, Nack)
     assert (nack.node.id, nack.message, nack.version) == ("envoy-1", "no", first.version_info)
     assert isinstance(unknown, UnknownType)
