@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -98,6 +98,11 @@ class BackendSpec(Fields):
 class Backend(Document):
     """Addresses that serve the same requests."""
 
+    about: ClassVar[str] = (
+        "Its `namespace/name` is the name of the Envoy cluster and of its endpoint "
+        "assignment; an Envoy that keeps its own configuration may ask for it by that name, "
+        "or by the bare name where it is unique. Endpoints are spoken to in HTTP/1.1."
+    )
     api_version: WeirApiVersion
     kind: Literal["Backend"]
     spec: BackendSpec

@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from controlplane.model import GuardSettings
 from controlplane.resources.kinds import (
-    Document,
     Duration,
     Fields,
     Flag,
-    Name,
     Namespace,
     Number,
     WeirApiVersion,
 )
+from controlplane.resources.target import Policy, PolicySpec, TargetRef
 
-Policy = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9_.]{0,62}[a-z0-9])?$")]
+PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9_.]{0,62}[a-z0-9])?$")]
 
 _DEFAULT = GuardSettings()
 
 Ratio = Annotated[Number, Field(ge=0, le=1)]
 
 
-class TargetRef(Fields):
+class BalancingTargetRef(TargetRef):
     """What a policy is for."""
 
-    group: Literal["weir.dev", "gateway.networking.k8s.io"] = Field(
-        description="`weir.dev` for a Backend, `gateway.networking.k8s.io` for the others."
-    )
     kind: Literal["Backend", "HTTPRoute", "Gateway"] = Field(
         description="A route or a Gateway stands for every Backend under it; the nearest policy "
         "wins: Backend before HTTPRoute before Gateway."
     )
-    name: Name = Field(description="Name of the object, in the namespace of the policy.")
     namespace: Namespace | None = Field(
         default=None, description="Must be that of the policy, which is the default."
     )
 
-    @model_validator(mode="after")
-    def _group_of_kind(self) -> TargetRef:
-        want = "weir.dev" if self.kind == "Backend" else "gateway.networking.k8s.io"
-        if self.group != want:
-            raise ValueError(f"the group of kind {self.kind} is {want}")
-        return self
+    @property
+    def other_namespace(self) -> str | None:
+        """Where the target is said to be."""
+        return self.namespace
 
 
 class Rollout(Fields):
@@ -156,13 +149,13 @@ class Guard(Fields):
         return GuardSettings(**{name: getattr(self, name.removesuffix("_s")) for name in names})
 
 
-class BalancingPolicySpec(Fields):
+class BalancingPolicySpec(PolicySpec):
     """What is balanced, and how."""
 
-    target_refs: tuple[TargetRef, ...] = Field(
+    target_refs: tuple[BalancingTargetRef, ...] = Field(
         min_length=1, max_length=64, description="What the policy is for."
     )
-    policy: Policy = Field(
+    policy: PolicyName = Field(
         description="`equal`, `capacity`, `model`, `learned`, or one that you installed."
     )
     interval: Annotated[Duration, Field(ge=0.1, le=3600)] = Field(
@@ -175,14 +168,18 @@ class BalancingPolicySpec(Fields):
     )
     guard: Guard = Guard()
     rollout: Rollout = Rollout()
-    fallback: Policy = Field(
+    fallback: PolicyName = Field(
         default="model", description="The policy that decides when `policy` cannot."
     )
 
 
-class BalancingPolicy(Document):
+class BalancingPolicy(Policy):
     """How traffic is balanced."""
 
+    about: ClassVar[str] = (
+        "A Backend without a policy gets equal weights. Of two policies for one target the "
+        "older is in force, then the first by name; the other is reported."
+    )
     api_version: WeirApiVersion
     kind: Literal["BalancingPolicy"]
     spec: BalancingPolicySpec

@@ -14,16 +14,12 @@ from pydantic_core import ErrorDetails
 
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import KINDS, ObjectKey
-from controlplane.resources.kinds import GATEWAY_API, WEIR_API, Document
+from controlplane.resources.kinds import Document, versions_of
 from controlplane.resources.problems import did_you_mean
 from controlplane.resources.read import Path, Tree, UnreadableError, parse
+from controlplane.resources.secret import Secret
 
-_API = {
-    "Gateway": GATEWAY_API,
-    "HTTPRoute": GATEWAY_API,
-    "Backend": WEIR_API,
-    "BalancingPolicy": WEIR_API,
-}
+_HIDDEN = "what is not shown of a Secret"
 MAX_FAULTS = 20
 """Reported of one document."""
 
@@ -96,14 +92,16 @@ def check(text: str, policies: Collection[str] | None) -> Outcome | None:
 
 
 def _references(tree: Tree, value: object, path: Path) -> Iterator[tuple[str, int]]:
-    """The lines of the entries of every list that refers to other objects."""
+    """The lines of the entries of every list: what refers to other objects is among them."""
     if isinstance(value, dict):
         for name, below in value.items():
-            if name in ("parentRefs", "rules", "backendRefs", "filters", "targetRefs"):
+            here: Path = (*path, name)
+            if isinstance(below, list):
                 for at, one in enumerate(below):
-                    here: Path = (*path, name, at)
-                    yield _written(here), tree.line_of(here)
-                    yield from _references(tree, one, here)
+                    yield _written((*here, at)), tree.line_of((*here, at))
+                    yield from _references(tree, one, (*here, at))
+            elif isinstance(below, dict):
+                yield from _references(tree, below, here)
 
 
 def _key(value: dict[str, Any]) -> ObjectKey | None:
@@ -124,11 +122,11 @@ def _kind_fault(tree: Tree) -> Fault | None:
         return Fault(
             tree.line_of(("kind",)), "kind", f'"{kind}" is not served', did_you_mean(kind, KINDS)
         )
-    if api != _API[kind]:
+    versions = versions_of(KINDS[kind])
+    if api not in versions:
         message = "is missing" if api is None else f'"{api}" has no {kind}'
-        return Fault(
-            tree.line_of(("apiVersion",)), "apiVersion", message, f"write apiVersion: {_API[kind]}"
-        )
+        advice = f"write apiVersion: {versions[0]}"
+        return Fault(tree.line_of(("apiVersion",)), "apiVersion", message, advice)
     return None
 
 
@@ -143,6 +141,8 @@ def _telling(details: list[ErrorDetails]) -> list[ErrorDetails]:
 def _fault(model: type[BaseModel], tree: Tree, detail: ErrorDetails) -> Fault:
     path: Path = tuple(detail["loc"])
     kind, given = detail["type"], detail["input"]
+    if model is Secret and path[:1] in (("data",), ("stringData",)):
+        given = _HIDDEN
     if path[-1:] == ("[key]",):
         path = path[:-1]
     field = _written(path)

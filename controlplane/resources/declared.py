@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from controlplane.resources.backend import Backend
 from controlplane.resources.balancing import BalancingPolicy
+from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.gateway import Gateway
-from controlplane.resources.kinds import Document
+from controlplane.resources.grant import ReferenceGrant
+from controlplane.resources.kinds import Document, kind_of
 from controlplane.resources.route import HttpRoute
+from controlplane.resources.secret import ConfigMap, Secret
+from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.traffic_policy import TrafficPolicy
 
-KINDS: Mapping[str, type[Document]] = MappingProxyType(
-    {
-        "Gateway": Gateway,
-        "HTTPRoute": HttpRoute,
-        "Backend": Backend,
-        "BalancingPolicy": BalancingPolicy,
-    }
+MODELS: tuple[type[Document], ...] = (
+    Gateway,
+    HttpRoute,
+    ReferenceGrant,
+    Backend,
+    BalancingPolicy,
+    TrafficPolicy,
+    SecurityPolicy,
+    ClientPolicy,
+    Secret,
+    ConfigMap,
 )
+"""Every kind there is: a kind that is to be read is added here."""
+KINDS: Mapping[str, type[Document]] = MappingProxyType({kind_of(one): one for one in MODELS})
+
+D = TypeVar("D", bound=Document)
 
 
 class ObjectKey(NamedTuple):
@@ -46,45 +59,51 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Declared:
-    """The objects in force, by `namespace/name`, each in the order of their names.
+    """The objects in force, by kind and `namespace/name`, each in the order of their names.
 
     An object that did not change from one `Declared` to the next is the same Python object in both,
     so later stages may compare with `is`.
     """
 
-    gateways: Mapping[str, Gateway] = field(default_factory=dict)
-    routes: Mapping[str, HttpRoute] = field(default_factory=dict)
-    backends: Mapping[str, Backend] = field(default_factory=dict)
-    policies: Mapping[str, BalancingPolicy] = field(default_factory=dict)
+    by_kind: Mapping[str, Mapping[str, Document]] = field(default_factory=dict)
     sources: Mapping[ObjectKey, Source] = field(default_factory=dict)
 
     @classmethod
     def of(cls, objects: Mapping[ObjectKey, tuple[Document, Source]]) -> Declared:
         """These objects."""
-        gateways: dict[str, Gateway] = {}
-        routes: dict[str, HttpRoute] = {}
-        backends: dict[str, Backend] = {}
-        policies: dict[str, BalancingPolicy] = {}
+        by_kind: dict[str, dict[str, Document]] = {}
         for key, (one, _) in sorted(objects.items(), key=lambda item: item[0]):
-            if isinstance(one, Gateway):
-                gateways[key.name] = one
-            elif isinstance(one, HttpRoute):
-                routes[key.name] = one
-            elif isinstance(one, Backend):
-                backends[key.name] = one
-            elif isinstance(one, BalancingPolicy):
-                policies[key.name] = one
-        sources = {key: source for key, (_, source) in objects.items()}
-        return cls(gateways, routes, backends, policies, sources)
+            by_kind.setdefault(key.kind, {})[key.name] = one
+        return cls(by_kind, {key: source for key, (_, source) in objects.items()})
+
+    def all(self, model: type[D]) -> Mapping[str, D]:
+        """The objects of one kind."""
+        return cast("Mapping[str, D]", self.by_kind.get(kind_of(model), {}))
+
+    @property
+    def gateways(self) -> Mapping[str, Gateway]:
+        """The Gateways."""
+        return self.all(Gateway)
+
+    @property
+    def routes(self) -> Mapping[str, HttpRoute]:
+        """The HTTPRoutes."""
+        return self.all(HttpRoute)
+
+    @property
+    def backends(self) -> Mapping[str, Backend]:
+        """The Backends."""
+        return self.all(Backend)
+
+    @property
+    def policies(self) -> Mapping[str, BalancingPolicy]:
+        """The BalancingPolicies."""
+        return self.all(BalancingPolicy)
 
     def objects(self) -> dict[ObjectKey, Document]:
         """Every object by its key."""
-        every: dict[ObjectKey, Document] = {}
-        for kind, held in (
-            ("Gateway", self.gateways),
-            ("HTTPRoute", self.routes),
-            ("Backend", self.backends),
-            ("BalancingPolicy", self.policies),
-        ):
-            every.update({ObjectKey(kind, name): one for name, one in held.items()})
-        return every
+        return {
+            ObjectKey(kind, name): one
+            for kind, held in self.by_kind.items()
+            for name, one in held.items()
+        }

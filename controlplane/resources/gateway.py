@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from controlplane.resources.kinds import Document, Fields, GatewayApiVersion, Hostname, Name, Port
+from controlplane.resources.kinds import (
+    Document,
+    Fields,
+    GatewayApiVersion,
+    Hostname,
+    Name,
+    Namespace,
+    Port,
+)
 
 
 def _ip_address(text: str) -> str:
@@ -34,6 +42,30 @@ class AllowedRoutes(Fields):
     namespaces: RouteNamespaces = RouteNamespaces()
 
 
+class SecretRef(Fields):
+    """A Secret that is meant."""
+
+    group: Literal[""] = ""
+    kind: Literal["Secret"] = "Secret"
+    name: Name = Field(description="Name of the Secret.")
+    namespace: Namespace | None = Field(
+        default=None,
+        description="Default: that of the Gateway. In another one a ReferenceGrant must allow it.",
+    )
+
+
+class ListenerTls(Fields):
+    """How TLS is ended. Versions, ciphers and client certificates stand in a ClientPolicy."""
+
+    mode: Literal["Terminate"] = Field(default="Terminate", description="TLS ends at Envoy.")
+    certificate_refs: tuple[SecretRef, ...] = Field(
+        min_length=1,
+        max_length=8,
+        description="Secrets with `tls.crt` and `tls.key` in PEM; several for clients of several "
+        "kinds, such as ECDSA and RSA. `tls.ocsp-staple` is sent along where it is there.",
+    )
+
+
 class Listener(Fields):
     """One port, for one host name or for all."""
 
@@ -42,10 +74,24 @@ class Listener(Fields):
         default=None, description="Requests for this host alone; not given: for every host."
     )
     port: Port = Field(description="TCP port to listen on.")
-    protocol: Literal["HTTP"] = Field(description="HTTP; TLS is not taken yet.")
+    protocol: Literal["HTTP", "HTTPS"] = Field(
+        description="`HTTPS` ends TLS; which listener is meant says the name that the client asks "
+        "for (SNI)."
+    )
+    tls: ListenerTls | None = Field(default=None, description="With `HTTPS`.")
     allowed_routes: AllowedRoutes = Field(
         default=AllowedRoutes(), description="Which routes may attach."
     )
+
+    @model_validator(mode="after")
+    def _tls_where_it_belongs(self) -> Listener:
+        if (self.tls is not None) != (self.protocol == "HTTPS"):
+            raise ValueError(
+                "tls is given with protocol HTTPS, and with no other"
+                if self.tls
+                else "protocol HTTPS needs tls.certificateRefs"
+            )
+        return self
 
 
 class GatewayAddress(Fields):
@@ -75,7 +121,10 @@ class GatewaySpec(Fields):
         if twice:
             raise ValueError(f"listener name {twice[0]!r} is used twice")
         taken: dict[tuple[int, str], str] = {}
+        protocols: dict[int, str] = {}
         for listener in self.listeners:
+            if protocols.setdefault(listener.port, listener.protocol) != listener.protocol:
+                raise ValueError(f"port {listener.port} is wanted for HTTP and for HTTPS")
             place = (listener.port, listener.hostname or "*")
             if place in taken:
                 raise ValueError(
@@ -89,6 +138,11 @@ class GatewaySpec(Fields):
 class Gateway(Document):
     """A fleet of Envoys and where it listens."""
 
+    about: ClassVar[str] = (
+        "A fleet of Envoys: those whose `node.cluster` is the Gateway's `namespace/name`, or "
+        "its bare name where that is unique. Listeners that share a port differ in "
+        "`hostname`; a request belongs to the one that fits its host best."
+    )
     api_version: GatewayApiVersion
     kind: Literal["Gateway"]
     spec: GatewaySpec

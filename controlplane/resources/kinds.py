@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -124,6 +125,9 @@ class Metadata(BaseModel):
 class Document(Fields):
     """One object."""
 
+    about: ClassVar[str] = ""
+    """What the reference says of the kind."""
+
     api_version: str
     kind: str
     metadata: Metadata
@@ -141,3 +145,20 @@ class Document(Fields):
 
 GatewayApiVersion = Literal["gateway.networking.k8s.io/v1"]
 WeirApiVersion = Literal["weir.dev/v1alpha1"]
+CoreApiVersion = Literal["v1"]
+
+
+def kind_of(model: type[Document]) -> str:
+    """The kind that a model is of."""
+    return str(typing.get_args(model.model_fields["kind"].annotation)[0])
+
+
+def versions_of(model: type[Document]) -> tuple[str, ...]:
+    """The apiVersions that a model takes, the one to write first."""
+    return typing.get_args(model.model_fields["api_version"].annotation)
+
+
+def group_of(model: type[Document]) -> str:
+    """The API group of a model; empty for Kubernetes' own."""
+    group, slash, _ = versions_of(model)[0].partition("/")
+    return group if slash else ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from controlplane.resources.declared import KINDS
-from controlplane.resources.kinds import Metadata
+from controlplane.resources.kinds import Document, Metadata, versions_of
 
 _HEAD = """\
 # Resources
@@ -26,26 +26,6 @@ Bounds: 8 MiB and 5,000 documents a file, 10,000 files, 10,000 endpoints a Backe
 made from the models by `python -m controlplane.resources.reference`; a test compares it.
 """
 
-_NOTES = {
-    "Gateway": "A fleet of Envoys: those whose `node.cluster` is the Gateway's `namespace/name`, "
-    "or its bare name where that is unique. Listeners that share a port differ in `hostname`; a "
-    "request belongs to the one that fits its host best.",
-    "HTTPRoute": "Attached to every listener that its `parentRefs` mean and that lets it in. Of "
-    "several matches the more exact one counts, by the rules of the Gateway API: host name, exact "
-    "path, pattern, longest prefix, method, headers, query parameters, then the older route. A "
-    "part of a rule whose Backend is not there is answered 500, and reported, and so is a rule "
-    "that has neither `backendRefs` of a weight above 0 nor a redirect; a Backend whose endpoints "
-    "are not known yet is 503, a request that nothing matches 404. A Backend stands in the "
-    "namespace of its route. Requests that never reached an endpoint are tried once more at "
-    "another; what else is tried again stands in `retry`. Which features of the Gateway API are "
-    "there is in [gateway-api.md](../gateway-api.md).",
-    "Backend": "Its `namespace/name` is the name of the Envoy cluster and of its endpoint "
-    "assignment; an Envoy that keeps its own configuration may ask for it by that name, or by the "
-    "bare name where it is unique. Endpoints are spoken to in HTTP/1.1.",
-    "BalancingPolicy": "A Backend without a policy gets equal weights. Of two policies for one "
-    "target the older is in force, then the first by name; the other is reported.",
-}
-
 
 _ITEMS = {"integer": "whole number"}
 
@@ -54,10 +34,13 @@ def reference() -> str:
     """The whole page."""
     parts = [_HEAD, "## metadata\n\nThe same in every kind.\n", _table(Metadata)]
     for kind, model in KINDS.items():
-        version = typing.get_args(model.model_fields["api_version"].annotation)[0]
-        spec = _models_in(model.model_fields["spec"].annotation)[0]
-        parts.append(f"## {kind}\n\n`apiVersion: {version}`, `kind: {kind}`. {_NOTES[kind]}\n")
-        for path, part in _parts(spec, "spec", []):
+        version = versions_of(model)[0]
+        parts.append(f"## {kind}\n\n`apiVersion: {version}`, `kind: {kind}`. {model.about}\n")
+        spec = model.model_fields.get("spec")
+        if spec is None:
+            parts.append(_table(model, but=tuple(Document.model_fields)))
+            continue
+        for path, part in _parts(_models_in(spec.annotation)[0], "spec", []):
             parts.append(f"### {kind} {path}\n\n{_first_line(part)}\n\n{_table(part)}")
     return "\n".join(parts)
 
@@ -76,9 +59,11 @@ def _parts(
             yield from _parts(inner, f"{path}.{info.alias or name}{many}", seen)
 
 
-def _table(model: type[BaseModel]) -> str:
+def _table(model: type[BaseModel], but: Collection[str] = ()) -> str:
     rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
     for name, info in model.model_fields.items():
+        if name in but:
+            continue
         meaning = (info.description or _meaning(info)).replace("|", "\\|").replace("\n", " ")
         kind = _type(model, name, info)
         rows.append(f"| `{info.alias or name}` | {kind} | {_default(info)} | {meaning} |")

@@ -9,28 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from controlplane.resources.balancing import BalancingPolicy, TargetRef
-from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.attachment import (
+    Target,
+    exists,
+    found,
+    of_backends,
+    sections,
+    target_of,
+    winners,
+)
+from controlplane.resources.balancing import BalancingPolicy
+from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
 from controlplane.resources.filters import Filter
+from controlplane.resources.gateway import Gateway
+from controlplane.resources.kinds import kind_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.target import Policy
 from controlplane.resources.topology import (
     Unresolved,
-    backends_of,
-    backends_under,
+    attached,
     listeners_for,
     resolve_backend,
+    resolve_certificate,
     resolve_gateway,
 )
 
-_NEAREST = ("Backend", "HTTPRoute", "Gateway")
+_POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
 
 def reference_problems(declared: Declared) -> list[Problem]:
     """Everything that is well written and leads nowhere."""
     return [
         *(p for route in declared.routes.values() for p in _of_route(declared, route)),
-        *_of_policies(declared),
+        *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
+        *(p for model in _POLICIES for p in _of_policies(declared, model)),
     ]
 
 
@@ -96,74 +109,59 @@ def _parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unres
     )
 
 
-def targets(declared: Declared) -> Mapping[tuple[str, str], BalancingPolicy]:
-    """The policy in force for each target: the oldest, then the first by name."""
-    winners: dict[tuple[str, str], BalancingPolicy] = {}
-    for policy in sorted(declared.policies.values(), key=lambda one: one.age_order):
-        for ref in policy.spec.target_refs:
-            if _target_exists(declared, policy, ref):
-                winners.setdefault((ref.kind, _target_key(policy, ref)), policy)
-    return winners
+def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
+    key = ObjectKey("Gateway", gateway.key)
+    for at, listener in enumerate(gateway.spec.listeners):
+        for which, ref in enumerate(listener.tls.certificate_refs if listener.tls else ()):
+            secret = resolve_certificate(declared, gateway, ref)
+            if isinstance(secret, Unresolved):
+                field = f"spec.listeners[{at}].tls.certificateRefs[{which}]"
+                message = f"{secret.message}; the listener does without it"
+                yield _problem(declared, key, field, message, secret.advice)
 
 
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
-    """The policy in force for each Backend that has one; the nearest target wins."""
-    under: dict[str, Mapping[str, frozenset[str]]] = {
-        "Backend": {key: frozenset({key}) for key in declared.backends},
-        "HTTPRoute": {
-            key: frozenset(backends_of(declared, route)) for key, route in declared.routes.items()
-        },
-        "Gateway": backends_under(declared),
-    }
-    found: dict[str, BalancingPolicy] = {}
-    winners = targets(declared)
-    for kind in _NEAREST:
-        level: dict[str, BalancingPolicy] = {}
-        of_kind = [(key, policy) for (one, key), policy in winners.items() if one == kind]
-        for key, policy in sorted(of_kind, key=lambda pair: pair[1].age_order):
-            for backend in under[kind].get(key, ()):
-                level.setdefault(backend, policy)
-        found = {**level, **found}
-    return found
+    """The balancing policy in force for each Backend that has one; the nearest target wins."""
+    of = winners(declared, BalancingPolicy)
+    return of_backends(declared, of, declared.routes.values(), attached(declared))
 
 
-def _target_key(policy: BalancingPolicy, ref: TargetRef) -> str:
-    return f"{ref.namespace or policy.metadata.namespace}/{ref.name}"
-
-
-def _held(declared: Declared, kind: str) -> Mapping[str, object]:
-    if kind == "Backend":
-        return declared.backends
-    return declared.routes if kind == "HTTPRoute" else declared.gateways
-
-
-def _target_exists(declared: Declared, policy: BalancingPolicy, ref: TargetRef) -> bool:
-    key = _target_key(policy, ref)
-    return key in _held(declared, ref.kind) and key.startswith(f"{policy.metadata.namespace}/")
-
-
-def _of_policies(declared: Declared) -> Iterator[Problem]:
-    winners = targets(declared)
-    for policy in declared.policies.values():
-        key = ObjectKey("BalancingPolicy", policy.key)
+def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[Problem]:
+    of = winners(declared, model)
+    for policy in declared.all(model).values():
+        key = ObjectKey(kind_of(model), policy.key)
         for at, ref in enumerate(policy.spec.target_refs):
-            field = f"spec.targetRefs[{at}]"
-            target = _target_key(policy, ref)
-            if not _target_exists(declared, policy, ref):
-                if not target.startswith(f"{policy.metadata.namespace}/"):
-                    message = f"{ref.kind} {target} is in another namespace than the policy"
-                    advice = "declare the policy in the namespace of its target"
-                else:
-                    message = f"there is no {ref.kind} {target}; the policy does nothing for it"
-                    advice = near_name(target, _held(declared, ref.kind))
-                yield _problem(declared, key, field, message, advice)
-                continue
-            winner = winners[ref.kind, target]
-            if winner is not policy:
-                yield _problem(
-                    declared,
-                    key,
-                    field,
-                    f"{ref.kind} {target} has the policy {winner.key} already, which is in force",
-                    "remove one of the two",
-                )
+            fault = _target_fault(declared, of, policy, target_of(policy, ref))
+            if fault is not None:
+                field = f"spec.targetRefs[{at}]"
+                yield _problem(declared, key, field, fault.message, fault.advice)
+
+
+def _target_fault(
+    declared: Declared, of: Mapping[Target, Policy], policy: Policy, target: Target
+) -> Unresolved | None:
+    """Why a policy is not in force for what it names."""
+    if not target.key.startswith(f"{policy.metadata.namespace}/"):
+        return Unresolved(
+            f"{target} is in another namespace than the policy",
+            "declare the policy in the namespace of its target",
+        )
+    document = found(declared, target)
+    if document is None:
+        return Unresolved(
+            f"there is no {target}; the policy does nothing for it",
+            near_name(target.key, declared.all(KINDS[target.kind])),
+        )
+    if not exists(declared, policy, target):
+        return Unresolved(
+            f"{target.kind} {target.key} has no section {target.section!r}; the policy does "
+            "nothing for it",
+            did_you_mean(target.section or "", sections(document)),
+        )
+    winner = of[target]
+    if winner is not policy:
+        return Unresolved(
+            f"{target} has the policy {winner.key} already, which is in force",
+            "remove one of the two",
+        )
+    return None

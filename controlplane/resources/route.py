@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -138,6 +138,18 @@ class HttpRouteSpec(Fields):
 class HttpRoute(Document):
     """Requests to Backends."""
 
+    about: ClassVar[str] = (
+        "Attached to every listener that its `parentRefs` mean and that lets it in. Of "
+        "several matches the more exact one counts, by the rules of the Gateway API: host "
+        "name, exact path, pattern, longest prefix, method, headers, query parameters, then "
+        "the older route. A part of a rule whose Backend is not there is answered 500, and "
+        "reported, and so is a rule that has neither `backendRefs` of a weight above 0 nor a "
+        "redirect; a Backend whose endpoints are not known yet is 503, a request that nothing "
+        "matches 404. A Backend stands in the namespace of its route. Requests that never "
+        "reached an endpoint are tried once more at another; what else is tried again stands "
+        "in `retry`. Which features of the Gateway API are there is in "
+        "[gateway-api.md](../gateway-api.md)."
+    )
     api_version: GatewayApiVersion
     kind: Literal["HTTPRoute"]
     spec: HttpRouteSpec

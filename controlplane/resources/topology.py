@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from controlplane.resources.backend import Backend
+from controlplane.resources.certificates import pair_fault
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import BackendObjectRef, Filter
-from controlplane.resources.gateway import Gateway, Listener
-from controlplane.resources.kinds import WEIR_GROUP
+from controlplane.resources.gateway import Gateway, Listener, SecretRef
+from controlplane.resources.grants import granted
+from controlplane.resources.kinds import WEIR_GROUP, Document, kind_of
 from controlplane.resources.problems import near_name
-from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.route import HttpRoute, ParentRef, Rule
+from controlplane.resources.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +38,37 @@ def resolve_backend(
             f"{what} is not served here", "refer to a Backend: group: weir.dev, kind: Backend"
         )
     namespace = ref.namespace or route.metadata.namespace
-    if namespace != route.metadata.namespace:
-        return Unresolved(
-            f"Backend {namespace}/{ref.name} is in another namespace than the route",
-            "declare the Backend in the namespace of the route",
-        )
     key = f"{namespace}/{ref.name}"
+    if not granted(declared, route, Backend, key):
+        return _not_granted(route, Backend, key)
     if key not in declared.backends:
         return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
     return key
+
+
+def resolve_certificate(
+    declared: Declared, gateway: Gateway, ref: SecretRef
+) -> Secret | Unresolved:
+    """The Secret with the certificate that is meant; its key fits."""
+    key = f"{ref.namespace or gateway.metadata.namespace}/{ref.name}"
+    if not granted(declared, gateway, Secret, key):
+        return _not_granted(gateway, Secret, key)
+    secrets = declared.all(Secret)
+    secret = secrets.get(key)
+    if secret is None:
+        return Unresolved(f"there is no Secret {key}", near_name(key, secrets))
+    if fault := pair_fault(secret):
+        return Unresolved(f"Secret {key} is no certificate: {fault}")
+    return secret
+
+
+def _not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
+    kind, theirs = kind_of(to), key.partition("/")[0]
+    return Unresolved(
+        f"{kind} {key} is in another namespace, and no ReferenceGrant there allows it",
+        f"declare a ReferenceGrant in namespace {theirs} from {kind_of(type(by))} of namespace "
+        f"{by.metadata.namespace} to {kind}",
+    )
 
 
 def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gateway | Unresolved:
@@ -109,10 +135,14 @@ def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, HttpRoute
 def references_of(route: HttpRoute) -> Iterator[BackendObjectRef]:
     """Every reference to a Backend, those of mirrors among them."""
     for rule in route.spec.rules:
-        yield from _mirrors(rule.filters)
-        for ref in rule.backend_refs:
-            yield ref
-            yield from _mirrors(ref.filters)
+        yield from _references_of_rule(rule)
+
+
+def _references_of_rule(rule: Rule) -> Iterator[BackendObjectRef]:
+    yield from _mirrors(rule.filters)
+    for ref in rule.backend_refs:
+        yield ref
+        yield from _mirrors(ref.filters)
 
 
 def _mirrors(filters: tuple[Filter, ...]) -> Iterator[BackendObjectRef]:
@@ -123,7 +153,13 @@ def _mirrors(filters: tuple[Filter, ...]) -> Iterator[BackendObjectRef]:
 
 def backends_of(declared: Declared, route: HttpRoute) -> Iterator[str]:
     """The Backends that the route refers to, as often as it does."""
-    for ref in references_of(route):
+    for rule in route.spec.rules:
+        yield from backends_of_rule(declared, route, rule)
+
+
+def backends_of_rule(declared: Declared, route: HttpRoute, rule: Rule) -> Iterator[str]:
+    """Those of one rule."""
+    for ref in _references_of_rule(rule):
         key = resolve_backend(declared, route, ref)
         if isinstance(key, str):
             yield key

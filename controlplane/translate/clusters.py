@@ -46,6 +46,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 )
 from envoy_data_plane.envoy.type.v3 import Percent
 
+from controlplane.resources.traffic_policy import CircuitBreaker, TrafficPolicy
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.types import FROM_ADS, extension
 from controlplane.translate.wire import duration, number, packed, wire
@@ -59,10 +60,12 @@ ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", 
 """What backends say of themselves and load reports pass on, where they say it."""
 
 
-def cluster(name: str, options: TranslateOptions) -> bytes:
+def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None = None) -> bytes:
     """The cluster of a Backend, whose endpoint assignment has the same name."""
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=name)
-    return wire(Cluster, name=name, eds_cluster_config=assignment) + _shared(options)
+    own = wire(Cluster, name=name, eds_cluster_config=assignment)
+    limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
+    return own + _shared(options) + _breakers(limits)
 
 
 def unresolved() -> bytes:
@@ -81,7 +84,6 @@ def _shared(options: TranslateOptions) -> bytes:
             "envoy.load_balancing_policies.least_request", packed(LeastRequest, _least_request())
         ),
     )
-    limits = [_unlimited(RoutingPriority.DEFAULT), _unlimited(RoutingPriority.HIGH)]
     common = wire(
         Cluster,
         type=ClusterDiscoveryType.EDS,
@@ -90,7 +92,6 @@ def _shared(options: TranslateOptions) -> bytes:
         load_balancing_policy=wire(LoadBalancingPolicy, policies=[policy]),
         common_lb_config=wire(ClusterCommonLbConfig, update_merge_window=duration(0)),
         outlier_detection=_outliers(),
-        circuit_breakers=wire(CircuitBreakers, thresholds=limits),
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(
                 HttpProtocolOptions, _http_1()
@@ -130,7 +131,13 @@ def _outliers() -> bytes:
     )
 
 
-def _unlimited(priority: RoutingPriority) -> bytes:
+@functools.lru_cache(maxsize=1024)
+def _breakers(limits: CircuitBreaker) -> bytes:
+    both = [_limited(one, limits) for one in (RoutingPriority.DEFAULT, RoutingPriority.HIGH)]
+    return wire(Cluster, circuit_breakers=wire(CircuitBreakers, thresholds=both))
+
+
+def _limited(priority: RoutingPriority, limits: CircuitBreaker) -> bytes:
     budget = wire(
         CircuitBreakersThresholdsRetryBudget,
         budget_percent=wire(Percent, value=20.0),
@@ -139,9 +146,9 @@ def _unlimited(priority: RoutingPriority) -> bytes:
     return wire(
         CircuitBreakersThresholds,
         priority=priority,
-        max_connections=number(UNLIMITED),
-        max_pending_requests=number(UNLIMITED),
-        max_requests=number(UNLIMITED),
+        max_connections=number(limits.max_connections or UNLIMITED),
+        max_pending_requests=number(limits.max_pending_requests or UNLIMITED),
+        max_requests=number(limits.max_parallel_requests or UNLIMITED),
         retry_budget=budget,
     )
 

@@ -28,22 +28,22 @@ from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
     CommonGrpcAccessLogConfig,
     HttpGrpcAccessLogConfig,
 )
-from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
-from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
-from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerUpgradeConfig,
-    HttpFilter,
     Rds,
 )
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
+from controlplane.resources.client_policy import ClientTls
 from controlplane.resources.gateway import Gateway
-from controlplane.translate import cors, sessions
+from controlplane.translate import downstream_tls
+from controlplane.translate.http_filters import http_filters
 from controlplane.translate.options import TranslateOptions
+from controlplane.translate.policies import Policies
+from controlplane.translate.ports import Port
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
 from controlplane.translate.types import FROM_ADS
 from controlplane.translate.wire import TRUE, duration, number, packed, wire
@@ -53,33 +53,38 @@ SILENT_PERCENT = 10
 LOG_NAME = "weir"
 
 
-def ports(gateway: Gateway) -> list[int]:
-    """The ports that the Gateway listens on."""
-    return sorted({listener.port for listener in gateway.spec.listeners})
-
-
-def port_name(gateway: Gateway, port: int) -> str:
-    """The name of the Envoy listener of a port, and of its route table."""
-    return f"{gateway.key}/http-{port}"
-
-
-def listener(gateway: Gateway, port: int, options: TranslateOptions) -> bytes:
+def listener(gateway: Gateway, port: Port, policies: Policies, options: TranslateOptions) -> bytes:
     """The Envoy listener of one port."""
     hosts = [address.value for address in gateway.spec.addresses] or ["0.0.0.0"]  # noqa: S104
-    first, *more = [_address(host, port) for host in hosts]
-    name = port_name(gateway, port)
-    http = wire(
-        Filter,
-        name="envoy.filters.network.http_connection_manager",
-        typed_config=packed(HttpConnectionManager, _http(name, port, options)),
-    )
+    first, *more = [_address(host, port.number) for host in hosts]
+    chains = []
+    for table in port.tables:
+        said = policies.of_listener(gateway, table.listeners[0])
+        chain = wire(FilterChain, filters=[_manager(table.name, port, options)])
+        if port.tls:
+            chain += wire(
+                FilterChain,
+                name=table.listeners[0].name,
+                filter_chain_match=downstream_tls.match(table.listeners[0]),
+                transport_socket=downstream_tls.socket(table, said.tls if said else ClientTls()),
+            )
+        chains.append(chain)
     return wire(
         Listener,
-        name=name,
+        name=port.name,
         address=first,
         additional_addresses=[wire(AdditionalAddress, address=one) for one in more],
         per_connection_buffer_limit_bytes=number(32 * 1024),
-        filter_chains=[wire(FilterChain, filters=[http])],
+        listener_filters=[downstream_tls.inspector()] if port.tls else [],
+        filter_chains=chains,
+    )
+
+
+def _manager(table: str, port: Port, options: TranslateOptions) -> bytes:
+    return wire(
+        Filter,
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=packed(HttpConnectionManager, _http(table, port, options)),
     )
 
 
@@ -87,19 +92,14 @@ def _address(host: str, port: int) -> bytes:
     return wire(Address, socket_address=wire(SocketAddress, address=host, port_value=port))
 
 
-def _http(name: str, port: int, options: TranslateOptions) -> bytes:
-    filters = [
-        _switched_off(cors.FILTER, packed(Cors)),
-        _switched_off(sessions.FILTER, packed(StatefulSession)),
-        wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),
-    ]
+def _http(table: str, port: Port, options: TranslateOptions) -> bytes:
     websocket = wire(HttpConnectionManagerUpgradeConfig, upgrade_type="websocket")
     return wire(
         HttpConnectionManager,
         codec_type=HttpConnectionManagerCodecType.AUTO,
-        stat_prefix=f"http-{port}",
-        rds=wire(Rds, config_source=FROM_ADS, route_config_name=name),
-        http_filters=filters,
+        stat_prefix=f"{'https' if port.tls else 'http'}-{port.number}",
+        rds=wire(Rds, config_source=FROM_ADS, route_config_name=table),
+        http_filters=http_filters(),
         access_log=[_access_log(options.control_cluster)] if options.access_logs else [],
         use_remote_address=TRUE,
         normalize_path=TRUE,
@@ -124,11 +124,6 @@ def _http(name: str, port: int, options: TranslateOptions) -> bytes:
         request_headers_timeout=duration(60),
         upgrade_configs=[websocket],
     )
-
-
-def _switched_off(name: str, config: bytes) -> bytes:
-    """A filter that costs nothing until a route switches it on: listeners stay as they are."""
-    return wire(HttpFilter, name=name, typed_config=config, disabled=True)
 
 
 def _access_log(control_cluster: str) -> bytes:

@@ -15,13 +15,15 @@ from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, Vi
 
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import BackendObjectRef
-from controlplane.resources.gateway import Listener
+from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.matches import Match, first_of_each
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.topology import covers, hostnames, references_of, resolve_backend
 from controlplane.translate.actions import shares
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
+from controlplane.translate.policies import Policies, RulePolicies
+from controlplane.translate.ports import Table
 from controlplane.translate.retries import unless_said
 from controlplane.translate.sessions import sessions
 from controlplane.translate.wire import wire
@@ -32,10 +34,23 @@ Pair = tuple[Listener, HttpRoute]
 
 
 _Order = tuple[int | str, ...]
-_Key = tuple[int, int]
-"""A route and a port."""
+_Key = tuple[int, int, str]
+"""A route, a Gateway, and a listener of it."""
 _Targets = tuple[str | None, ...]
 """The cluster of each reference of a route, see `actions.Resolve`."""
+_Said = tuple[RulePolicies, ...]
+"""The policies of each rule of a route."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What the tables of a Gateway are made from, beside its routes."""
+
+    declared: Declared
+    gateway: Gateway
+    policies: Policies
+    known: Collection[str]
+    """The clusters whose endpoints are known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +66,7 @@ class RouteTables:
     """Makes route tables; what a rule comes to is kept as long as the rule is."""
 
     def __init__(self) -> None:
-        self._kept: dict[_Key, tuple[HttpRoute, _Targets, tuple[_Made, ...]]] = {}
+        self._kept: dict[_Key, tuple[HttpRoute, _Targets, _Said, tuple[_Made, ...]]] = {}
         self._used: set[_Key] = set()
 
     def begin(self) -> None:
@@ -59,34 +74,23 @@ class RouteTables:
         self._kept = {key: kept for key, kept in self._kept.items() if key in self._used}
         self._used = set()
 
-    def table(
-        self,
-        name: str,
-        declared: Declared,
-        listeners: Sequence[Listener],
-        pairs: Sequence[Pair],
-        known: Collection[str],
-    ) -> bytes:
-        """The table of one port: its listeners, the routes attached to them, the clusters known."""
-        out = [wire(RouteConfiguration, name=name, ignore_port_in_host_matching=True)]
-        for host, entries in self._hosts(declared, listeners, pairs, known):
+    def table(self, table: Table, scene: Scene, pairs: Sequence[Pair]) -> bytes:
+        """One table: the hosts of its listeners, with the routes attached to them."""
+        out = [wire(RouteConfiguration, name=table.name, ignore_port_in_host_matching=True)]
+        for host, entries in self._hosts(scene, table.listeners, pairs):
             head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
             body = b"".join(entry.wire for entry in entries)
             out.append(wire(RouteConfiguration, virtual_hosts=[head + body]))
         return b"".join(out)
 
     def _hosts(
-        self,
-        declared: Declared,
-        listeners: Sequence[Listener],
-        pairs: Sequence[Pair],
-        known: Collection[str],
+        self, scene: Scene, listeners: Sequence[Listener], pairs: Sequence[Pair]
     ) -> Iterator[tuple[str, list[_Made]]]:
         """Each host with its entries in order; a host of a listener without routes has none."""
         by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
         hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
-            made = self._made(declared, listener, route, known)
+            made = self._made(scene, listener, route)
             hosts.update(hostnames(listener, route))
             for host in route.spec.hostnames or ("*",):  # as the route has it: it counts how exact
                 by_host[listener.name].setdefault(host, []).extend(made)
@@ -102,17 +106,21 @@ class RouteTables:
                     found.setdefault(id(entry), entry)
             yield host, list(found.values())
 
-    def _made(
-        self, declared: Declared, listener: Listener, route: HttpRoute, known: Collection[str]
-    ) -> tuple[_Made, ...]:
-        targets = tuple(target(declared, route, ref, known) for ref in references_of(route))
-        key = (id(route), listener.port)
+    def _made(self, scene: Scene, listener: Listener, route: HttpRoute) -> tuple[_Made, ...]:
+        targets = tuple(
+            target(scene.declared, route, ref, scene.known) for ref in references_of(route)
+        )
+        said = tuple(
+            scene.policies.of_rule(scene.gateway, listener, route, rule)
+            for rule in route.spec.rules
+        )
+        key = (id(route), id(scene.gateway), listener.name)
         kept = self._kept.get(key)
-        if kept is None or kept[0] is not route or kept[1] != targets:
-            kept = (route, targets, tuple(_make(declared, listener, route, known)))
+        if kept is None or kept[0] is not route or kept[1:3] != (targets, said):
+            kept = (route, targets, said, tuple(_make(scene, listener, route, said)))
             self._kept[key] = kept
         self._used.add(key)
-        return kept[2]
+        return kept[3]
 
 
 def target(
@@ -125,11 +133,10 @@ def target(
     return key if key in known else UNRESOLVED
 
 
-def _make(
-    declared: Declared, listener: Listener, route: HttpRoute, known: Collection[str]
-) -> Iterator[_Made]:
+def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
-        found = shares(rule, lambda ref: target(declared, route, ref, known), listener)
+        found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
+        policies = said[at].of_route()
         preflights = any(
             one.cors
             for filters in (rule.filters, *(ref.filters for ref in rule.backend_refs))
@@ -140,7 +147,7 @@ def _make(
             name = f"{route.key}/{at}/{which}" + (f"/{rule.name}" if rule.name else "")
             session = _session(route, rule, at, match)
             entries = [
-                wire(Route, name=name, match=matcher) + share.wire + session
+                wire(Route, name=name, match=matcher) + policies + share.wire + session
                 for share in found
                 for matcher in matchers(
                     match, apart=share.apart, preflights=preflights, below=share.below

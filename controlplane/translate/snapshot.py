@@ -12,15 +12,17 @@ from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
-from controlplane.resources.gateway import Gateway
 from controlplane.resources.topology import attached, backends_of
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.endpoints import Assignments
-from controlplane.translate.listeners import listener, port_name, ports
+from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
-from controlplane.translate.routes import Pair, RouteTables, needs_unresolved
+from controlplane.translate.policies import Policies
+from controlplane.translate.ports import ports
+from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
-from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from controlplane.translate.secrets import certificate
+from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 
 _Resources = Mapping[str, Mapping[str, bytes]]
 
@@ -61,12 +63,13 @@ class Translator:
         return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
 
     def _configure(
-        self, declared: Declared, known: frozenset[str], sampling_percent: float
+        self, declared: Declared, known: frozenset[str], percent: float
     ) -> dict[str, _Resources]:
         self._tables.begin()
         pairs = attached(declared)
+        policies = Policies.of(declared)
         fresh = {
-            key: self._gateway(declared, gateway, pairs[key], known, sampling_percent)
+            key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
         }
         held: dict[tuple[str, str, str], bytes] = {}
@@ -80,28 +83,27 @@ class Translator:
         return dict(fresh)
 
     def _gateway(
-        self,
-        declared: Declared,
-        gateway: Gateway,
-        pairs: Sequence[Pair],
-        known: frozenset[str],
-        sampling_percent: float,
+        self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
-        reached = {key for _, route in pairs for key in backends_of(declared, route)} & known
-        clusters = {key: cluster(key, self._options) for key in sorted(reached)}
+        declared, gateway, known = scene.declared, scene.gateway, scene.known
+        reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
+        said = scene.policies.of_backends(declared, gateway, pairs)
+        clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
         if needs_unresolved(declared, pairs, known):
             clusters[UNRESOLVED] = unresolved()
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
-        for port in ports(gateway):
-            name = port_name(gateway, port)
-            listeners[name] = listener(gateway, port, self._options)
-            mine = [one for one in gateway.spec.listeners if one.port == port]
-            here = [pair for pair in pairs if pair[0].port == port]
-            tables[name] = self._tables.table(name, declared, mine, here, known)
+        secrets: dict[str, bytes] = {}
+        for port in ports(declared, gateway):
+            listeners[port.name] = listener(gateway, port, scene.policies, self._options)
+            for table in port.tables:
+                here = [pair for pair in pairs if pair[0] in table.listeners]
+                tables[table.name] = self._tables.table(table, scene, here)
+                secrets |= {one.key: certificate(one) for one in table.certificates}
         return {
             CLUSTER: clusters,
             LISTENER: listeners,
             ROUTE: tables,
-            RUNTIME: {LAYER: runtime(sampling_percent)},
+            SECRET: secrets,
+            RUNTIME: {LAYER: runtime(percent)},
         }

@@ -17,6 +17,7 @@ CLUSTER = f"{TYPE_PREFIX}envoy.config.cluster.v3.Cluster"
 ENDPOINT = f"{TYPE_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = f"{TYPE_PREFIX}envoy.config.listener.v3.Listener"
 ROUTE = f"{TYPE_PREFIX}envoy.config.route.v3.RouteConfiguration"
+SECRET = f"{TYPE_PREFIX}envoy.extensions.transport_sockets.tls.v3.Secret"
 RUNTIME = f"{TYPE_PREFIX}envoy.service.runtime.v3.Runtime"
 
 FROM_ADS = wire(ConfigSource, ads=wire(AggregatedConfigSource), resource_api_version=ApiVersion.V3)

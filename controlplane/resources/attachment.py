@@ -1,0 +1,145 @@
+"""Which policy is in force where.
+
+Of two policies for one target the older is in force, then the first by name. The nearest policy of
+a kind counts, as a whole: see `target`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from controlplane.resources.declared import KINDS, Declared
+from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.kinds import Document, kind_of
+from controlplane.resources.route import HttpRoute, Rule
+from controlplane.resources.target import Policy, TargetRef
+from controlplane.resources.topology import backends_of, backends_of_rule
+
+P = TypeVar("P", bound=Policy)
+
+
+class Target(NamedTuple):
+    """An object, or a part of it, that a policy is for."""
+
+    kind: str
+    key: str
+    """`namespace/name`."""
+    section: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}" + (f" {self.section}" if self.section else "")
+
+
+Winners = Mapping[Target, P]
+"""The policy in force for each target."""
+
+
+def target_of(policy: Policy, ref: TargetRef) -> Target:
+    """What a reference of a policy means, whether it is there or not."""
+    namespace = ref.other_namespace or policy.metadata.namespace
+    return Target(ref.kind, f"{namespace}/{ref.name}", ref.section)
+
+
+def found(declared: Declared, target: Target) -> Document | None:
+    """The object that is meant; None where there is none."""
+    return declared.all(KINDS[target.kind]).get(target.key)
+
+
+def sections(target: Document) -> Iterator[str]:
+    """The names of the parts that a policy may be for."""
+    if isinstance(target, Gateway):
+        yield from (one.name for one in target.spec.listeners)
+    elif isinstance(target, HttpRoute):
+        yield from (one.name for one in target.spec.rules if one.name)
+
+
+def exists(declared: Declared, policy: Policy, target: Target) -> bool:
+    """Whether a policy may be for it, and it is there."""
+    if not target.key.startswith(f"{policy.metadata.namespace}/"):
+        return False
+    document = found(declared, target)
+    return document is not None and target.section in (None, *sections(document))
+
+
+def winners(declared: Declared, model: type[P]) -> dict[Target, P]:
+    """The policies of a kind that are in force."""
+    out: dict[Target, P] = {}
+    for policy in sorted(declared.all(model).values(), key=lambda one: one.age_order):
+        for ref in policy.spec.target_refs:
+            target = target_of(policy, ref)
+            if exists(declared, policy, target):
+                out.setdefault(target, policy)
+    return out
+
+
+def of_listener(of: Winners[P], gateway: Gateway, listener: Listener) -> P | None:
+    """The policy for what a listener does."""
+    gateway_key = gateway.key
+    near = of.get(Target("Gateway", gateway_key, listener.name))
+    return near or of.get(Target("Gateway", gateway_key))
+
+
+def of_rule(
+    of: Winners[P], gateway: Gateway, listener: Listener, route: HttpRoute, rule: Rule
+) -> P | None:
+    """The policy for the requests of a rule that come in by a listener."""
+    kind, key = kind_of(type(route)), route.key
+    near = of.get(Target(kind, key, rule.name)) if rule.name else None
+    return near or of.get(Target(kind, key)) or of_listener(of, gateway, listener)
+
+
+def of_backends(
+    declared: Declared,
+    of: Winners[P],
+    routes: Iterable[HttpRoute],
+    attached: Mapping[str, Sequence[tuple[Listener, HttpRoute]]],
+) -> dict[str, P]:
+    """The policy for each Backend that has one, of those that these routes and Gateways reach."""
+    if not of:
+        return {}
+    reached = _Reached(declared, {route.key: route for route in routes}, attached)
+    out: dict[str, P] = {}
+    for kind, part in _NEAREST:
+        level = [
+            (policy, target)
+            for target, policy in of.items()
+            if target.kind == kind and (target.section is not None) == part
+        ]
+        near: dict[str, P] = {}
+        for policy, target in sorted(level, key=lambda one: (one[0].age_order, one[1])):
+            for backend in reached.by(target):
+                near.setdefault(backend, policy)
+        out = {**near, **out}
+    return out
+
+
+_NEAREST = (
+    ("Backend", False),
+    ("HTTPRoute", True),
+    ("HTTPRoute", False),
+    ("Gateway", True),
+    ("Gateway", False),
+)
+"""Kinds of targets, and whether a part of one is meant."""
+
+
+class _Reached(NamedTuple):
+    """Which Backends a target stands for."""
+
+    declared: Declared
+    routes: Mapping[str, HttpRoute]
+    attached: Mapping[str, Sequence[tuple[Listener, HttpRoute]]]
+
+    def by(self, target: Target) -> Iterator[str]:
+        """These Backends, some more than once."""
+        if target.kind == "Backend":
+            yield target.key
+        elif target.kind == "Gateway":
+            for listener, route in self.attached.get(target.key, ()):
+                if target.section in (None, listener.name):
+                    yield from backends_of(self.declared, route)
+        elif (route_ := self.routes.get(target.key)) is not None:
+            for rule in route_.spec.rules:
+                if target.section in (None, rule.name):
+                    yield from backends_of_rule(self.declared, route_, rule)

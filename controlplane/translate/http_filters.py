@@ -1,0 +1,31 @@
+"""The HTTP filters of every listener, in the order in which a request meets them.
+
+Those that routes switch on stand in every listener and cost nothing until one does: so a policy
+that comes or goes changes route tables alone, and no connection is drained for it.
+"""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+
+from controlplane.translate import cors, sessions, traffic
+from controlplane.translate.wire import number, packed, wire
+
+
+def http_filters() -> list[bytes]:
+    """All of them; the router is the last."""
+    return [
+        _switched_off(cors.FILTER, packed(Cors)),
+        _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
+        _switched_off(sessions.FILTER, packed(StatefulSession)),
+        wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),
+    ]
+
+
+def _switched_off(name: str, config: bytes) -> bytes:
+    """A filter that costs nothing until a route switches it on."""
+    return wire(HttpFilter, name=name, typed_config=config, disabled=True)
