@@ -7,24 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from controlplane.resources.classes import TrafficClasses
+from controlplane.resources.connections import CircuitBreaker
 from controlplane.resources.kinds import Fields, Integer, WeirApiVersion
 from controlplane.resources.target import BackendTargetRef, Policy, PolicySpec
-
-Limit = Annotated[Integer, Field(ge=1, le=2**32 - 1)]
-
-
-class CircuitBreaker(Fields):
-    """What one Envoy sends to a Backend at a time; what is more is answered 503 at once."""
-
-    max_connections: Limit | None = Field(
-        default=None, description="Connections; not given: no limit."
-    )
-    max_pending_requests: Limit | None = Field(
-        default=None, description="Requests that wait for a connection; not given: no limit."
-    )
-    max_parallel_requests: Limit | None = Field(
-        default=None, description="Requests in flight; not given: no limit."
-    )
 
 
 class RequestBuffer(Fields):
@@ -44,6 +30,12 @@ class TrafficPolicySpec(PolicySpec):
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     request_buffer: RequestBuffer | None = Field(
         default=None, description="Not given: bodies are passed on as they come."
+    )
+    classes: TrafficClasses = Field(
+        default=(),
+        max_length=8,
+        description="Classes of requests, the first that fits counts; see "
+        "[classes.md](../classes.md).",
     )
 
 

@@ -46,7 +46,8 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 )
 from envoy_data_plane.envoy.type.v3 import Percent
 
-from controlplane.resources.traffic_policy import CircuitBreaker, TrafficPolicy
+from controlplane.resources.connections import CircuitBreaker
+from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.types import FROM_ADS, extension
 from controlplane.translate.wire import duration, number, packed, wire
@@ -60,11 +61,22 @@ ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", 
 """What backends say of themselves and load reports pass on, where they say it."""
 
 
-def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None = None) -> bytes:
-    """The cluster of a Backend, whose endpoint assignment has the same name."""
-    assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=name)
-    own = wire(Cluster, name=name, eds_cluster_config=assignment)
-    limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
+def cluster(
+    backend: str,
+    options: TranslateOptions,
+    policy: TrafficPolicy | None = None,
+    *,
+    name: str | None = None,
+    limits: CircuitBreaker | None = None,
+) -> bytes:
+    """The cluster of a Backend, whose endpoint assignment has the same name.
+
+    One for a part of its requests has a `name` and `limits` of its own.
+    """
+    assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=backend)
+    own = wire(Cluster, name=name or backend, eds_cluster_config=assignment)
+    if limits is None:
+        limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
     return own + _shared(options) + _breakers(limits)
 
 

@@ -34,7 +34,7 @@ def matchers(match: Match, *, apart: bool, preflights: bool, below: int | None) 
     `apart`: its prefix is taken away. `preflights`: also the question whether its method may be
     used. `below`: of a million requests those with a random number below this.
     """
-    headers = [_header(one.name.lower(), _value(one)) for one in first_of_each(match.headers)]
+    headers = [header(one) for one in first_of_each(match.headers)]
     queries = [
         wire(QueryParameterMatcher, name=one.name, string_match=_value(one))
         for one in match.query_params
@@ -81,6 +81,11 @@ def _methods(match: Match, preflights: bool) -> Iterator[list[bytes]]:
             _header(":method", wire(StringMatcher, exact="OPTIONS")),
             _header("access-control-request-method", exact),
         ]
+
+
+def header(one: HeaderMatch) -> bytes:
+    """A header that a request must have."""
+    return _header(one.name.lower(), _value(one))
 
 
 def _header(name: str, wanted: bytes) -> bytes:

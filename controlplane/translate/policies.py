@@ -19,7 +19,7 @@ from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
-from controlplane.translate import security, traffic
+from controlplane.translate import classes, security, traffic
 
 
 class RulePolicies(NamedTuple):
@@ -30,7 +30,11 @@ class RulePolicies(NamedTuple):
 
     def of_route(self) -> bytes:
         """The part of a Route; what the route itself says comes after it and goes before."""
-        return security.of_route(self.security) + traffic.of_route(self.traffic)
+        return (
+            security.of_route(self.security)
+            + traffic.of_route(self.traffic)
+            + classes.decide(self.traffic)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,8 +18,15 @@ from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.matches import Match, first_of_each
 from controlplane.resources.route import HttpRoute, Rule
-from controlplane.resources.topology import covers, hostnames, references_of, resolve_backend
-from controlplane.translate.actions import shares
+from controlplane.resources.topology import (
+    backends_of_rule,
+    covers,
+    hostnames,
+    references_of,
+    resolve_backend,
+)
+from controlplane.translate.actions import Share, shares
+from controlplane.translate.classes import Kind, kinds
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
 from controlplane.translate.policies import Policies, RulePolicies
@@ -135,7 +142,9 @@ def target(
 
 def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
-        found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
+        classes = [
+            (one, _shares(scene, listener, route, rule, one)) for one in kinds(said[at].traffic)
+        ]
         policies = said[at].of_route()
         preflights = any(
             one.cors
@@ -147,13 +156,30 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
             name = f"{route.key}/{at}/{which}" + (f"/{rule.name}" if rule.name else "")
             session = _session(route, rule, at, match)
             entries = [
-                wire(Route, name=name, match=matcher) + policies + share.wire + session
+                wire(Route, name=name + kind.suffix, match=matcher + kind.matcher)
+                + policies
+                + kind.of_route
+                + share.wire
+                + session
+                for kind, found in classes
                 for share in found
                 for matcher in matchers(
                     match, apart=share.apart, preflights=preflights, below=share.below
                 )
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
+
+
+def _shares(
+    scene: Scene, listener: Listener, route: HttpRoute, rule: Rule, kind: Kind
+) -> list[Share]:
+    """What becomes of the requests of a rule that are of one kind."""
+
+    def resolve(ref: BackendObjectRef) -> str | None:
+        name = target(scene.declared, route, ref, scene.known)
+        return name if name in (None, UNRESOLVED) else kind.cluster(name)
+
+    return shares(rule, resolve, listener, kind.of_action)
 
 
 def _session(route: HttpRoute, rule: Rule, at: int, match: Match) -> bytes:
@@ -203,3 +229,14 @@ def needs_unresolved(declared: Declared, pairs: Sequence[Pair], known: Collectio
             if UNRESOLVED in clusters and len(clusters - {None}) > 1:
                 return True
     return False
+
+
+def classed(scene: Scene, pairs: Sequence[Pair]) -> Iterator[tuple[str, Kind]]:
+    """The Backends that are reached by classes with clusters of their own, some more than once."""
+    for listener, route in pairs:
+        for rule in route.spec.rules:
+            said = scene.policies.of_rule(scene.gateway, listener, route, rule)
+            for kind in kinds(said.traffic):
+                if kind.one.circuit_breaker is not None:
+                    for backend in backends_of_rule(scene.declared, route, rule):
+                        yield backend, kind

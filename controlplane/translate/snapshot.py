@@ -19,7 +19,7 @@ from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
-from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
+from controlplane.translate.routes import Pair, RouteTables, Scene, classed, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
 from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
@@ -89,6 +89,11 @@ class Translator:
         reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
         said = scene.policies.of_backends(declared, gateway, pairs)
         clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
+        for key, kind in sorted(classed(scene, pairs), key=lambda one: (one[0], one[1].name)):
+            if key in reached:
+                name, limits = kind.cluster(key), kind.one.circuit_breaker
+                policy = said.get(key)
+                clusters[name] = cluster(key, self._options, policy, name=name, limits=limits)
         if needs_unresolved(declared, pairs, known):
             clusters[UNRESOLVED] = unresolved()
         listeners: dict[str, bytes] = {}
