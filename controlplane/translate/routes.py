@@ -135,7 +135,12 @@ def target(
 
 def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
-        found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
+        found = shares(
+            rule,
+            lambda ref: target(scene.declared, route, ref, scene.known),
+            listener,
+            said[at].of_action(rule),
+        )
         policies = said[at].of_route()
         preflights = any(
             one.cors
@@ -145,7 +150,7 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
         for which, match in enumerate(rule.matches):
             order = (*_precedence(match), *route.age_order, at, which)
             name = f"{route.key}/{at}/{which}" + (f"/{rule.name}" if rule.name else "")
-            session = _session(route, rule, at, match)
+            session = _session(route, rule, at, match, said[at])
             entries = [
                 wire(Route, name=name, match=matcher) + policies + share.wire + session
                 for share in found
@@ -156,11 +161,12 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
             yield _Made(order, wire(VirtualHost, routes=entries))
 
 
-def _session(route: HttpRoute, rule: Rule, at: int, match: Match) -> bytes:
-    if rule.session_persistence is None:
+def _session(route: HttpRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:
+    session = said.session_of(rule)
+    if session is None:
         return b""
     default_name = f"weir-{route.metadata.namespace}-{route.metadata.name}-{at}"
-    return sessions(rule.session_persistence, default_name, match.path)
+    return sessions(session, default_name, match.path, strict=said.strict)
 
 
 def _exactness(host: str) -> tuple[int, int]:

@@ -88,7 +88,12 @@ class Translator:
         declared, gateway, known = scene.declared, scene.gateway, scene.known
         reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
         said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
+        clusters = {
+            key: cluster(key, self._options, said[key].spec)
+            if key in said
+            else cluster(key, self._options)
+            for key in sorted(reached)
+        }
         if needs_unresolved(declared, pairs, known):
             clusters[UNRESOLVED] = unresolved()
         listeners: dict[str, bytes] = {}
