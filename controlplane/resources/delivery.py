@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from controlplane.resources.kinds import Duration, Fields, Integer, first_twice
+
+T = TypeVar("T")
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
@@ -31,26 +33,28 @@ class Timeouts(Fields):
             raise ValueError("backendRequest is at most request, which covers all tries")
         return self
 
-    @property
-    def whole_s(self) -> float:
-        """Seconds for the request with all its tries; 0: no limit."""
+    def whole_s(self, usual_s: float | None = None) -> float:
+        """Seconds for the request with all its tries; 0: no limit. `usual_s`: where it is not said
+        here, if it is said elsewhere."""
         if "request" in self.model_fields_set:
             return self.request
-        return max(self.request, self.backend_request or 0)
+        usual_s = self.request if usual_s is None else usual_s
+        return max(usual_s, self.backend_request or 0) if usual_s else 0.0
 
 
-def _distinct(codes: tuple[int, ...]) -> tuple[int, ...]:
-    twice = first_twice(codes)
+def distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
+    """The same. Raises `ValueError` where one stands there more than once."""
+    twice = first_twice(entries)
     if twice is not None:
         raise ValueError(f"{twice} is written twice")
-    return codes
+    return entries
 
 
 class Retry(Fields):
     """What is tried again, beside requests that never reached an endpoint."""
 
     codes: Annotated[
-        tuple[Annotated[Integer, Field(ge=400, le=599)], ...], AfterValidator(_distinct)
+        tuple[Annotated[Integer, Field(ge=400, le=599)], ...], AfterValidator(distinct)
     ] = Field(default=(), max_length=200, description="Statuses that are tried again, 400 to 599.")
     attempts: Annotated[Integer, Field(ge=0, le=100)] = Field(
         default=1, description="How often, beside the first try; 0: never."
@@ -71,7 +75,8 @@ class CookieConfig(Fields):
     )
 
 
-def _token(text: str) -> str:
+def token(text: str) -> str:
+    """The name of a cookie or header. Raises `ValueError` for what is none."""
     if not _TOKEN.fullmatch(text):
         raise ValueError("want the name of a cookie or header, such as x-session")
     return text
@@ -81,7 +86,7 @@ class SessionPersistence(Fields):
     """Requests of one session go to one endpoint while it is there, whatever its weight."""
 
     session_name: (
-        Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_token)]
+        Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(token)]
         | None
     ) = Field(default=None, description="Name of the cookie or header; default: one of the rule's.")
     absolute_timeout: Duration | None = Field(

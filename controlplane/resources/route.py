@@ -74,12 +74,17 @@ class Rule(Fields):
                 "ReplacePrefixMatch needs exactly one match, of a path of type PathPrefix; "
                 "make a rule of each match"
             )
-        if self.session_persistence and len([ref for ref in self.backend_refs if ref.weight]) > 1:
+        if self.session_persistence and not self.one_backend:
             raise ValueError(
                 "sessionPersistence is supported with one Backend alone; its endpoints share the "
                 "sessions"
             )
         return self
+
+    @property
+    def one_backend(self) -> bool:
+        """Whether its requests are sent to one Backend at most."""
+        return len([ref for ref in self.backend_refs if ref.weight]) <= 1
 
 
 class ParentRef(Fields):

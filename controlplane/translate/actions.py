@@ -38,7 +38,6 @@ from controlplane.translate.paths import (
     rewrite,
     takes_away,
 )
-from controlplane.translate.retries import limits
 from controlplane.translate.wire import number, wire
 
 MILLION = 1_000_000
@@ -78,12 +77,12 @@ class _Part:
         )
 
 
-def shares(rule: Rule, resolve: Resolve, listener: Listener, forwarded: bytes = b"") -> list[Share]:
+def shares(rule: Rule, resolve: Resolve, listener: Listener, action: bytes) -> list[Share]:
     """What becomes of the requests of a rule, in the order in which Envoy has to ask.
 
-    `forwarded` is a part of the RouteAction of those that are sent on.
+    `action` is the part of a RouteAction for those that are sent on.
     """
-    made = _Maker(rule, resolve, listener, forwarded)
+    made = _Maker(rule, resolve, listener, action)
     parts = [_Part(ref, resolve(ref)) for ref in rule.backend_refs if ref.weight]
     if any(part.needs_a_route for part in parts) and any(part.cluster for part in parts):
         return list(_by_chance(made, parts))
@@ -108,7 +107,7 @@ class _Maker:
     rule: Rule
     resolve: Resolve
     listener: Listener
-    forwarded: bytes
+    action: bytes
 
     def share(self, parts: Sequence[_Part], low: int, high: int) -> Share:
         """These parts together, which have the requests from `low` to below `high`."""
@@ -124,7 +123,7 @@ class _Maker:
             return Share(common + made, apart=takes_away(answer.path, path))
         if clusters == {UNRESOLVED}:
             return Share(common + _direct(503))
-        rest = self._mirrors(filters, low, high) + limits(self.rule) + self.forwarded
+        rest = self._mirrors(filters, low, high) + self.action
         modifier = path_change(filters)
         rest += rewrite(modifier, path)
         if len(parts) > 1 and any(part.ref.filters for part in parts):

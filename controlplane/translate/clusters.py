@@ -8,6 +8,8 @@ Why each is so:
   that nobody chose is not set here. Retries are held to a fifth of the requests in flight.
 - `update_merge_window` 0: Envoy would hold a change of weights back for up to a second.
 - Nothing volatile: a cluster that changes is warmed again.
+
+What a `TrafficPolicy` says otherwise is in `balancers`, `connections` and `health`.
 """
 
 from __future__ import annotations
@@ -15,69 +17,46 @@ from __future__ import annotations
 import functools
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
-    CircuitBreakers,
-    CircuitBreakersThresholds,
-    CircuitBreakersThresholdsRetryBudget,
     Cluster,
-    ClusterCommonLbConfig,
     ClusterDiscoveryType,
     ClusterEdsClusterConfig,
-    LoadBalancingPolicy,
-    LoadBalancingPolicyPolicy,
-    OutlierDetection,
     TrackClusterStats,
 )
-from envoy_data_plane.envoy.config.core.v3 import (
-    Http1ProtocolOptions,
-    RoutingPriority,
-    RuntimeDouble,
-)
-from envoy_data_plane.envoy.extensions.load_balancing_policies.common.v3 import (
-    LocalityLbConfig,
-    LocalityLbConfigLocalityWeightedLbConfig,
-)
-from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 import (
-    LeastRequest,
-    LeastRequestSelectionMethod,
-)
-from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
-    HttpProtocolOptions,
-    HttpProtocolOptionsExplicitHttpConfig,
-)
-from envoy_data_plane.envoy.type.v3 import Percent
 
-from controlplane.resources.connections import CircuitBreaker
-from controlplane.resources.traffic_policy import TrafficPolicy
+from controlplane.resources.traffic_policy import OfConnections
+from controlplane.translate.balancers import balancer
+from controlplane.translate.connections import breakers, connections
+from controlplane.translate.health import health
 from controlplane.translate.options import TranslateOptions
-from controlplane.translate.types import FROM_ADS, extension
-from controlplane.translate.wire import duration, number, packed, wire
+from controlplane.translate.types import FROM_ADS
+from controlplane.translate.wire import duration, wire
 
 UNRESOLVED = "weir.dev/unresolved"
 """The cluster without endpoints that answers 503 for references that lead nowhere. No object can
 have this name: a namespace has no dot."""
 
-UNLIMITED = 2**32 - 1
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
 
+_USUAL = OfConnections()
+
 
 def cluster(
-    backend: str,
-    options: TranslateOptions,
-    policy: TrafficPolicy | None = None,
-    *,
-    name: str | None = None,
-    limits: CircuitBreaker | None = None,
+    backend: str, options: TranslateOptions, said: OfConnections = _USUAL, *, name: str = ""
 ) -> bytes:
     """The cluster of a Backend, whose endpoint assignment has the same name.
 
-    One for a part of its requests has a `name` and `limits` of its own.
+    One for a part of its requests has another `name`.
     """
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=backend)
-    own = wire(Cluster, name=name or backend, eds_cluster_config=assignment)
-    if limits is None:
-        limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
-    return own + _shared(options) + _breakers(limits)
+    return (
+        wire(Cluster, name=name or backend, eds_cluster_config=assignment)
+        + _reporting(options)
+        + balancer(said.load_balancer)
+        + connections(said)
+        + breakers(said.circuit_breaker)
+        + health(said.health_check, backend.rpartition("/")[2])
+    )
 
 
 def unresolved() -> bytes:
@@ -88,85 +67,10 @@ def unresolved() -> bytes:
 
 
 @functools.lru_cache(maxsize=8)
-def _shared(options: TranslateOptions) -> bytes:
-    """All of a cluster but its name: messages one after another are one."""
-    policy = wire(
-        LoadBalancingPolicyPolicy,
-        typed_extension_config=extension(
-            "envoy.load_balancing_policies.least_request", packed(LeastRequest, _least_request())
-        ),
-    )
-    common = wire(
-        Cluster,
-        type=ClusterDiscoveryType.EDS,
-        connect_timeout=duration(1),
-        per_connection_buffer_limit_bytes=number(32 * 1024),
-        load_balancing_policy=wire(LoadBalancingPolicy, policies=[policy]),
-        common_lb_config=wire(ClusterCommonLbConfig, update_merge_window=duration(0)),
-        outlier_detection=_outliers(),
-        typed_extension_protocol_options={
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(
-                HttpProtocolOptions, _http_1()
-            )
-        },
-    )
+def _reporting(options: TranslateOptions) -> bytes:
+    """Endpoints over EDS, and what is told of them."""
+    common = wire(Cluster, type=ClusterDiscoveryType.EDS)
     if options.endpoint_stats:
         counted = wire(TrackClusterStats, per_endpoint_stats=True)
         return common + wire(Cluster, track_cluster_stats=counted)
     return common + wire(Cluster, lrs_report_endpoint_metrics=ORCA_METRICS)
-
-
-def _least_request() -> bytes:
-    weighted = wire(
-        LocalityLbConfig,
-        locality_weighted_lb_config=wire(LocalityLbConfigLocalityWeightedLbConfig),
-    )
-    bias = wire(RuntimeDouble, default_value=1.0, runtime_key="weir.active_request_bias")
-    return wire(
-        LeastRequest,
-        selection_method=LeastRequestSelectionMethod.FULL_SCAN,
-        active_request_bias=bias,
-        locality_lb_config=weighted,
-    )
-
-
-def _outliers() -> bytes:
-    return wire(
-        OutlierDetection,
-        consecutive_5xx=number(5),
-        consecutive_gateway_failure=number(5),
-        enforcing_consecutive_gateway_failure=number(100),
-        interval=duration(2),
-        base_ejection_time=duration(15),
-        max_ejection_time=duration(150),
-        max_ejection_percent=number(50),
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _breakers(limits: CircuitBreaker) -> bytes:
-    both = [_limited(one, limits) for one in (RoutingPriority.DEFAULT, RoutingPriority.HIGH)]
-    return wire(Cluster, circuit_breakers=wire(CircuitBreakers, thresholds=both))
-
-
-def _limited(priority: RoutingPriority, limits: CircuitBreaker) -> bytes:
-    budget = wire(
-        CircuitBreakersThresholdsRetryBudget,
-        budget_percent=wire(Percent, value=20.0),
-        min_retry_concurrency=number(3),
-    )
-    return wire(
-        CircuitBreakersThresholds,
-        priority=priority,
-        max_connections=number(limits.max_connections or UNLIMITED),
-        max_pending_requests=number(limits.max_pending_requests or UNLIMITED),
-        max_requests=number(limits.max_parallel_requests or UNLIMITED),
-        retry_budget=budget,
-    )
-
-
-def _http_1() -> bytes:
-    explicit = wire(
-        HttpProtocolOptionsExplicitHttpConfig, http_protocol_options=wire(Http1ProtocolOptions)
-    )
-    return wire(HttpProtocolOptions, explicit_http_config=explicit)

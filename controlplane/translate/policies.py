@@ -15,11 +15,12 @@ from controlplane.resources.attachment import (
 )
 from controlplane.resources.client_policy import ClientPolicy, ClientPolicySpec
 from controlplane.resources.declared import Declared
+from controlplane.resources.delivery import SessionPersistence
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
-from controlplane.translate import classes, security, traffic
+from controlplane.translate import classes, retries, security, traffic
 
 
 class RulePolicies(NamedTuple):
@@ -35,6 +36,22 @@ class RulePolicies(NamedTuple):
             + traffic.of_route(self.traffic)
             + classes.decide(self.traffic)
         )
+
+    def of_action(self, rule: Rule) -> bytes:
+        """The part of a RouteAction, with what the rule says itself."""
+        return retries.limits(rule, self.traffic.spec if self.traffic is not None else None)
+
+    def session_of(self, rule: Rule) -> SessionPersistence | None:
+        """How sessions are kept: as the rule says, or the policy."""
+        if rule.session_persistence is not None or self.traffic is None:
+            return rule.session_persistence
+        return self.traffic.spec.session_persistence if rule.one_backend else None
+
+    @property
+    def strict(self) -> bool:
+        """Whether a session without its endpoint is refused."""
+        session = self.traffic.spec.session_persistence if self.traffic is not None else None
+        return session is not None and session.strict
 
 
 @dataclass(frozen=True, slots=True, eq=False)

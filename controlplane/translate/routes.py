@@ -142,8 +142,10 @@ def target(
 
 def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
+        action = said[at].of_action(rule)
         classes = [
-            (one, _shares(scene, listener, route, rule, one)) for one in kinds(said[at].traffic)
+            (one, _shares(scene, listener, route, rule, one, action))
+            for one in kinds(said[at].traffic)
         ]
         policies = said[at].of_route()
         preflights = any(
@@ -154,7 +156,7 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
         for which, match in enumerate(rule.matches):
             order = (*_precedence(match), *route.age_order, at, which)
             name = f"{route.key}/{at}/{which}" + (f"/{rule.name}" if rule.name else "")
-            session = _session(route, rule, at, match)
+            session = _session(route, rule, at, match, said[at])
             entries = [
                 wire(Route, name=name + kind.suffix, match=matcher + kind.matcher)
                 + policies
@@ -171,7 +173,7 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
 
 
 def _shares(
-    scene: Scene, listener: Listener, route: HttpRoute, rule: Rule, kind: Kind
+    scene: Scene, listener: Listener, route: HttpRoute, rule: Rule, kind: Kind, action: bytes
 ) -> list[Share]:
     """What becomes of the requests of a rule that are of one kind."""
 
@@ -179,14 +181,15 @@ def _shares(
         name = target(scene.declared, route, ref, scene.known)
         return name if name in (None, UNRESOLVED) else kind.cluster(name)
 
-    return shares(rule, resolve, listener, kind.of_action)
+    return shares(rule, resolve, listener, action + kind.of_action)
 
 
-def _session(route: HttpRoute, rule: Rule, at: int, match: Match) -> bytes:
-    if rule.session_persistence is None:
+def _session(route: HttpRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:
+    session = said.session_of(rule)
+    if session is None:
         return b""
     default_name = f"weir-{route.metadata.namespace}-{route.metadata.name}-{at}"
-    return sessions(rule.session_persistence, default_name, match.path)
+    return sessions(session, default_name, match.path, strict=said.strict)
 
 
 def _exactness(host: str) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Sessions: a cookie or a header leads a client back to the endpoint that served it before.
 
 The filter stands in every listener, switched off; the policy of a route switches it on. Envoy keeps
-nothing: the address is in the cookie or header. An endpoint that is gone is replaced by another.
+nothing: the address is in the cookie or header. An endpoint that drains keeps its sessions and gets
+no others. One that is gone is replaced by another, or its sessions are refused (`strict`).
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from controlplane.translate.wire import duration, packed, wire
 FILTER = "envoy.filters.http.stateful_session"
 
 
-def sessions(one: SessionPersistence, default_name: str, path: PathMatch) -> bytes:
+def sessions(
+    one: SessionPersistence, default_name: str, path: PathMatch, *, strict: bool = False
+) -> bytes:
     """The part of a Route that keeps sessions."""
     name = one.session_name or default_name
     state = _cookie(one, name, path) if one.type == "Cookie" else _header(name)
-    session = wire(StatefulSession, session_state=state)
+    session = wire(StatefulSession, session_state=state, strict=strict)
     policy = wire(StatefulSessionPerRoute, stateful_session=session)
     packed_policy = packed(StatefulSessionPerRoute, policy)
     return wire(Route, typed_per_filter_config={FILTER: packed_policy})

@@ -8,11 +8,12 @@ of any Backend by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
 from controlplane.resources.topology import attached, backends_of
+from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
@@ -82,18 +83,36 @@ class Translator:
         self._held = held
         return dict(fresh)
 
+    def _of_classes(
+        self,
+        scene: Scene,
+        pairs: Sequence[Pair],
+        reached: Set[str],
+        said: Mapping[str, TrafficPolicy],
+    ) -> dict[str, bytes]:
+        """Clusters of the classes that have limits of their own."""
+        out: dict[str, bytes] = {}
+        for key, kind in classed(scene, pairs):
+            name = kind.cluster(key)
+            if key in reached and name not in out:
+                spec: OfConnections = said[key].spec if key in said else OfConnections()
+                own = spec.model_copy(update={"circuit_breaker": kind.one.circuit_breaker})
+                out[name] = cluster(key, self._options, own, name=name)
+        return dict(sorted(out.items()))
+
     def _gateway(
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway, known = scene.declared, scene.gateway, scene.known
         reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
         said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
-        for key, kind in sorted(classed(scene, pairs), key=lambda one: (one[0], one[1].name)):
-            if key in reached:
-                name, limits = kind.cluster(key), kind.one.circuit_breaker
-                policy = said.get(key)
-                clusters[name] = cluster(key, self._options, policy, name=name, limits=limits)
+        clusters = {
+            key: cluster(key, self._options, said[key].spec)
+            if key in said
+            else cluster(key, self._options)
+            for key in sorted(reached)
+        }
+        clusters |= self._of_classes(scene, pairs, reached, said)
         if needs_unresolved(declared, pairs, known):
             clusters[UNRESOLVED] = unresolved()
         listeners: dict[str, bytes] = {}

@@ -95,7 +95,7 @@ def test_every_part_gets_its_share_and_its_mirror_a_part_of_that(rule: Rule) -> 
     }
     got: dict[str, Fraction] = {}
     low = 0
-    for share in shares(rule, resolve, LISTENER):
+    for share in shares(rule, resolve, LISTENER, b""):
         high = MILLION if share.below is None else share.below
         part = Fraction(high - low, MILLION)
         made = Route.parse(share.wire)

@@ -188,7 +188,7 @@ def test_defaults_are_those_of_the_gateway_api() -> None:
 
 def test_the_whole_request_has_at_least_the_time_of_one_try() -> None:
     def whole_s(fields: str) -> float:
-        return declared(rule(f"timeouts: {{{fields}}}")).spec.rules[0].timeouts.whole_s
+        return declared(rule(f"timeouts: {{{fields}}}")).spec.rules[0].timeouts.whole_s()
 
     assert whole_s("") == 15
     assert whole_s("backendRequest: 1m") == 60
