@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from controlplane.resources.gateway import IpAddress
-from controlplane.resources.kinds import Document, Fields, Hostname, Port, WeirApiVersion
+from controlplane.resources.kinds import Document, Fields, Flag, Hostname, Port, WeirApiVersion
 
 CAPACITY = "weir.dev/capacity"
 REGION = "topology.kubernetes.io/region"
@@ -78,6 +78,11 @@ class BackendSpec(Fields):
     endpoints: tuple[BackendEndpoint, ...] = Field(
         max_length=MAX_ENDPOINTS,
         description="An endpoint that is taken out is removed from Envoy; `[]` removes all.",
+    )
+    fallback: Flag = Field(
+        default=False,
+        description="`true`: in a rule with other Backends it gets requests as far as these have "
+        "no healthy endpoints. Its `weight` there does not count, as long as it is above 0.",
     )
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ _ADDRESS = "envoy.network.ip"
 """The factory of objects that hold an address, which alone are held against networks."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Kind:
     """Requests of a rule that are treated alike: those of a class, or of none."""
 
@@ -66,7 +66,12 @@ class Kind:
 
     def cluster(self, backend: str) -> str:
         """Where those go that are for a Backend."""
-        return f"{backend}#{self.name}" if self.one.circuit_breaker is not None else backend
+        return f"{backend}#{self.name}" if self.apart else backend
+
+    @property
+    def apart(self) -> bool:
+        """Whether there are clusters for them alone."""
+        return self.one.circuit_breaker is not None
 
 
 _NONE = Kind("", TrafficClass(name="none"))

@@ -37,9 +37,10 @@ class RulePolicies(NamedTuple):
             + classes.decide(self.traffic)
         )
 
-    def of_action(self, rule: Rule) -> bytes:
+    def of_action(self, rule: Rule, *, fails_over: bool) -> bytes:
         """The part of a RouteAction, with what the rule says itself."""
-        return retries.limits(rule, self.traffic.spec if self.traffic is not None else None)
+        said = self.traffic.spec if self.traffic is not None else None
+        return retries.limits(rule, said, fails_over=fails_over)
 
     def session_of(self, rule: Rule) -> SessionPersistence | None:
         """How sessions are kept: as the rule says, or the policy."""

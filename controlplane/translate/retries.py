@@ -26,6 +26,7 @@ from controlplane.resources import resilience
 from controlplane.resources.delivery import Retry
 from controlplane.resources.route import Rule
 from controlplane.resources.traffic_policy import TrafficPolicySpec
+from controlplane.translate.failover import at_the_next
 from controlplane.translate.wire import duration, number, packed, wire
 
 _UNREACHED = ("connect-failure", "refused-stream")
@@ -39,8 +40,13 @@ def unless_said() -> bytes:
     return _elsewhere(1, _UNREACHED)
 
 
-def limits(rule: Rule, policy: TrafficPolicySpec | None = None) -> bytes:
-    """The part of a RouteAction that holds the timeouts of a rule, its retries and priority."""
+def limits(
+    rule: Rule, policy: TrafficPolicySpec | None = None, *, fails_over: bool = False
+) -> bytes:
+    """The part of a RouteAction that holds the timeouts of a rule, its retries and priority.
+
+    `fails_over`: there is more than one priority to try at.
+    """
     usual_s = policy.timeout.http.request_timeout if policy is not None else None
     out = wire(RouteAction, timeout=duration(rule.timeouts.whole_s(usual_s)))
     if policy is not None and policy.priority == "High":
@@ -52,10 +58,12 @@ def limits(rule: Rule, policy: TrafficPolicySpec | None = None) -> bytes:
     elif theirs is not None:
         each_s = each_s or theirs.per_retry.timeout or 0.0
         retries = _of_policy(theirs, each_s > 0)
-    elif each_s:
+    elif each_s or fails_over:
         retries = unless_said()
     else:
         return out
+    if fails_over:
+        retries += at_the_next()
     if each_s:
         retries += wire(RetryPolicy, per_try_timeout=duration(each_s))
     out += wire(RouteAction, retry_policy=retries)

@@ -8,56 +8,40 @@ the name of the route, and the order within it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
 
-from controlplane.resources.declared import Declared
-from controlplane.resources.filters import BackendObjectRef
-from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.gateway import Listener
 from controlplane.resources.matches import Match, first_of_each
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.topology import (
-    backends_of_rule,
     covers,
     hostnames,
     references_of,
-    resolve_backend,
 )
-from controlplane.translate.actions import Share, shares
-from controlplane.translate.classes import Kind, kinds
+from controlplane.translate.actions import shares
+from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
-from controlplane.translate.policies import Policies, RulePolicies
+from controlplane.translate.policies import RulePolicies
 from controlplane.translate.ports import Table
 from controlplane.translate.retries import unless_said
 from controlplane.translate.sessions import sessions
+from controlplane.translate.spread import Pair, Scene, Spread, is_fallback, target
 from controlplane.translate.wire import wire
 
 _PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
-
-Pair = tuple[Listener, HttpRoute]
 
 
 _Order = tuple[int | str, ...]
 _Key = tuple[int, int, str]
 """A route, a Gateway, and a listener of it."""
-_Targets = tuple[str | None, ...]
-"""The cluster of each reference of a route, see `actions.Resolve`."""
+_Targets = tuple[tuple[str | None, bool], ...]
+"""The cluster of each reference of a route, see `actions.Resolve`, and whether it is a fallback."""
 _Said = tuple[RulePolicies, ...]
 """The policies of each rule of a route."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scene:
-    """What the tables of a Gateway are made from, beside its routes."""
-
-    declared: Declared
-    gateway: Gateway
-    policies: Policies
-    known: Collection[str]
-    """The clusters whose endpoints are known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +99,8 @@ class RouteTables:
 
     def _made(self, scene: Scene, listener: Listener, route: HttpRoute) -> tuple[_Made, ...]:
         targets = tuple(
-            target(scene.declared, route, ref, scene.known) for ref in references_of(route)
+            (target(scene, route, ref), is_fallback(scene, route, ref))
+            for ref in references_of(route)
         )
         said = tuple(
             scene.policies.of_rule(scene.gateway, listener, route, rule)
@@ -130,21 +115,12 @@ class RouteTables:
         return kept[3]
 
 
-def target(
-    declared: Declared, route: HttpRoute, ref: BackendObjectRef, known: Collection[str]
-) -> str | None:
-    """The cluster that a reference means; `UNRESOLVED` where its endpoints are not known yet."""
-    key = resolve_backend(declared, route, ref)
-    if not isinstance(key, str):
-        return None
-    return key if key in known else UNRESOLVED
-
-
 def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
-        action = said[at].of_action(rule)
+        spread = Spread.of(scene, route, rule)
+        action = said[at].of_action(rule, fails_over=bool(spread.spare))
         classes = [
-            (one, _shares(scene, listener, route, rule, one, action))
+            (one, shares(spread.rule, spread.resolve(one), listener, action + one.of_action))
             for one in kinds(said[at].traffic)
         ]
         policies = said[at].of_route()
@@ -170,18 +146,6 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
                 )
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
-
-
-def _shares(
-    scene: Scene, listener: Listener, route: HttpRoute, rule: Rule, kind: Kind, action: bytes
-) -> list[Share]:
-    """What becomes of the requests of a rule that are of one kind."""
-
-    def resolve(ref: BackendObjectRef) -> str | None:
-        name = target(scene.declared, route, ref, scene.known)
-        return name if name in (None, UNRESOLVED) else kind.cluster(name)
-
-    return shares(rule, resolve, listener, action + kind.of_action)
 
 
 def _session(route: HttpRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:
@@ -222,24 +186,11 @@ def _precedence(match: Match) -> tuple[int, int, int, int, int]:
     )
 
 
-def needs_unresolved(declared: Declared, pairs: Sequence[Pair], known: Collection[str]) -> bool:
+def needs_unresolved(scene: Scene, pairs: Sequence[Pair]) -> bool:
     """Whether a part of some rule waits for its endpoints while another part has some."""
     for _, route in pairs:
         for rule in route.spec.rules:
-            clusters = {
-                target(declared, route, ref, known) for ref in rule.backend_refs if ref.weight
-            }
+            clusters = {target(scene, route, ref) for ref in rule.backend_refs if ref.weight}
             if UNRESOLVED in clusters and len(clusters - {None}) > 1:
                 return True
     return False
-
-
-def classed(scene: Scene, pairs: Sequence[Pair]) -> Iterator[tuple[str, Kind]]:
-    """The Backends that are reached by classes with clusters of their own, some more than once."""
-    for listener, route in pairs:
-        for rule in route.spec.rules:
-            said = scene.policies.of_rule(scene.gateway, listener, route, rule)
-            for kind in kinds(said.traffic):
-                if kind.one.circuit_breaker is not None:
-                    for backend in backends_of_rule(scene.declared, route, rule):
-                        yield backend, kind

@@ -8,21 +8,21 @@ of any Backend by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
-from controlplane.resources.topology import attached, backends_of
-from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
-from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
+from controlplane.resources.topology import attached
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
-from controlplane.translate.routes import Pair, RouteTables, Scene, classed, needs_unresolved
+from controlplane.translate.reached import clusters
+from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
+from controlplane.translate.spread import Pair, Scene
 from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 
 _Resources = Mapping[str, Mapping[str, bytes]]
@@ -83,38 +83,10 @@ class Translator:
         self._held = held
         return dict(fresh)
 
-    def _of_classes(
-        self,
-        scene: Scene,
-        pairs: Sequence[Pair],
-        reached: Set[str],
-        said: Mapping[str, TrafficPolicy],
-    ) -> dict[str, bytes]:
-        """Clusters of the classes that have limits of their own."""
-        out: dict[str, bytes] = {}
-        for key, kind in classed(scene, pairs):
-            name = kind.cluster(key)
-            if key in reached and name not in out:
-                spec: OfConnections = said[key].spec if key in said else OfConnections()
-                own = spec.model_copy(update={"circuit_breaker": kind.one.circuit_breaker})
-                out[name] = cluster(key, self._options, own, name=name)
-        return dict(sorted(out.items()))
-
     def _gateway(
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
-        declared, gateway, known = scene.declared, scene.gateway, scene.known
-        reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
-        said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {
-            key: cluster(key, self._options, said[key].spec)
-            if key in said
-            else cluster(key, self._options)
-            for key in sorted(reached)
-        }
-        clusters |= self._of_classes(scene, pairs, reached, said)
-        if needs_unresolved(declared, pairs, known):
-            clusters[UNRESOLVED] = unresolved()
+        declared, gateway = scene.declared, scene.gateway
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets: dict[str, bytes] = {}
@@ -125,7 +97,7 @@ class Translator:
                 tables[table.name] = self._tables.table(table, scene, here)
                 secrets |= {one.key: certificate(one) for one in table.certificates}
         return {
-            CLUSTER: clusters,
+            CLUSTER: clusters(scene, pairs, self._options),
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,

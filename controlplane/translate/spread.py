@@ -1,0 +1,127 @@
+"""Which clusters the requests of a rule are spread over: of Backends, classes and fallbacks.
+
+One place says it, so that the routes of a Gateway and its clusters agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from controlplane.resources.declared import Declared
+from controlplane.resources.filters import BackendObjectRef
+from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.route import BackendRef, HttpRoute, Rule
+from controlplane.resources.topology import backends_of_rule, resolve_backend
+from controlplane.translate.actions import Resolve
+from controlplane.translate.classes import Kind, kinds
+from controlplane.translate.clusters import UNRESOLVED
+from controlplane.translate.failover import chain
+from controlplane.translate.policies import Policies
+
+Pair = tuple[Listener, HttpRoute]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What the tables of a Gateway are made from, beside its routes."""
+
+    declared: Declared
+    gateway: Gateway
+    policies: Policies
+    known: Collection[str]
+    """The clusters whose endpoints are known."""
+
+
+def target(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> str | None:
+    """The cluster that a reference means; `UNRESOLVED` where its endpoints are not known yet."""
+    key = resolve_backend(scene.declared, route, ref)
+    if not isinstance(key, str):
+        return None
+    return key if key in scene.known else UNRESOLVED
+
+
+def is_fallback(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> bool:
+    """Whether the Backend that is meant stands in for others."""
+    key = resolve_backend(scene.declared, route, ref)
+    return isinstance(key, str) and scene.declared.backends[key].spec.fallback
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spread:
+    """The Backends of a rule. Where all of them are fallbacks, none is."""
+
+    scene: Scene
+    route: HttpRoute
+    rule: Rule
+    """With the references alone that share the requests."""
+    spare: tuple[str, ...] = ()
+    """The Backends that get what these cannot take, in order."""
+
+    @classmethod
+    def of(cls, scene: Scene, route: HttpRoute, rule: Rule) -> Spread:
+        """Those of a rule of a route."""
+        mine = [ref for ref in rule.backend_refs if ref.weight]
+        spare = [ref for ref in mine if is_fallback(scene, route, ref)]
+        if not spare or len(spare) == len(mine):
+            return cls(scene, route, rule)
+        main = tuple(ref for ref in rule.backend_refs if ref not in spare)
+        found = (target(scene, route, ref) for ref in spare)
+        names = dict.fromkeys(one for one in found if one not in (None, UNRESOLVED))
+        return cls(
+            scene,
+            route,
+            rule.model_copy(update={"backend_refs": main}),
+            tuple(one for one in names if one is not None),
+        )
+
+    def resolve(self, kind: Kind) -> Resolve:
+        """The cluster of a reference, for requests of this kind. Copies have no fallback."""
+
+        def found(ref: BackendObjectRef) -> str | None:
+            members = self._members(ref, kind)
+            return chain(members) if members else None
+
+        return found
+
+    def chains(self, kind: Kind) -> Iterator[tuple[str, ...]]:
+        """The clusters that are several, one after another."""
+        for ref in self.rule.backend_refs:
+            members = self._members(ref, kind)
+            if len(members) > 1 and ref.weight:
+                yield members
+
+    def _members(self, ref: BackendObjectRef, kind: Kind) -> tuple[str, ...]:
+        name = target(self.scene, self.route, ref)
+        if name is None:
+            return ()
+        spare = self.spare if isinstance(ref, BackendRef) else ()
+        if name == UNRESOLVED:
+            return tuple(map(kind.cluster, spare)) or (UNRESOLVED,)
+        return tuple(map(kind.cluster, dict.fromkeys((name, *spare))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reached:
+    """The clusters of a Gateway that are not one for each Backend."""
+
+    classed: frozenset[tuple[str, Kind]]
+    """Backends, each with a class that has a cluster of its own."""
+    chains: frozenset[tuple[str, ...]]
+    """Clusters that stand in for one another."""
+
+
+def reached(scene: Scene, pairs: Sequence[Pair]) -> Reached:
+    """What these routes reach."""
+    classed: set[tuple[str, Kind]] = set()
+    chains: set[tuple[str, ...]] = set()
+    for listener, route in pairs:
+        for rule in route.spec.rules:
+            said = scene.policies.of_rule(scene.gateway, listener, route, rule)
+            spread = Spread.of(scene, route, rule)
+            for kind in kinds(said.traffic):
+                chains.update(spread.chains(kind))
+                if kind.apart:
+                    backends = backends_of_rule(scene.declared, route, rule)
+                    classed.update((one, kind) for one in backends if one in scene.known)
+    return Reached(frozenset(classed), frozenset(chains))
