@@ -13,6 +13,8 @@ from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
 from controlplane.model.proxy import Proxy, ProxyId, ProxyKey
 from controlplane.model.service import (
+    OF_CLASS,
+    THEN,
     Actuation,
     Endpoint,
     EndpointId,
@@ -33,7 +35,9 @@ from controlplane.model.weights import (
 )
 
 __all__ = [
+    "OF_CLASS",
     "OVERLAY",
+    "THEN",
     "Actuation",
     "Endpoint",
     "EndpointId",

@@ -11,6 +11,10 @@ from typing import NewType
 ServiceName = NewType("ServiceName", str)
 """`namespace/name`: the name of the Envoy cluster and of its endpoint assignment."""
 
+OF_CLASS, THEN = "#", "+"
+"""In names of clusters: one for a class of a service's requests is `SERVICE#CLASS`, one that is
+several, each for when the one before it fails, is `ONE+OTHER`. No name of a service has these."""
+
 EndpointId = NewType("EndpointId", str)
 """`address:port` as Envoy writes it in its stats, load reports and logs; IPv6 in brackets."""
 

@@ -15,13 +15,13 @@ proxy sends no load reports, which count exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import DecodeError
 
 from controlplane._pb import access_log_pb2
 from controlplane.errors import TelemetryError
-from controlplane.model import Proxy
+from controlplane.model import THEN, Proxy
 from controlplane.observe.catalogue import Catalogue
 from controlplane.observe.proxies import Heard, Proxies
 from controlplane.observe.quantiles import LONGEST_S
@@ -29,6 +29,9 @@ from controlplane.observe.receipts import Receipts
 from controlplane.observe.totals import Totals
 
 _Common = access_log_pb2.AccessLogCommon
+
+MAX_CHAIN = 16
+"""Clusters that a log entry may name together; a rule has no more Backends."""
 
 
 class AccessLogs:
@@ -78,6 +81,11 @@ class AccessLogs:
             except KeyError:
                 totals = found[cluster] = self._join(cluster, heard, counting, now_s)
             at = common.upstream_remote_address.socket_address
+            if totals is None and THEN in cluster:
+                place = (at.address, at.port_value)
+                totals = self._one_of(
+                    cluster.split(THEN)[:MAX_CHAIN], place, found, heard, counting
+                )
             slot = None if totals is None else totals.slots.get((at.address, at.port_value))
             flags = common.response_flags if common.HasField("response_flags") else None
             known = totals is not None and slot is not None
@@ -106,6 +114,24 @@ class AccessLogs:
                 member.logged_at_s = now_s
             totals.newest_s = now_s
         return totals
+
+    def _one_of(
+        self,
+        clusters: Sequence[str],
+        place: tuple[str, int],
+        found: dict[str, Totals | None],
+        heard: Heard,
+        counting: bool,
+    ) -> Totals | None:
+        """The service of that one of several clusters which has an endpoint there: Envoy logs the
+        name of all of them together."""
+        for name in clusters:
+            if name not in found:
+                found[name] = self._join(name, heard, counting, self._clock())
+            totals = found[name]
+            if totals is not None and place in totals.slots:
+                return totals
+        return None
 
     def _take(
         self, totals: Totals, slot: int, common: _Common, failed: bool, counting: bool

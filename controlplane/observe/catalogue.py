@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from controlplane.model import Service, ServiceName
+from controlplane.model import OF_CLASS, Service, ServiceName
 from controlplane.observe.totals import Totals
 
 
@@ -33,7 +33,12 @@ class Catalogue:
 
     def find(self, cluster: str, service_name: str = "") -> Totals | None:
         """The service that a cluster of this name, or with this EDS service name, is."""
-        return self._by_cluster.get(service_name) or self._by_cluster.get(cluster)
+        by_cluster = self._by_cluster
+        return (
+            by_cluster.get(service_name)
+            or by_cluster.get(cluster)
+            or by_cluster.get(cluster.partition(OF_CLASS)[0])
+        )
 
     def get(self, name: ServiceName) -> Totals | None:
         """The service of this name."""

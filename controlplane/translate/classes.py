@@ -22,6 +22,7 @@ from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import
 from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import Config
 from envoy_data_plane.envoy.type.matcher.v3 import AddressMatcher, FilterStateMatcher
 
+from controlplane.model import OF_CLASS
 from controlplane.resources.classes import TrafficClass
 from controlplane.resources.matches import first_of_each
 from controlplane.resources.traffic_policy import TrafficPolicy
@@ -66,7 +67,7 @@ class Kind:
 
     def cluster(self, backend: str) -> str:
         """Where those go that are for a Backend."""
-        return f"{backend}#{self.name}" if self.apart else backend
+        return f"{backend}{OF_CLASS}{self.name}" if self.apart else backend
 
     @property
     def apart(self) -> bool:

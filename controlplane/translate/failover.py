@@ -20,12 +20,13 @@ from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 imp
     PreviousPrioritiesConfig,
 )
 
+from controlplane.model import THEN
 from controlplane.translate.wire import duration, packed, wire
 
 
 def chain(members: Sequence[str]) -> str:
     """The cluster that is these, one after another."""
-    return "+".join(members)
+    return THEN.join(members)
 
 
 def aggregate(members: Sequence[str]) -> bytes:

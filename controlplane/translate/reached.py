@@ -40,8 +40,7 @@ def clusters(scene: Scene, pairs: Sequence[Pair], options: TranslateOptions) -> 
 
 def failing_over(spec: OfConnections) -> OfConnections:
     """Where requests can go elsewhere all endpoints may be taken out, unless a policy says how
-    many.
-    Should that be too many, Envoy's panic threshold still has all of them serve."""
+    many. Should that be too many, Envoy's panic threshold still has all of them serve."""
     passive = spec.health_check.passive
     if "max_ejection_percent" in passive.model_fields_set:
         return spec
