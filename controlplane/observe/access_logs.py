@@ -15,7 +15,7 @@ proxy sends no load reports, which count exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
@@ -83,9 +83,7 @@ class AccessLogs:
             at = common.upstream_remote_address.socket_address
             if totals is None and THEN in cluster:
                 place = (at.address, at.port_value)
-                totals = self._one_of(
-                    cluster.split(THEN)[:MAX_CHAIN], place, found, heard, counting
-                )
+                totals = self._one_of(cluster, place, found, heard, counting)
             slot = None if totals is None else totals.slots.get((at.address, at.port_value))
             flags = common.response_flags if common.HasField("response_flags") else None
             known = totals is not None and slot is not None
@@ -117,7 +115,7 @@ class AccessLogs:
 
     def _one_of(
         self,
-        clusters: Sequence[str],
+        cluster: str,
         place: tuple[str, int],
         found: dict[str, Totals | None],
         heard: Heard,
@@ -125,7 +123,7 @@ class AccessLogs:
     ) -> Totals | None:
         """The service of that one of several clusters which has an endpoint there: Envoy logs the
         name of all of them together."""
-        for name in clusters:
+        for name in cluster.split(THEN)[:MAX_CHAIN]:
             if name not in found:
                 found[name] = self._join(name, heard, counting, self._clock())
             totals = found[name]

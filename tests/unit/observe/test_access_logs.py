@@ -131,6 +131,24 @@ async def test_a_bare_name_is_found_where_it_is_unique() -> None:
     assert source.receipts.unknown_entries == 1
 
 
+async def test_a_cluster_of_several_is_the_service_that_has_the_endpoint() -> None:
+    web, spare = service(), service("default/spare", first=11)
+    source, _ = make_source(web, spare)
+    name = "default/web+default/spare"
+    entries = (entry(cluster=name), entry("10.0.0.11", cluster=name), entry("10.9.9.9"))
+    source.access_logs.on_access_logs(PROXY, logs(*entries))
+    assert (await look_at(source, web)).succeeded.tolist() == [1.0, 0.0]
+    assert (await look_at(source, spare)).succeeded.tolist() == [1.0, 0.0]
+    assert source.receipts.unknown_entries == 1
+
+
+async def test_the_cluster_of_a_class_is_its_service() -> None:
+    source, _ = make_source()
+    entries = (entry(), entry(cluster="default/web#default/plans/gold"))
+    source.access_logs.on_access_logs(PROXY, logs(*entries))
+    assert (await look_at(source)).succeeded.tolist() == [2.0, 0.0]
+
+
 async def test_strange_clusters_and_endpoints_are_counted_and_ignored() -> None:
     source, _ = make_source()
     stranger = logs(entry(cluster="default/other"), entry("10.9.9.9"))
