@@ -31,6 +31,7 @@ from controlplane.loop import Loop
 from controlplane.model import LastGood, ServiceName, fleet_of
 from controlplane.observe.health import FleetHealth
 from controlplane.observe.in_process import InProcessSource
+from controlplane.observe.parts import ByPart, wholes
 from controlplane.observe.sampling import sampling_percent
 from controlplane.ports import HealthVerdict, MetricSource
 from controlplane.publisher import Publisher
@@ -155,7 +156,7 @@ class App:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
         loop = Loop(
-            source=self._source(),
+            source=ByPart(self._source()),
             decider=Decider(self._policies),
             publisher=self._publisher,
             store=self._spool,
@@ -226,7 +227,7 @@ class App:
         async for endpoints in self._discovery.watch():
             declared = self._loaded.declared
             balanced = services(declared, endpoints)
-            self._telemetry.declare(balanced)
+            self._telemetry.declare(wholes(balanced))
             await loop.declare(declared, balanced)
             self._keep_names()
 

@@ -118,7 +118,8 @@ class Loop:
         async with self._turn:
             self._declared = declared
             wanted = {service.name: service for service in services}
-            for name in self._known.keys() - wanted.keys():
+            gone = self._known.keys() - wanted.keys()
+            for name in gone:
                 self._schedule.drop(name)
                 del self._known[name]
             changed = [name for name, service in wanted.items() if self._differs(name, service)]
@@ -126,7 +127,7 @@ class Loop:
                 self._adopt(wanted[name])
             verdicts = self._guard(self._decide(changed, {}))
             await self._remember(verdicts)
-            self._publish(verdicts)
+            self._publish(verdicts, renewed=bool(changed or gone))
             self._metrics.services.set(len(self._known))
 
     async def _observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
@@ -208,12 +209,16 @@ class Loop:
                 self._metrics.store_failures.inc()
                 logger.warning("the last good state was not saved", why=str(error) or "too slow")
 
-    def _publish(self, verdicts: Iterable[Verdict]) -> None:
-        """Send what changed. A snapshot is complete: it has the verdict of every service."""
+    def _publish(self, verdicts: Iterable[Verdict], *, renewed: bool = False) -> None:
+        """Send what changed. A snapshot is complete: it has the verdict of every service.
+
+        `renewed`: services differ in what no verdict tells of, such as the order of their places.
+        """
         changed = sum(verdict.changed for verdict in verdicts)
         with self._stage("publish"):
             services = [known.service for known in self._known.values()]
-            self._publisher.publish(self._declared, services, self.verdicts(), changed > 0)
+            news = renewed or changed > 0
+            self._publisher.publish(self._declared, services, self.verdicts(), news)
         self._metrics.changed.inc(changed)
 
     def known(self, name: ServiceName) -> Known | None:

@@ -13,16 +13,19 @@ from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
 from controlplane.model.proxy import Proxy, ProxyId, ProxyKey
 from controlplane.model.service import (
+    IN_PLACE,
     OF_CLASS,
     THEN,
     Actuation,
     Endpoint,
     EndpointId,
     GuardSettings,
+    Part,
     Rollout,
     Service,
     ServiceName,
     Zone,
+    cluster_of,
 )
 from controlplane.model.snapshot import Snapshot
 from controlplane.model.weights import (
@@ -35,6 +38,7 @@ from controlplane.model.weights import (
 )
 
 __all__ = [
+    "IN_PLACE",
     "OF_CLASS",
     "OVERLAY",
     "THEN",
@@ -47,6 +51,7 @@ __all__ = [
     "Health",
     "LastGood",
     "Observation",
+    "Part",
     "Proposal",
     "Proxy",
     "ProxyId",
@@ -60,5 +65,6 @@ __all__ = [
     "Verdict",
     "Weights",
     "Zone",
+    "cluster_of",
     "fleet_of",
 ]

@@ -15,6 +15,9 @@ OF_CLASS, THEN = "#", "+"
 """In names of clusters: one for a class of a service's requests is `SERVICE#CLASS`, one that is
 several, each for when the one before it fails, is `ONE+OTHER`. No name of a service has these."""
 
+IN_PLACE = "@"
+"""In the name of a part of a service: `SERVICE@PLACE`."""
+
 EndpointId = NewType("EndpointId", str)
 """`address:port` as Envoy writes it in its stats, load reports and logs; IPv6 in brackets."""
 
@@ -141,6 +144,22 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What a part of the endpoints of a cluster is to the others.
+
+    Each part is balanced and guarded as a service of its own; Envoy gives out the requests among
+    parts, by health and by these.
+    """
+
+    priority: int = 0
+    """Requests go to the lowest that is healthy."""
+    weight: int | None = None
+    """Its part of the requests among those of its priority; None: it is alone there."""
+    overprovisioning_factor: int = 140
+    """Percent by which endpoints can take more than their share; the same in all parts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """What routes point at; an Envoy cluster."""
 
@@ -154,9 +173,21 @@ class Service:
     """No Gateway of ours routes to it: only EDS is ours, the cluster is the Envoy's own."""
     guard: GuardSettings = GuardSettings()
     rollout: Rollout = Rollout()
+    part: Part | None = None
+    """Where it is a part of the endpoints of a cluster."""
+
+    @property
+    def cluster(self) -> ServiceName:
+        """What Envoys call it: the service that it is, or is a part of."""
+        return cluster_of(self.name) if self.part is not None else self.name
 
     def __post_init__(self) -> None:
         ids = [endpoint.id for endpoint in self.endpoints]
         if len(set(ids)) != len(ids):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             raise ValueError(f"{self.name}: endpoint {', '.join(twice)} is declared twice")
+
+
+def cluster_of(name: ServiceName) -> ServiceName:
+    """The service that a part is of, by its name; a service that is no part is of itself."""
+    return ServiceName(name.partition(IN_PLACE)[0])

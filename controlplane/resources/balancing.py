@@ -16,6 +16,7 @@ from controlplane.resources.kinds import (
     Number,
     WeirApiVersion,
 )
+from controlplane.resources.locality import Locality
 from controlplane.resources.target import Policy, PolicySpec, TargetRef
 
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9_.]{0,62}[a-z0-9])?$")]
@@ -165,6 +166,11 @@ class BalancingPolicySpec(PolicySpec):
         default="auto",
         description="Weights of groups of endpoints, or of each endpoint. `auto` chooses by what "
         "is known; for an Envoy that keeps its own configuration it means endpoints.",
+    )
+    locality: Locality | None = Field(
+        default=None,
+        description="Not given: all endpoints of a Backend are balanced together, wherever they "
+        "are. See [locality.md](../locality.md).",
     )
     guard: Guard = Guard()
     rollout: Rollout = Rollout()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from controlplane.model import Actuation, Endpoint, Rollout, Service, ServiceName
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import Declared
+from controlplane.resources.locality import in_parts
 from controlplane.resources.references import policy_of
 from controlplane.resources.topology import backends_under
 
@@ -18,14 +19,18 @@ def services(
 
     A Backend that is not in `endpoints` (a name not resolved yet) is left out: nothing is sent of
     it, rather than an assignment without endpoints. A Backend without a policy is balanced by the
-    policy `equal`.
+    policy `equal`. One whose policy tells places apart is a service for each of them.
     """
     policies = policy_of(declared)
     routed = frozenset().union(*backends_under(declared).values())
     return tuple(
-        _service(key, endpoints[name], policies.get(key), overlay=key not in routed)
+        part
         for key in declared.backends
         if (name := ServiceName(key)) in endpoints
+        for part in in_parts(
+            _service(key, endpoints[name], policies.get(key), overlay=key not in routed),
+            policies[key].spec.locality if key in policies else None,
+        )
     )
 
 

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from controlplane.errors import StoreError, WeirError
-from controlplane.model import ServiceName
+from controlplane.model import ServiceName, cluster_of
 
 ALL = ServiceName("*")
 """Stands for every service."""
@@ -34,8 +34,10 @@ class Switched:
     services: Mapping[ServiceName, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def why(self, service: ServiceName) -> str | None:
-        """Why this service is frozen; None when it is not."""
-        return self.all if self.all is not None else self.services.get(service)
+        """Why this service is frozen, or the one that it is a part of; None when neither is."""
+        if self.all is not None:
+            return self.all
+        return self.services.get(service, self.services.get(cluster_of(service)))
 
 
 class KillSwitch:

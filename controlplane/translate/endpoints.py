@@ -6,18 +6,34 @@ again; the same bytes then carry the full name and, where it is unique, the bare
 A group is a locality of its own: its sub-zone is the name of the group, its region and zone those
 of its endpoints where they agree. Endpoints of a group are equal. Without groups there is one
 locality, and each endpoint has its weight.
+
+Parts of a cluster have a message each, with their priority; its groups keep their relation, and
+together weigh what the part does among the others of its priority.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane._pb import endpoint_pb2
-from controlplane.model import Endpoint, EndpointId, Grouping, Service, ServiceName, Verdict, Zone
+from controlplane.model import (
+    Endpoint,
+    EndpointId,
+    Grouping,
+    Part,
+    Service,
+    ServiceName,
+    Verdict,
+    Zone,
+)
 from controlplane.translate.wire import prefixed
 
 _CLUSTER_NAME = 1
+
+_WEIGHT_OF_PART = 100_000
+"""The sum of the weights in a part of weight 1: so many steps there are between its groups."""
 
 EMPTY = b""
 """The body of an assignment without endpoints. Sent only where the declaration says so."""
@@ -29,14 +45,25 @@ class _Kept:
     grouping: Grouping
     message: endpoint_pb2.ClusterLoadAssignment
     weights: tuple[int, ...]
-    named: dict[str, bytes]
+    part: Part | None
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The assignment of a cluster."""
+
+    bodies: tuple[bytes, ...]
+    wires: dict[str, bytes]
+    """By the names that it has."""
 
 
 class Assignments:
     """Makes endpoint assignments and keeps one message for each service."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[ServiceName, _Kept] = {}
+        self._named: dict[ServiceName, _Named] = {}
         self._empty: dict[str, bytes] = {}
 
     def resources(
@@ -47,56 +74,75 @@ class Assignments:
         Raises `ValueError` for a service that has endpoints and no verdict: an assignment is never
         made up here.
         """
-        bare: dict[str, int] = {}
+        clusters: dict[ServiceName, list[Service]] = {}
         for service in services:
-            name = service.name.partition("/")[2]
-            bare[name] = bare.get(name, 0) + 1
+            clusters.setdefault(service.cluster, []).append(service)
+        bare = Counter(name.partition("/")[2] for name in clusters)
         out: dict[str, bytes] = {}
-        for service in services:
-            names = [str(service.name)]
-            short = service.name.partition("/")[2]
-            if bare[short] == 1:
-                names.append(short)
-            out.update(self._named(service, verdicts.get(service.name), names))
-        self._kept = {key: kept for key, kept in self._kept.items() if key in out}
+        for cluster, parts in clusters.items():
+            short = cluster.partition("/")[2]
+            names = [str(cluster), short] if bare[short] == 1 else [str(cluster)]
+            out.update(self._assignments(cluster, parts, verdicts, names))
+        here = {service.name for service in services}
+        self._kept = {name: kept for name, kept in self._kept.items() if name in here}
+        self._named = {name: named for name, named in self._named.items() if name in clusters}
         self._empty = {key: wire for key, wire in self._empty.items() if key in out}
         return out
 
-    def _named(
-        self, service: Service, verdict: Verdict | None, names: Sequence[str]
+    def _assignments(
+        self,
+        cluster: ServiceName,
+        parts: Sequence[Service],
+        verdicts: Mapping[ServiceName, Verdict],
+        names: Sequence[str],
     ) -> Mapping[str, bytes]:
-        if not service.endpoints:
-            self._kept.pop(service.name, None)
+        """The assignment of a cluster by each of its names: those of its parts, one after another,
+        are one."""
+        if not any(part.endpoints for part in parts):
+            self._named.pop(cluster, None)
             for name in names:
                 self._empty.setdefault(name, prefixed(_CLUSTER_NAME, name.encode()) + EMPTY)
             return {name: self._empty[name] for name in names}
+        bodies = tuple(self._body(part, verdicts.get(part.name)) for part in parts)
+        named = self._named.get(cluster)
+        if named is None or named.bodies != bodies:
+            named = self._named[cluster] = _Named(bodies, {})
+        for name in names:
+            if name not in named.wires:
+                body = b"".join(named.bodies)
+                named.wires[name] = prefixed(_CLUSTER_NAME, name.encode()) + body
+        return {name: named.wires[name] for name in names}
+
+    def _body(self, service: Service, verdict: Verdict | None) -> bytes:
+        """All of an assignment but its name, for one part."""
         if verdict is None:
             raise ValueError(f"{service.name}: no verdict, so nothing can be sent for it")
         kept = self._fresh(service.name, verdict)
-        if any(name not in kept.named for name in names):
-            body = kept.message.SerializeToString()
-            for name in names:
-                kept.named.setdefault(name, prefixed(_CLUSTER_NAME, name.encode()) + body)
-        return {name: kept.named[name] for name in names}
+        if kept.body is None:
+            kept.body = kept.message.SerializeToString()
+        return kept.body
 
-    def _fresh(self, name: str, verdict: Verdict) -> _Kept:
+    def _fresh(self, name: ServiceName, verdict: Verdict) -> _Kept:
         """What is kept for the service, with these weights."""
         kept = self._kept.get(name)
         weights, grouping = verdict.weights.by_group, verdict.grouping
-        endpoints = verdict.service.endpoints
+        endpoints, part = verdict.service.endpoints, verdict.service.part
         same_shape = (
             kept is not None
             and (kept.endpoints is endpoints or kept.endpoints == endpoints)
             and (kept.grouping is grouping or kept.grouping.same_as(grouping))
+            and kept.part == part
         )
         if kept is not None and same_shape:
             if kept.weights != weights:
-                _write(kept.message, grouping, weights)
-                kept.weights, kept.named = weights, {}
+                _write(kept.message, grouping, weights, part)
+                kept.weights, kept.body = weights, None
             return kept
         message = _message(endpoints, grouping)
-        _write(message, grouping, weights)
-        kept = self._kept[name] = _Kept(endpoints, grouping, message, weights, {})
+        _write(message, grouping, weights, part)
+        if part is not None:
+            _place(message, part)
+        kept = self._kept[name] = _Kept(endpoints, grouping, message, weights, part)
         return kept
 
 
@@ -136,14 +182,27 @@ def _locality(
         address.port_value = member.port
 
 
+def _place(message: endpoint_pb2.ClusterLoadAssignment, part: Part) -> None:
+    message.policy.overprovisioning_factor.value = part.overprovisioning_factor
+    for locality in message.endpoints:
+        locality.priority = part.priority
+
+
 def _write(
-    message: endpoint_pb2.ClusterLoadAssignment, grouping: Grouping, weights: Sequence[int]
+    message: endpoint_pb2.ClusterLoadAssignment,
+    grouping: Grouping,
+    weights: Sequence[int],
+    part: Part | None,
 ) -> None:
+    whole = sum(weights)
+    if part is not None and part.weight is not None:
+        whole = part.weight * _WEIGHT_OF_PART
     if grouping.by_locality:
+        scale = whole / sum(weights)
         for locality, weight in zip(message.endpoints, weights, strict=True):
-            locality.load_balancing_weight.value = weight
+            locality.load_balancing_weight.value = max(1, round(scale * weight))
         return
     locality = message.endpoints[0]
-    locality.load_balancing_weight.value = 1
+    locality.load_balancing_weight.value = 1 if part is None or part.weight is None else whole
     for group, endpoint in zip(grouping.index.tolist(), locality.lb_endpoints, strict=True):
         endpoint.load_balancing_weight.value = weights[group]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from controlplane.resources.client_policy import ClientPolicy, ClientPolicySpec
 from controlplane.resources.declared import Declared
 from controlplane.resources.delivery import SessionPersistence
 from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.references import policy_of
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
@@ -62,6 +63,8 @@ class Policies:
     client: Winners[ClientPolicy]
     traffic: Winners[TrafficPolicy]
     security: Winners[SecurityPolicy]
+    by_place: Set[str] = frozenset()
+    """The Backends whose endpoints have priorities, by place."""
 
     @classmethod
     def of(cls, declared: Declared) -> Policies:
@@ -70,6 +73,7 @@ class Policies:
             winners(declared, ClientPolicy),
             winners(declared, TrafficPolicy),
             winners(declared, SecurityPolicy),
+            {key for key, policy in policy_of(declared).items() if policy.spec.locality},
         )
 
     def of_listener(self, gateway: Gateway, listener: Listener) -> ClientPolicySpec | None:

@@ -23,7 +23,7 @@ def clusters(scene: Scene, pairs: Sequence[Pair], options: TranslateOptions) -> 
 
     def made(backend: str, name: str, update: dict[str, object]) -> bytes:
         spec: OfConnections = said[backend].spec if backend in said else _USUAL
-        if name in heads:
+        if name in heads or backend in scene.policies.by_place:
             spec = failing_over(spec)
         return cluster(backend, options, spec.model_copy(update=update), name=name)
 

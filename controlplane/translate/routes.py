@@ -29,7 +29,7 @@ from controlplane.translate.policies import RulePolicies
 from controlplane.translate.ports import Table
 from controlplane.translate.retries import unless_said
 from controlplane.translate.sessions import sessions
-from controlplane.translate.spread import Pair, Scene, Spread, is_fallback, target
+from controlplane.translate.spread import Pair, Scene, Spread, has_places, is_fallback, target
 from controlplane.translate.wire import wire
 
 _PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
@@ -38,8 +38,9 @@ _PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 _Order = tuple[int | str, ...]
 _Key = tuple[int, int, str]
 """A route, a Gateway, and a listener of it."""
-_Targets = tuple[tuple[str | None, bool], ...]
-"""The cluster of each reference of a route, see `actions.Resolve`, and whether it is a fallback."""
+_Targets = tuple[tuple[str | None, bool, bool], ...]
+"""Of each reference of a route its cluster, see `actions.Resolve`, whether it is a fallback, and
+whether its endpoints have priorities."""
 _Said = tuple[RulePolicies, ...]
 """The policies of each rule of a route."""
 
@@ -99,7 +100,11 @@ class RouteTables:
 
     def _made(self, scene: Scene, listener: Listener, route: HttpRoute) -> tuple[_Made, ...]:
         targets = tuple(
-            (target(scene, route, ref), is_fallback(scene, route, ref))
+            (
+                target(scene, route, ref),
+                is_fallback(scene, route, ref),
+                has_places(scene, route, ref),
+            )
             for ref in references_of(route)
         )
         said = tuple(
@@ -118,7 +123,7 @@ class RouteTables:
 def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
         spread = Spread.of(scene, route, rule)
-        action = said[at].of_action(rule, fails_over=bool(spread.spare))
+        action = said[at].of_action(rule, fails_over=spread.fails_over)
         classes = [
             (one, shares(spread.rule, spread.resolve(one), listener, action + one.of_action))
             for one in kinds(said[at].traffic)

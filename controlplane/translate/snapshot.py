@@ -51,7 +51,7 @@ class Translator:
         `services` are those whose endpoints are known; a Backend that is not among them is treated
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
         """
-        known = frozenset(str(service.name) for service in services)
+        known = frozenset(str(service.cluster) for service in services)
         inputs = (declared, known, sampling_percent)
         if not self._inputs or self._inputs[0] is not declared or self._inputs[1:] != inputs[1:]:
             self._fleets = self._configure(declared, known, sampling_percent)

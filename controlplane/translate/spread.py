@@ -47,6 +47,11 @@ def is_fallback(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> bool:
     return isinstance(key, str) and scene.declared.backends[key].spec.fallback
 
 
+def has_places(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> bool:
+    """Whether the endpoints of the Backend that is meant have priorities."""
+    return resolve_backend(scene.declared, route, ref) in scene.policies.by_place
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Spread:
     """The Backends of a rule. Where all of them are fallbacks, none is."""
@@ -57,6 +62,13 @@ class Spread:
     """With the references alone that share the requests."""
     spare: tuple[str, ...] = ()
     """The Backends that get what these cannot take, in order."""
+
+    @property
+    def fails_over(self) -> bool:
+        """Whether a request that failed may be tried again at another Backend, or another place."""
+        return bool(self.spare) or any(
+            has_places(self.scene, self.route, ref) for ref in self.rule.backend_refs
+        )
 
     @classmethod
     def of(cls, scene: Scene, route: HttpRoute, rule: Rule) -> Spread:

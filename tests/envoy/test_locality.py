@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.lab.envoy import free_port
 from tests.envoy.edge import backend, edge, gateway, policy, route, to, until
+from tests.envoy.examples import example
 from tests.envoy.origin import ask
 from tests.envoy.regions import Region
 
@@ -61,3 +62,80 @@ async def test_a_fallback_takes_what_the_others_cannot(tmp_path: Path) -> None:
             assert await answers() == {(200, "spare"): 40}
             await made.apply(*documents(*main.ports))
             await until(lambda: all_of("main"))
+
+
+async def test_regions_fail_over_in_order_and_back(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def answers(times: int = 40) -> Counter[tuple[int, str]]:
+        return await ask(port, times=times)
+
+    async def all_of(name: str) -> bool:
+        return await answers(20) == {(200, name): 20}
+
+    async with Region("eu") as eu, Region("us") as us, Region("sorry", 1) as sorry:
+        written = (8081, 8082, 8091, 8092, 8099)
+        ports = dict(zip(written, (*eu.ports, *us.ports, *sorry.ports), strict=True))
+        documents = example("10-two-regions", {10080: port, **ports})
+        unordered = [one for one in documents if "name: eu-first" not in one]
+        async with edge(tmp_path, *documents) as made:
+            assert await answers() == {(200, "eu"): 40}
+            # A region is gone, and then the other: no request fails, not even the first.
+            eu.end()
+            assert await answers() == {(200, "us"): 40}
+            us.end()
+            assert (await answers())[200, "sorry"] >= 39  # two regions away, and one retry
+            assert await answers() == {(200, "sorry"): 40}
+            await us.begin()
+            await until(lambda: all_of("us"))
+            await eu.begin()
+            await until(lambda: all_of("eu"))
+            # It answers, but fails: until that is known of each of its endpoints.
+            eu.status = 503
+            await until(lambda: all_of("us"))
+            eu.status = 200
+            await until(lambda: all_of("eu"))
+            # Without the policy all endpoints are one set.
+            await made.apply(*unordered)
+            spread = await answers()
+            assert min(spread[200, "eu"], spread[200, "us"]) > 0
+
+
+def in_regions(*regions: Region) -> str:
+    """The Backend `web`; each region has its name as its label."""
+    rows = [
+        f"    - ip: {{address: 127.0.0.1, port: {port}}}\n"
+        f"      labels: {{topology.kubernetes.io/region: {one.name}}}\n"
+        for one in regions
+        for port in one.ports
+    ]
+    head = "apiVersion: weir.dev/v1alpha1\nkind: Backend\nmetadata: {name: web}\nspec:\n"
+    return f"{head}  endpoints:\n{''.join(rows)}"
+
+
+async def test_regions_share_by_weight_and_one_without_endpoints_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    places = "[{region: a, weight: 1}, {region: b, weight: 3}]"
+    wanted = f"  policy: equal\n  locality: {{failover: [{{places: {places}}}]}}\n"
+
+    async with Region("a", 3) as a, Region("b", 1) as b, Region("c", 1) as c:
+
+        def documents(*regions: Region) -> list[str]:
+            return [
+                gateway(f"name: http, port: {port}, protocol: HTTP"),
+                in_regions(*regions),
+                route("a", f"[{{{to('web')}}}]"),
+                policy("BalancingPolicy", "places", "Backend/web", wanted),
+            ]
+
+        async with edge(tmp_path, *documents(a, b, c)) as made:
+            # By weight, whatever the number of endpoints; who is not named waits.
+            assert await ask(port, times=80) == {(200, "a"): 20, (200, "b"): 60}
+            await made.apply(*documents(a, c))
+            assert await ask(port, times=20) == {(200, "a"): 20}
+            await made.apply(*documents(c))
+            assert await ask(port, times=20) == {(200, "c"): 20}
+            await made.apply(*documents(a, b, c))
+            assert await ask(port, times=80) == {(200, "a"): 20, (200, "b"): 60}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from controlplane.discovery.sets import endpoints_of
 from controlplane.model import Endpoint, Grouping, Service, ServiceName, Verdict, Weights
 from controlplane.resources import Declared, services
 from tests.unit.resources.documents import read
@@ -19,9 +20,7 @@ def declared(*documents: str) -> Declared:
 def endpoints(declared: Declared) -> dict[ServiceName, tuple[Endpoint, ...]]:
     """The addresses as declared."""
     return {
-        ServiceName(key): tuple(
-            Endpoint(one.ip.address, one.ip.port) for one in backend.spec.endpoints if one.ip
-        )
+        ServiceName(key): endpoints_of(backend, lambda name: ())
         for key, backend in declared.backends.items()
     }
 
