@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from controlplane.decide import Decider, Policies
 from controlplane.errors import MetricsUnavailableError
 from controlplane.loop import Loop
-from controlplane.model import Actuation, GuardSettings, ServiceName
+from controlplane.model import Actuation, GuardSettings, Part, ServiceName
 from controlplane.publisher import Publisher
 from controlplane.resources import Declared
 from controlplane.telemetry.metrics import LoopMetrics
@@ -73,6 +73,22 @@ async def test_a_service_is_published_when_it_is_declared() -> None:
     rig = await declared()
     assert len(rig.sink.published) == 1
     np.testing.assert_allclose(rig.shares(), 0.25)
+
+
+async def test_a_part_that_goes_or_changes_its_place_is_published() -> None:
+    rig = Rig()
+    eu, us = (
+        replace(CART, name=ServiceName(f"{CART.name}@{place}"), part=Part(priority))
+        for priority, place in enumerate(("eu", "us"))
+    )
+    nothing = Declared()
+    await rig.loop.declare(nothing, [eu, us])
+    await rig.loop.declare(nothing, [eu, us])
+    assert len(rig.sink.published) == 1
+    await rig.loop.declare(nothing, [replace(eu, part=Part(1)), replace(us, part=Part(0))])
+    assert len(rig.sink.published) == 2
+    await rig.loop.declare(nothing, [replace(us, part=Part(0))])
+    assert len(rig.sink.published) == 3
 
 
 async def test_ticks_move_the_shares_towards_what_the_policy_wants() -> None:

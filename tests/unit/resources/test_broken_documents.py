@@ -56,6 +56,13 @@ BROKEN = [
      "spec.targetRefs[0]", "the group of kind Backend is weir.dev", ""),
     (POLICY.replace("    - {group: weir.dev, kind: Backend, name: web}\n", "    []\n"), 6,
      "spec.targetRefs", "at least one", ""),
+    (POLICY + "  locality: {failover: []}\n", 8, "spec.locality.failover", "at least one", ""),
+    (POLICY + "  locality:\n    failover:\n      - places: [{region: eu}]\n"
+     "      - places: [{region: eu}]\n", 9, "spec.locality", "'eu' is named twice", ""),
+    (POLICY + "  locality: {failover: [{places: [{zone: a}]}]}\n", 8,
+     "spec.locality.failover[0].places[0].region", "is missing", ""),
+    (POLICY + "  locality: {failover: [{places: [{region: eu, weight: 0}]}]}\n", 8,
+     "spec.locality.failover[0].places[0].weight", "greater than or equal to 1", ""),
     (GATEWAY.replace("protocol: HTTP", "protocol: UDP"), 7, "spec.listeners[0].protocol",
      '"UDP" is not taken', "HTTP"),
     (GATEWAY.replace("protocol: HTTP", "protocol: HTTPS"), 7, "spec.listeners[0]",

@@ -34,6 +34,16 @@ def test_a_freeze_of_one_service_leaves_the_others(tmp_path: Path) -> None:
     assert switch.look().why(CART) is None
 
 
+def test_a_freeze_of_a_service_holds_its_parts_too(tmp_path: Path) -> None:
+    switch, part = KillSwitch(tmp_path), ServiceName(f"{SHOP}@eu")
+    switch.freeze("looks odd", "ann", SHOP)
+    assert switch.look().why(part) == "looks odd (by ann)"
+    switch.resume(SHOP)
+    switch.freeze("this alone", "ann", part)
+    assert switch.look().why(part) == "this alone (by ann)"
+    assert switch.look().why(SHOP) is None
+
+
 def test_another_process_sees_a_freeze_and_its_end(tmp_path: Path) -> None:
     switch, other = KillSwitch(tmp_path), KillSwitch(tmp_path)
     assert other.look().why(SHOP) is None

@@ -6,7 +6,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.model import Endpoint, Service, ServiceName, Zone
+from controlplane.model import Endpoint, Part, Service, ServiceName, Zone
 from controlplane.translate.endpoints import Assignments
 from tests.unit.translate.scenes import grouped, single
 
@@ -123,3 +123,44 @@ def test_what_is_kept_from_push_to_push_never_shows(data: st.DataObject) -> None
         assert kept.resources([web], {WEB: verdict}) == Assignments().resources(
             [web], {WEB: verdict}
         )
+
+
+def part(name: str, endpoint: int, count: int, of: Part) -> Service:
+    endpoints = tuple(Endpoint(f"10.0.{endpoint}.{i + 1}", 80) for i in range(count))
+    return Service(ServiceName(f"default/web@{name}"), endpoints, part=of)
+
+
+def test_parts_are_one_assignment_by_priority_and_weight() -> None:
+    eu, us = part("eu", 1, 3, Part(0, 3, 120)), part("us", 2, 1, Part(0, 1, 120))
+    rest = part("*", 3, 1, Part(1, None, 120))
+    verdicts = {
+        eu.name: grouped(eu, [0, 0, 1], [20_000, 10_000]),
+        us.name: grouped(us, [0], [10_000]),
+        rest.name: single(rest, [10_000]),
+    }
+    made = Assignments().resources([eu, us, rest], verdicts)
+    assert set(made) == {"default/web", "web"}
+    message = read(made["default/web"])
+    assert message.policy is not None
+    assert message.policy.overprovisioning_factor == 120
+    assert [(one.priority, one.load_balancing_weight) for one in message.endpoints] == [
+        (0, 200_000),
+        (0, 100_000),
+        (0, 100_000),
+        (1, 1),
+    ]
+
+
+def test_new_weights_of_a_part_leave_the_others_and_a_part_that_goes_is_gone() -> None:
+    eu, us = part("eu", 1, 2, Part(0)), part("us", 2, 1, Part(1))
+    verdicts = {eu.name: grouped(eu, [0, 1], [70, 30]), us.name: grouped(us, [0], [1])}
+    made = Assignments()
+    first = made.resources([eu, us], verdicts)["default/web"]
+    assert made.resources([eu, us], verdicts)["default/web"] is first
+    verdicts[eu.name] = grouped(eu, [0, 1], [60, 40])
+    weights = [one[1] for one in shape(made.resources([eu, us], verdicts)["default/web"])]
+    assert weights == [60, 40, 1]
+    alone = part("us", 2, 1, Part(0))
+    verdicts[alone.name] = grouped(alone, [0], [1])
+    message = read(made.resources([alone], verdicts)["default/web"])
+    assert [one.priority for one in message.endpoints] == [0]

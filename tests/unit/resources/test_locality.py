@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from controlplane.model import Endpoint, Part, Service, ServiceName, Zone
+from controlplane.resources.locality import Level, Locality, Place, in_parts
+
+WEB = ServiceName("default/web")
+
+
+def at(last: int, region: str = "", zone: str = "") -> Endpoint:
+    return Endpoint(f"10.0.0.{last}", 80, Zone(region, zone))
+
+
+def places(*levels: list[Place]) -> Locality:
+    return Locality(failover=tuple(Level(places=tuple(one)) for one in levels))
+
+
+EU, US = Place(region="eu"), Place(region="us")
+ONE, TWO, THREE = at(1, "eu", "a"), at(2, "us"), at(3)
+
+
+def parts(locality: Locality | None, *endpoints: Endpoint) -> dict[str, tuple[object, ...]]:
+    found = in_parts(Service(WEB, endpoints), locality)
+    return {one.name: (one.part, *one.endpoints) for one in found}
+
+
+def test_each_place_is_a_part_and_who_is_nowhere_comes_last() -> None:
+    assert parts(places([EU], [US]), THREE, TWO, ONE) == {
+        "default/web@eu": (Part(0), ONE),
+        "default/web@us": (Part(1), TWO),
+        "default/web@*": (Part(2), THREE),
+    }
+
+
+def test_without_a_wish_or_endpoints_a_service_is_itself() -> None:
+    assert parts(None, ONE, TWO) == {"default/web": (None, ONE, TWO)}
+    assert parts(places([EU])) == {"default/web": (None,)}
+
+
+def test_a_place_without_endpoints_leaves_no_gap_between_priorities() -> None:
+    assert parts(places([EU], [US]), TWO, THREE) == {
+        "default/web@us": (Part(0), TWO),
+        "default/web@*": (Part(1), THREE),
+    }
+
+
+def test_places_of_a_level_share_by_weight_unless_one_is_alone() -> None:
+    both = places([Place(region="eu", weight=3), US])
+    assert parts(both, ONE, TWO) == {
+        "default/web@eu": (Part(0, 3), ONE),
+        "default/web@us": (Part(0, 1), TWO),
+    }
+    assert parts(both, ONE) == {"default/web@eu": (Part(0), ONE)}
+
+
+def test_an_endpoint_belongs_to_the_first_place_that_takes_it() -> None:
+    near, other = Place(region="eu", zone="a"), at(4, "eu", "b")
+    assert parts(places([near], [EU]), ONE, other) == {
+        "default/web@eu:a": (Part(0), ONE),
+        "default/web@eu": (Part(1), other),
+    }
+
+
+def test_a_part_is_of_the_cluster_of_its_service() -> None:
+    (part,) = in_parts(Service(WEB, (ONE,)), places([EU]))
+    assert part.cluster == WEB
+    assert Service(WEB, (ONE,)).cluster == WEB
