@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from controlplane.resources.geo_ip import GeoIp
 from controlplane.resources.kinds import Fields, WeirApiVersion
 from controlplane.resources.target import GatewayTargetRef, Policy, PolicySpec
 
@@ -40,6 +41,12 @@ class ClientPolicySpec(PolicySpec):
         min_length=1, max_length=16, description="What the policy is for."
     )
     tls: ClientTls = ClientTls()
+    geo_ip: GeoIp | None = Field(
+        default=None,
+        alias="geoIP",
+        description="Not given: nothing is told of where clients are. See "
+        "[locality.md](../locality.md).",
+    )
 
 
 class ClientPolicy(Policy):

@@ -15,13 +15,24 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from controlplane.translate import classes, concurrency, cors, faults, overrides, sessions, traffic
+from controlplane.resources.geo_ip import GeoIp
+from controlplane.translate import (
+    classes,
+    concurrency,
+    cors,
+    faults,
+    geo_ip,
+    overrides,
+    sessions,
+    traffic,
+)
 from controlplane.translate.wire import number, packed, wire
 
 
-def http_filters() -> list[bytes]:
-    """All of them; the router is the last."""
+def http_filters(place: GeoIp | None = None) -> list[bytes]:
+    """All of them; the router is the last. `place`: where clients are is asked first."""
     return [
+        *geo_ip.filters(place),
         _switched_off(overrides.FILTER, packed(CustomResponse)),
         _switched_off(cors.FILTER, packed(Cors)),
         _switched_off(classes.FILTER, classes.choice()),  # behind all that says who it is

@@ -37,9 +37,10 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
-from controlplane.resources.client_policy import ClientTls
+from controlplane.resources.client_policy import ClientPolicySpec, ClientTls
 from controlplane.resources.gateway import Gateway
-from controlplane.translate import downstream_tls
+from controlplane.resources.geo_ip import GeoIp
+from controlplane.translate import downstream_tls, geo_ip
 from controlplane.translate.http_filters import http_filters
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
@@ -60,7 +61,7 @@ def listener(gateway: Gateway, port: Port, policies: Policies, options: Translat
     chains = []
     for table in port.tables:
         said = policies.of_listener(gateway, table.listeners[0])
-        chain = wire(FilterChain, filters=[_manager(table.name, port, options)])
+        chain = wire(FilterChain, filters=[_manager(table.name, port, options, said)])
         if port.tls:
             chain += wire(
                 FilterChain,
@@ -80,11 +81,16 @@ def listener(gateway: Gateway, port: Port, policies: Policies, options: Translat
     )
 
 
-def _manager(table: str, port: Port, options: TranslateOptions) -> bytes:
+def _manager(
+    table: str, port: Port, options: TranslateOptions, said: ClientPolicySpec | None
+) -> bytes:
+    place = said.geo_ip if said is not None else None
     return wire(
         Filter,
         name="envoy.filters.network.http_connection_manager",
-        typed_config=packed(HttpConnectionManager, _http(table, port, options)),
+        typed_config=packed(
+            HttpConnectionManager, _http(table, port, options, place) + geo_ip.unbelieved(place)
+        ),
     )
 
 
@@ -92,14 +98,14 @@ def _address(host: str, port: int) -> bytes:
     return wire(Address, socket_address=wire(SocketAddress, address=host, port_value=port))
 
 
-def _http(table: str, port: Port, options: TranslateOptions) -> bytes:
+def _http(table: str, port: Port, options: TranslateOptions, place: GeoIp | None) -> bytes:
     websocket = wire(HttpConnectionManagerUpgradeConfig, upgrade_type="websocket")
     return wire(
         HttpConnectionManager,
         codec_type=HttpConnectionManagerCodecType.AUTO,
         stat_prefix=f"{'https' if port.tls else 'http'}-{port.number}",
         rds=wire(Rds, config_source=FROM_ADS, route_config_name=table),
-        http_filters=http_filters(),
+        http_filters=http_filters(place),
         access_log=[_access_log(options.control_cluster)] if options.access_logs else [],
         use_remote_address=TRUE,
         normalize_path=TRUE,
