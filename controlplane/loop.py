@@ -122,7 +122,7 @@ class Loop:
                 self._adopt(wanted[name])
             verdicts = self._guard(self._decide(changed, {}))
             await self._remember(verdicts)
-            self._publish(verdicts)
+            self._publish(verdicts, renewed=bool(changed))
             self._metrics.services.set(len(self._known))
 
     async def _observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
@@ -201,12 +201,17 @@ class Loop:
                 self._metrics.store_failures.inc()
                 logger.warning("the last good state was not saved", why=str(error) or "too slow")
 
-    def _publish(self, verdicts: Iterable[Verdict]) -> None:
-        """Send what changed. A snapshot is complete: it has the verdict of every service."""
+    def _publish(self, verdicts: Iterable[Verdict], *, renewed: bool = False) -> None:
+        """Send what changed. A snapshot is complete: it has the verdict of every service.
+
+        `renewed`: services differ, in endpoints that drain perhaps, of which no verdict tells.
+        """
         changed = sum(verdict.changed for verdict in verdicts)
         with self._stage("publish"):
             services = [known.service for known in self._known.values()]
-            self._publisher.publish(self._declared, services, self.verdicts(), changed > 0)
+            self._publisher.publish(
+                self._declared, services, self.verdicts(), renewed or changed > 0
+            )
         self._metrics.changed.inc(changed)
 
     def known(self, name: ServiceName) -> Known | None:

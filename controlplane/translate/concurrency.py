@@ -16,10 +16,10 @@ from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import (
     FilterChain,
     FilterChainConfigPerRoute,
 )
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.v3 import Percent
 
 from controlplane.resources import resilience
+from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, number, packed, wire
 
 FILTER = "weir.adaptive_concurrency"
@@ -47,10 +47,8 @@ def concurrency(one: resilience.AdaptiveConcurrency) -> bytes:
         ),
     )
     config = wire(AdaptiveConcurrency, gradient_controller_config=gradient)
-    brought = wire(
-        HttpFilter,
-        name="envoy.filters.http.adaptive_concurrency",
-        typed_config=packed(AdaptiveConcurrency, config),
+    brought = extension(
+        "envoy.filters.http.adaptive_concurrency", packed(AdaptiveConcurrency, config)
     )
     chain = wire(FilterChain, filters=[brought])
     return packed(FilterChainConfigPerRoute, wire(FilterChainConfigPerRoute, filter_chain=chain))

@@ -6,6 +6,9 @@ again; the same bytes then carry the full name and, where it is unique, the bare
 A group is a locality of its own: its sub-zone is the name of the group, its region and zone those
 of its endpoints where they agree. Endpoints of a group are equal. Without groups there is one
 locality, and each endpoint has its weight.
+
+Endpoints that drain are a locality of the next priority: no share of the others is theirs, they do
+not count for Envoy's panic threshold, and nothing but a session leads to them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from controlplane.translate.wire import prefixed
 
 _CLUSTER_NAME = 1
 
+DRAINING = "draining"
+"""The sub-zone of endpoints that drain; a group of this name is of another priority."""
+
 EMPTY = b""
 """The body of an assignment without endpoints. Sent only where the declaration says so."""
 
@@ -26,6 +32,7 @@ EMPTY = b""
 @dataclass(slots=True)
 class _Kept:
     endpoints: tuple[Endpoint, ...]
+    draining: tuple[Endpoint, ...]
     grouping: Grouping
     message: endpoint_pb2.ClusterLoadAssignment
     weights: tuple[int, ...]
@@ -83,10 +90,11 @@ class Assignments:
         """What is kept for the service, with these weights."""
         kept = self._kept.get(name)
         weights, grouping = verdict.weights.by_group, verdict.grouping
-        endpoints = verdict.service.endpoints
+        endpoints, draining = verdict.service.endpoints, verdict.service.draining
         same_shape = (
             kept is not None
             and (kept.endpoints is endpoints or kept.endpoints == endpoints)
+            and kept.draining == draining
             and (kept.grouping is grouping or kept.grouping.same_as(grouping))
         )
         if kept is not None and same_shape:
@@ -96,7 +104,9 @@ class Assignments:
             return kept
         message = _message(endpoints, grouping)
         _write(message, grouping, weights)
-        kept = self._kept[name] = _Kept(endpoints, grouping, message, weights, {})
+        if draining:
+            _drain(message, draining)
+        kept = self._kept[name] = _Kept(endpoints, draining, grouping, message, weights, {})
         return kept
 
 
@@ -116,9 +126,17 @@ def _message(
     return message
 
 
+def _drain(message: endpoint_pb2.ClusterLoadAssignment, draining: Sequence[Endpoint]) -> None:
+    locality = _locality(message, DRAINING, draining)
+    locality.priority = 1
+    locality.load_balancing_weight.value = 1
+    for endpoint in locality.lb_endpoints:
+        endpoint.health_status = endpoint_pb2.DRAINING
+
+
 def _locality(
     message: endpoint_pb2.ClusterLoadAssignment, name: str, members: Sequence[Endpoint]
-) -> None:
+) -> endpoint_pb2.LocalityLbEndpoints:
     locality = message.endpoints.add()
     places = {member.where for member in members}
     regions = {place.region for place in places}
@@ -134,13 +152,14 @@ def _locality(
         address = locality.lb_endpoints.add().endpoint.address.socket_address
         address.address = member.address
         address.port_value = member.port
+    return locality
 
 
 def _write(
     message: endpoint_pb2.ClusterLoadAssignment, grouping: Grouping, weights: Sequence[int]
 ) -> None:
     if grouping.by_locality:
-        for locality, weight in zip(message.endpoints, weights, strict=True):
+        for locality, weight in zip(message.endpoints, weights, strict=False):  # or they drain
             locality.load_balancing_weight.value = weight
         return
     locality = message.endpoints[0]

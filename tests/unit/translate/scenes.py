@@ -20,7 +20,9 @@ def endpoints(declared: Declared) -> dict[ServiceName, tuple[Endpoint, ...]]:
     """The addresses as declared."""
     return {
         ServiceName(key): tuple(
-            Endpoint(one.ip.address, one.ip.port) for one in backend.spec.endpoints if one.ip
+            Endpoint(one.ip.address, one.ip.port, draining=one.draining)
+            for one in backend.spec.endpoints
+            if one.ip
         )
         for key, backend in declared.backends.items()
     }
