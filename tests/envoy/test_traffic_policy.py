@@ -10,8 +10,8 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,24 +159,18 @@ def _route(host: str) -> str:
     return route(host, rules, hosts=f"[{host}.test]")
 
 
-class _full:  # noqa: N801 (a context manager)
+@contextmanager
+def _full() -> Iterator[int]:
     """A port that is listened on and takes no more connections: who connects gets no answer."""
-
-    def __enter__(self) -> int:
-        self._sockets = [socket.socket()]
-        self._sockets[0].bind(("127.0.0.1", 0))
-        self._sockets[0].listen(0)
-        port = int(self._sockets[0].getsockname()[1])
+    with ExitStack() as stack:
+        waiting = stack.enter_context(socket.socket())
+        waiting.bind(("127.0.0.1", 0))
+        waiting.listen(0)
         for _ in range(4):
-            one = socket.socket()
+            one = stack.enter_context(socket.socket())
             one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
-            self._sockets.append(one)
-        return port
-
-    def __exit__(self, *_: object) -> None:
-        for one in self._sockets:
-            one.close()
+            one.connect_ex(waiting.getsockname())
+        yield int(waiting.getsockname()[1])
 
 
 async def test_more_parallel_requests_than_the_limit_are_503_at_once(world: World) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import HealthStatus
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,3 +126,21 @@ def test_what_is_kept_from_push_to_push_never_shows(data: st.DataObject) -> None
         assert kept.resources([web], {WEB: verdict}) == Assignments().resources(
             [web], {WEB: verdict}
         )
+
+
+def test_endpoints_that_drain_stand_apart_with_no_share() -> None:
+    leaving = Endpoint("10.0.9.9", 80, draining=True)
+    assignments = Assignments()
+    for verdict in (
+        grouped(replace(service(2), draining=(leaving,)), [0, 1], [7, 3]),
+        single(replace(service(2), draining=(leaving,)), [7, 3]),
+    ):
+        made = read(assignments.resources([verdict.service], {WEB: verdict})["default/web"])
+        *serving, last = made.endpoints
+        assert {one.priority for one in serving} == {0}
+        assert last.priority == 1
+        (member,) = last.lb_endpoints
+        assert member.health_status is HealthStatus.DRAINING
+    plain = grouped(service(2), [0, 1], [7, 3])
+    after = read(assignments.resources([plain.service], {WEB: plain})["default/web"])
+    assert [one.priority for one in after.endpoints] == [0, 0]
