@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.lab.envoy import free_port
 from controlplane.resources import services
-from tests.envoy.echo import call, echoes
+from tests.envoy.echo import Received, call, echoes
 from tests.envoy.edge import edge, gateway, policy, route, to, until
 from tests.unit.translate.scenes import endpoints, grouped
 
@@ -220,3 +220,25 @@ async def test_a_cookie_lives_as_long_as_it_is_said(tmp_path: Path) -> None:
             given = (await call(port)).headers["set-cookie"]
             assert given.startswith("cart=")
             assert "Max-Age=7200" in given
+
+
+async def test_an_envoy_that_drains_answers_all_that_comes(tmp_path: Path) -> None:
+    port = free_port()
+    async with echoes("a") as running:
+        documents = [
+            gateway(f"name: http, port: {port}, protocol: HTTP"),
+            route("carts", f"[{{{to('carts')}}}]"),
+            carts([running["a"].port]),
+        ]
+        async with edge(tmp_path, *documents) as made:
+            await until(lambda: _opens(port))
+            under_way = asyncio.create_task(call(port, headers={"x-want-delay": "0.3"}))
+            await until(lambda: _under_way(running["a"].received))
+            await made.envoy.get("/drain_listeners?graceful&skip_exit", method="POST")
+            # A load balancer in front of it may take its time: new connections are answered too.
+            assert {await origin_of(port) for _ in range(10)} == {"a"}
+            assert (await under_way).status == 200
+
+
+async def _under_way(received: Sequence[Received]) -> bool:
+    return any("x-want-delay" in one.headers for one in received)
