@@ -7,8 +7,8 @@ A group is a locality of its own: its sub-zone is the name of the group, its reg
 of its endpoints where they agree. Endpoints of a group are equal. Without groups there is one
 locality, and each endpoint has its weight.
 
-Endpoints that drain are a locality of the next priority: no share of the others is theirs, they do
-not count for Envoy's panic threshold, and nothing but a session leads to them.
+Endpoints that drain are a locality of their own, DRAINING: Envoy leaves it out of the shares of the
+others and of its panic threshold, and nothing but a session leads there.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from controlplane.translate.wire import prefixed
 
 _CLUSTER_NAME = 1
 
-DRAINING = "draining"
-"""The sub-zone of endpoints that drain; a group of this name is of another priority."""
+DRAINING = "weir.dev/draining"
+"""The sub-zone of endpoints that drain."""
 
 EMPTY = b""
 """The body of an assignment without endpoints. Sent only where the declaration says so."""
@@ -128,7 +128,6 @@ def _message(
 
 def _drain(message: endpoint_pb2.ClusterLoadAssignment, draining: Sequence[Endpoint]) -> None:
     locality = _locality(message, DRAINING, draining)
-    locality.priority = 1
     locality.load_balancing_weight.value = 1
     for endpoint in locality.lb_endpoints:
         endpoint.health_status = endpoint_pb2.DRAINING

@@ -12,7 +12,7 @@ import pytest
 from controlplane.lab.envoy import free_port
 from controlplane.resources import services
 from tests.envoy.echo import Received, call, echoes
-from tests.envoy.edge import edge, gateway, policy, route, to, until
+from tests.envoy.edge import Edge, edge, gateway, policy, route, to, until
 from tests.unit.translate.scenes import endpoints, grouped
 
 pytestmark = pytest.mark.envoy
@@ -71,10 +71,12 @@ async def test_an_endpoint_that_drains_keeps_its_sessions_and_gets_no_other(
             sessions = await _sessions(port, {"a", "b", "c"})
             seen: Counter[str] = Counter()
             loading = asyncio.create_task(_load(port, sessions, seen))
-            # More drain than stay: with fewer than half healthy Envoy would believe no health.
+            # More drain than stay: that is no panic.
             await made.apply(*documents(draining=["a", "b"]))
             fresh = Counter([await origin_of(port) for _ in range(30)])
             assert fresh == {"c": 30}
+            found = await made.envoy.stats("default/carts.(membership_excluded|lb_healthy_panic)")
+            assert sorted(found.values()) == [0, 2]
             for name, cart in sessions.items():
                 assert await origin_of(port, {"x-cart": cart}) == name
             await made.apply(*documents(draining=["b"]))
@@ -163,17 +165,40 @@ async def test_equal_requests_meet_one_endpoint_within_the_weights(
             assert await places() == first
             assert all(30 <= count <= 70 for count in Counter(first.values()).values())
             # Group weights of 1 to 4: `a` and `b` share a fifth.
-            (service,) = services(made.found, endpoints(made.found))
-            weighted = {service.name: grouped(service, [0, 0, 1, 1], [1, 4])}
-            for snapshot in made.translator.snapshots(made.found, [service], weighted):
-                made.cache.publish(snapshot)
-            await made.taken()
+            await _weigh(made, [0, 0, 1, 1], [1, 4])
             second = await places()
             light = sum(origin in "ab" for origin in second.values())
             assert 20 <= light <= 62
             # Who moved, moved to where the weight is.
             moved = [user for user in first if first[user] != second[user]]
             assert len(moved) < 100
+
+
+async def _weigh(made: Edge, groups: Sequence[int], weights: Sequence[int]) -> None:
+    """Give the groups of the Backend `carts` these weights."""
+    (service,) = services(made.found, endpoints(made.found))
+    weighted = {service.name: grouped(service, groups, weights)}
+    for snapshot in made.translator.snapshots(made.found, [service], weighted):
+        made.cache.publish(snapshot)
+    await made.taken()
+
+
+async def test_the_weights_of_the_others_are_as_if_who_drains_were_not_there(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    async with echoes("a", "b", "c") as running:
+        ports = [one.port for one in running.values()]
+        documents = [
+            gateway(f"name: http, port: {port}, protocol: HTTP"),
+            route("carts", f"[{{{to('carts')}}}]"),
+            carts(ports, ports[2:]),
+        ]
+        async with edge(tmp_path, *documents) as made:
+            await until(lambda: _opens(port))
+            await _weigh(made, [0, 1], [1, 4])
+            answers = Counter([await origin_of(port) for _ in range(100)])
+            assert answers == {"a": 20, "b": 80}
 
 
 async def test_a_cookie_is_given_to_who_has_none_and_an_address_needs_none(tmp_path: Path) -> None:
