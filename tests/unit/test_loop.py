@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from controlplane.decide import Decider, Policies
 from controlplane.errors import MetricsUnavailableError
 from controlplane.loop import Loop
-from controlplane.model import Actuation, GuardSettings, ServiceName
+from controlplane.model import Actuation, Endpoint, GuardSettings, ServiceName
 from controlplane.publisher import Publisher
 from controlplane.resources import Declared
 from controlplane.telemetry.metrics import LoopMetrics
@@ -73,6 +73,15 @@ async def test_a_service_is_published_when_it_is_declared() -> None:
     rig = await declared()
     assert len(rig.sink.published) == 1
     np.testing.assert_allclose(rig.shares(), 0.25)
+
+
+async def test_who_drains_is_published_though_no_weight_changes() -> None:
+    rig = Rig()
+    leaving = Endpoint("10.9.9.9", 80, draining=True)
+    source = Declared()
+    await rig.loop.declare(source, [replace(CART, draining=(leaving,))])
+    await rig.loop.declare(source, [CART])
+    assert len(rig.sink.published) == 2
 
 
 async def test_ticks_move_the_shares_towards_what_the_policy_wants() -> None:
