@@ -212,7 +212,8 @@ class Loop:
     def _publish(self, verdicts: Iterable[Verdict], *, renewed: bool = False) -> None:
         """Send what changed. A snapshot is complete: it has the verdict of every service.
 
-        `renewed`: services differ in what no verdict tells of, such as the order of their places.
+        `renewed`: services differ, of which no verdict tells: in endpoints that drain perhaps, or
+        in the order of places.
         """
         changed = sum(verdict.changed for verdict in verdicts)
         with self._stage("publish"):

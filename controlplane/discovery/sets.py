@@ -24,7 +24,9 @@ def endpoints_of(backend: Backend, addresses: Addresses) -> tuple[Endpoint, ...]
     for declared in backend.spec.endpoints:
         for address, port in _places(declared, addresses):
             if (address, port) not in found:
-                found[address, port] = Endpoint(address, port, _where(declared), declared.labels)
+                found[address, port] = Endpoint(
+                    address, port, _where(declared), declared.labels, declared.draining
+                )
     return tuple(found.values())
 
 

@@ -40,6 +40,8 @@ class Endpoint:
     where: Zone = Zone()
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     """As declared. `weir.dev/capacity` and `weir.dev/class` have a meaning to us."""
+    draining: bool = False
+    """It keeps the sessions that it has and gets no other requests."""
 
     def __post_init__(self) -> None:
         ipaddress.ip_address(self.address)
@@ -165,6 +167,7 @@ class Service:
 
     name: ServiceName
     endpoints: tuple[Endpoint, ...]
+    """Those that requests are shared among."""
     policy: str = "equal"
     fallback: str = "model"
     interval_s: float = 1.0
@@ -173,6 +176,8 @@ class Service:
     """No Gateway of ours routes to it: only EDS is ours, the cluster is the Envoy's own."""
     guard: GuardSettings = GuardSettings()
     rollout: Rollout = Rollout()
+    draining: tuple[Endpoint, ...] = ()
+    """Beside `endpoints`: those that have sessions alone. They have no weight."""
     part: Part | None = None
     """Where it is a part of the endpoints of a cluster."""
 
@@ -182,7 +187,7 @@ class Service:
         return cluster_of(self.name) if self.part is not None else self.name
 
     def __post_init__(self) -> None:
-        ids = [endpoint.id for endpoint in self.endpoints]
+        ids = [endpoint.id for endpoint in (*self.endpoints, *self.draining)]
         if len(set(ids)) != len(ids):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             raise ValueError(f"{self.name}: endpoint {', '.join(twice)} is declared twice")

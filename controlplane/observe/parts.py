@@ -19,8 +19,11 @@ def wholes(services: Iterable[Service]) -> list[Service]:
         elif before is None:
             found[service.cluster] = replace(service, name=service.cluster, part=None)
         else:
-            endpoints = before.endpoints + service.endpoints
-            found[service.cluster] = replace(before, endpoints=endpoints)
+            found[service.cluster] = replace(
+                before,
+                endpoints=before.endpoints + service.endpoints,
+                draining=before.draining + service.draining,
+            )
     return list(found.values())
 
 

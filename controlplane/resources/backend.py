@@ -64,6 +64,11 @@ class BackendEndpoint(Fields):
         "`topology.kubernetes.io/region` says its region.",
     )
     zone: Word = Field(default="", description="Where it is; the region stands in a label.")
+    draining: Flag = Field(
+        default=False,
+        description="`true`: it keeps the sessions that it has and gets no other requests. Where "
+        "all endpoints of a Backend drain, none does: they serve as before.",
+    )
 
     @model_validator(mode="after")
     def _one_address(self) -> BackendEndpoint:

@@ -78,25 +78,37 @@ def in_parts(service: Service, locality: Locality | None) -> Iterator[Service]:
     if locality is None or not service.endpoints:
         yield service
         return
-    left = list(service.endpoints)
-    priority = 0
+    found = list(_levels(service.endpoints, locality))
+    leaving = list(service.draining)
+    for priority, level in enumerate(found):  # Envoy takes no gaps between priorities
+        for place, here in level.items():
+            weight = place.weight if place is not None and len(level) > 1 else None
+            last = priority == len(found) - 1 and place is list(level)[-1]
+            draining = tuple(one for one in leaving if last or (place and place.takes(one)))
+            leaving = [one for one in leaving if one not in draining]
+            yield replace(
+                service,
+                name=ServiceName(f"{service.name}{IN_PLACE}{place.name if place else REST}"),
+                endpoints=here,
+                draining=draining,
+                part=Part(priority, weight, locality.overprovisioning_factor),
+            )
+
+
+_Level = dict[Place | None, tuple[Endpoint, ...]]
+"""The endpoints of each place that has some; None: those of no place that is named."""
+
+
+def _levels(endpoints: tuple[Endpoint, ...], locality: Locality) -> Iterator[_Level]:
+    left = list(endpoints)
     for level in locality.failover:
-        found: list[tuple[Place, tuple[Endpoint, ...]]] = []
+        found: _Level = {}
         for place in level.places:
             here = tuple(one for one in left if place.takes(one))
             left = [one for one in left if not place.takes(one)]
             if here:
-                found.append((place, here))
-        for place, here in found:
-            weight = place.weight if len(found) > 1 else None
-            part = Part(priority, weight, locality.overprovisioning_factor)
-            yield _part(service, place.name, here, part)
-        priority += bool(found)  # Envoy takes no priority without endpoints before others
+                found[place] = here
+        if found:
+            yield found
     if left:
-        part = Part(priority, None, locality.overprovisioning_factor)
-        yield _part(service, REST, tuple(left), part)
-
-
-def _part(service: Service, place: str, endpoints: tuple[Endpoint, ...], part: Part) -> Service:
-    name = ServiceName(f"{service.name}{IN_PLACE}{place}")
-    return replace(service, name=name, endpoints=endpoints, part=part)
+        yield {None: tuple(left)}

@@ -34,6 +34,7 @@ from controlplane.resources.topology import (
     resolve_certificate,
     resolve_gateway,
 )
+from controlplane.resources.traffic_policy import TrafficPolicy
 
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
@@ -44,6 +45,7 @@ def reference_problems(declared: Declared) -> list[Problem]:
         *(p for route in declared.routes.values() for p in _of_route(declared, route)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
+        *_of_sessions(declared),
     ]
 
 
@@ -135,6 +137,23 @@ def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[Problem]:
             if fault is not None:
                 field = f"spec.targetRefs[{at}]"
                 yield _problem(declared, key, field, fault.message, fault.advice)
+
+
+def _of_sessions(declared: Declared) -> Iterator[Problem]:
+    """Rules that a policy keeps no sessions for, though it is the policy of their route."""
+    for target, policy in winners(declared, TrafficPolicy).items():
+        route = declared.routes.get(target.key) if target.kind == "HTTPRoute" else None
+        if route is None or policy.spec.session_persistence is None:
+            continue
+        for at, rule in enumerate(route.spec.rules):
+            if target.section in (None, rule.name) and not rule.one_backend:
+                yield _problem(
+                    declared,
+                    ObjectKey("TrafficPolicy", policy.key),
+                    "spec.sessionPersistence",
+                    f"rule {at} of {route.key} has several Backends; it keeps no sessions",
+                    "give the rule one Backend with all the endpoints",
+                )
 
 
 def _target_fault(

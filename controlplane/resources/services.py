@@ -19,7 +19,9 @@ def services(
 
     A Backend that is not in `endpoints` (a name not resolved yet) is left out: nothing is sent of
     it, rather than an assignment without endpoints. A Backend without a policy is balanced by the
-    policy `equal`. One whose policy tells places apart is a service for each of them.
+    policy `equal`. One whose policy tells places apart is a service for each of them. Endpoints
+    that drain are not balanced; where all do, none does, as Kubernetes has it with endpoints that
+    end.
     """
     policies = policy_of(declared)
     routed = frozenset().union(*backends_under(declared).values())
@@ -38,12 +40,16 @@ def _service(
     key: str, endpoints: tuple[Endpoint, ...], policy: BalancingPolicy | None, *, overlay: bool
 ) -> Service:
     name = ServiceName(key)
+    serving = tuple(one for one in endpoints if not one.draining)
+    draining = tuple(one for one in endpoints if one.draining) if serving else ()
+    if not draining:
+        serving = endpoints
     if policy is None:
-        return Service(name, endpoints, overlay=overlay)
+        return Service(name, serving, overlay=overlay, draining=draining)
     spec = policy.spec
     return Service(
         name,
-        endpoints,
+        serving,
         policy=spec.policy,
         fallback=spec.fallback,
         interval_s=spec.interval,
@@ -51,4 +57,5 @@ def _service(
         overlay=overlay,
         guard=spec.guard.settings(),
         rollout=Rollout(spec.rollout.mode, spec.rollout.percent),
+        draining=draining,
     )

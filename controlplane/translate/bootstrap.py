@@ -208,7 +208,10 @@ def _own_cluster(service: str, load_reports: bool) -> dict[str, Any]:
                 }
             ]
         },
-        "common_lb_config": {"update_merge_window": "0s"},
+        "common_lb_config": {
+            "update_merge_window": "0s",
+            "override_host_status": {"statuses": ["UNKNOWN", "HEALTHY", "DRAINING", "DEGRADED"]},
+        },
         "outlier_detection": {
             "consecutive_5xx": 5,
             "consecutive_gateway_failure": 5,

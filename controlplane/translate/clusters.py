@@ -49,14 +49,10 @@ def cluster(
     One for a part of its requests has another `name`.
     """
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=backend)
-    return (
-        wire(Cluster, name=name or backend, eds_cluster_config=assignment)
-        + _reporting(options)
-        + balancer(said.load_balancer)
-        + connections(said)
-        + breakers(said.circuit_breaker)
-        + health(said.health_check, backend.rpartition("/")[2])
-    )
+    own = wire(Cluster, name=name or backend, eds_cluster_config=assignment)
+    if said is _USUAL:
+        return own + _usual(options)
+    return own + _rest(options, said, backend.rpartition("/")[2])
 
 
 def unresolved() -> bytes:
@@ -67,6 +63,21 @@ def unresolved() -> bytes:
 
 
 @functools.lru_cache(maxsize=8)
+def _usual(options: TranslateOptions) -> bytes:
+    """All of a cluster but its name, where no policy says anything."""
+    return _rest(options, _USUAL, "")
+
+
+def _rest(options: TranslateOptions, said: OfConnections, host: str) -> bytes:
+    return (
+        _reporting(options)
+        + balancer(said.load_balancer)
+        + connections(said)
+        + breakers(said.circuit_breaker)
+        + health(said.health_check, host)
+    )
+
+
 def _reporting(options: TranslateOptions) -> bytes:
     """Endpoints over EDS, and what is told of them."""
     common = wire(Cluster, type=ClusterDiscoveryType.EDS)

@@ -1,7 +1,6 @@
 """Adaptive concurrency: a limit of requests in flight that follows latency.
 
-Envoy knows it for a listener alone. The filter `filter_chain` runs filters that a route brings
-along, so a policy that comes or goes changes no listener here either.
+Envoy knows it for a listener alone, so a route brings it along.
 """
 
 from __future__ import annotations
@@ -12,18 +11,13 @@ from envoy_data_plane.envoy.extensions.filters.http.adaptive_concurrency.v3 impo
     GradientControllerConfigConcurrencyLimitCalculationParams,
     GradientControllerConfigMinimumRttCalculationParams,
 )
-from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import (
-    FilterChain,
-    FilterChainConfigPerRoute,
-)
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.v3 import Percent
 
 from controlplane.resources import resilience
+from controlplane.translate.brought import brought
 from controlplane.translate.wire import duration, number, packed, wire
 
 FILTER = "weir.adaptive_concurrency"
-"""Of the filters that run those of a route, the one that runs this."""
 
 
 def concurrency(one: resilience.AdaptiveConcurrency) -> bytes:
@@ -47,13 +41,7 @@ def concurrency(one: resilience.AdaptiveConcurrency) -> bytes:
         ),
     )
     config = wire(AdaptiveConcurrency, gradient_controller_config=gradient)
-    brought = wire(
-        HttpFilter,
-        name="envoy.filters.http.adaptive_concurrency",
-        typed_config=packed(AdaptiveConcurrency, config),
-    )
-    chain = wire(FilterChain, filters=[brought])
-    return packed(FilterChainConfigPerRoute, wire(FilterChainConfigPerRoute, filter_chain=chain))
+    return brought("envoy.filters.http.adaptive_concurrency", packed(AdaptiveConcurrency, config))
 
 
 def _percent(value: float) -> bytes:

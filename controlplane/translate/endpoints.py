@@ -7,6 +7,9 @@ A group is a locality of its own: its sub-zone is the name of the group, its reg
 of its endpoints where they agree. Endpoints of a group are equal. Without groups there is one
 locality, and each endpoint has its weight.
 
+Endpoints that drain are a locality of their own, DRAINING: Envoy leaves it out of the shares of the
+others and of its panic threshold, and nothing but a session leads there.
+
 Parts of a cluster have a message each, with their priority; its groups keep their relation, and
 together weigh what the part does among the others of its priority.
 """
@@ -34,6 +37,8 @@ _CLUSTER_NAME = 1
 
 _WEIGHT_OF_PART = 100_000
 """The sum of the weights in a part of weight 1: so many steps there are between its groups."""
+DRAINING = "weir.dev/draining"
+"""The sub-zone of endpoints that drain."""
 
 EMPTY = b""
 """The body of an assignment without endpoints. Sent only where the declaration says so."""
@@ -42,6 +47,7 @@ EMPTY = b""
 @dataclass(slots=True)
 class _Kept:
     endpoints: tuple[Endpoint, ...]
+    draining: tuple[Endpoint, ...]
     grouping: Grouping
     message: endpoint_pb2.ClusterLoadAssignment
     weights: tuple[int, ...]
@@ -126,10 +132,12 @@ class Assignments:
         """What is kept for the service, with these weights."""
         kept = self._kept.get(name)
         weights, grouping = verdict.weights.by_group, verdict.grouping
-        endpoints, part = verdict.service.endpoints, verdict.service.part
+        one = verdict.service
+        endpoints, draining, part = one.endpoints, one.draining, one.part
         same_shape = (
             kept is not None
             and (kept.endpoints is endpoints or kept.endpoints == endpoints)
+            and kept.draining == draining
             and (kept.grouping is grouping or kept.grouping.same_as(grouping))
             and kept.part == part
         )
@@ -140,9 +148,11 @@ class Assignments:
             return kept
         message = _message(endpoints, grouping)
         _write(message, grouping, weights, part)
+        if draining:
+            _drain(message, draining)
         if part is not None:
             _place(message, part)
-        kept = self._kept[name] = _Kept(endpoints, grouping, message, weights, part)
+        kept = self._kept[name] = _Kept(endpoints, draining, grouping, message, weights, part)
         return kept
 
 
@@ -162,9 +172,16 @@ def _message(
     return message
 
 
+def _drain(message: endpoint_pb2.ClusterLoadAssignment, draining: Sequence[Endpoint]) -> None:
+    locality = _locality(message, DRAINING, draining)
+    locality.load_balancing_weight.value = 1
+    for endpoint in locality.lb_endpoints:
+        endpoint.health_status = endpoint_pb2.DRAINING
+
+
 def _locality(
     message: endpoint_pb2.ClusterLoadAssignment, name: str, members: Sequence[Endpoint]
-) -> None:
+) -> endpoint_pb2.LocalityLbEndpoints:
     locality = message.endpoints.add()
     places = {member.where for member in members}
     regions = {place.region for place in places}
@@ -180,6 +197,7 @@ def _locality(
         address = locality.lb_endpoints.add().endpoint.address.socket_address
         address.address = member.address
         address.port_value = member.port
+    return locality
 
 
 def _place(message: endpoint_pb2.ClusterLoadAssignment, part: Part) -> None:
@@ -199,7 +217,7 @@ def _write(
         whole = part.weight * _WEIGHT_OF_PART
     if grouping.by_locality:
         scale = whole / sum(weights)
-        for locality, weight in zip(message.endpoints, weights, strict=True):
+        for locality, weight in zip(message.endpoints, weights, strict=False):  # or they drain
             locality.load_balancing_weight.value = max(1, round(scale * weight))
         return
     locality = message.endpoints[0]

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
-from envoy_data_plane.envoy.extensions.filters.http.custom_response.v3 import CustomResponse
 from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import HttpFault
-from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import FilterChainConfig
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from controlplane.resources.geo_ip import GeoIp
 from controlplane.translate import (
+    brought,
     classes,
     concurrency,
     cors,
@@ -33,11 +32,11 @@ def http_filters(place: GeoIp | None = None) -> list[bytes]:
     """All of them; the router is the last. `place`: where clients are is asked first."""
     return [
         *geo_ip.filters(place),
-        _switched_off(overrides.FILTER, packed(CustomResponse)),
+        _switched_off(overrides.FILTER, brought.EMPTY),
         _switched_off(cors.FILTER, packed(Cors)),
         _switched_off(classes.FILTER, classes.choice()),  # behind all that says who it is
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
-        _switched_off(concurrency.FILTER, packed(FilterChainConfig)),
+        _switched_off(concurrency.FILTER, brought.EMPTY),
         _switched_off(faults.FILTER, packed(HttpFault)),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
         wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),

@@ -1,4 +1,7 @@
-"""Answers that are replaced: a page in place of an error, whoever gave it."""
+"""Answers that are replaced: a page in place of an error, whoever gave it.
+
+Envoy calls the filter work in progress, so it is in no listener; a route that wants it brings it.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,11 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 )
 
 from controlplane.resources.resilience import OverrideResponse, ResponseOverride
+from controlplane.translate.brought import brought
 from controlplane.translate.types import extension
 from controlplane.translate.wire import number, packed, wire
 
-FILTER = "envoy.filters.http.custom_response"
+FILTER = "weir.response_override"
 
 
 def overrides(several: Sequence[ResponseOverride]) -> bytes:
@@ -52,7 +56,8 @@ def overrides(several: Sequence[ResponseOverride]) -> bytes:
         for one in several
     ]
     found = wire(Matcher, matcher_list=wire(MatcherMatcherList, matchers=matchers))
-    return packed(CustomResponse, wire(CustomResponse, custom_response_matcher=found))
+    config = packed(CustomResponse, wire(CustomResponse, custom_response_matcher=found))
+    return brought("envoy.filters.http.custom_response", config)
 
 
 def _one_of(codes: Sequence[int]) -> bytes:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from controlplane.decide import Decider, Policies
 from controlplane.errors import MetricsUnavailableError
 from controlplane.loop import Loop
-from controlplane.model import Actuation, GuardSettings, Part, ServiceName
+from controlplane.model import Actuation, Endpoint, GuardSettings, Part, ServiceName
 from controlplane.publisher import Publisher
 from controlplane.resources import Declared
 from controlplane.telemetry.metrics import LoopMetrics
@@ -89,6 +89,15 @@ async def test_a_part_that_goes_or_changes_its_place_is_published() -> None:
     assert len(rig.sink.published) == 2
     await rig.loop.declare(nothing, [replace(us, part=Part(0))])
     assert len(rig.sink.published) == 3
+
+
+async def test_who_drains_is_published_though_no_weight_changes() -> None:
+    rig = Rig()
+    leaving = Endpoint("10.9.9.9", 80, draining=True)
+    source = Declared()
+    await rig.loop.declare(source, [replace(CART, draining=(leaving,))])
+    await rig.loop.declare(source, [CART])
+    assert len(rig.sink.published) == 2
 
 
 async def test_ticks_move_the_shares_towards_what_the_policy_wants() -> None:

@@ -60,6 +60,16 @@ def test_an_endpoint_belongs_to_the_first_place_that_takes_it() -> None:
     }
 
 
+def test_who_drains_goes_with_its_place_or_with_the_last() -> None:
+    here, gone = at(5, "us"), at(6, "asia")
+    service = Service(WEB, (ONE, TWO, at(7, "us")), draining=(gone, here, at(8, "eu")))
+    found = in_parts(service, places([EU], [US]))
+    assert {one.name: one.draining for one in found} == {
+        "default/web@eu": (at(8, "eu"),),
+        "default/web@us": (gone, here),
+    }
+
+
 def test_a_part_is_of_the_cluster_of_its_service() -> None:
     (part,) = in_parts(Service(WEB, (ONE,)), places([EU]))
     assert part.cluster == WEB

@@ -48,3 +48,12 @@ def test_the_documents_know_every_bound_of_the_guard_and_its_default() -> None:
     assert Guard().settings() == GuardSettings()
     written = {name.removesuffix("_s") for name in GuardSettings.__dataclass_fields__}
     assert set(Guard.model_fields) == written
+
+
+def test_endpoints_that_drain_are_not_balanced_unless_all_do() -> None:
+    found = read({"a.yaml": joined(GATEWAY, ROUTE, BACKEND)}).declared
+    one, two = Endpoint("10.0.0.1", 80), Endpoint("10.0.0.2", 80, draining=True)
+    (service,) = services(found, {ServiceName("default/web"): (one, two)})
+    assert (service.endpoints, service.draining) == ((one,), (two,))
+    (service,) = services(found, {ServiceName("default/web"): (two,)})
+    assert (service.endpoints, service.draining) == ((two,), ())

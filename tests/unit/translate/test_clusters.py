@@ -6,8 +6,11 @@ from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 
     LeastRequestSelectionMethod,
 )
 
+from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.options import TranslateOptions
+from tests.envoy.edge import policy
+from tests.unit.translate.scenes import declared
 
 
 def test_a_cluster_asks_for_its_endpoints_by_its_own_name_over_ads() -> None:
@@ -59,3 +62,27 @@ def test_the_cluster_of_references_that_lead_nowhere_has_no_endpoints() -> None:
     made = Cluster.parse(unresolved())
     assert (made.name, made.type) == (UNRESOLVED, ClusterDiscoveryType.STATIC)
     assert made.load_assignment is None
+
+
+def said(spec: str) -> Cluster:
+    """The cluster of a Backend with a TrafficPolicy."""
+    found = declared(policy("TrafficPolicy", "p", "Backend/web", f"  {spec}\n"))
+    (one,) = found.all(TrafficPolicy).values()
+    return Cluster.parse(cluster("default/web", TranslateOptions(), one.spec))
+
+
+def test_a_policy_that_says_nothing_changes_nothing() -> None:
+    assert said("") == Cluster.parse(cluster("default/web", TranslateOptions()))
+
+
+def test_each_direction_of_a_connection_holds_as_much_as_is_said() -> None:
+    assert said("connection: {bufferLimit: 65536}").per_connection_buffer_limit_bytes == 65536
+    usual = Cluster.parse(cluster("default/web", TranslateOptions()))
+    assert usual.per_connection_buffer_limit_bytes == 32 * 1024
+
+
+def test_an_endpoint_that_is_taken_out_is_gone_whatever_its_check_says() -> None:
+    made = said("healthCheck: {active: {type: TCP}}")
+    assert made.ignore_health_on_host_removal
+    (check,) = made.health_checks
+    assert check.no_traffic_interval == check.interval

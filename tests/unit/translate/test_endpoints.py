@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import HealthStatus
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,3 +167,21 @@ def test_new_weights_of_a_part_leave_the_others_and_a_part_that_goes_is_gone() -
     verdicts[alone.name] = grouped(alone, [0], [1])
     message = read(made.resources([alone], verdicts)["default/web"])
     assert [one.priority for one in message.endpoints] == [0]
+
+
+def test_endpoints_that_drain_stand_apart_with_no_share() -> None:
+    leaving = Endpoint("10.0.9.9", 80, draining=True)
+    assignments = Assignments()
+    for verdict in (
+        grouped(replace(service(2), draining=(leaving,)), [0, 1], [7, 3]),
+        single(replace(service(2), draining=(leaving,)), [7, 3]),
+    ):
+        made = read(assignments.resources([verdict.service], {WEB: verdict})["default/web"])
+        *serving, last = made.endpoints
+        statuses = {member.health_status for one in serving for member in one.lb_endpoints}
+        assert statuses == {HealthStatus.UNKNOWN}
+        (member,) = last.lb_endpoints
+        assert member.health_status is HealthStatus.DRAINING
+    plain = grouped(service(2), [0, 1], [7, 3])
+    after = read(assignments.resources([plain.service], {WEB: plain})["default/web"])
+    assert len(after.endpoints) == 2
