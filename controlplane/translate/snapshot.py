@@ -11,9 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.declared import Declared
 from controlplane.resources.topology import attached, backends_of
-from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
+from controlplane.translate.clusters import (
+    UNRESOLVED,
+    cluster,
+    cluster_over_http_2,
+    over_http_2,
+    unresolved,
+)
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
@@ -22,7 +29,16 @@ from controlplane.translate.ports import ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
-from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.translate.security.filters import extensions
+from controlplane.translate.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SECRET,
+)
 
 _Resources = Mapping[str, Mapping[str, bytes]]
 
@@ -67,7 +83,7 @@ class Translator:
     ) -> dict[str, _Resources]:
         self._tables.begin()
         pairs = attached(declared)
-        policies = Policies.of(declared)
+        policies = Policies.of(declared, known, self._options)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
@@ -86,24 +102,34 @@ class Translator:
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway, known = scene.declared, scene.gateway, scene.known
-        reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
+        secured = scene.policies.secured_in(gateway, pairs)
+        routed = {key for _, route in pairs for key in backends_of(declared, route)}
+        reached = (routed | {one.backend for one in secured}) & set(known)
         said = scene.policies.of_backends(declared, gateway, pairs)
         clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
+        for one in secured:
+            clusters |= one.clusters
+            if one.over_http_2:
+                made = cluster_over_http_2(one.backend, self._options, said.get(one.backend))
+                clusters[over_http_2(one.backend)] = made
         if needs_unresolved(declared, pairs, known):
             clusters[UNRESOLVED] = unresolved()
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
-        secrets: dict[str, bytes] = {}
+        secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
+        addresses: dict[str, Sequence[ClientAddresses]] = {}
         for port in ports(declared, gateway):
             listeners[port.name] = listener(gateway, port, scene.policies, self._options)
             for table in port.tables:
                 here = [pair for pair in pairs if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
                 secrets |= {one.key: certificate(one) for one in table.certificates}
+                addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
             CLUSTER: clusters,
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
+            EXTENSION: extensions(secured, addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
