@@ -29,6 +29,7 @@ from controlplane.translate.ports import ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
+from controlplane.translate.security import Secured
 from controlplane.translate.security.filters import extensions
 from controlplane.translate.types import (
     CLUSTER,
@@ -53,6 +54,7 @@ class Translator:
         self._held: dict[tuple[str, str, str], bytes] = {}
         self._inputs: tuple[object, ...] = ()
         self._fleets: dict[str, _Resources] = {}
+        self._asking: dict[str, Sequence[Secured]] = {}
 
     def snapshots(
         self,
@@ -96,6 +98,7 @@ class Translator:
                     before = self._held.get(place)
                     held[place] = named[name] = before if before == wire else wire
         self._held = held
+        self._asking = {key: self._asking[key] for key in fresh}
         return dict(fresh)
 
     def _gateway(
@@ -103,12 +106,14 @@ class Translator:
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway, known = scene.declared, scene.gateway, scene.known
         secured = scene.policies.secured_in(gateway, pairs)
+        let_go = self._let_go(gateway.key, secured)
         routed = {key for _, route in pairs for key in backends_of(declared, route)}
         reached = (routed | {one.backend for one in secured}) & set(known)
         said = scene.policies.of_backends(declared, gateway, pairs)
         clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
-        for one in secured:
+        for one in (*secured, *let_go):
             clusters |= one.clusters
+        for one in secured:
             if one.over_http_2:
                 made = cluster_over_http_2(one.backend, self._options, said.get(one.backend))
                 clusters[over_http_2(one.backend)] = made
@@ -130,6 +135,18 @@ class Translator:
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
-            EXTENSION: extensions(secured, addresses),
+            EXTENSION: extensions([*secured, *let_go], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
+
+    def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
+        """Policies with tokens that the pass before had and this one has not.
+
+        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
+        for by a policy that is not there. So these stay for one pass more, when no route asks.
+        """
+        asking = [one for one in secured if one.requirement is not None]
+        here = {one.policy for one in asking}
+        before = self._asking.get(gateway, ())
+        self._asking[gateway] = asking
+        return [one for one in before if one.policy not in here]

@@ -9,7 +9,15 @@ from envoy_data_plane.envoy.service.runtime.v3 import Runtime
 
 from controlplane.model import OVERLAY, Snapshot, fleet_of
 from controlplane.translate import TranslateOptions, Translator
-from controlplane.translate.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.translate.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SECRET,
+)
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY
 from tests.unit.resources.documents import ROUTE as WEB_ROUTE
 from tests.unit.translate.scenes import all_services, declared, even, grouped
