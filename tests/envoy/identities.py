@@ -6,15 +6,17 @@ import asyncio
 import base64
 import hashlib
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.envoy.origin import running
+from tests.certificates import Issued
 
 
 class Issuer:
@@ -85,7 +87,23 @@ class Page:
 
 
 @asynccontextmanager
-async def page(body: str) -> AsyncIterator[Page]:
+async def page(body: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Page]:
     """Run one."""
-    async with running(Page("page", body)) as found:
-        yield found["page"]
+    made = Page("page", body)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
+    made.port = server.sockets[0].getsockname()[1]
+    try:
+        yield made
+    finally:
+        server.close()
+
+
+def serving(certificate: Issued, folder: Path) -> ssl.SSLContext:
+    """TLS of a server with this certificate; its files go into the folder, which is made."""
+    folder.mkdir()
+    chain, key = folder / "tls.crt", folder / "tls.key"
+    chain.write_bytes(certificate.certificate)
+    key.write_bytes(certificate.key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(chain, key)
+    return context

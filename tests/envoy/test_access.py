@@ -65,6 +65,7 @@ def documents(port: int, origin: int, keys: int) -> list[str]:
     )
     near = "  authorization: {rules: [{action: Allow, principal: {clientCIDRs: [127.0.0.0/8]}}]}\n"
     far = "  authorization: {rules: [{action: Allow, principal: {clientCIDRs: ['10.0.0.0/8']}}]}\n"
+    again = inline(ALICE, ", recomputeRoute: true, claimToHeaders: [{header: x-tier, claim: tier}]")
     return [
         gateway(f"name: http, port: {port}, protocol: HTTP"),
         backend("origin", origin),
@@ -80,6 +81,19 @@ def documents(port: int, origin: int, keys: int) -> list[str]:
         *protected("basic", "  basicAuth: {users: {name: users}, forwardUsernameHeader: x-name}\n"),
         *protected("rules", rules),
         *protected("near", near),
+        *protected(
+            "cors",
+            f"  cors: {{allowOrigins: ['https://a.test']}}\n"
+            f"  jwt: {{providers: [{inline(ALICE)}]}}\n",
+        ),
+        route(
+            "again",
+            f"[{{{to('origin')}}}, {{matches: [{{headers: [{{name: x-tier, value: gold}}]}}], "
+            f"filters: [{{type: RequestHeaderModifier, requestHeaderModifier: "
+            f"{{set: [{{name: x-route, value: gold}}]}}}}], {to('origin')}}}]",
+            hosts="[again.test]",
+        ),
+        policy("SecurityPolicy", "again", "HTTPRoute/again", f"  jwt: {{providers: [{again}]}}\n"),
         *protected("far", far),
         route("free", f"[{{{to('origin')}}}]", hosts="[free.test]"),
     ]
@@ -100,8 +114,8 @@ class Scene:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    port = free_port()
     async with echoes("origin") as running, page(BOB.jwks) as keys:
+        port = free_port()
         origin = running["origin"]
         found = documents(port, origin.port, keys.port)
         async with edge(tmp_path_factory.mktemp("access"), *found) as made:
@@ -202,3 +216,21 @@ async def test_rules_by_address(scene: Scene) -> None:
     assert (await scene.get("near")).status == 200
     assert (await scene.get("far")).status == 403
     assert (await scene.get("far", x_forwarded_for="10.0.0.1")).status == 403
+
+
+async def test_a_preflight_needs_no_token_and_the_call_does(scene: Scene) -> None:
+    asked = {"origin": "https://a.test", "access-control-request-method": "GET"}
+    got = await scene.get("cors", method="OPTIONS", **asked)
+    assert (got.status, got.headers["access-control-allow-origin"]) == (200, "https://a.test")
+    got = await scene.get("cors", origin="https://a.test")
+    assert (got.status, got.headers["access-control-allow-origin"]) == (401, "https://a.test")
+    assert (await scene.get("cors", method="OPTIONS")).status == 401
+
+
+async def test_a_claim_may_choose_the_route_and_a_header_of_the_client_may_not(
+    scene: Scene,
+) -> None:
+    got = await scene.get("again", **ALICE.bearer(tier="gold"))
+    assert (got.status, got.sent.headers.get("x-route")) == (200, "gold")
+    got = await scene.get("again", x_tier="gold", **ALICE.bearer(tier="tin"))
+    assert (got.status, got.sent.headers.get("x-route")) == (200, None)

@@ -75,8 +75,8 @@ def asking(name: str, spec: str) -> list[str]:
 
 
 async def test_a_service_says_who_may(tmp_path: Path) -> None:
-    port, nobody = free_port(), free_port()
     async with echoes("origin", "door") as running, doorman() as door:
+        port, nobody = free_port(), free_port()
         http = "http: {backendRefs: [{name: door}], path: /check, headersToBackend: [x-set]}"
         usual = [
             gateway(f"name: http, port: {port}, protocol: HTTP"),
@@ -90,6 +90,10 @@ async def test_a_service_says_who_may(tmp_path: Path) -> None:
             *asking("http", f"{http}, headersToExtAuth: [x-want-status]"),
             *asking("grpc", "grpc: {backendRefs: [{name: grpc-door}]}, "
                             "bodyToExtAuth: {maxRequestBytes: 10}"),
+            route("again", f"[{{{to('gone')}}}, {{matches: [{{headers: [{{name: x-user, "
+                           f"value: ann}}]}}], {to('origin')}}}]", hosts="[again.test]"),
+            policy("SecurityPolicy", "again", "HTTPRoute/again", "  extAuth: {grpc: "
+                   "{backendRefs: [{name: grpc-door}]}, recomputeRoute: true}\n"),
             *asking("shut", "http: {backendRefs: [{name: gone}]}"),
             *asking("told", "grpc: {backendRefs: [{name: gone}]}, statusOnError: 503"),
             *asking("open", "grpc: {backendRefs: [{name: gone}]}, failOpen: true"),
@@ -123,6 +127,9 @@ async def test_a_service_says_who_may(tmp_path: Path) -> None:
                     sent = await client.post(url, headers=headers, content=body)
                     assert sent.status_code == status
             assert [one for one in door.seen if one[0] == "/b"] == [("/b", "short")]
+
+            got = await get("again", headers={"x-word": "please"})
+            assert (got.status, got.sent.headers["x-user"]) == (200, "ann")
 
             # A service that is not there.
             assert (await get("shut")).status == 403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ from tests.envoy.edge import (
     trusting,
     until,
 )
+from tests.envoy.identities import Issuer
 from tests.envoy.oidc_provider import provider
 
 pytestmark = pytest.mark.envoy
@@ -30,8 +32,9 @@ SECRET = "the secret of the shop"
 
 
 async def test_people_log_in_once_and_log_out_and_listeners_stay(tmp_path: Path) -> None:
-    port, ca = free_port(), Authority()
+    ca = Authority()
     async with echoes("a") as running, provider(SECRET) as login:
+        port = free_port()
         shop = ca.issue(dns=["localhost"])
         usual = [
             gateway(
@@ -78,6 +81,20 @@ async def test_people_log_in_once_and_log_out_and_listeners_stay(tmp_path: Path)
 
             assert (await browser.get(f"https://localhost:{port}/logout")).status_code == 302
             assert (await browser.get(page)).status_code == 302
+
+            # Programs bring a token along, which the policy holds against the provider's keys.
+            passes = (
+                f"    passThroughAuthHeader: true\n  jwt: {{providers: [{{name: login, issuer: "
+                f"'{login.issuer.name}', localJWKS: {{inline: '{login.issuer.jwks}'}}}}]}}\n"
+            )
+            await made.apply(*usual, held, oidc + passes)
+            good, bad = login.issuer.bearer(), Issuer(login.issuer.name).bearer()
+            await until(lambda: _gives(browser, page, 200, good))
+            assert await _gives(browser, page, 401, bad)
+            assert await _gives(browser, page, 302, {})
+            assert (await browser.get(page, follow_redirects=True)).status_code == 200
+            assert (await browser.get(page)).status_code == 200
+
             await made.apply(*usual)
             await until(lambda: _is_open(browser, page))
             assert await _listener_updates(made) == before
@@ -86,6 +103,12 @@ async def test_people_log_in_once_and_log_out_and_listeners_stay(tmp_path: Path)
 async def _is_sent_away(browser: httpx.AsyncClient, page: str) -> bool:
     got = await browser.get(page)
     return got.status_code == 302 and "code_challenge" in got.headers["location"]
+
+
+async def _gives(
+    browser: httpx.AsyncClient, page: str, status: int, headers: Mapping[str, str]
+) -> bool:
+    return (await browser.get(page, headers=dict(headers))).status_code == status
 
 
 async def _is_open(browser: httpx.AsyncClient, page: str) -> bool:

@@ -74,7 +74,6 @@ def for_route(policy: str, oidc: declared_oidc.Oidc) -> bytes:
         redirect_path_matcher=_path(oidc.redirect_path),
         signout_path=_path(oidc.logout_path),
         forward_bearer_token=oidc.forward_access_token,
-        preserve_authorization_header=oidc.pass_through_auth_header,
         auth_scopes=list(scopes),
         resources=oidc.resources,
         use_refresh_token=TRUE if oidc.refresh_token else FALSE,
