@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from controlplane.resources.jwt import Word
+from controlplane.resources.jwt import Claim, Word
 from controlplane.resources.kinds import Fields, Name, first_twice
 from controlplane.resources.matches import HeaderName, Method, check_path
 
@@ -31,7 +31,7 @@ Cidr = Annotated[str, AfterValidator(_cidr)]
 class ClaimMatch(Fields):
     """A claim that a token must have."""
 
-    name: Word = Field(description="`.` leads into a claim that is an object.")
+    name: Claim = Field(description="`.` leads into a claim that is an object.")
     value_type: Literal["String", "StringArray"] = Field(
         default="String", description="What the claim is."
     )

@@ -11,6 +11,16 @@ from controlplane.resources.kinds import Duration, Fields, Flag, Integer
 from controlplane.resources.matches import HeaderName, check_path
 
 MAX_BODY_BYTES = 1024 * 1024
+_STATUSES = frozenset(
+    {*range(400, 418), *range(421, 425), 426, 428, 429, 431, *range(500, 509), 510, 511}
+)
+"""Errors that Envoy has a name for: it takes no other status here."""
+
+
+def _status(code: int) -> int:
+    if code not in _STATUSES:
+        raise ValueError("want the status of an error that HTTP defines, such as 403 or 503")
+    return code
 
 
 class GrpcExtAuth(Fields):
@@ -60,7 +70,7 @@ class ExtAuth(Fields):
         "`Authorization` alone, with host, method and path.",
     )
     body_to_ext_auth: BodyToExtAuth | None = None
-    status_on_error: Annotated[Integer, Field(ge=400, le=599)] = Field(
+    status_on_error: Annotated[Integer, AfterValidator(_status)] = Field(
         default=403, description="The answer while the service cannot be asked."
     )
     timeout: Annotated[Duration, Field(gt=0, le=60)] = Field(

@@ -13,6 +13,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 MAX_KEYS = 100
+_ALGORITHMS = {
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "P-256": ("ES256",),
+    "P-384": ("ES384",),
+    "P-521": ("ES512",),
+    "OKP": ("EdDSA",),
+}
+"""By the kind of a key, or its curve."""
 
 
 @lru_cache(256)
@@ -41,6 +49,9 @@ def _fault(key: Mapping[str, object]) -> str:
         return "has no kty RSA, EC or OKP"
     if not all(isinstance(key.get(one, ""), str) for one in ("alg", "kid", "use")):
         return "has an alg, kid or use that is not text"
+    algorithms = _ALGORITHMS.get(str(key.get("crv") if kind == "EC" else kind), ())
+    if "alg" in key and algorithms and key["alg"] not in algorithms:
+        return f"has an alg that is none of {', '.join(algorithms)}"
     try:
         return _unusable(kind, key)
     except (ValueError, binascii.Error):

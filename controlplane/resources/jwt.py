@@ -16,6 +16,16 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 InlineJwks = Annotated[str, StringConstraints(max_length=65536), AfterValidator(check_jwks)]
 
 
+def _claim(text: str) -> str:
+    if "" in text.split("."):
+        raise ValueError("want the name of a claim, such as sub or org.team")
+    return text
+
+
+Claim = Annotated[Word, AfterValidator(_claim)]
+"""`.` leads into a claim that is an object."""
+
+
 class RemoteJwks(Fields):
     """Keys that Envoy fetches, and fetches again before they are too old."""
 
@@ -54,7 +64,7 @@ class ClaimToHeader(Fields):
     """A claim that the Backend is told; what a client says under that name is taken away."""
 
     header: HeaderName = Field(description="Name of the header.")
-    claim: Word = Field(description="Name of the claim; `.` leads into a claim that is an object.")
+    claim: Claim = Field(description="Name of the claim; `.` leads into a claim that is an object.")
 
 
 class JwtHeader(Fields):

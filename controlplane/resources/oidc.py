@@ -15,7 +15,7 @@ from controlplane.resources.uris import Uri
 
 CLIENT_SECRET = "client-secret"  # noqa: S105 (the name of an entry)
 ORIGIN = "%REQ(x-forwarded-proto)%://%REQ(:authority)%"
-_REDIRECT = re.compile(rf"(?:{re.escape(ORIGIN)}|https?://[a-zA-Z0-9.:\[\]-]+)(/[^?#]*)")
+_REDIRECT = re.compile(rf"(?:{re.escape(ORIGIN)}|https?://[a-zA-Z0-9.:\[\]-]+)(/[^?#%]*)")
 _VISIBLE = re.compile(r"[!-~]+")
 
 

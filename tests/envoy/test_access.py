@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from controlplane.lab.envoy import free_port
+from controlplane.xds.status import Nack
 from tests.envoy.echo import Answer, Echo, call, echoes
 from tests.envoy.edge import Edge, backend, edge, gateway, policy, route, secret, to, until
 from tests.envoy.identities import Issuer, Page, basic, htpasswd, page
@@ -95,7 +96,48 @@ def documents(port: int, origin: int, keys: int) -> list[str]:
         ),
         policy("SecurityPolicy", "again", "HTTPRoute/again", f"  jwt: {{providers: [{again}]}}\n"),
         *protected("far", far),
+        *odd(keys),
         route("free", f"[{{{to('origin')}}}]", hosts="[free.test]"),
+    ]
+
+
+def odd(keys: int) -> list[str]:
+    """What may be written at most, or hardly anybody writes; Envoy must take it."""
+    name, long, strange = "!#$%&'*+-.^_`|~x", "x" * 1024, "'a ö \\ % {} \"'"
+    numbers = ", ".join(f"10.{at // 256}.{at % 256}.0/24" for at in range(1023))
+    at = f"http://127.0.0.1:{keys}"
+    return [
+        secret("login", {"client-secret": b" \x00\xff secret"}),
+        *protected(
+            "odd",
+            f"  jwt:\n    providers:\n      - name: {'a' * 253}\n        issuer: {strange}\n"
+            f"        audiences: [{long}, {strange}]\n"
+            f"        remoteJWKS: {{uri: '{at}/{long}?a=%20b&c', cacheDuration: 99999h}}\n"
+            f'        claimToHeaders: [{{header: "{name}", claim: {strange}}}]\n'
+            f'        extractFrom: {{headers: [{{name: "{name}", valuePrefix: {strange}}}], '
+            f'cookies: ["{name}"], params: [{strange}]}}\n'
+            "  apiKeyAuth:\n    credentialRefs: [{name: old-keys}]\n    extractFrom: "
+            f'[{{headers: ["{name}", Upper], params: [{strange}], cookies: ["{name}"]}}]\n'
+            f'    forwardClientIDHeader: "{name}"\n'
+            f'  basicAuth: {{users: {{name: users}}, forwardUsernameHeader: "{name}"}}\n'
+            f"  oidc:\n    provider: {{issuer: '{at}', authorizationEndpoint: '{at}/a?b=c%20d', "
+            f"tokenEndpoint: 'https://[::1]:1/{long}'}}\n    clientID: 'a%b\"c'\n"
+            f"    clientSecret: {{name: login}}\n    scopes: ['a%b', '{long}']\n"
+            f"    resources: ['https://a.test/?b=%20']\n    cookieSameSite: Strict\n"
+            "    redirectURL: '%REQ(x-forwarded-proto)%://%REQ(:authority)%/a;b=c'\n"
+            f'    cookieNames: {{accessToken: "{name}", idToken: "{name}id"}}\n'
+            "    cookieDomain: a.test\n    defaultTokenTTL: 99999h\n    refreshToken: false\n"
+            "  extAuth:\n    http: {backendRefs: [{name: origin}], path: /a/, "
+            f'headersToBackend: ["{name}"]}}\n    headersToExtAuth: ["{name}"]\n'
+            "    bodyToExtAuth: {maxRequestBytes: 1048576}\n    timeout: 1ms\n"
+            "    statusOnError: 511\n"
+            f"  authorization:\n    rules:\n      - name: {'a' * 253}\n        action: Allow\n"
+            f"        principal: {{clientCIDRs: [{numbers}, '::/0'], headers: [{{name: \"{name}\", "
+            f"values: [{strange}, {long}]}}], jwt: {{provider: {'a' * 253}, scopes: [{strange}], "
+            f"claims: [{{name: {strange}, values: [{strange}]}}]}}}}\n"
+            "        operation: {methods: [GET, TRACE], paths: [{value: /}, {value: '/a%20b'}, "
+            "{type: Exact, value: /}]}\n",
+        ),
     ]
 
 
@@ -234,3 +276,11 @@ async def test_a_claim_may_choose_the_route_and_a_header_of_the_client_may_not(
     assert (got.status, got.sent.headers.get("x-route")) == (200, "gold")
     got = await scene.get("again", x_tier="gold", **ALICE.bearer(tier="tin"))
     assert (got.status, got.sent.headers.get("x-route")) == (200, None)
+
+
+async def test_envoy_took_what_may_be_written_at_most_and_refuses_who_has_nothing(
+    scene: Scene,
+) -> None:
+    assert not [one for one in scene.made.events if isinstance(one, Nack)]
+    # Its service has a millisecond: whatever it says, the next part wants a key.
+    assert (await scene.get("odd")).status in (401, 511)
