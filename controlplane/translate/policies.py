@@ -17,12 +17,12 @@ from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.client_policy import ClientPolicy, ClientPolicySpec
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.kinds import kind_of
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import traffic
-from controlplane.translate.options import TranslateOptions
-from controlplane.translate.security import Secured, secure
+from controlplane.translate.security import Secured, Securing
 
 
 class RulePolicies(NamedTuple):
@@ -53,14 +53,14 @@ class Policies:
     """The SecurityPolicies that are in force, by `namespace/name`."""
 
     @classmethod
-    def of(cls, declared: Declared, known: Collection[str], options: TranslateOptions) -> Policies:
+    def of(cls, declared: Declared, known: Collection[str], securing: Securing) -> Policies:
         """Those that are declared. `known` are the Backends whose endpoints are known."""
         of_security = winners(declared, SecurityPolicy)
         return cls(
             winners(declared, ClientPolicy),
             winners(declared, TrafficPolicy),
             of_security,
-            {one.key: secure(declared, one, known, options) for one in of_security.values()},
+            securing.all(declared, of_security.values(), known),
         )
 
     def of_listener(self, gateway: Gateway, listener: Listener) -> ClientPolicySpec | None:
@@ -90,14 +90,13 @@ class Policies:
     def secured_in(
         self, gateway: Gateway, pairs: Sequence[tuple[Listener, HttpRoute]]
     ) -> list[Secured]:
-        """The SecurityPolicies for the requests of a Gateway, in the order of their names."""
-        found = {
-            one.security.policy: one.security
-            for listener, route in (pairs if self.security else ())
-            for rule in route.spec.rules
-            if (one := self.of_rule(gateway, listener, route, rule)).security is not None
-        }
-        return [found[key] for key in sorted(found)]
+        """The SecurityPolicies for a Gateway and its routes, in the order of their names."""
+        if not self.security:
+            return []
+        here = {(kind_of(type(route)), route.key) for _, route in pairs}
+        here.add((kind_of(Gateway), gateway.key))
+        found = {one.key for target, one in self.security.items() if target[:2] in here}
+        return [self.secured[key] for key in sorted(found)]
 
     def of_backends(
         self, declared: Declared, gateway: Gateway, pairs: Sequence[tuple[Listener, HttpRoute]]

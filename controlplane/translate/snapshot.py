@@ -29,7 +29,7 @@ from controlplane.translate.ports import ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
-from controlplane.translate.security import Secured
+from controlplane.translate.security import Secured, Securing
 from controlplane.translate.security.filters import extensions
 from controlplane.translate.types import (
     CLUSTER,
@@ -51,6 +51,7 @@ class Translator:
         self._options = options or TranslateOptions()
         self._assignments = Assignments()
         self._tables = RouteTables()
+        self._securing = Securing(self._options)
         self._held: dict[tuple[str, str, str], bytes] = {}
         self._inputs: tuple[object, ...] = ()
         self._fleets: dict[str, _Resources] = {}
@@ -85,7 +86,7 @@ class Translator:
     ) -> dict[str, _Resources]:
         self._tables.begin()
         pairs = attached(declared)
-        policies = Policies.of(declared, known, self._options)
+        policies = Policies.of(declared, known, self._securing)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()

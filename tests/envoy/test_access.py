@@ -181,8 +181,7 @@ async def test_tokens_of_several_issuers_are_believed_and_others_are_not(scene: 
     # Keys that are fetched, and who the token is for.
     await until(lambda: _is(scene, "jwt", 200, **BOB.bearer(aud="shop")))
     assert (await scene.get("jwt", **BOB.bearer(aud="bank"))).status == 403
-    assert scene.keys.seen
-    assert set(scene.keys.seen) == {"/jwks"}
+    assert "/jwks" in scene.keys.seen
 
 
 async def test_without_a_token_is_enough_where_it_is_optional_but_a_bad_one_is_not(

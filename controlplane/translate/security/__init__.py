@@ -1,13 +1,13 @@
 """What `SecurityPolicy` comes to in Envoy.
 
-`secure` looks at one policy. What it says of requests is a part of their routes, so that it is in
-force, or not, together with them. The rest are things that the routes name: providers of tokens
+`Securing` looks at each policy. What it says of requests is a part of their routes, so that it is
+in force, or not, together with them. The rest are things that the routes name: providers of tokens
 (ECDS), secrets (SDS), clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.route.v3 import Route
@@ -50,12 +50,36 @@ class Secured:
     """It is asked over HTTP/2."""
 
 
-def secure(
-    declared: Declared, policy: SecurityPolicy, known: Collection[str], options: TranslateOptions
-) -> Secured:
-    """This policy. `known` are the Backends whose endpoints are known."""
-    found, spec = found_by(declared, policy), policy.spec
-    if found.faults or (found.ext_auth and found.ext_auth not in known):
+class Securing:
+    """Makes them; what a policy comes to is kept as long as it and what it refers to are."""
+
+    def __init__(self, options: TranslateOptions) -> None:
+        self._options = options
+        self._kept: dict[str, tuple[SecurityPolicy, Found, Secured]] = {}
+
+    def all(
+        self, declared: Declared, policies: Iterable[SecurityPolicy], known: Collection[str]
+    ) -> Mapping[str, Secured]:
+        """These policies, by `namespace/name`. `known` are the Backends whose endpoints are known:
+        a policy that asks another cannot be kept."""
+        made = {one.key: self._one(one, found_by(declared, one)) for one in policies}
+        self._kept = made
+        return {
+            key: secured if not secured.backend or secured.backend in known else Secured(key, None)
+            for key, (_, _, secured) in made.items()
+        }
+
+    def _one(self, policy: SecurityPolicy, found: Found) -> tuple[SecurityPolicy, Found, Secured]:
+        kept = self._kept.get(policy.key)
+        if kept is not None and kept[0] is policy and kept[1] == found:
+            return kept
+        return policy, found, secure(policy, found, self._options)
+
+
+def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> Secured:
+    """This policy, with what was found of what it refers to."""
+    spec = policy.spec
+    if found.faults:
         return Secured(policy.key, None)
     uris = _uris(spec)
     return Secured(

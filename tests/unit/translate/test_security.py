@@ -79,6 +79,39 @@ def test_tokens_of_a_policy_that_is_gone_stay_until_no_route_asks_for_them() -> 
     assert b"default/web" not in gone["weir.dev/jwt"]
 
 
+def test_what_did_not_change_is_not_made_again() -> None:
+    found = declared(GATEWAY, WEB_ROUTE, BACKEND, policy(f"{OIDC}}}"), HELD)
+    translator, services = Translator(), all_services(found)
+    (before, _) = translator.snapshots(found, services, even(services))
+    (again, _) = translator.snapshots(found, [*services], even(services), 50.0)
+    assert again.resources[ROUTE] == before.resources[ROUTE]
+    changed = HELD.replace("the-secret-of-the-shop", "another-secret")
+    found = declared(GATEWAY, WEB_ROUTE, BACKEND, policy(f"{OIDC}}}"), changed)
+    (after, _) = translator.snapshots(found, services, even(services))
+    assert after.resources[ROUTE] == before.resources[ROUTE]  # it names the secrets alone
+    assert after.resources[SECRET].keys() == before.resources[SECRET].keys()
+    assert all(
+        one != before.resources[SECRET][name] for name, one in after.resources[SECRET].items()
+    )
+
+
+def test_on_a_port_that_listeners_share_the_lists_of_all_count() -> None:
+    shared = GATEWAY + "    - {name: other, port: 8080, protocol: HTTP, hostname: a.test}\n"
+    lists = "".join(
+        "---\napiVersion: weir.dev/v1alpha1\nkind: ClientPolicy\n"
+        f"metadata: {{name: {name}}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, "
+        f"kind: Gateway, name: edge, sectionName: {name}}}]\n"
+        f"  clientAddresses: {{deny: [{network}]}}\n"
+        for name, network in (("http", "192.0.2.0/24"), ("other", "198.51.100.0/24"))
+    )
+    found = declared(shared, WEB_ROUTE, BACKEND, lists.removeprefix("---\n"))
+    services = all_services(found)
+    (edge, _) = Translator().snapshots(found, services, even(services))
+    made = edge.resources[EXTENSION]["weir.dev/addresses/default/edge/http-8080"]
+    assert b"192.0.2.0" in made
+    assert b"198.51.100.0" in made
+
+
 def test_a_service_whose_endpoints_are_not_known_keeps_everybody_out() -> None:
     spec = policy("extAuth: {http: {backendRefs: [{name: web}]}, failOpen: true}")
     found = declared(GATEWAY, WEB_ROUTE, BACKEND, spec)
