@@ -70,11 +70,11 @@ class Policies:
 
     def addresses_of(
         self, gateway: Gateway, listeners: Sequence[Listener]
-    ) -> Sequence[ClientAddresses]:
+    ) -> tuple[ClientAddresses, ...]:
         """The lists of client addresses of these listeners, each once."""
         said = (self.of_listener(gateway, listener) for listener in listeners)
         lists = (one.client_addresses for one in said if one is not None)
-        return list(dict.fromkeys(one for one in lists if one is not None))
+        return tuple(dict.fromkeys(one for one in lists if one is not None))
 
     def of_rule(
         self, gateway: Gateway, listener: Listener, route: HttpRoute, rule: Rule

@@ -123,7 +123,7 @@ class Translator:
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
-        addresses: dict[str, Sequence[ClientAddresses]] = {}
+        addresses: dict[str, tuple[ClientAddresses, ...]] = {}
         for port in ports(declared, gateway):
             listeners[port.name] = listener(gateway, port, scene.policies, self._options)
             for table in port.tables:

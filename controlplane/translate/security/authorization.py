@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterator, Sequence
 
@@ -56,7 +57,8 @@ def for_route(policy: str, rules: Authorization) -> bytes:
     return packed(RbacPerRoute, wire(RbacPerRoute, rbac=rbac))
 
 
-def for_addresses(lists: Sequence[ClientAddresses]) -> bytes:
+@functools.lru_cache(maxsize=256)
+def for_addresses(lists: tuple[ClientAddresses, ...]) -> bytes:
     """For a listener, an `Any`: clients that none of these lists turns away."""
     denied = [one for lists_ in lists for one in lists_.deny]
     tried = [(_from(denied), _decision("deny", "Deny"))] if denied else []

@@ -47,7 +47,7 @@ def after_cors() -> list[bytes]:
 
 
 def extensions(
-    secured: Sequence[Secured], addresses: dict[str, Sequence[ClientAddresses]]
+    secured: Sequence[Secured], addresses: dict[str, tuple[ClientAddresses, ...]]
 ) -> dict[str, bytes]:
     """What comes over ECDS: the providers of these policies, the lists of each route table."""
     providers = {name: one for each in secured for name, one in each.providers.items()}
