@@ -137,6 +137,38 @@ async def test_keys_are_fetched_from_servers_whose_certificate_is_believed_alone
             assert not await fetched("name")
 
 
+async def test_a_client_changes_its_key_without_a_gap(tmp_path: Path) -> None:
+    async with origins("a") as running:
+        port = free_port()
+        usual = [
+            *plain(port, running["a"].port),
+            protects("  apiKeyAuth: {credentialRefs: [{name: first}, {name: second}], "
+                     "extractFrom: [{headers: [x-key]}]}\n"),
+        ]  # fmt: skip
+
+        def held(first: bytes, second: bytes) -> list[str]:
+            others = {"other": b"key-of-another"}
+            return [
+                secret("first", {"ann": first, **others}),
+                secret("second", {"ann": second, **others}),
+            ]
+
+        old, new = b"the-old-key", b"the-new-key"
+        async with edge(tmp_path, *usual, *held(old, old)) as made, made.client() as client:
+
+            async def answers(key: bytes, wanted: int) -> bool:
+                return await status(client, port, **{"x-key": key.decode()}) == wanted
+
+            assert await answers(old, 200)
+            assert await answers(new, 401)
+            await made.apply(*usual, *held(old, new))
+            await until(lambda: answers(new, 200))
+            assert await answers(old, 200)
+            await made.apply(*usual, *held(new, new))
+            await until(lambda: answers(old, 401))
+            assert await answers(new, 200)
+
+
 async def test_a_list_acts_on_connections_that_are_open(tmp_path: Path) -> None:
     async with origins("a") as running:
         port = free_port()
