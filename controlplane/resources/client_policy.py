@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.geo_ip import GeoIp
 from controlplane.resources.kinds import Fields, WeirApiVersion
 from controlplane.resources.target import GatewayTargetRef, Policy, PolicySpec
@@ -46,6 +47,10 @@ class ClientPolicySpec(PolicySpec):
         alias="geoIP",
         description="Not given: nothing is told of where clients are. See "
         "[locality.md](../locality.md).",
+    )
+    client_addresses: ClientAddresses | None = Field(
+        default=None,
+        description="On a port of HTTP that listeners share, the lists of all of them count.",
     )
 
 

@@ -25,6 +25,8 @@ from controlplane.resources.gateway import Gateway
 from controlplane.resources.kinds import kind_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.security_refs import found_by
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import (
     Unresolved,
@@ -46,6 +48,7 @@ def reference_problems(declared: Declared) -> list[Problem]:
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
         *_of_sessions(declared),
+        *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
     ]
 
 
@@ -126,6 +129,13 @@ def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     """The balancing policy in force for each Backend that has one; the nearest target wins."""
     of = winners(declared, BalancingPolicy)
     return of_backends(declared, of, declared.routes.values(), attached(declared))
+
+
+def _of_security(declared: Declared, policy: SecurityPolicy) -> Iterator[Problem]:
+    key = ObjectKey("SecurityPolicy", policy.key)
+    for field, fault in found_by(declared, policy).faults:
+        message = f"{fault.message}; requests that the policy is for are answered 500"
+        yield _problem(declared, key, field, message, fault.advice)
 
 
 def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[Problem]:

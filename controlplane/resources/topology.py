@@ -28,19 +28,16 @@ class Unresolved:
     advice: str = ""
 
 
-def resolve_backend(
-    declared: Declared, route: HttpRoute, ref: BackendObjectRef
-) -> str | Unresolved:
-    """The `namespace/name` of the Backend that is meant."""
+def resolve_backend(declared: Declared, by: Document, ref: BackendObjectRef) -> str | Unresolved:
+    """The `namespace/name` of the Backend that a route or a policy means."""
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
         return Unresolved(
             f"{what} is not served here", "refer to a Backend: group: weir.dev, kind: Backend"
         )
-    namespace = ref.namespace or route.metadata.namespace
-    key = f"{namespace}/{ref.name}"
-    if not granted(declared, route, Backend, key):
-        return _not_granted(route, Backend, key)
+    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
+    if not granted(declared, by, Backend, key):
+        return _not_granted(by, Backend, key)
     if key not in declared.backends:
         return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
     return key
@@ -50,15 +47,21 @@ def resolve_certificate(
     declared: Declared, gateway: Gateway, ref: SecretRef
 ) -> Secret | Unresolved:
     """The Secret with the certificate that is meant; its key fits."""
-    key = f"{ref.namespace or gateway.metadata.namespace}/{ref.name}"
-    if not granted(declared, gateway, Secret, key):
-        return _not_granted(gateway, Secret, key)
+    secret = resolve_secret(declared, gateway, ref)
+    if isinstance(secret, Secret) and (fault := pair_fault(secret)):
+        return Unresolved(f"Secret {secret.key} is no certificate: {fault}")
+    return secret
+
+
+def resolve_secret(declared: Declared, by: Document, ref: SecretRef) -> Secret | Unresolved:
+    """The Secret that is meant."""
+    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
+    if not granted(declared, by, Secret, key):
+        return _not_granted(by, Secret, key)
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
         return Unresolved(f"there is no Secret {key}", near_name(key, secrets))
-    if fault := pair_fault(secret):
-        return Unresolved(f"Secret {key} is no certificate: {fault}")
     return secret
 
 

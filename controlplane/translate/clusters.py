@@ -22,6 +22,11 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterEdsClusterConfig,
     TrackClusterStats,
 )
+from envoy_data_plane.envoy.config.core.v3 import Http2ProtocolOptions
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
 
 from controlplane.resources.traffic_policy import OfConnections
 from controlplane.translate.balancers import balancer
@@ -29,12 +34,13 @@ from controlplane.translate.connections import breakers, connections
 from controlplane.translate.health import health
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.types import FROM_ADS
-from controlplane.translate.wire import duration, wire
+from controlplane.translate.wire import duration, packed, wire
 
 UNRESOLVED = "weir.dev/unresolved"
 """The cluster without endpoints that answers 503 for references that lead nowhere. No object can
 have this name: a namespace has no dot."""
 
+_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
 
@@ -53,6 +59,24 @@ def cluster(
     if said is _USUAL:
         return own + _usual(options)
     return own + _rest(options, said, backend.rpartition("/")[2])
+
+
+def over_http_2(backend: str) -> str:
+    """The cluster of a Backend that is spoken to in HTTP/2 whatever its own cluster does."""
+    return f"weir.dev/h2/{backend}"
+
+
+def cluster_over_http_2(
+    backend: str, options: TranslateOptions, said: OfConnections = _USUAL
+) -> bytes:
+    """This cluster; its endpoints are the Backend's. Of what a field says twice the last counts."""
+    explicit = wire(
+        HttpProtocolOptionsExplicitHttpConfig, http2_protocol_options=wire(Http2ProtocolOptions)
+    )
+    protocol = packed(HttpProtocolOptions, wire(HttpProtocolOptions, explicit_http_config=explicit))
+    return cluster(backend, options, said, name=over_http_2(backend)) + wire(
+        Cluster, typed_extension_protocol_options={_HTTP: protocol}
+    )
 
 
 def unresolved() -> bytes:

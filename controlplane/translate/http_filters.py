@@ -25,15 +25,19 @@ from controlplane.translate import (
     sessions,
     traffic,
 )
+from controlplane.translate.security import filters as access
 from controlplane.translate.wire import number, packed, wire
 
 
-def http_filters(place: GeoIp | None = None) -> list[bytes]:
-    """All of them; the router is the last. `place`: where clients are is asked first."""
+def http_filters(table: str, place: GeoIp | None = None) -> list[bytes]:
+    """All of them, for a listener with this route table; the router is the last. `place`: where
+    clients are is asked first."""
     return [
         *geo_ip.filters(place),
         _switched_off(overrides.FILTER, brought.EMPTY),
+        *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
+        *access.after_cors(),
         _switched_off(classes.FILTER, classes.choice()),  # behind all that says who it is
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(concurrency.FILTER, brought.EMPTY),

@@ -16,3 +16,5 @@ class TranslateOptions:
     them together with load reports: one or the other in a fleet."""
     control_cluster: str = "weir"
     """The cluster of the bootstrap that leads to us."""
+    system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    """PEM file on the machines of the Envoys: the CAs of servers that Envoy asks over `https`."""

@@ -21,7 +21,7 @@ from controlplane.resources.topology import (
     hostnames,
     references_of,
 )
-from controlplane.translate.actions import shares
+from controlplane.translate.actions import refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
@@ -125,7 +125,12 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
         spread = Spread.of(scene, route, rule)
         action = said[at].of_action(rule, fails_over=spread.fails_over)
         classes = [
-            (one, shares(spread.rule, spread.resolve(one), listener, action + one.of_action))
+            (
+                one,
+                refused()
+                if said[at].refuses
+                else shares(spread.rule, spread.resolve(one), listener, action + one.of_action),
+            )
             for one in kinds(said[at].traffic)
         ]
         policies = said[at].of_route()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.declared import Declared
 from controlplane.resources.topology import attached
 from controlplane.translate.endpoints import Assignments
@@ -22,8 +23,18 @@ from controlplane.translate.reached import clusters
 from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
+from controlplane.translate.security import Secured, Securing
+from controlplane.translate.security.filters import extensions
 from controlplane.translate.spread import Pair, Scene
-from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.translate.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SECRET,
+)
 
 _Resources = Mapping[str, Mapping[str, bytes]]
 
@@ -35,9 +46,11 @@ class Translator:
         self._options = options or TranslateOptions()
         self._assignments = Assignments()
         self._tables = RouteTables()
+        self._securing = Securing(self._options)
         self._held: dict[tuple[str, str, str], bytes] = {}
         self._inputs: tuple[object, ...] = ()
         self._fleets: dict[str, _Resources] = {}
+        self._asking: dict[str, Sequence[Secured]] = {}
 
     def snapshots(
         self,
@@ -68,7 +81,7 @@ class Translator:
     ) -> dict[str, _Resources]:
         self._tables.begin()
         pairs = attached(declared)
-        policies = Policies.of(declared)
+        policies = Policies.of(declared, known, self._securing)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
@@ -81,25 +94,43 @@ class Translator:
                     before = self._held.get(place)
                     held[place] = named[name] = before if before == wire else wire
         self._held = held
+        self._asking = {key: self._asking[key] for key in fresh}
         return dict(fresh)
 
     def _gateway(
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway = scene.declared, scene.gateway
+        secured = scene.policies.secured_in(gateway, pairs)
+        let_go = self._let_go(gateway.key, secured)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
-        secrets: dict[str, bytes] = {}
+        secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
+        addresses: dict[str, tuple[ClientAddresses, ...]] = {}
         for port in ports(declared, gateway):
             listeners[port.name] = listener(gateway, port, scene.policies, self._options)
             for table in port.tables:
                 here = [pair for pair in pairs if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
                 secrets |= {one.key: certificate(one) for one in table.certificates}
+                addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
-            CLUSTER: clusters(scene, pairs, self._options),
+            CLUSTER: clusters(scene, pairs, secured, let_go, self._options),
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
+            EXTENSION: extensions([*secured, *let_go], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
+
+    def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
+        """Policies with tokens that the pass before had and this one has not.
+
+        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
+        for by a policy that is not there. So these stay for one pass more, when no route asks.
+        """
+        asking = [one for one in secured if one.requirement is not None]
+        here = {one.policy for one in asking}
+        before = self._asking.get(gateway, ())
+        self._asking[gateway] = asking
+        return [one for one in before if one.policy not in here]
