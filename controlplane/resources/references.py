@@ -75,11 +75,18 @@ def _of_route(declared: Declared, route: HttpRoute) -> Iterator[Problem]:
             if isinstance(backend, Unresolved):
                 message = f"{backend.message}; its part of the requests is answered 500"
                 yield _problem(declared, key, field, message, backend.advice)
+            elif ref.filters and len(rule.backend_refs) > 1 and _stands_in(declared, backend):
+                message = f"Backend {backend} is a fallback; filters of its backendRef do nothing"
+                yield _problem(declared, key, field, message, "put them into the rule")
             yield from _of_mirrors(declared, route, ref.filters, field)
         redirects = any(one.type == "RequestRedirect" for one in rule.filters)
         if not rule.backend_refs and not redirects:
             message = "there are no backendRefs; what matches is answered 500"
             yield _problem(declared, key, f"spec.rules[{at}]", message)
+
+
+def _stands_in(declared: Declared, backend: str) -> bool:
+    return declared.backends[backend].spec.fallback
 
 
 def _of_mirrors(

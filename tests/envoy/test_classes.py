@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from controlplane.lab.envoy import free_port
-from tests.envoy.edge import Edge, edge, until
+from tests.envoy.edge import Edge, backend, edge, gateway, policy, route, secret, to, until
 from tests.envoy.examples import example
-from tests.envoy.origin import running
+from tests.envoy.identities import Issuer
+from tests.envoy.origin import ask, running
 
 pytestmark = pytest.mark.envoy
 
@@ -135,3 +136,54 @@ async def test_a_class_is_known_by_header_or_by_address_and_the_rest_is_the_last
             "default/shop#default/plans/silver": 1,
             "default/shop#default/plans/bronze": 2,
         }
+
+
+async def test_a_class_is_that_of_a_claim_or_an_api_key_and_not_what_a_client_writes(
+    tmp_path: Path,
+) -> None:
+    port, issuer = free_port(), Issuer("https://plans.test")
+    claims = (
+        f"  jwt:\n    optional: true\n    providers:\n      - name: plans\n"
+        f"        issuer: '{issuer.name}'\n"
+        f"        localJWKS: {{type: Inline, inline: '{issuer.jwks}'}}\n"
+        "        claimToHeaders: [{header: x-plan, claim: plan}]\n"
+    )
+    keys = (
+        "  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}], "
+        "forwardClientIDHeader: x-plan}\n"
+    )
+    gold = (
+        "  classes:\n    - name: gold\n      match: {headers: [{name: x-plan, value: gold}]}\n"
+        "      circuitBreaker: {maxParallelRequests: 100}\n"
+    )
+    async with running(Slow("one")) as origins:
+        origins["one"].open.set()
+        documents = [
+            gateway(f"name: http, port: {port}, protocol: HTTP"),
+            backend("web", origins["one"].port),
+            route("claim", f"[{{{to('web')}}}]", hosts="[claim.test]"),
+            route("key", f"[{{{to('web')}}}]", hosts="[key.test]"),
+            secret("keys", {"gold": b"key-of-gold", "bronze": b"key-of-bronze"}),
+            policy("SecurityPolicy", "claim", "HTTPRoute/claim", claims),
+            policy("SecurityPolicy", "key", "HTTPRoute/key", keys),
+            policy("TrafficPolicy", "plans", "Gateway/edge", gold),
+        ]
+        async with edge(tmp_path, *documents) as made:
+            counted = r"^cluster\.default/web.default/plans/gold\.upstream_rq_total"
+
+            async def golden(host: str, **headers: str) -> bool:
+                """Whether a request, which is let in, is sent as one of the class."""
+                before = await made.envoy.stats(counted)
+                sent = {name.replace("_", "-"): value for name, value in headers.items()}
+                assert set(await ask(port, host=host, headers=sent)) == {(200, "")}
+                after = await made.envoy.stats(counted)
+                return sum(after.values()) > sum(before.values())
+
+            assert await golden("claim.test", **issuer.bearer(plan="gold"))
+            assert not await golden("claim.test", **issuer.bearer(plan="bronze"))
+            assert not await golden("claim.test", x_plan="gold", **issuer.bearer(plan="bronze"))
+            assert await golden("key.test", x_key="key-of-gold")
+            assert await golden("key.test", x_key="key-of-gold", x_plan="bronze")
+            assert not await golden("key.test", x_key="key-of-bronze", x_plan="gold")
+            # Who has no token is in no class by a header that only tokens set.
+            assert not await golden("claim.test", x_plan="gold")

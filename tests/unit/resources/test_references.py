@@ -97,3 +97,15 @@ def test_the_nearest_policy_wins() -> None:
         assert result.problems == ()
         found = {key: one.metadata.name for key, one in policy_of(result.declared).items()}
         assert found == {"default/web": web, "default/other": "a"}
+
+
+def test_filters_of_a_fallback_do_nothing_and_that_is_said() -> None:
+    spare = BACKEND.replace("name: web", "name: spare").replace("spec:", "spec:\n  fallback: true")
+    filters = "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x-a]}}]"
+    ref = "        - {group: weir.dev, kind: Backend, name: web}\n"
+    both = ROUTE.replace(ref, ref + f"        - {{kind: Backend, name: spare, {filters}}}\n")
+    (problem,) = read({"a.yaml": joined(GATEWAY, both, BACKEND, spare)}).problems
+    assert problem.field == "spec.rules[0].backendRefs[1]"
+    assert "default/spare is a fallback" in problem.message
+    alone = both.replace(ref, "")
+    assert read({"a.yaml": joined(GATEWAY, alone, BACKEND, spare)}).problems == ()
