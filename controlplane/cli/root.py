@@ -23,6 +23,7 @@ VERBS = {
     ),
     "resume": ("controlplane.cli.switch:resume", "Let weights move again."),
     "validate": ("controlplane.cli.validate:app", "Check a folder of YAML, change nothing."),
+    "x": ("controlplane.cli.explain_route:app", "How things come about: which route, and why."),
     "version": ("controlplane.cli.version:show", "Which Weir this is."),
 }
 
