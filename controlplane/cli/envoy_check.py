@@ -71,11 +71,12 @@ def snapshots(declared: Declared) -> Sequence[Snapshot]:
         for key, backend in declared.backends.items()
     }
     balanced = services(declared, endpoints)
-    verdicts = {one.name: _even(one) for one in balanced if one.endpoints}
+    verdicts = {one.name: even(one) for one in balanced if one.endpoints}
     return Translator().snapshots(declared, balanced, verdicts)
 
 
-def _even(service: Service) -> Verdict:
+def even(service: Service) -> Verdict:
+    """Equal weights, all in one group."""
     ids = tuple(endpoint.id for endpoint in service.endpoints)
     grouping = Grouping(ids, ("all",), np.zeros(len(ids), dtype=np.intp), by_locality=True)
     return Verdict(service, grouping, np.ones(1), Weights((1,)), changed=True)

@@ -35,6 +35,9 @@ from controlplane.resources.topology import (
     resolve_gateway,
 )
 
+Fault = tuple[str, Unresolved]
+"""A field of an object, and why what it says leads nowhere."""
+
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
 
@@ -57,11 +60,20 @@ def _problem(
 
 def _of_route(declared: Declared, route: HttpRoute) -> Iterator[Problem]:
     key = ObjectKey("HTTPRoute", route.key)
+    for field, fault in declared.once(route, route_faults):
+        yield _problem(declared, key, field, fault.message, fault.advice)
+
+
+def route_faults(declared: Declared, route: HttpRoute) -> tuple[Fault, ...]:
+    """What of a route leads nowhere."""
+    return tuple(_route_faults(declared, route))
+
+
+def _route_faults(declared: Declared, route: HttpRoute) -> Iterator[Fault]:
     for at, parent in enumerate(route.spec.parent_refs):
-        fault = _parent_fault(declared, route, parent)
+        fault = parent_fault(declared, route, parent)
         if fault:
-            field = f"spec.parentRefs[{at}]"
-            yield _problem(declared, key, field, fault.message, fault.advice)
+            yield f"spec.parentRefs[{at}]", fault
     for at, rule in enumerate(route.spec.rules):
         yield from _of_mirrors(declared, route, rule.filters, f"spec.rules[{at}]")
         for which, ref in enumerate(rule.backend_refs):
@@ -69,27 +81,27 @@ def _of_route(declared: Declared, route: HttpRoute) -> Iterator[Problem]:
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
                 message = f"{backend.message}; its part of the requests is answered 500"
-                yield _problem(declared, key, field, message, backend.advice)
+                yield field, Unresolved(message, backend.advice)
             yield from _of_mirrors(declared, route, ref.filters, field)
         redirects = any(one.type == "RequestRedirect" for one in rule.filters)
         if not rule.backend_refs and not redirects:
             message = "there are no backendRefs; what matches is answered 500"
-            yield _problem(declared, key, f"spec.rules[{at}]", message)
+            yield f"spec.rules[{at}]", Unresolved(message)
 
 
 def _of_mirrors(
     declared: Declared, route: HttpRoute, filters: tuple[Filter, ...], where: str
-) -> Iterator[Problem]:
+) -> Iterator[Fault]:
     for at, one in enumerate(filters):
         if one.request_mirror is not None:
             backend = resolve_backend(declared, route, one.request_mirror.backend_ref)
             if isinstance(backend, Unresolved):
-                key = ObjectKey("HTTPRoute", route.key)
                 message = f"{backend.message}; nothing is mirrored to it"
-                yield _problem(declared, key, f"{where}.filters[{at}]", message, backend.advice)
+                yield f"{where}.filters[{at}]", Unresolved(message, backend.advice)
 
 
-def _parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unresolved | None:
+def parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unresolved | None:
+    """Why a route is not attached where it wants to be."""
     gateway = resolve_gateway(declared, route, ref)
     if isinstance(gateway, Unresolved):
         return gateway

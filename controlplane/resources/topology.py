@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from controlplane.resources.backend import Backend
 from controlplane.resources.certificates import pair_fault
@@ -118,18 +119,27 @@ def hostnames(listener: Listener, route: HttpRoute) -> tuple[str, ...]:
     return tuple(dict.fromkeys(both))
 
 
+@lru_cache(2)  # asked for by many, of one `Declared` after the other
 def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, HttpRoute], ...]]:
     """By Gateway, its listeners with each route that is attached to them."""
     found: dict[str, dict[tuple[str, str], tuple[Listener, HttpRoute]]] = {
         key: {} for key in declared.gateways
     }
     for route in declared.routes.values():
-        for ref in route.spec.parent_refs:
-            gateway = resolve_gateway(declared, route, ref)
-            if isinstance(gateway, Gateway):
-                for listener in listeners_for(gateway, route, ref):
-                    found[gateway.key][listener.name, route.key] = (listener, route)
+        for key, listener in declared.once(route, _attachments):
+            found[key][listener.name, route.key] = (listener, route)
     return {key: tuple(pairs.values()) for key, pairs in found.items()}
+
+
+def _attachments(declared: Declared, route: HttpRoute) -> tuple[tuple[str, Listener], ...]:
+    """The listeners that the route is attached to, with their Gateways."""
+    gateways = ((ref, resolve_gateway(declared, route, ref)) for ref in route.spec.parent_refs)
+    return tuple(
+        (gateway.key, listener)
+        for ref, gateway in gateways
+        if isinstance(gateway, Gateway)
+        for listener in listeners_for(gateway, route, ref)
+    )
 
 
 def references_of(route: HttpRoute) -> Iterator[BackendObjectRef]:
@@ -151,10 +161,14 @@ def _mirrors(filters: tuple[Filter, ...]) -> Iterator[BackendObjectRef]:
             yield one.request_mirror.backend_ref
 
 
-def backends_of(declared: Declared, route: HttpRoute) -> Iterator[str]:
+def backends_of(declared: Declared, route: HttpRoute) -> tuple[str, ...]:
     """The Backends that the route refers to, as often as it does."""
-    for rule in route.spec.rules:
-        yield from backends_of_rule(declared, route, rule)
+    return declared.once(route, _backends_of)
+
+
+def _backends_of(declared: Declared, route: HttpRoute) -> tuple[str, ...]:
+    rules = route.spec.rules
+    return tuple(key for rule in rules for key in backends_of_rule(declared, route, rule))
 
 
 def backends_of_rule(declared: Declared, route: HttpRoute, rule: Rule) -> Iterator[str]:
