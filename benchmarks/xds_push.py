@@ -36,7 +36,6 @@ import grpc
 import uvloop
 from prometheus_client import CollectorRegistry, generate_latest
 
-from benchmarks.engine import environment
 from controlplane._pb.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
@@ -283,9 +282,7 @@ async def client(
 def run(job: Job, arguments: list[str]) -> dict[str, Any]:
     """One server, one process of clients; what the server said at the end."""
     command = [sys.executable, __file__, *arguments]
-    server = subprocess.Popen(
-        [*command, "--role", "server"], stdout=subprocess.PIPE, text=True, env=environment()
-    )
+    server = subprocess.Popen([*command, "--role", "server"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     clients: subprocess.Popen[bytes] | None = None
     try:

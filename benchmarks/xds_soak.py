@@ -32,7 +32,6 @@ import grpc
 import numpy as np
 import uvloop
 
-from benchmarks.engine import environment
 from benchmarks.xds_push import rss_kb, say
 from controlplane._pb.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from controlplane._pb.endpoint_pb2 import ClusterLoadAssignment
@@ -208,9 +207,7 @@ def main() -> int:
         return 0
     command = [sys.executable, "-m", "benchmarks.xds_soak", *sys.argv[1:]]
     samples: list[dict[str, float]] = []
-    server = subprocess.Popen(
-        [*command, "--role", "server"], stdout=subprocess.PIPE, text=True, env=environment()
-    )
+    server = subprocess.Popen([*command, "--role", "server"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     clients = None
     try:

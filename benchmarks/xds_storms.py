@@ -36,7 +36,6 @@ from typing import IO, Any
 
 import uvloop
 
-from benchmarks.engine import environment
 from benchmarks.xds_offenders import STORMS, Storm
 from benchmarks.xds_push import (
     GROUP,
@@ -186,7 +185,6 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=environment(),
         )
 
     def read(self) -> dict[str, Any]:

@@ -23,10 +23,6 @@ from pydantic_settings import (
 
 from controlplane.errors import ConfigurationError, StartupError
 
-GRPC_EXPERIMENTS = "-event_engine_listener,-event_engine_client"
-"""gRPC's older polling engine in place of its event engine: a push costs a quarter less CPU
-(docs/decisions/0006). gRPC reads it from the environment of this name, when it is first used."""
-
 
 class Address(NamedTuple):
     """Where to listen."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from controlplane.settings import GRPC_EXPERIMENTS, load_settings
+from controlplane.settings import load_settings
 
 
 def serve(
@@ -97,7 +96,6 @@ def serve(
     given = dict(locals())
     given["xds_identity"] = given["xds_identity"] or None  # an option not given is an empty list
     settings = load_settings(**given)
-    os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)  # before gRPC is first used
     gc.disable()  # what is imported stays: looking through it for garbage only delays the start
     from controlplane.app import run
     from controlplane.telemetry.logs import configure_logging
