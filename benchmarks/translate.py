@@ -12,6 +12,7 @@ The result is written to `benchmarks/results/translate.json`.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -146,6 +147,8 @@ def main() -> None:
     parser.add_argument("--routes", type=int, default=1000)
     parser.add_argument("--changes", type=int, default=50)
     given = parser.parse_args()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # as `weir serve` has it
     files, plane = folder(given.routes), Plane()
     before = plane.apply(files)
     cold = dict(plane.spent)

@@ -97,6 +97,14 @@ class Declared:
             made._kept.update(before._kept_of(made))
         return made
 
+    def differs_in_routes_alone(self, before: Declared) -> bool:
+        """Whether nothing else changed but routes, and what is within Backends."""
+        return self.names.get("Backend") is before.names.get("Backend") and all(
+            self.by_kind.get(kind) is before.by_kind.get(kind)
+            for kind in self.by_kind.keys() | before.by_kind.keys()
+            if kind not in ("HTTPRoute", "Backend")
+        )
+
     def hangs_together_as(self, before: Declared) -> bool:
         """Whether references of an object that did not change lead where they led before."""
         return (

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
-from controlplane.resources.topology import attached, backends_of
+from controlplane.resources.topology import attached
+from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
@@ -35,7 +36,9 @@ class Translator:
         self._assignments = Assignments()
         self._tables = RouteTables()
         self._held: dict[tuple[str, str, str], bytes] = {}
-        self._inputs: tuple[object, ...] = ()
+        self._clusters: dict[tuple[str, str], tuple[TrafficPolicy | None, bytes]] = {}
+        self._declared = Declared()
+        self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
 
     def snapshots(
@@ -51,10 +54,10 @@ class Translator:
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
         """
         known = frozenset(str(service.name) for service in services)
-        inputs = (declared, known, sampling_percent)
-        if not self._inputs or self._inputs[0] is not declared or self._inputs[1:] != inputs[1:]:
+        inputs = (known, sampling_percent)
+        if self._declared is not declared or self._inputs != inputs:
             self._fleets = self._configure(declared, known, sampling_percent)
-            self._inputs = inputs
+            self._declared, self._inputs = declared, inputs
         assignments = self._assignments.resources(services, verdicts)
         fleets = [
             Snapshot(fleet, {**resources, ENDPOINT: assignments})
@@ -65,7 +68,9 @@ class Translator:
     def _configure(
         self, declared: Declared, known: frozenset[str], percent: float
     ) -> dict[str, _Resources]:
-        self._tables.begin()
+        same_known = self._inputs is not None and self._inputs[0] == known
+        alike = same_known and declared.differs_in_routes_alone(self._declared)
+        self._tables.begin(alike=alike)
         pairs = attached(declared)
         policies = Policies.of(declared)
         fresh = {
@@ -85,12 +90,8 @@ class Translator:
     def _gateway(
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
-        declared, gateway, known = scene.declared, scene.gateway, scene.known
-        reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
-        said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
-        if needs_unresolved(declared, pairs, known):
-            clusters[UNRESOLVED] = unresolved()
+        declared, gateway = scene.declared, scene.gateway
+        clusters = self._clusters_of(scene, pairs)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets: dict[str, bytes] = {}
@@ -107,3 +108,21 @@ class Translator:
             SECRET: secrets,
             RUNTIME: {LAYER: runtime(percent)},
         }
+
+    def _clusters_of(self, scene: Scene, pairs: Sequence[Pair]) -> dict[str, bytes]:
+        declared, fleet = scene.declared, scene.gateway.key
+        targets = self._tables.targets(scene, pairs)
+        reached = sorted(one for one in targets if one is not None and one != UNRESOLVED)
+        said = scene.policies.of_backends(declared, scene.gateway, pairs)
+        clusters = {name: self._cluster(fleet, name, said.get(name)) for name in reached}
+        for place in [one for one in self._clusters if one[0] == fleet and one[1] not in clusters]:
+            del self._clusters[place]
+        if UNRESOLVED in targets and needs_unresolved(declared, pairs, scene.known):
+            clusters[UNRESOLVED] = unresolved()
+        return clusters
+
+    def _cluster(self, fleet: str, name: str, policy: TrafficPolicy | None) -> bytes:
+        kept = self._clusters.get((fleet, name))
+        if kept is None or kept[0] is not policy:
+            kept = self._clusters[fleet, name] = (policy, cluster(name, self._options, policy))
+        return kept[1]
