@@ -24,8 +24,9 @@ from typing import TypeVar
 
 from controlplane.cli.envoy_check import even
 from controlplane.discovery.sets import endpoints_of
-from controlplane.model import Service, ServiceName, Snapshot, Verdict
+from controlplane.model import Endpoint, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources import Declared, Loaded, load, services
+from controlplane.resources.backend import Backend
 from controlplane.translate import Translator
 from controlplane.translate.types import ROUTE
 
@@ -115,11 +116,12 @@ class Plane:
         self.loaded = Loaded()
         self.spent: dict[str, float] = {}
         self._verdicts: dict[ServiceName, Verdict] = {}
+        self._sets: dict[str, tuple[Backend, tuple[Endpoint, ...]]] = {}
 
     def apply(self, files: dict[str, bytes | OSError]) -> tuple[Snapshot, ...]:
         self.loaded = self._timed("load", lambda: load(self.loaded, files, POLICIES))
         declared = self.loaded.declared
-        balanced = self._timed("services", lambda: _services(declared))
+        balanced = self._timed("services", lambda: self._services(declared))
         for one in balanced:  # the loop's verdicts; not counted
             if one.name not in self._verdicts:
                 self._verdicts[one.name] = even(one)
@@ -127,19 +129,19 @@ class Plane:
             "translate", lambda: self.translator.snapshots(declared, balanced, self._verdicts)
         )
 
+    def _services(self, declared: Declared) -> tuple[Service, ...]:
+        """As discovery does it: of a Backend without names the endpoints are kept."""
+        for key, backend in declared.backends.items():
+            if key not in self._sets or self._sets[key][0] is not backend:
+                self._sets[key] = (backend, endpoints_of(backend, lambda _: ()))
+        found = {ServiceName(key): made for key, (_, made) in self._sets.items()}
+        return services(declared, found)
+
     def _timed(self, what: str, make: Callable[[], T]) -> T:
         begin_s = time.process_time()
         made = make()
         self.spent[what] = time.process_time() - begin_s
         return made
-
-
-def _services(declared: Declared) -> tuple[Service, ...]:
-    found = {
-        ServiceName(key): endpoints_of(backend, lambda _: ())
-        for key, backend in declared.backends.items()
-    }
-    return services(declared, found)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
@@ -37,6 +37,8 @@ D = TypeVar("D", bound=Document)
 T = TypeVar("T")
 
 _NONE: Mapping[str, Document] = MappingProxyType({})
+_MOST_KEPT = 4
+"""Facts for each object; there are fewer of those that are in force."""
 _Kept = dict[tuple[int, Callable[..., object]], tuple[Document, object]]
 
 
@@ -93,9 +95,9 @@ class Declared:
                 names[kind] = same
         sources = {key: source for key, (_, source) in objects.items()}
         made = cls(by_kind, sources, names)
-        if made.hangs_together_as(before):
-            made._kept.update(before._kept_of(made))
-        return made
+        return (
+            replace(made, _kept=before._kept_for(made)) if made.hangs_together_as(before) else made
+        )
 
     def differs_in_routes_alone(self, before: Declared) -> bool:
         """Whether nothing else changed but routes, and what is within Backends."""
@@ -125,8 +127,10 @@ class Declared:
             kept = self._kept[place] = (one, work(self, one))
         return cast("T", kept[1])
 
-    def _kept_of(self, later: Declared) -> _Kept:
-        """What is kept of objects that are still there."""
+    def _kept_for(self, later: Declared) -> _Kept:
+        """What is kept; without what is of objects that are gone, once that is most of it."""
+        if len(self._kept) <= _MOST_KEPT * len(later.sources):
+            return self._kept
         return {
             place: kept
             for place, kept in self._kept.items()

@@ -127,13 +127,15 @@ class _Reading:
         chosen: dict[ObjectKey, tuple[Document, Source]] = {}
         for key, found in self.valid.items():
             before = self.previous.sources.get(key)
-            known = [one for one in found if before and one[1].file == before.file]
-            document, source = (known or found)[0]
+            document, source = found[0]
+            if len(found) > 1 and before is not None:
+                document, source = next((o for o in found if o[1].file == before.file), found[0])
             same = held.get(key)
             if same is not None and same is not document and same == document:
                 document = same
             chosen[key] = (document, source)
-            self._report_twice(key, source, found)
+            if len(found) > 1:
+                self._report_twice(key, source, found)
         for key, document in held.items():
             source = self.previous.sources[key]
             if key not in chosen and (key in self.refused or source.file in self.doubtful):
