@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from controlplane.cli.envoy_check import even
+from controlplane.cli.fleets import even
 from controlplane.discovery.sets import endpoints_of
 from controlplane.model import Endpoint, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources import Declared, Loaded, load, services

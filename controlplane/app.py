@@ -166,7 +166,14 @@ class App:
             tracer=tracer,
             resumed=await self._last_good(),
         )
-        console = AppConsole(loop, self._publisher, self._front, self._switch, self._clock)
+        console = AppConsole(
+            loop,
+            self._publisher,
+            self._front,
+            self._switch,
+            self._clock,
+            staging=lambda fleet: self._cache.staged(fleet) is not None,
+        )
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)
         await self._front.start()
@@ -217,7 +224,7 @@ class App:
             self._loaded = loaded
             self._fleet_of = fleet_of(loaded.declared.gateways)
             self._front.know(loaded.declared.gateways)
-            console.documents = loaded.problems
+            console.loaded = loaded
             self._metrics.problems.set(len(loaded.problems))
             self._discovery.declare(loaded.declared)
 

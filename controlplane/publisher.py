@@ -21,7 +21,8 @@ class Publisher:
         self._sink = sink
         self._sampling = sampling
         self._percent = 100.0
-        self._declared: Declared | None = None
+        self.declared: Declared | None = None
+        """What was handed over last."""
         self.published = False
         """Whether a complete state was ever handed over."""
 
@@ -37,9 +38,9 @@ class Publisher:
         `verdicts` has one for every service, changed or not: a snapshot is always complete.
         """
         percent = self._sampling(self._percent)
-        if not changed and declared is self._declared and percent == self._percent:
+        if not changed and declared is self.declared and percent == self._percent:
             return
-        self._declared, self._percent = declared, percent
+        self.declared, self._percent = declared, percent
         for snapshot in self._translator.snapshots(declared, services, verdicts, percent):
             self._sink.publish(snapshot)
         self.published = True

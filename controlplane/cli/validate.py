@@ -20,7 +20,7 @@ _FOUND = "found"
 
 
 class _PathIsOptional(TyperCommand):
-    """`--envoy` may stand alone."""
+    """`--with-envoy` may stand alone."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """The arguments, with what stands for a path where none is given."""
@@ -36,7 +36,8 @@ def with_path(args: Sequence[str]) -> list[str]:
     """
     made: list[str] = []
     for one, following in zip(args, [*args[1:], "-"], strict=False):
-        made += [one, _FOUND] if one == "--envoy" and following.startswith("-") else [one]
+        alone = one in ("--with-envoy", "--envoy") and following.startswith("-")
+        made += [one, _FOUND] if alone else [one]
     return made
 
 
@@ -51,6 +52,8 @@ def validate(
     envoy: Annotated[
         str | None,
         typer.Option(
+            "--with-envoy",
+            "--envoy",
             metavar="[PATH]",
             help="Have this Envoy check what it would be sent, too; without a path the one that "
             "is installed.",
@@ -61,8 +64,9 @@ def validate(
     ] = 60.0,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
-    """Check the documents of a folder as `weir serve` would. Exit status 1 when one is refused, and
-    when there is none."""
+    """Check the documents of a folder as `weir serve` would: first what is refused, then what leads
+    nowhere, then what Envoy would not take. Exit status 1 when there is any of it, and when there
+    is no document."""
     loaded = validate_folder(folder, entry_points(group="controlplane.policies").names)
     objects = len(loaded.declared.objects())
     problems = list(loaded.problems)

@@ -96,6 +96,7 @@ class Loaded:
 
     declared: Declared = field(default_factory=Declared)
     problems: tuple[Problem, ...] = ()
+    """Causes before consequences: what is refused, then what leads nowhere."""
     policies: frozenset[str] | None = None
     """The policies that the documents were checked against."""
     read: Mapping[str, _File] = field(default_factory=dict, repr=False)
@@ -172,5 +173,7 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
         read[name] = before
         reading.add(before)
     declared = Declared.of(reading.choose(), previous.declared)
-    problems = [*reading.problems, *reference_problems(declared)]
-    return Loaded(declared, tuple(sorted(problems)), names, read)
+    causes = sorted(reading.problems)
+    refused = {one.object: one for one in reversed(causes) if one.object}
+    consequences = sorted(reference_problems(declared, refused))
+    return Loaded(declared, (*causes, *consequences), names, read)

@@ -8,6 +8,7 @@ and said here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from controlplane.resources.attachment import (
     Target,
@@ -38,11 +39,32 @@ from controlplane.resources.topology import (
 Fault = tuple[str, Unresolved]
 """A field of an object, and why what it says leads nowhere."""
 
+_Found = tuple[Problem, str]
+"""With what is not there, see `Unresolved.lacking`."""
+
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
 
-def reference_problems(declared: Declared) -> list[Problem]:
-    """Everything that is well written and leads nowhere."""
+def reference_problems(
+    declared: Declared, refused: Mapping[str, Problem] | None = None
+) -> list[Problem]:
+    """Everything that is well written and leads nowhere.
+
+    `refused` are documents that are not in force, by `Kind namespace/name`: who refers to one of
+    them is told that, instead of names that are like it.
+    """
+    found = _reference_problems(declared)
+    return [_with_cause(problem, lacking, refused or {}) for problem, lacking in found]
+
+
+def _with_cause(problem: Problem, lacking: str, refused: Mapping[str, Problem]) -> Problem:
+    cause = refused.get(lacking)
+    if cause is None:
+        return problem
+    return replace(problem, advice=f"its document is refused: {cause.file}:{cause.line}")
+
+
+def _reference_problems(declared: Declared) -> list[_Found]:
     return [
         *(p for route in declared.routes.values() for p in _of_route(declared, route)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
@@ -50,18 +72,17 @@ def reference_problems(declared: Declared) -> list[Problem]:
     ]
 
 
-def _problem(
-    declared: Declared, key: ObjectKey, field: str, message: str, advice: str = ""
-) -> Problem:
+def _problem(declared: Declared, key: ObjectKey, field: str, fault: Unresolved) -> _Found:
     source = declared.sources[key]
     line = source.lines.get(field, source.line)
-    return Problem(source.file, line, field, message, advice, str(key))
+    problem = Problem(source.file, line, field, fault.message, fault.advice, str(key))
+    return problem, fault.lacking
 
 
-def _of_route(declared: Declared, route: HttpRoute) -> Iterator[Problem]:
+def _of_route(declared: Declared, route: HttpRoute) -> Iterator[_Found]:
     key = ObjectKey("HTTPRoute", route.key)
     for field, fault in declared.once(route, route_faults):
-        yield _problem(declared, key, field, fault.message, fault.advice)
+        yield _problem(declared, key, field, fault)
 
 
 def route_faults(declared: Declared, route: HttpRoute) -> tuple[Fault, ...]:
@@ -81,7 +102,7 @@ def _route_faults(declared: Declared, route: HttpRoute) -> Iterator[Fault]:
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
                 message = f"{backend.message}; its part of the requests is answered 500"
-                yield field, Unresolved(message, backend.advice)
+                yield field, replace(backend, message=message)
             yield from _of_mirrors(declared, route, ref.filters, field)
         redirects = any(one.type == "RequestRedirect" for one in rule.filters)
         if not rule.backend_refs and not redirects:
@@ -97,7 +118,7 @@ def _of_mirrors(
             backend = resolve_backend(declared, route, one.request_mirror.backend_ref)
             if isinstance(backend, Unresolved):
                 message = f"{backend.message}; nothing is mirrored to it"
-                yield f"{where}.filters[{at}]", Unresolved(message, backend.advice)
+                yield f"{where}.filters[{at}]", replace(backend, message=message)
 
 
 def parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unresolved | None:
@@ -110,18 +131,24 @@ def parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unreso
     names = [listener.name for listener in gateway.spec.listeners]
     if ref.section_name is not None and ref.section_name not in names:
         message = f'Gateway {gateway.key} has no listener "{ref.section_name}"'
-        return Unresolved(message, did_you_mean(ref.section_name, names))
+        return Unresolved(message, did_you_mean(ref.section_name, names), "NoMatchingParent")
     if route.metadata.namespace != gateway.metadata.namespace:
         return Unresolved(
             f"Gateway {gateway.key} lets in no routes of namespace {route.metadata.namespace}",
             "set allowedRoutes.namespaces.from: All on the listener",
+            "NotAllowedByListeners",
         )
+    named = any(
+        ref.section_name in (None, one.name) and ref.port in (None, one.port)
+        for one in gateway.spec.listeners
+    )
     return Unresolved(
-        f"no listener of Gateway {gateway.key} has this port and one of the route's hostnames"
+        f"no listener of Gateway {gateway.key} has this port and one of the route's hostnames",
+        reason="NoMatchingListenerHostname" if named else "NoMatchingParent",
     )
 
 
-def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
+def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[_Found]:
     key = ObjectKey("Gateway", gateway.key)
     for at, listener in enumerate(gateway.spec.listeners):
         for which, ref in enumerate(listener.tls.certificate_refs if listener.tls else ()):
@@ -129,7 +156,7 @@ def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
             if isinstance(secret, Unresolved):
                 field = f"spec.listeners[{at}].tls.certificateRefs[{which}]"
                 message = f"{secret.message}; the listener does without it"
-                yield _problem(declared, key, field, message, secret.advice)
+                yield _problem(declared, key, field, replace(secret, message=message))
 
 
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
@@ -138,18 +165,18 @@ def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     return of_backends(declared, of, declared.routes.values(), attached(declared))
 
 
-def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[Problem]:
+def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:
     of = winners(declared, model)
     for policy in declared.all(model).values():
         key = ObjectKey(kind_of(model), policy.key)
         for at, ref in enumerate(policy.spec.target_refs):
-            fault = _target_fault(declared, of, policy, target_of(policy, ref))
+            fault = target_fault(declared, of, policy, target_of(policy, ref))
             if fault is not None:
                 field = f"spec.targetRefs[{at}]"
-                yield _problem(declared, key, field, fault.message, fault.advice)
+                yield _problem(declared, key, field, fault)
 
 
-def _target_fault(
+def target_fault(
     declared: Declared, of: Mapping[Target, Policy], policy: Policy, target: Target
 ) -> Unresolved | None:
     """Why a policy is not in force for what it names."""
@@ -157,23 +184,28 @@ def _target_fault(
         return Unresolved(
             f"{target} is in another namespace than the policy",
             "declare the policy in the namespace of its target",
+            "Invalid",
         )
     document = found(declared, target)
     if document is None:
         return Unresolved(
             f"there is no {target}; the policy does nothing for it",
             near_name(target.key, declared.all(KINDS[target.kind])),
+            "TargetNotFound",
+            f"{target.kind} {target.key}",
         )
     if not exists(declared, policy, target):
         return Unresolved(
             f"{target.kind} {target.key} has no section {target.section!r}; the policy does "
             "nothing for it",
             did_you_mean(target.section or "", sections(document)),
+            "TargetNotFound",
         )
     winner = of[target]
     if winner is not policy:
         return Unresolved(
             f"{target} has the policy {winner.key} already, which is in force",
             "remove one of the two",
+            "Conflicted",
         )
     return None

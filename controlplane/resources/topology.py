@@ -27,6 +27,10 @@ class Unresolved:
 
     message: str
     advice: str = ""
+    reason: str = ""
+    """In the words of the conditions of the Gateway API."""
+    lacking: str = ""
+    """`Kind namespace/name` of what is not there."""
 
 
 def resolve_backend(
@@ -36,14 +40,17 @@ def resolve_backend(
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
         return Unresolved(
-            f"{what} is not served here", "refer to a Backend: group: weir.dev, kind: Backend"
+            f"{what} is not served here",
+            "refer to a Backend: group: weir.dev, kind: Backend",
+            "InvalidKind",
         )
     namespace = ref.namespace or route.metadata.namespace
     key = f"{namespace}/{ref.name}"
     if not granted(declared, route, Backend, key):
         return _not_granted(route, Backend, key)
     if key not in declared.backends:
-        return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
+        advice = near_name(key, declared.backends)
+        return Unresolved(f"there is no Backend {key}", advice, "BackendNotFound", f"Backend {key}")
     return key
 
 
@@ -57,9 +64,12 @@ def resolve_certificate(
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
-        return Unresolved(f"there is no Secret {key}", near_name(key, secrets))
+        advice = near_name(key, secrets)
+        why = "InvalidCertificateRef"
+        return Unresolved(f"there is no Secret {key}", advice, why, f"Secret {key}")
     if fault := pair_fault(secret):
-        return Unresolved(f"Secret {key} is no certificate: {fault}")
+        message = f"Secret {key} is no certificate: {fault}"
+        return Unresolved(message, reason="InvalidCertificateRef")
     return secret
 
 
@@ -69,6 +79,7 @@ def _not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
         f"{kind} {key} is in another namespace, and no ReferenceGrant there allows it",
         f"declare a ReferenceGrant in namespace {theirs} from {kind_of(type(by))} of namespace "
         f"{by.metadata.namespace} to {kind}",
+        "RefNotPermitted",
     )
 
 
@@ -77,7 +88,10 @@ def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gat
     key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
     gateway = declared.gateways.get(key)
     if gateway is None:
-        return Unresolved(f"there is no Gateway {key}", near_name(key, declared.gateways))
+        advice = near_name(key, declared.gateways)
+        return Unresolved(
+            f"there is no Gateway {key}", advice, "NoMatchingParent", f"Gateway {key}"
+        )
     return gateway
 
 
