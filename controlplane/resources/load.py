@@ -97,6 +97,8 @@ class Loaded:
     declared: Declared = field(default_factory=Declared)
     problems: tuple[Problem, ...] = ()
     """Causes before consequences: what is refused, then what leads nowhere."""
+    refusals: tuple[Problem, ...] = ()
+    """Those of them that are causes."""
     policies: frozenset[str] | None = None
     """The policies that the documents were checked against."""
     read: Mapping[str, _File] = field(default_factory=dict, repr=False)
@@ -176,4 +178,4 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
     causes = sorted(reading.problems)
     refused = {one.object: one for one in reversed(causes) if one.object}
     consequences = sorted(reference_problems(declared, refused))
-    return Loaded(declared, (*causes, *consequences), names, read)
+    return Loaded(declared, (*causes, *consequences), tuple(causes), names, read)
