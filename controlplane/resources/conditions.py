@@ -12,9 +12,15 @@ from dataclasses import dataclass
 
 from controlplane.resources.attachment import Target, target_of, winners
 from controlplane.resources.declared import MODELS, Declared, ObjectKey
+from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.kinds import kind_of
-from controlplane.resources.references import parent_fault, route_faults, target_fault
+from controlplane.resources.references import (
+    parent_fault,
+    patch_fault,
+    route_faults,
+    target_fault,
+)
 from controlplane.resources.route import HttpRoute, ParentRef
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import Unresolved, attached, resolve_certificate
@@ -50,9 +56,12 @@ class Programming:
 
 
 def conditions(
-    declared: Declared, programming: Mapping[str, Programming]
+    declared: Declared,
+    programming: Mapping[str, Programming],
+    unused: Mapping[ObjectKey, str] | None = None,
 ) -> dict[ObjectKey, tuple[Condition, ...]]:
-    """By object. `programming` is by Gateway; of one that is not in it nothing is known."""
+    """By object. `programming` is by Gateway; of one that is not in it nothing is known. `unused`
+    are EnvoyPatches that were not used as they are written, and why."""
     gateways = {
         key: _programmed(key, programming.get(key, Programming())) for key in declared.gateways
     }
@@ -64,6 +73,9 @@ def conditions(
     for model in MODELS:
         if issubclass(model, Policy):
             found |= _of_policies(declared, model)
+    for key, patch in declared.all(EnvoyPatch).items():
+        here = ObjectKey("EnvoyPatch", key)
+        found[here] = tuple(_of_patch(declared, patch, (unused or {}).get(here), gateways))
     return found
 
 
@@ -135,6 +147,19 @@ def _of_route(
         if fault is None:
             of = programmed[f"{ref.namespace or route.metadata.namespace}/{ref.name}"]
             yield Condition("Programmed", of.status, of.reason, of.message, part)
+
+
+def _of_patch(
+    declared: Declared, patch: EnvoyPatch, unused: str | None, programmed: Mapping[str, Condition]
+) -> Iterator[Condition]:
+    fault = patch_fault(declared, patch)
+    if fault is not None:
+        yield Condition("Accepted", False, fault.reason, fault.message)
+    elif unused:
+        yield Condition("Accepted", False, "Invalid", unused)
+    else:
+        yield Condition("Accepted", True, "Accepted")
+        yield programmed[patch.gateway]
 
 
 def _parent(route: HttpRoute, ref: ParentRef) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar, cast
 from controlplane.resources.backend import Backend
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.client_policy import ClientPolicy
+from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.grant import ReferenceGrant
 from controlplane.resources.kinds import Document, kind_of
@@ -27,6 +28,7 @@ MODELS: tuple[type[Document], ...] = (
     TrafficPolicy,
     SecurityPolicy,
     ClientPolicy,
+    EnvoyPatch,
     Secret,
     ConfigMap,
 )

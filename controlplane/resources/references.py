@@ -21,6 +21,7 @@ from controlplane.resources.attachment import (
 )
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
+from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.filters import Filter
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.kinds import kind_of
@@ -69,6 +70,7 @@ def _reference_problems(declared: Declared) -> list[_Found]:
         *(p for route in declared.routes.values() for p in _of_route(declared, route)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
+        *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
     ]
 
 
@@ -157,6 +159,21 @@ def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[_Found]:
                 field = f"spec.listeners[{at}].tls.certificateRefs[{which}]"
                 message = f"{secret.message}; the listener does without it"
                 yield _problem(declared, key, field, replace(secret, message=message))
+
+
+def patch_fault(declared: Declared, patch: EnvoyPatch) -> Unresolved | None:
+    """Why a patch is for nobody."""
+    key, gateways = patch.gateway, declared.gateways
+    if key in gateways:
+        return None
+    message = f"there is no Gateway {key}; the patch does nothing"
+    return Unresolved(message, near_name(key, gateways), "TargetNotFound", f"Gateway {key}")
+
+
+def _of_patch(declared: Declared, patch: EnvoyPatch) -> Iterator[_Found]:
+    fault = patch_fault(declared, patch)
+    if fault is not None:
+        yield _problem(declared, ObjectKey("EnvoyPatch", patch.key), "spec.targetRef", fault)
 
 
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:

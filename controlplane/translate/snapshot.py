@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
-from controlplane.resources.declared import Declared
+from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.topology import attached
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
+from controlplane.translate.patches import Patches
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
@@ -35,6 +36,7 @@ class Translator:
         self._options = options or TranslateOptions()
         self._assignments = Assignments()
         self._tables = RouteTables()
+        self._patches = Patches(self._options.patcher)
         self._held: dict[tuple[str, str, str], bytes] = {}
         self._clusters: dict[tuple[str, str], tuple[TrafficPolicy | None, bytes]] = {}
         self._declared = Declared()
@@ -65,6 +67,11 @@ class Translator:
         ]
         return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
 
+    @property
+    def patch_faults(self) -> Mapping[ObjectKey, str]:
+        """Why an EnvoyPatch, as it is written now, is not used."""
+        return self._patches.faults
+
     def _configure(
         self, declared: Declared, known: frozenset[str], percent: float
     ) -> dict[str, _Resources]:
@@ -77,6 +84,7 @@ class Translator:
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
         }
+        self._patches.use(declared, fresh)
         held: dict[tuple[str, str, str], bytes] = {}
         for fleet, resources in fresh.items():
             for type_url, named in resources.items():
