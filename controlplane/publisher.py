@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+
 from controlplane.model import Service, ServiceName, Verdict
 from controlplane.ports import SnapshotSink
 from controlplane.resources import Declared, ObjectKey
 from controlplane.translate import Translator
+
+logger = structlog.get_logger(__name__)
 
 Sampling = Callable[[float], float]
 """The percentage of requests to log, given the one in force."""
@@ -23,6 +27,7 @@ class Publisher:
         self._percent = 100.0
         self.declared: Declared | None = None
         """What was handed over last."""
+        self._told: Mapping[ObjectKey, str] = {}
         self.published = False
         """Whether a complete state was ever handed over."""
 
@@ -48,4 +53,11 @@ class Publisher:
         self.declared, self._percent = declared, percent
         for snapshot in self._translator.snapshots(declared, services, verdicts, percent):
             self._sink.publish(snapshot)
+        self._tell_unused()
         self.published = True
+
+    def _tell_unused(self) -> None:
+        for key, why in self.unused.items():
+            if self._told.get(key) != why:
+                logger.warning("a patch is not used as it is written", patch=str(key), why=why)
+        self._told = self.unused
