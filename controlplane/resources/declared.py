@@ -94,7 +94,7 @@ class Declared:
         names = {kind: frozenset(held) for kind, held in by_kind.items()}
         for kind, same in before.names.items():
             if names.get(kind) == same:
-                names[kind] = same
+                names[kind] = same  # the very same, so that it can be told by `is`
         sources = {key: source for key, (_, source) in objects.items()}
         made = cls(by_kind, sources, names)
         return (

@@ -70,6 +70,8 @@ class _Kept(NamedTuple):
     targets: _Targets
     said: _Said
     made: tuple[_Made, ...]
+    hosts: tuple[str, ...]
+    """For which the listener gives requests to the route."""
 
 
 class RouteTables:
@@ -110,10 +112,10 @@ class RouteTables:
         by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
         hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
-            made = self._keep(scene, listener, route).made
-            hosts.update(hostnames(listener, route))
+            kept = self._keep(scene, listener, route)
+            hosts.update(kept.hosts)
             for host in route.spec.hostnames or ("*",):  # as the route has it: it counts how exact
-                by_host[listener.name].setdefault(host, []).extend(made)
+                by_host[listener.name].setdefault(host, []).extend(kept.made)
         for host in sorted(hosts):
             owner = max(
                 (one for one in listeners if covers(one.hostname or "*", host)),
@@ -143,7 +145,8 @@ def _look_again(kept: _Kept | None, scene: Scene, listener: Listener, route: Htt
     )
     if kept is not None and kept.route is route and kept[1:3] == (targets, said):
         return kept
-    return _Kept(route, targets, said, tuple(_make(scene, listener, route, said)))
+    made = tuple(_make(scene, listener, route, said))
+    return _Kept(route, targets, said, made, hostnames(listener, route))
 
 
 def target(

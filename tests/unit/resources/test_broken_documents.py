@@ -90,7 +90,8 @@ BROKEN = [
     (PATCH.replace("path: /x", "path: x"), 9, "spec.jsonPatches[0].operation.path", "pattern", ""),
     (PATCH.replace(", value: 1", ""), 9, "spec.jsonPatches[0].operation",
      "value is given with add", ""),
-    (PATCH.replace("Listener", "Secret"), 7, "spec.jsonPatches[0].type", "is not taken", "v3.Listener"),
+    (PATCH.replace("Listener", "Secret"), 7, "spec.jsonPatches[0].type", "is not taken",
+     "v3.Listener"),
     (PATCH.partition("  jsonPatches")[0], 5, "spec", "want jsonPatches or mergePatches", ""),
 ]  # fmt: skip
 
