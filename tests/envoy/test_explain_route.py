@@ -6,10 +6,12 @@ the route that it chose in a header that the test adds to every route table.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -17,13 +19,19 @@ from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 
 from controlplane.explain import Explanation, Request, explain_route
+from controlplane.inspection.patching import patched
 from controlplane.lab.envoy import free_port
 from controlplane.model import Snapshot
 from controlplane.resources import Declared
+from controlplane.translate import TranslateOptions
 from controlplane.translate.types import ROUTE
 from controlplane.translate.wire import wire
+from tests.certificates import Authority
 from tests.envoy.echo import Answer, call, echoes
-from tests.envoy.test_http_routes import CASES, Case, every_document
+from tests.envoy.edge import edge, secret, trusting
+from tests.envoy.edge import gateway as edge_gateway
+from tests.envoy.test_http_routes import CASES, Case, backend, every_document, route, to
+from tests.envoy.test_https import https
 from tests.envoy.test_translate import own_envoy, plane
 from tests.unit.translate.scenes import even
 
@@ -167,3 +175,57 @@ async def test_both_choose_the_same_route_for_whatever_comes(scene: Scene) -> No
         agree(one, await asked(scene, case))
         chosen.add(one.chosen.name if one.chosen else None)
     assert len(chosen) >= 15  # they are not all taken by the same few
+
+
+LEFT, WILD, REST = "a.test", "*.b.test", ""
+"""Hosts of three listeners of one port."""
+NAMES = ("a.test", "x.b.test", "y.x.b.test", "b.test", "c.test")
+
+
+def patch_of(tables: list[str]) -> str:
+    rows = "".join(
+        "    - type: type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n"
+        f"      name: {name}\n      value:\n        response_headers_to_add:\n"
+        f"          - {{header: {{key: {NAME}, value: '%ROUTE_NAME%'}}}}\n"
+        for name in tables
+    )
+    return (
+        "apiVersion: weir.dev/v1alpha1\nkind: EnvoyPatch\nmetadata: {name: names}\n"
+        f"spec:\n  targetRef: {{name: edge}}\n  mergePatches:\n{rows}"
+    )
+
+
+async def test_with_tls_the_connection_says_which_listener_is_meant(tmp_path: Path) -> None:
+    port, ca = free_port(), Authority()
+    leaf = ca.issue(dns=NAMES)
+    hosts = {"a": LEFT, "wild": WILD, "rest": REST}
+    async with echoes("a") as found:
+        listeners = [https(name, port, "cert", host) for name, host in hosts.items()]
+        documents = (
+            edge_gateway(*listeners),
+            secret("cert", {"tls.crt": leaf.certificate, "tls.key": leaf.key}),
+            route("", f"[{{{to('a')}}}]", "every"),
+            route("a.test, x.b.test", f"[{{{to('a')}}}]", "some"),
+            route("'*.b.test'", f"[{{{to('a')}}}]", "wild", "[{name: edge, sectionName: wild}]"),
+            backend("a", found["a"].port),
+            patch_of([f"default/edge/https-{port}/{name}" for name in hosts]),
+        )
+        options = TranslateOptions(patcher=patched)
+        async with edge(tmp_path, *documents, options=options) as made:
+            assert made.translator.patch_faults == {}
+            chosen = set()
+            for name, host in itertools.product(NAMES, NAMES):
+                url = f"https://{name}:{port}/"
+                request = Request.of("GET", url, [f"host: {host}"])
+                (one,) = explain_route(made.found, request)
+                async with made.client(verify=trusting(ca.pem)) as client:
+                    answer = await client.get(
+                        f"https://127.0.0.1:{port}/",
+                        headers={"host": host},
+                        extensions={"sni_hostname": name},
+                    )
+                wanted = one.chosen.name if one.chosen else None
+                assert wanted == answer.headers.get(NAME), (name, host, one.said)
+                assert (answer.status_code == 404) == (one.status == 404)
+                chosen.add((one.listener.name if one.listener else None, wanted))
+            assert len(chosen) >= 6
