@@ -38,6 +38,7 @@ KINDS: Mapping[str, type[Document]] = MappingProxyType({kind_of(one): one for on
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
 
+_ROUTES = ("HTTPRoute",)
 _NONE: Mapping[str, Document] = MappingProxyType({})
 _MOST_KEPT = 4
 """Facts for each object; there are fewer of those that are in force."""
@@ -106,7 +107,7 @@ class Declared:
         return self.names.get("Backend") is before.names.get("Backend") and all(
             self.by_kind.get(kind) is before.by_kind.get(kind)
             for kind in self.by_kind.keys() | before.by_kind.keys()
-            if kind not in ("HTTPRoute", "Backend")
+            if kind not in (*_ROUTES, "Backend")
         )
 
     def hangs_together_as(self, before: Declared) -> bool:

@@ -38,7 +38,7 @@ class Translator:
         self._tables = RouteTables()
         self._patches = Patches(self._options.patcher)
         self._held: dict[tuple[str, str, str], bytes] = {}
-        self._clusters: dict[tuple[str, str], tuple[TrafficPolicy | None, bytes]] = {}
+        self._clusters: dict[tuple[str, str], tuple[tuple[TrafficPolicy | None, ...], bytes]] = {}
         self._declared = Declared()
         self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
@@ -129,8 +129,10 @@ class Translator:
             clusters[UNRESOLVED] = unresolved()
         return clusters
 
-    def _cluster(self, fleet: str, name: str, policy: TrafficPolicy | None) -> bytes:
+    def _cluster(self, fleet: str, name: str, *said: TrafficPolicy | None) -> bytes:
+        """Made again when another object says something of it."""
         kept = self._clusters.get((fleet, name))
-        if kept is None or kept[0] is not policy:
-            kept = self._clusters[fleet, name] = (policy, cluster(name, self._options, policy))
+        if kept is None or any(a is not b for a, b in zip(kept[0], said, strict=True)):
+            made = cluster(name, self._options, *said)
+            kept = self._clusters[fleet, name] = (said, made)
         return kept[1]
