@@ -44,11 +44,12 @@ _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
 
-_USUAL = OfConnections()
+USUAL = OfConnections()
+"""Where no policy says anything."""
 
 
 def cluster(
-    backend: str, options: TranslateOptions, said: OfConnections = _USUAL, *, name: str = ""
+    backend: str, options: TranslateOptions, said: OfConnections = USUAL, *, name: str = ""
 ) -> bytes:
     """The cluster of a Backend, whose endpoint assignment has the same name.
 
@@ -56,7 +57,7 @@ def cluster(
     """
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=backend)
     own = wire(Cluster, name=name or backend, eds_cluster_config=assignment)
-    if said is _USUAL:
+    if said is USUAL:
         return own + _usual(options)
     return own + _rest(options, said, backend.rpartition("/")[2])
 
@@ -67,7 +68,7 @@ def over_http_2(backend: str) -> str:
 
 
 def cluster_over_http_2(
-    backend: str, options: TranslateOptions, said: OfConnections = _USUAL
+    backend: str, options: TranslateOptions, said: OfConnections = USUAL
 ) -> bytes:
     """This cluster; its endpoints are the Backend's. Of what a field says twice the last counts."""
     explicit = wire(
@@ -89,7 +90,7 @@ def unresolved() -> bytes:
 @functools.lru_cache(maxsize=8)
 def _usual(options: TranslateOptions) -> bytes:
     """All of a cluster but its name, where no policy says anything."""
-    return _rest(options, _USUAL, "")
+    return _rest(options, USUAL, "")
 
 
 def _rest(options: TranslateOptions, said: OfConnections, host: str) -> bytes:

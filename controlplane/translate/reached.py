@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controlplane.resources.topology import backends_of
-from controlplane.resources.traffic_policy import OfConnections
+from controlplane.resources.connections import CircuitBreaker
+from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
 from controlplane.translate.clusters import (
     UNRESOLVED,
+    USUAL,
     cluster,
     cluster_over_http_2,
     over_http_2,
@@ -17,46 +18,74 @@ from controlplane.translate.failover import aggregate, chain
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.routes import needs_unresolved
 from controlplane.translate.security import Secured
-from controlplane.translate.spread import Pair, Scene, reached
-
-_USUAL = OfConnections()
+from controlplane.translate.spread import Pair, Reached, Scene
 
 
-def clusters(
-    scene: Scene,
-    pairs: Sequence[Pair],
-    secured: Sequence[Secured],
-    let_go: Sequence[Secured],
-    options: TranslateOptions,
-) -> dict[str, bytes]:
-    """By name, those that the routes of a Gateway reach, and its policies; those that it lets go
-    are kept a while."""
-    found = reached(scene, pairs)
-    said = scene.policies.of_backends(scene.declared, scene.gateway, pairs)
-    heads = {name for members in found.chains for name in members[:-1]}
+class Clusters:
+    """Makes the clusters of Gateways; one is made again when another object says more of it."""
 
-    def made(backend: str, name: str, update: dict[str, object]) -> bytes:
-        spec: OfConnections = said[backend].spec if backend in said else _USUAL
-        if name in heads or backend in scene.policies.by_place:
-            spec = failing_over(spec)
-        return cluster(backend, options, spec.model_copy(update=update), name=name)
+    def __init__(self, options: TranslateOptions) -> None:
+        self._options = options
+        self._kept: dict[tuple[str, str], _Kept] = {}
 
-    named = {key for _, route in pairs for key in backends_of(scene.declared, route)}
-    named |= {one.backend for one in secured}
-    out = {key: made(key, key, {}) for key in sorted(named & set(scene.known))}
-    for key, kind in sorted(found.classed, key=lambda one: (one[0], one[1].name)):
-        name = kind.cluster(key)
-        out[name] = made(key, name, {"circuit_breaker": kind.one.circuit_breaker})
-    for policy in (*secured, *let_go):
-        out |= policy.clusters
-    for policy in secured:
-        if policy.over_http_2:
-            spec = said[policy.backend].spec if policy.backend in said else _USUAL
-            out[over_http_2(policy.backend)] = cluster_over_http_2(policy.backend, options, spec)
-    out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
-    if needs_unresolved(scene, pairs):
-        out[UNRESOLVED] = unresolved()
-    return out
+    def of(
+        self,
+        scene: Scene,
+        pairs: Sequence[Pair],
+        found: Reached,
+        secured: Sequence[Secured],
+        let_go: Sequence[Secured],
+    ) -> dict[str, bytes]:
+        """By name, those that the routes of a Gateway reach, and its policies; those that it lets
+        go are kept a while."""
+        said = scene.policies.of_backends(scene.declared, scene.gateway, pairs)
+        heads = {name for members in found.chains for name in members[:-1]}
+        fleet = scene.gateway.key
+
+        def made(backend: str, name: str, limits: CircuitBreaker | None = None) -> bytes:
+            fails_over = name in heads or backend in scene.policies.by_place
+            return self._cluster(fleet, backend, name, (said.get(backend), limits, fails_over))
+
+        backends = found.backends | ({one.backend for one in secured} & set(scene.known))
+        out = {key: made(key, key) for key in sorted(backends)}
+        for key, kind in sorted(found.classed, key=lambda one: (one[0], one[1].name)):
+            name = kind.cluster(key)
+            out[name] = made(key, name, kind.one.circuit_breaker)
+        for place in [one for one in self._kept if one[0] == fleet and one[1] not in out]:
+            del self._kept[place]
+        for policy in (*secured, *let_go):
+            out |= policy.clusters
+        for policy in secured:
+            if policy.over_http_2:
+                spec = said[policy.backend].spec if policy.backend in said else USUAL
+                name = over_http_2(policy.backend)
+                out[name] = cluster_over_http_2(policy.backend, self._options, spec)
+        out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
+        if found.waiting and needs_unresolved(scene, pairs):
+            out[UNRESOLVED] = unresolved()
+        return out
+
+    def _cluster(self, fleet: str, backend: str, name: str, said: _Said) -> bytes:
+        kept = self._kept.get((fleet, name))
+        if kept is None or any(a is not b for a, b in zip(kept[0], said, strict=True)):
+            spec = _spec(*said)
+            kept = (said, cluster(backend, self._options, spec, name=name))
+            self._kept[fleet, name] = kept
+        return kept[1]
+
+
+_Said = tuple[TrafficPolicy | None, CircuitBreaker | None, bool]
+"""The policy of a Backend, other limits than it has, and whether its requests can go elsewhere."""
+_Kept = tuple[_Said, bytes]
+
+
+def _spec(
+    policy: TrafficPolicy | None, limits: CircuitBreaker | None, fails_over: bool
+) -> OfConnections:
+    spec: OfConnections = policy.spec if policy is not None else USUAL
+    if fails_over:
+        spec = failing_over(spec)
+    return spec if limits is None else spec.model_copy(update={"circuit_breaker": limits})
 
 
 def failing_over(spec: OfConnections) -> OfConnections:

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
-from controlplane.resources.declared import Declared
+from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.topology import attached
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
+from controlplane.translate.patches import Patches
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
-from controlplane.translate.reached import clusters
+from controlplane.translate.reached import Clusters
 from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
@@ -47,8 +48,11 @@ class Translator:
         self._assignments = Assignments()
         self._tables = RouteTables()
         self._securing = Securing(self._options)
+        self._patches = Patches(self._options.patcher)
         self._held: dict[tuple[str, str, str], bytes] = {}
-        self._inputs: tuple[object, ...] = ()
+        self._clusters = Clusters(self._options)
+        self._declared = Declared()
+        self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
         self._asking: dict[str, Sequence[Secured]] = {}
 
@@ -65,10 +69,10 @@ class Translator:
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
         """
         known = frozenset(str(service.cluster) for service in services)
-        inputs = (declared, known, sampling_percent)
-        if not self._inputs or self._inputs[0] is not declared or self._inputs[1:] != inputs[1:]:
+        inputs = (known, sampling_percent)
+        if self._declared is not declared or self._inputs != inputs:
             self._fleets = self._configure(declared, known, sampling_percent)
-            self._inputs = inputs
+            self._declared, self._inputs = declared, inputs
         assignments = self._assignments.resources(services, verdicts)
         fleets = [
             Snapshot(fleet, {**resources, ENDPOINT: assignments})
@@ -76,16 +80,24 @@ class Translator:
         ]
         return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
 
+    @property
+    def patch_faults(self) -> Mapping[ObjectKey, str]:
+        """Why an EnvoyPatch, as it is written now, is not used."""
+        return self._patches.faults
+
     def _configure(
         self, declared: Declared, known: frozenset[str], percent: float
     ) -> dict[str, _Resources]:
-        self._tables.begin()
+        same_known = self._inputs is not None and self._inputs[0] == known
+        alike = same_known and declared.differs_in_routes_alone(self._declared)
+        self._tables.begin(alike=alike)
         pairs = attached(declared)
         policies = Policies.of(declared, known, self._securing)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
         }
+        self._patches.use(declared, fresh)
         held: dict[tuple[str, str, str], bytes] = {}
         for fleet, resources in fresh.items():
             for type_url, named in resources.items():
@@ -103,6 +115,7 @@ class Translator:
         declared, gateway = scene.declared, scene.gateway
         secured = scene.policies.secured_in(gateway, pairs)
         let_go = self._let_go(gateway.key, secured)
+        reached = self._tables.reached(scene, pairs)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
@@ -115,7 +128,7 @@ class Translator:
                 secrets |= {one.key: certificate(one) for one in table.certificates}
                 addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
-            CLUSTER: clusters(scene, pairs, secured, let_go, self._options),
+            CLUSTER: self._clusters.of(scene, pairs, reached, secured, let_go),
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,

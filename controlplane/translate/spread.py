@@ -5,19 +5,19 @@ One place says it, so that the routes of a Gateway and its clusters agree.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.route import BackendRef, HttpRoute, Rule
-from controlplane.resources.topology import backends_of_rule, resolve_backend
+from controlplane.resources.topology import backends_of_rule, references_of, resolve_backend
 from controlplane.translate.actions import Resolve
 from controlplane.translate.classes import Kind, kinds
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.failover import chain
-from controlplane.translate.policies import Policies
+from controlplane.translate.policies import Policies, RulePolicies
 
 Pair = tuple[Listener, HttpRoute]
 
@@ -115,25 +115,45 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reached:
-    """The clusters of a Gateway that are not one for each Backend."""
+    """The clusters that routes need."""
 
-    classed: frozenset[tuple[str, Kind]]
+    backends: frozenset[str] = frozenset()
+    """Those whose endpoints are known."""
+    waiting: bool = False
+    """Whether some endpoints are not known yet."""
+    classed: frozenset[tuple[str, Kind]] = frozenset()
     """Backends, each with a class that has a cluster of its own."""
-    chains: frozenset[tuple[str, ...]]
+    chains: frozenset[tuple[str, ...]] = frozenset()
     """Clusters that stand in for one another."""
 
+    @classmethod
+    def all(cls, parts: Iterable[Reached]) -> Reached:
+        """These together."""
+        found = list(parts)
+        return cls(
+            frozenset().union(*(one.backends for one in found)),
+            any(one.waiting for one in found),
+            frozenset().union(*(one.classed for one in found)),
+            frozenset().union(*(one.chains for one in found)),
+        )
 
-def reached(scene: Scene, pairs: Sequence[Pair]) -> Reached:
-    """What these routes reach."""
+
+def reached(scene: Scene, route: HttpRoute, said: Sequence[RulePolicies]) -> Reached:
+    """What a route reaches; `said` are the policies of each of its rules."""
+    targets = {target(scene, route, ref) for ref in references_of(route)}
     classed: set[tuple[str, Kind]] = set()
     chains: set[tuple[str, ...]] = set()
-    for listener, route in pairs:
-        for rule in route.spec.rules:
-            said = scene.policies.of_rule(scene.gateway, listener, route, rule)
-            spread = Spread.of(scene, route, rule)
-            for kind in kinds(said.traffic):
-                chains.update(spread.chains(kind))
-                if kind.apart:
-                    backends = backends_of_rule(scene.declared, route, rule)
-                    classed.update((one, kind) for one in backends if one in scene.known)
-    return Reached(frozenset(classed), frozenset(chains))
+    for rule, policies in zip(route.spec.rules, said, strict=True):
+        spread = Spread.of(scene, route, rule)
+        for kind in kinds(policies.traffic):
+            chains.update(spread.chains(kind))
+            if kind.apart:
+                backends = backends_of_rule(scene.declared, route, rule)
+                classed.update((one, kind) for one in backends if one in scene.known)
+    known = frozenset(one for one in targets if one not in (None, UNRESOLVED))
+    return Reached(
+        frozenset(one for one in known if one is not None),
+        UNRESOLVED in targets,
+        frozenset(classed),
+        frozenset(chains),
+    )
