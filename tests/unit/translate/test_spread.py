@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from controlplane.resources import Loaded
 from controlplane.resources.classes import TrafficClass
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway
@@ -8,9 +9,12 @@ from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
 from controlplane.translate.security import Securing
+from controlplane.translate.snapshot import Translator
 from controlplane.translate.spread import Scene, Spread
+from controlplane.translate.types import CLUSTER
 from tests.envoy.edge import backend, gateway, route
-from tests.unit.translate.scenes import declared
+from tests.unit.resources.documents import read
+from tests.unit.translate.scenes import all_services, declared, even
 
 (NONE,) = kinds(None)
 LIMITED = {"name": "bronze", "circuitBreaker": {"maxConnections": 1}}
@@ -81,3 +85,21 @@ def test_a_class_with_limits_has_clusters_of_its_own_all_along_the_chain() -> No
     members = ("default/a#default/plans/bronze", "default/s#default/plans/bronze")
     assert clusters(made, BRONZE) == [("+".join(members), 1)]
     assert list(made.chains(BRONZE)) == [members]
+
+
+def test_a_backend_that_becomes_a_fallback_changes_routes_that_did_not() -> None:
+    made = Translator()
+    routed = route("r", "[{backendRefs: [{name: a}, {name: b}]}]")
+    http = gateway("name: http, port: 80, protocol: HTTP")
+
+    def clusters_of(b: str, before: Loaded | None) -> tuple[set[str], Loaded]:
+        loaded = read({"all.yaml": "---\n".join((http, backend("a", 80), b, routed))}, before)
+        found = all_services(loaded.declared)
+        (edge, _) = made.snapshots(loaded.declared, found, even(found))
+        return set(edge.resources[CLUSTER]), loaded
+
+    plain, first = clusters_of(backend("b", 80), None)
+    assert plain == {"default/a", "default/b"}
+    standing_in, second = clusters_of(spare("b"), first)
+    assert standing_in == plain | {"default/a+default/b"}
+    assert clusters_of(backend("b", 80), second)[0] == plain
