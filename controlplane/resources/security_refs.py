@@ -129,7 +129,9 @@ class _Look:
         maps = self.declared.all(ConfigMap)
         holder = maps.get(key)
         if holder is None:
-            self._wrong(where, f"there is no ConfigMap {key}", near_name(key, maps))
+            advice = near_name(key, maps)
+            missing = Unresolved(f"there is no ConfigMap {key}", advice, lacking=f"ConfigMap {key}")
+            self.faults.append((where, missing))
             return ""
         entries = sorted({*holder.data, *holder.binary_data})
         entry = entries[0] if len(entries) == 1 else JWKS

@@ -6,7 +6,7 @@ One place says what a reference means, so that checking, balancing and translati
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from controlplane.resources.backend import Backend
@@ -19,6 +19,8 @@ from controlplane.resources.kinds import WEIR_GROUP, Document, kind_of
 from controlplane.resources.problems import near_name
 from controlplane.resources.route import HttpRoute, ParentRef, Rule
 from controlplane.resources.secret import Secret
+
+_NOT_FOUND, _BAD_CERTIFICATE = "SecretNotFound", "InvalidCertificateRef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,12 @@ def resolve_certificate(
 ) -> Secret | Unresolved:
     """The Secret with the certificate that is meant; its key fits."""
     secret = resolve_secret(declared, gateway, ref)
-    if isinstance(secret, Secret) and (fault := pair_fault(secret)):
-        return Unresolved(f"Secret {secret.key} is no certificate: {fault}")
+    if isinstance(secret, Secret):
+        fault = pair_fault(secret)
+        message = f"Secret {secret.key} is no certificate: {fault}"
+        return Unresolved(message, reason=_BAD_CERTIFICATE) if fault else secret
+    if secret.reason == _NOT_FOUND:
+        return replace(secret, reason=_BAD_CERTIFICATE)
     return secret
 
 
@@ -69,8 +75,8 @@ def resolve_secret(declared: Declared, by: Document, ref: SecretRef) -> Secret |
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
-        advice, why = near_name(key, secrets), "InvalidCertificateRef"
-        return Unresolved(f"there is no Secret {key}", advice, why, f"Secret {key}")
+        advice = near_name(key, secrets)
+        return Unresolved(f"there is no Secret {key}", advice, _NOT_FOUND, f"Secret {key}")
     return secret
 
 

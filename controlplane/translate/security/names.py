@@ -7,7 +7,7 @@ from __future__ import annotations
 
 EXT_AUTH = "weir.dev/ext-auth"
 API_KEY = "envoy.filters.http.api_key_auth"
-BASIC = "weir.dev/basic-auth"
+BASIC = "weir.dev/passwords"
 OIDC = "envoy.filters.http.oauth2"
 JWT = "weir.dev/jwt"
 """Of the filter, and of its configuration."""
