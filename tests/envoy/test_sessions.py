@@ -163,15 +163,15 @@ async def test_equal_requests_meet_one_endpoint_within_the_weights(
 
             first = await places()
             assert await places() == first
-            assert all(30 <= count <= 70 for count in Counter(first.values()).values())
+            assert all(20 <= count <= 80 for count in Counter(first.values()).values())
             # Group weights of 1 to 4: `a` and `b` share a fifth.
             await _weigh(made, [0, 0, 1, 1], [1, 4])
             second = await places()
             light = sum(origin in "ab" for origin in second.values())
-            assert 20 <= light <= 62
+            assert 14 <= light <= 70
             # Who moved, moved to where the weight is.
             moved = [user for user in first if first[user] != second[user]]
-            assert len(moved) < 100
+            assert len(moved) < 120  # of 150 if keys had not stayed
 
 
 async def _weigh(made: Edge, groups: Sequence[int], weights: Sequence[int]) -> None:
