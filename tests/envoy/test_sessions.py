@@ -71,6 +71,7 @@ async def test_an_endpoint_that_drains_keeps_its_sessions_and_gets_no_other(
             sessions = await _sessions(port, {"a", "b", "c"})
             seen: Counter[str] = Counter()
             loading = asyncio.create_task(_load(port, sessions, seen))
+            await until(lambda: _seen(seen, {"a", "b", "c"}))
             # More drain than stay: that is no panic.
             await made.apply(*documents(draining=["a", "b"]))
             fresh = Counter([await origin_of(port) for _ in range(30)])
@@ -93,7 +94,10 @@ async def test_an_endpoint_that_drains_keeps_its_sessions_and_gets_no_other(
             assert not loading.done(), loading  # none of its requests failed
             loading.cancel()
             await asyncio.wait({loading})
-            assert set(seen) == {"a", "b", "c"}
+
+
+async def _seen(seen: Counter[str], names: set[str]) -> bool:
+    return set(seen) == names
 
 
 async def _opens(port: int) -> bool:
