@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     TrackClusterStats,
 )
 
-from controlplane.resources.traffic_policy import OfConnections
+from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
 from controlplane.translate.balancers import balancer
 from controlplane.translate.connections import breakers, connections
 from controlplane.translate.health import health
@@ -38,16 +38,14 @@ have this name: a namespace has no dot."""
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
 
-_USUAL = OfConnections()
 
-
-def cluster(name: str, options: TranslateOptions, said: OfConnections = _USUAL) -> bytes:
+def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None = None) -> bytes:
     """The cluster of a Backend, whose endpoint assignment has the same name."""
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=name)
     own = wire(Cluster, name=name, eds_cluster_config=assignment)
-    if said is _USUAL:
+    if policy is None:
         return own + _usual(options)
-    return own + _rest(options, said, name.rpartition("/")[2])
+    return own + _rest(options, policy.spec, name.rpartition("/")[2])
 
 
 def unresolved() -> bytes:
@@ -60,7 +58,7 @@ def unresolved() -> bytes:
 @functools.lru_cache(maxsize=8)
 def _usual(options: TranslateOptions) -> bytes:
     """All of a cluster but its name, where no policy says anything."""
-    return _rest(options, _USUAL, "")
+    return _rest(options, OfConnections(), "")
 
 
 def _rest(options: TranslateOptions, said: OfConnections, host: str) -> bytes:

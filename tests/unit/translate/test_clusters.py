@@ -68,7 +68,7 @@ def said(spec: str) -> Cluster:
     """The cluster of a Backend with a TrafficPolicy."""
     found = declared(policy("TrafficPolicy", "p", "Backend/web", f"  {spec}\n"))
     (one,) = found.all(TrafficPolicy).values()
-    return Cluster.parse(cluster("default/web", TranslateOptions(), one.spec))
+    return Cluster.parse(cluster("default/web", TranslateOptions(), one))
 
 
 def test_a_policy_that_says_nothing_changes_nothing() -> None:
