@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
 
 from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
 from controlplane.translate.balancers import balancer
-from controlplane.translate.connections import breakers, connections
+from controlplane.translate.connections import breakers, connections, protocol
 from controlplane.translate.health import health
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.types import FROM_ADS
@@ -46,6 +46,23 @@ def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None =
     if policy is None:
         return own + _usual(options)
     return own + _rest(options, policy.spec, name.rpartition("/")[2])
+
+
+def over_http_2(backend: str) -> str:
+    """The cluster of a Backend that is spoken to in HTTP/2 whatever its own cluster does."""
+    return f"weir.dev/h2/{backend}"
+
+
+def cluster_over_http_2(
+    backend: str, options: TranslateOptions, policy: TrafficPolicy | None = None
+) -> bytes:
+    """This cluster; its endpoints are the Backend's. Of what a field says twice the last counts."""
+    said = policy.spec if policy is not None else OfConnections()
+    return (
+        cluster(backend, options, policy)
+        + wire(Cluster, name=over_http_2(backend))
+        + protocol(said, http_2=True)
+    )
 
 
 def unresolved() -> bytes:
