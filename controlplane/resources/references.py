@@ -218,13 +218,13 @@ def _of_sessions(declared: Declared) -> Iterator[_Found]:
         route = declared.routes.get(target.key) if target.kind == "HTTPRoute" else None
         if route is None or policy.spec.session_persistence is None:
             continue
+        key = ObjectKey("TrafficPolicy", policy.key)
         for at, rule in enumerate(route.spec.rules):
             if target.section in (None, rule.name) and not rule.one_backend:
                 fault = Unresolved(
                     f"rule {at} of {route.key} has several Backends; it keeps no sessions",
                     "give the rule one Backend with all the endpoints",
                 )
-                key = ObjectKey("TrafficPolicy", policy.key)
                 yield _problem(declared, key, "spec.sessionPersistence", fault)
 
 

@@ -22,25 +22,19 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterEdsClusterConfig,
     TrackClusterStats,
 )
-from envoy_data_plane.envoy.config.core.v3 import Http2ProtocolOptions
-from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
-    HttpProtocolOptions,
-    HttpProtocolOptionsExplicitHttpConfig,
-)
 
 from controlplane.resources.traffic_policy import OfConnections
 from controlplane.translate.balancers import balancer
-from controlplane.translate.connections import breakers, connections
+from controlplane.translate.connections import breakers, connections, protocol
 from controlplane.translate.health import health
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.types import FROM_ADS
-from controlplane.translate.wire import duration, packed, wire
+from controlplane.translate.wire import duration, wire
 
 UNRESOLVED = "weir.dev/unresolved"
 """The cluster without endpoints that answers 503 for references that lead nowhere. No object can
 have this name: a namespace has no dot."""
 
-_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
 
@@ -71,13 +65,7 @@ def cluster_over_http_2(
     backend: str, options: TranslateOptions, said: OfConnections = USUAL
 ) -> bytes:
     """This cluster; its endpoints are the Backend's. Of what a field says twice the last counts."""
-    explicit = wire(
-        HttpProtocolOptionsExplicitHttpConfig, http2_protocol_options=wire(Http2ProtocolOptions)
-    )
-    protocol = packed(HttpProtocolOptions, wire(HttpProtocolOptions, explicit_http_config=explicit))
-    return cluster(backend, options, said, name=over_http_2(backend)) + wire(
-        Cluster, typed_extension_protocol_options={_HTTP: protocol}
-    )
+    return cluster(backend, options, said, name=over_http_2(backend)) + protocol(said, http_2=True)
 
 
 def unresolved() -> bytes:

@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
+    Http2ProtocolOptions,
     HttpProtocolOptions,
     RoutingPriority,
     TcpKeepalive,
@@ -71,8 +72,7 @@ def connections(said: OfConnections) -> bytes:
         Cluster,
         connect_timeout=duration(said.timeout.tcp.connect_timeout),
         per_connection_buffer_limit_bytes=number(said.connection.buffer_limit),
-        typed_extension_protocol_options={_OPTIONS: packed(UpstreamOptions, _http_1(said))},
-    )
+    ) + protocol(said)
     if said.tcp_keepalive is None:
         return made
     keepalive = wire(TcpKeepalive)
@@ -87,10 +87,13 @@ def connections(said: OfConnections) -> bytes:
     return made + wire(Cluster, upstream_connection_options=options)
 
 
-def _http_1(said: OfConnections) -> bytes:
-    explicit = wire(
-        HttpProtocolOptionsExplicitHttpConfig, http_protocol_options=wire(Http1ProtocolOptions)
-    )
+def protocol(said: OfConnections, *, http_2: bool = False) -> bytes:
+    """The part of a Cluster that says which HTTP is spoken, and how."""
+    kind = HttpProtocolOptionsExplicitHttpConfig
+    if http_2:
+        explicit = wire(kind, http2_protocol_options=wire(Http2ProtocolOptions))
+    else:
+        explicit = wire(kind, http_protocol_options=wire(Http1ProtocolOptions))
     made = wire(UpstreamOptions, explicit_http_config=explicit)
     common = b""
     times, most = said.timeout.http, said.circuit_breaker.max_requests_per_connection
@@ -106,4 +109,5 @@ def _http_1(said: OfConnections) -> bytes:
     if said.admission_control is not None:
         filters = upstream_filters(said.admission_control)
         made += wire(UpstreamOptions, http_filters=filters)
-    return made
+    options = packed(UpstreamOptions, made)
+    return wire(Cluster, typed_extension_protocol_options={_OPTIONS: options})
