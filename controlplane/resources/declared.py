@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 from controlplane.resources.backend import Backend
+from controlplane.resources.backend_tls import BackendTlsPolicy
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.gateway import Gateway
+from controlplane.resources.gateway_class import GatewayClass
 from controlplane.resources.grant import ReferenceGrant
 from controlplane.resources.kinds import Document, kind_of
 from controlplane.resources.route import HttpRoute
@@ -19,6 +21,7 @@ from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
 
 MODELS: tuple[type[Document], ...] = (
+    GatewayClass,
     Gateway,
     HttpRoute,
     ReferenceGrant,
@@ -27,6 +30,7 @@ MODELS: tuple[type[Document], ...] = (
     TrafficPolicy,
     SecurityPolicy,
     ClientPolicy,
+    BackendTlsPolicy,
     Secret,
     ConfigMap,
 )
@@ -82,8 +86,12 @@ class Declared:
 
     @property
     def gateways(self) -> Mapping[str, Gateway]:
-        """The Gateways."""
-        return self.all(Gateway)
+        """The Gateways, without those that another controller serves."""
+        others = {one.metadata.name for one in self.all(GatewayClass).values() if not one.ours}
+        found = self.all(Gateway)
+        if not others:
+            return found
+        return {key: one for key, one in found.items() if one.spec.gateway_class_name not in others}
 
     @property
     def routes(self) -> Mapping[str, HttpRoute]:

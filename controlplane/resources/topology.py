@@ -40,7 +40,7 @@ def resolve_backend(
     namespace = ref.namespace or route.metadata.namespace
     key = f"{namespace}/{ref.name}"
     if not granted(declared, route, Backend, key):
-        return _not_granted(route, Backend, key)
+        return not_granted(route, Backend, key)
     if key not in declared.backends:
         return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
     return key
@@ -52,7 +52,7 @@ def resolve_certificate(
     """The Secret with the certificate that is meant; its key fits."""
     key = f"{ref.namespace or gateway.metadata.namespace}/{ref.name}"
     if not granted(declared, gateway, Secret, key):
-        return _not_granted(gateway, Secret, key)
+        return not_granted(gateway, Secret, key)
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
@@ -62,7 +62,8 @@ def resolve_certificate(
     return secret
 
 
-def _not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
+def not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
+    """Why a reference into another namespace leads nowhere."""
     kind, theirs = kind_of(to), key.partition("/")[0]
     return Unresolved(
         f"{kind} {key} is in another namespace, and no ReferenceGrant there allows it",
@@ -78,6 +79,12 @@ def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gat
     if gateway is None:
         return Unresolved(f"there is no Gateway {key}", near_name(key, declared.gateways))
     return gateway
+
+
+def of_others(declared: Declared, route: HttpRoute, ref: ParentRef) -> bool:
+    """Whether the Gateway that is meant is there and another controller's."""
+    key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
+    return key in declared.all(Gateway) and key not in declared.gateways
 
 
 def listeners_for(gateway: Gateway, route: HttpRoute, ref: ParentRef) -> list[Listener]:

@@ -68,11 +68,9 @@ def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None =
     return own + _shared(options) + _breakers(limits)
 
 
-def unresolved() -> bytes:
+def closed(name: str) -> bytes:
     """A cluster without endpoints, on purpose."""
-    return wire(
-        Cluster, name=UNRESOLVED, type=ClusterDiscoveryType.STATIC, connect_timeout=duration(1)
-    )
+    return wire(Cluster, name=name, type=ClusterDiscoveryType.STATIC, connect_timeout=duration(1))
 
 
 @functools.lru_cache(maxsize=8)

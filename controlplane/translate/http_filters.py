@@ -6,23 +6,48 @@ that comes or goes changes route tables alone, and no connection is drained for 
 
 from __future__ import annotations
 
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
+from controlplane.resources.client_policy import ClientSettings
 from controlplane.translate import cors, sessions, traffic
-from controlplane.translate.wire import number, packed, wire
+from controlplane.translate.wire import FALSE, number, packed, wire
 
 
-def http_filters() -> list[bytes]:
+def http_filters(client: ClientSettings) -> list[bytes]:
     """All of them; the router is the last."""
+    router = wire(Router, suppress_envoy_headers=not client.headers.enable_envoy_headers)
     return [
+        *_health(client),
         _switched_off(cors.FILTER, packed(Cors)),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
-        wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),
+        wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router, router)),
+    ]
+
+
+def _health(client: ClientSettings) -> list[bytes]:
+    """Of whoever looks at the Envoy itself: before everything that could refuse it."""
+    if client.health_check is None:
+        return []
+    path = wire(
+        HeaderMatcher,
+        name=":path",
+        string_match=wire(StringMatcher, exact=client.health_check.path),
+    )
+    answer = wire(HealthCheck, pass_through_mode=FALSE, headers=[path])
+    return [
+        wire(
+            HttpFilter,
+            name="envoy.filters.http.health_check",
+            typed_config=packed(HealthCheck, answer),
+        )
     ]
 
 

@@ -16,3 +16,6 @@ class TranslateOptions:
     them together with load reports: one or the other in a fleet."""
     control_cluster: str = "weir"
     """The cluster of the bootstrap that leads to us."""
+    system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    """Where the machines of the Envoys have the CAs that everybody believes: as in Debian and in
+    Envoy's images."""

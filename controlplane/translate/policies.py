@@ -9,11 +9,11 @@ from typing import NamedTuple
 from controlplane.resources.attachment import (
     Winners,
     of_backends,
-    of_listener,
     of_rule,
     winners,
 )
-from controlplane.resources.client_policy import ClientPolicy, ClientPolicySpec
+from controlplane.resources.backend_tls import BackendTlsPolicy
+from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.route import HttpRoute, Rule
@@ -40,6 +40,7 @@ class Policies:
     client: Winners[ClientPolicy]
     traffic: Winners[TrafficPolicy]
     security: Winners[SecurityPolicy]
+    backend_tls: Winners[BackendTlsPolicy]
 
     @classmethod
     def of(cls, declared: Declared) -> Policies:
@@ -48,12 +49,8 @@ class Policies:
             winners(declared, ClientPolicy),
             winners(declared, TrafficPolicy),
             winners(declared, SecurityPolicy),
+            winners(declared, BackendTlsPolicy),
         )
-
-    def of_listener(self, gateway: Gateway, listener: Listener) -> ClientPolicySpec | None:
-        """How clients of a listener are spoken with; None: as is usual."""
-        found = of_listener(self.client, gateway, listener)
-        return found.spec if found is not None else None
 
     def of_rule(
         self, gateway: Gateway, listener: Listener, route: HttpRoute, rule: Rule

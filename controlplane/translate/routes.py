@@ -19,6 +19,7 @@ from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.matches import Match, first_of_each
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.topology import covers, hostnames, references_of, resolve_backend
+from controlplane.translate import http3
 from controlplane.translate.actions import shares
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
@@ -76,7 +77,8 @@ class RouteTables:
 
     def table(self, table: Table, scene: Scene, pairs: Sequence[Pair]) -> bytes:
         """One table: the hosts of its listeners, with the routes attached to them."""
-        out = [wire(RouteConfiguration, name=table.name, ignore_port_in_host_matching=True)]
+        head = wire(RouteConfiguration, name=table.name, ignore_port_in_host_matching=True)
+        out = [head, http3.told(table)]
         for host, entries in self._hosts(scene, table.listeners, pairs):
             head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
             body = b"".join(entry.wire for entry in entries)

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
 from controlplane.resources.topology import attached, backends_of
-from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
+from controlplane.translate.clusters import UNRESOLVED, closed, cluster
+from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
-from controlplane.translate.listeners import listener
+from controlplane.translate.listeners import listeners as listeners_of
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
-from controlplane.translate.secrets import certificate
 from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 
 _Resources = Mapping[str, Mapping[str, bytes]]
@@ -88,18 +88,27 @@ class Translator:
         declared, gateway, known = scene.declared, scene.gateway, scene.known
         reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
         said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
+        encryption = Encryption(
+            declared, gateway, scene.policies.backend_tls, self._options.system_ca
+        )
+        clusters: dict[str, bytes] = {}
+        for key in sorted(reached):
+            encrypted = encryption.part(key)
+            if encrypted is None:
+                clusters[key] = closed(key)
+            else:
+                clusters[key] = cluster(key, self._options, said.get(key)) + encrypted
         if needs_unresolved(declared, pairs, known):
-            clusters[UNRESOLVED] = unresolved()
+            clusters[UNRESOLVED] = closed(UNRESOLVED)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
-        secrets: dict[str, bytes] = {}
-        for port in ports(declared, gateway):
-            listeners[port.name] = listener(gateway, port, scene.policies, self._options)
+        secrets = encryption.secrets
+        for port in ports(declared, gateway, scene.policies.client):
+            listeners |= listeners_of(gateway, port, self._options)
             for table in port.tables:
                 here = [pair for pair in pairs if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
-                secrets |= {one.key: certificate(one) for one in table.certificates}
+                secrets |= table.held()
         return {
             CLUSTER: clusters,
             LISTENER: listeners,
