@@ -109,7 +109,9 @@ class ClientHeaders(Fields):
         description="`x-envoy-*` headers are added to requests and responses.",
     )
     preserve_x_request_id: Flag = Field(
-        default=False, description="The client's `x-request-id` is kept."
+        default=False,
+        alias="preserveXRequestID",
+        description="The client's `x-request-id` is kept.",
     )
     max_size: Annotated[Size, AfterValidator(_whole_kib)] = Field(
         default=60 * 1024,
