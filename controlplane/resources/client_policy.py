@@ -73,8 +73,8 @@ class ClientPolicy(Policy):
         "The policy of a listener goes before that of its Gateway, as a whole. Of two for one "
         "target the older is in force, then the first by name; the other is reported. HTTP "
         "listeners that share a port are one for Envoy: a policy for one of them must be for all "
-        "of them; so must what is said of `proxyProtocol` and `connection.bufferLimit` on a "
-        "shared port of HTTPS."
+        "of them; so must what is said of `proxyProtocol`, `connection.bufferLimit` and "
+        "`timeout.tcp.handshakeTimeout` on a shared port of HTTPS."
     )
     api_version: WeirApiVersion
     kind: Literal["ClientPolicy"]

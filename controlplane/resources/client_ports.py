@@ -28,7 +28,8 @@ def at_listener(
 
 
 def at_port(of: Winners[ClientPolicy], gateway: Gateway, port: int) -> ClientSettings:
-    """What holds for a port as a whole: `proxyProtocol` and `connection.bufferLimit` of it."""
+    """What holds for a port as a whole; of what is said, that alone counts which Envoy has no
+    place for but the port: see `_of_whole_port`."""
     found = [settings(one) for one in _on_port(of, gateway, port)]
     same = all(_of_whole_port(one) == _of_whole_port(found[0]) for one in found)
     return found[0] if same else settings(_of_gateway(of, gateway))
@@ -51,8 +52,9 @@ def not_for_one(of: Winners[ClientPolicy], gateway: Gateway, listener: Listener)
     shared = at_port(of, gateway, listener.port)
     if _of_whole_port(settings(mine)) != _of_whole_port(shared):
         return (
-            f"{where} is shared by listeners whose policies differ in proxyProtocol or "
-            "connection.bufferLimit; for these two the policy of the Gateway, if any, is in force"
+            f"{where} is shared by listeners whose policies differ in proxyProtocol, "
+            "connection.bufferLimit or timeout.tcp.handshakeTimeout; for these the policy of the "
+            "Gateway, if any, is in force"
         )
     return ""
 
@@ -70,4 +72,5 @@ def _of_gateway(of: Winners[ClientPolicy], gateway: Gateway) -> ClientPolicy | N
 
 
 def _of_whole_port(said: ClientSettings) -> tuple[object, ...]:
-    return said.proxy_protocol, said.connection.buffer_limit
+    timeout = said.timeout.tcp.handshake_timeout
+    return said.proxy_protocol, said.connection.buffer_limit, timeout

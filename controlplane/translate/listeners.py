@@ -56,6 +56,7 @@ def listeners(gateway: Gateway, port: Port, options: TranslateOptions) -> dict[s
 
 
 def _listener(gateway: Gateway, port: Port, options: TranslateOptions) -> bytes:
+    handshake = duration(port.client.timeout.tcp.handshake_timeout)
     chains = []
     for table in port.tables:
         chain = _chain(table, port, options, "tcp")
@@ -64,9 +65,7 @@ def _listener(gateway: Gateway, port: Port, options: TranslateOptions) -> bytes:
                 FilterChain,
                 filter_chain_match=downstream_tls.match(table.listeners[0]),
                 transport_socket=downstream_tls.socket(table),
-                transport_socket_connect_timeout=duration(
-                    table.client.timeout.tcp.handshake_timeout
-                ),
+                transport_socket_connect_timeout=handshake,
             )
         chains.append(chain)
     before = [client_connections.proxy_protocol(port.client.proxy_protocol)]
@@ -77,6 +76,7 @@ def _listener(gateway: Gateway, port: Port, options: TranslateOptions) -> bytes:
         name=port.name,
         per_connection_buffer_limit_bytes=number(port.client.connection.buffer_limit),
         listener_filters=[one for one in before if one],
+        listener_filters_timeout=handshake,
         filter_chains=chains,
     ) + _addresses(gateway, port.number, SocketAddressProtocol.TCP)
 
