@@ -23,6 +23,7 @@ class Certificate:
     names: tuple[str, ...]
     """Its DNS names and addresses, or its subject's common name."""
     not_after: datetime.datetime
+    """When it ends, or one of those that come with it, whichever is first."""
 
 
 def pair_fault(secret: Secret) -> str:
@@ -53,8 +54,16 @@ def fault_of(holder: Secret | ConfigMap) -> str:
 
 def certificate_of(secret: Secret) -> Certificate | None:
     """The first certificate of the chain; None where it cannot be read."""
-    chain = secret.value(CERTIFICATE)
-    return _read(chain) if chain is not None and not _certificates_fault(chain, "") else None
+    return _of(secret.value(CERTIFICATE))
+
+
+def ca_of(holder: Secret | ConfigMap) -> Certificate | None:
+    """The first certificate of the CAs; None where it cannot be read."""
+    return _of(holder.value(CA))
+
+
+def _of(pem: bytes | None) -> Certificate | None:
+    return _read(pem) if pem and not _certificates_fault(pem, "") else None
 
 
 # `cryptography` takes a while to load, and a configuration without TLS does not need it.
@@ -122,12 +131,13 @@ def _staple_fault(chain: bytes, staple: bytes) -> str:
 def _read(chain: bytes) -> Certificate:
     from cryptography import x509
 
-    first = x509.load_pem_x509_certificates(chain)[0]
+    found = x509.load_pem_x509_certificates(chain)
+    first = found[0]
     try:
         names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = tuple(str(one.value) for one in names)
+        called = tuple(str(one.value) for one in names)
     except (x509.ExtensionNotFound, ValueError):
-        found = tuple(
+        called = tuple(
             str(one.value) for one in first.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         )
-    return Certificate(found, first.not_valid_after_utc)
+    return Certificate(called, min(one.not_valid_after_utc for one in found))
