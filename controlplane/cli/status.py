@@ -71,6 +71,10 @@ def show_one(proxy: dict[str, Any], console: Console) -> None:
         highlight=False,
         markup=False,
     )
+    if proxy["also_in"]:
+        fleets = ", ".join(proxy["also_in"])
+        words = f"an Envoy of the same id is connected in {fleets}; this one came last"
+        console.print(words, highlight=False, markup=False)
     heads = ("TYPE", "STATE", "FOR", "INTENDED", "SENT", "ACKED", "ACKED AT", "WHY")
     table = _table(*heads)
     for kind, one in proxy["types"].items():
