@@ -146,7 +146,6 @@ class Http10(Fields):
 class Http1(Fields):
     """HTTP/1.1."""
 
-    enable_trailers: Flag = Field(default=False, description="Trailers are passed on.")
     http10: Http10 | None = Field(default=None, description="Not given: HTTP/1.0 is answered 426.")
 
 

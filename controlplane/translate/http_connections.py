@@ -114,10 +114,9 @@ def _protocols(client: ClientSettings, table: Table) -> bytes:
 
 
 def _http_1(client: ClientSettings, table: Table) -> bytes:
-    out = wire(Http1ProtocolOptions, enable_trailers=client.http1.enable_trailers)
     if client.http1.http10 is None:
-        return out
-    out += wire(Http1ProtocolOptions, accept_http_10=True)
+        return b""
+    out = wire(Http1ProtocolOptions, accept_http_10=True)
     hosts = [one.hostname for one in table.listeners if one.hostname and "*" not in one.hostname]
     if client.http1.http10.use_default_host and hosts:
         out += wire(Http1ProtocolOptions, default_host_for_http_10=hosts[0])

@@ -8,6 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
 import pytest
 import pytest_asyncio
 
@@ -38,10 +42,11 @@ POLICIES = {
 """,
     "restless": "  timeout: {http: {idleTimeout: 1s, streamIdleTimeout: 1s}}\n",
     "few": """\
-  connection: {connectionLimit: {value: 1}, bufferLimit: 16Ki}
+  connection: {connectionLimit: {value: 1, closeDelay: 100ms}, bufferLimit: 16Ki}
+  http2: {maxConcurrentStreams: 7, initialStreamWindowSize: 128Ki}
 """,
     "watched": "  healthCheck: {path: /-/ready}\n",
-    "old": "  http1: {http10: {useDefaultHost: true}, enableTrailers: true}\n",
+    "old": "  http1: {http10: {useDefaultHost: true}}\n",
 }
 
 
@@ -199,6 +204,27 @@ async def test_a_connection_beyond_the_limit_is_closed(ports: Ports) -> None:
 async def _free(ports: Ports) -> bool:
     request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     return (await ports.raw("few", request)).startswith("HTTP/1.1 200")
+
+
+async def test_what_one_client_may_have_underway_is_told_to_it(ports: Ports) -> None:
+    codes = h2.settings.SettingCodes
+    for name, streams, window in (("usual", 100, 64 * 1024), ("few", 7, 128 * 1024)):
+        told = await _settings(ports, name)
+        assert told[codes.MAX_CONCURRENT_STREAMS] == streams
+        assert told[codes.INITIAL_WINDOW_SIZE] == window
+
+
+async def _settings(ports: Ports, name: str) -> dict[int, int]:
+    """What Envoy says at the beginning of a connection of HTTP/2."""
+    client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    client.initiate_connection()
+    async with asyncio.timeout(DEADLINE_S), ports.connected(name) as (reader, writer):
+        writer.write(client.data_to_send())
+        while data := await reader.read(4096):
+            for event in client.receive_data(data):
+                if isinstance(event, h2.events.RemoteSettingsChanged):
+                    return {code: one.new_value for code, one in event.changed_settings.items()}
+    raise AssertionError("it said nothing")
 
 
 async def test_envoy_answers_for_itself(ports: Ports) -> None:
