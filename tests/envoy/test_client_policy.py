@@ -36,14 +36,16 @@ POLICIES = {
   headers: {withUnderscoresAction: DropHeader, maxSize: 2Ki, maxCount: 20}
   path: {escapedSlashesAction: RejectRequest}
 """,
-    "forwards": "  path: {escapedSlashesAction: UnescapeAndForward}\n",
+    "forwards": """\
+  path: {escapedSlashesAction: UnescapeAndForward}
+  http2: {maxConcurrentStreams: 7, initialStreamWindowSize: 128Ki}
+""",
     "hurried": """\
   timeout: {http: {requestHeadersTimeout: 200ms, requestReceivedTimeout: 400ms}}
 """,
     "restless": "  timeout: {http: {idleTimeout: 1s, streamIdleTimeout: 1s}}\n",
     "few": """\
   connection: {connectionLimit: {value: 1, closeDelay: 100ms}, bufferLimit: 16Ki}
-  http2: {maxConcurrentStreams: 7, initialStreamWindowSize: 128Ki}
 """,
     "watched": "  healthCheck: {path: /-/ready}\n",
     "old": "  http1: {http10: {useDefaultHost: true}}\n",
@@ -208,7 +210,7 @@ async def _free(ports: Ports) -> bool:
 
 async def test_what_one_client_may_have_underway_is_told_to_it(ports: Ports) -> None:
     codes = h2.settings.SettingCodes
-    for name, streams, window in (("usual", 100, 64 * 1024), ("few", 7, 128 * 1024)):
+    for name, streams, window in (("usual", 100, 64 * 1024), ("forwards", 7, 128 * 1024)):
         told = await _settings(ports, name)
         assert told[codes.MAX_CONCURRENT_STREAMS] == streams
         assert told[codes.INITIAL_WINDOW_SIZE] == window
