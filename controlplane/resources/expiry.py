@@ -41,8 +41,8 @@ class InUse:
 
 
 def in_use(declared: Declared) -> tuple[InUse, ...]:
-    """Every entry once that a Gateway or a policy in force refers to and that can be used. Files
-    on the machines of the Envoys are not seen from here."""
+    """Every entry once that a Gateway or a policy refers to and that can be used. Files on the
+    machines of the Envoys are not seen from here."""
     found = dict(_in_use(declared))
     return tuple(InUse(*place, found[place]) for place in sorted(found))
 

@@ -7,7 +7,7 @@ and said here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from controlplane.resources.attachment import (
     Target,
@@ -18,18 +18,15 @@ from controlplane.resources.attachment import (
     target_of,
     winners,
 )
-from controlplane.resources.backend_tls import BackendTlsPolicy
 from controlplane.resources.balancing import BalancingPolicy
-from controlplane.resources.ca_refs import LocalCaRef
-from controlplane.resources.client_policy import ClientPolicy
-from controlplane.resources.client_ports import not_for_one
 from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
 from controlplane.resources.filters import Filter
-from controlplane.resources.gateway import Gateway, listener_named
-from controlplane.resources.kinds import Document, kind_of
+from controlplane.resources.gateway import Gateway
+from controlplane.resources.kinds import kind_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import HttpRoute, ParentRef
 from controlplane.resources.target import Policy
+from controlplane.resources.tls_references import tls_references
 from controlplane.resources.topology import (
     Unresolved,
     attached,
@@ -39,7 +36,6 @@ from controlplane.resources.topology import (
     resolve_certificate,
     resolve_gateway,
 )
-from controlplane.resources.trust import resolve_ca
 
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
@@ -50,8 +46,10 @@ def reference_problems(declared: Declared) -> list[Problem]:
         *(p for route in declared.routes.values() for p in _of_route(declared, route)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
-        *_of_clients(declared),
-        *_of_backend_tls(declared),
+        *(
+            _problem(declared, key, field, fault.message, fault.advice)
+            for key, field, fault in tls_references(declared)
+        ),
     ]
 
 
@@ -126,56 +124,6 @@ def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
                 field = f"spec.listeners[{at}].tls.certificateRefs[{which}]"
                 message = f"{secret.message}; the listener does without it"
                 yield _problem(declared, key, field, message, secret.advice)
-    yield from _of_shown(declared, gateway)
-
-
-def _of_shown(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
-    ref = gateway.spec.tls.backend.client_certificate_ref
-    secret = resolve_certificate(declared, gateway, ref) if ref is not None else None
-    if isinstance(secret, Unresolved):
-        field = "spec.tls.backend.clientCertificateRef"
-        message = f"{secret.message}; Backends are shown no certificate"
-        key = ObjectKey("Gateway", gateway.key)
-        yield _problem(declared, key, field, message, secret.advice)
-
-
-def _of_clients(declared: Declared) -> Iterator[Problem]:
-    of = winners(declared, ClientPolicy)
-    for policy in declared.all(ClientPolicy).values():
-        key = ObjectKey("ClientPolicy", policy.key)
-        for at, ref in enumerate(policy.spec.target_refs):
-            target = target_of(policy, ref)
-            gateway = declared.gateways.get(target.key)
-            if gateway is None or of.get(target) is not policy or target.section is None:
-                continue
-            message = not_for_one(of, gateway, listener_named(gateway, target.section))
-            if message:
-                advice = "name all listeners of the port in targetRefs, or the Gateway alone"
-                yield _problem(declared, key, f"spec.targetRefs[{at}]", message, advice)
-        validation = policy.spec.tls.client_validation
-        if validation is not None:
-            field = "spec.tls.clientValidation.caCertificateRefs"
-            refs = validation.ca_certificate_refs
-            yield from _of_cas(declared, policy, refs, field, "its listeners do not open")
-
-
-def _of_backend_tls(declared: Declared) -> Iterator[Problem]:
-    for policy in declared.all(BackendTlsPolicy).values():
-        field = "spec.validation.caCertificateRefs"
-        refs = policy.spec.validation.ca_certificate_refs
-        yield from _of_cas(declared, policy, refs, field, "requests are answered 503")
-
-
-def _of_cas(
-    declared: Declared, by: Document, refs: Sequence[LocalCaRef], field: str, effect: str
-) -> Iterator[Problem]:
-    """What is wrong with references to CAs; `effect` is what comes of it where none is left."""
-    faults = [(at, resolve_ca(declared, by, ref)) for at, ref in enumerate(refs)]
-    wrong = [(at, one) for at, one in faults if isinstance(one, Unresolved)]
-    then = effect if len(wrong) == len(refs) else "it is not believed"
-    for at, one in wrong:
-        key = ObjectKey(kind_of(type(by)), by.key)
-        yield _problem(declared, key, f"{field}[{at}]", f"{one.message}; {then}", one.advice)
 
 
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:

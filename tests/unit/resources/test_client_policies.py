@@ -149,6 +149,15 @@ def test_policies_that_fit_together_are_not_reported(gateway_: str, policies: li
     assert read({"all.yaml": joined(gateway_, *policies)}).problems == ()
 
 
+@pytest.mark.parametrize(
+    ("said", "field"), [("http3: {}", "spec.http3"), ("tls: {minVersion: '1.3'}", "spec.tls")]
+)
+def test_what_is_said_of_tls_where_there_is_none_is_reported(said: str, field: str) -> None:
+    (problem,) = read({"all.yaml": joined(HTTP, client(said, "Gateway/edge/c"))}).problems
+    assert (problem.field, "has TLS; this does nothing" in problem.message) == (field, True)
+    assert read({"all.yaml": joined(TLS, client(said))}).problems == ()
+
+
 def test_on_a_shared_port_the_policy_of_all_its_listeners_is_in_force_or_that_of_the_gateway() -> (
     None
 ):
