@@ -15,6 +15,7 @@ from controlplane.resources.expiry import InUse, in_use
 logger = structlog.get_logger(__name__)
 
 LOOK_AGAIN_S = 3600.0
+_MOST_TOLD = 20
 
 
 class CertificateWatch:
@@ -45,15 +46,17 @@ class CertificateWatch:
         now = datetime.datetime.fromtimestamp(self._wall_clock(), datetime.UTC)
         stages = {one: one.stage(now) for one in self._in_use}
         near = {one: stage for one, stage in stages.items() if stage is not None}
-        for one, stage in near.items():
-            if self._told.get(one) != stage:
-                logger.warning(
-                    "a certificate has ended" if one.days(now) <= 0 else "a certificate ends soon",
-                    object=str(one.holder),
-                    entry=one.entry,
-                    names=", ".join(one.certificate.names[:3]),
-                    ends=one.certificate.not_after.isoformat(),
-                )
+        news = [one for one, stage in near.items() if self._told.get(one) != stage]
+        for one in news[:_MOST_TOLD]:
+            logger.warning(
+                "a certificate has ended" if one.days(now) <= 0 else "a certificate ends soon",
+                object=str(one.holder),
+                entry=one.entry,
+                names=", ".join(one.certificate.names[:3]),
+                ends=one.certificate.not_after.isoformat(),
+            )
+        if len(news) > _MOST_TOLD:
+            logger.warning("more certificates end soon", more=len(news) - _MOST_TOLD)
         self._told = near
 
     async def run(self) -> None:

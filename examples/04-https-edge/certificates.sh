@@ -7,13 +7,13 @@ cd "$1"
 
 new_key="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
 # shellcheck disable=SC2086
-openssl req -x509 $new_key -days 30 -subj "/CN=example CA" -keyout ca.key -out ca.crt
+openssl req -x509 $new_key -days 90 -subj "/CN=example CA" -keyout ca.key -out ca.crt
 
 issue() { # NAME HOST
     # shellcheck disable=SC2086
     openssl req $new_key -subj "/CN=$1" -keyout "$1.key" -out "$1.csr"
     printf 'subjectAltName=DNS:%s\n' "$2" > "$1.ext"
-    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 \
+    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 90 \
         -extfile "$1.ext" -out "$1.crt"
 }
 
