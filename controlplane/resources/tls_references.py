@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from controlplane.resources.attachment import Winners, target_of, winners
 from controlplane.resources.backend_tls import BackendTlsPolicy
@@ -43,7 +44,7 @@ def _of_shown(declared: Declared, gateway: Gateway) -> Iterator[Found]:
     secret = resolve_certificate(declared, gateway, ref) if ref is not None else None
     if isinstance(secret, Unresolved):
         message = f"{secret.message}; Backends are shown no certificate"
-        fault = Unresolved(message, secret.advice)
+        fault = replace(secret, message=message)
         yield ObjectKey("Gateway", gateway.key), "spec.tls.backend.clientCertificateRef", fault
 
 
@@ -88,7 +89,7 @@ def _of_cas(
     wrong = [(at, one) for at, one in faults if isinstance(one, Unresolved)]
     then = effect if len(wrong) == len(refs) else "it is not believed"
     for at, one in wrong:
-        yield _key(by), f"{field}[{at}]", Unresolved(f"{one.message}; {then}", one.advice)
+        yield _key(by), f"{field}[{at}]", replace(one, message=f"{one.message}; {then}")
 
 
 def _key(document: Document) -> ObjectKey:

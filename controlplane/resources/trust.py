@@ -14,6 +14,8 @@ from controlplane.resources.problems import near_name
 from controlplane.resources.secret import CA, ConfigMap, Secret
 from controlplane.resources.topology import Unresolved, not_granted
 
+_INVALID = "InvalidCACertificateRef"
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -35,9 +37,10 @@ def resolve_ca(
     holders = declared.all(model)
     holder = holders.get(key)
     if holder is None:
-        return Unresolved(f"there is no {ref.kind} {key}", near_name(key, holders))
+        advice, lacking = near_name(key, holders), f"{ref.kind} {key}"
+        return Unresolved(f"there is no {lacking}", advice, _INVALID, lacking)
     if fault := ca_fault(holder):
-        return Unresolved(f"{ref.kind} {key} names no CA: {fault}")
+        return Unresolved(f"{ref.kind} {key} names no CA: {fault}", reason=_INVALID)
     return holder
 
 

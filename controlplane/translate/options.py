@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controlplane.translate.patches import Patcher
+
 
 @dataclass(frozen=True, slots=True)
 class TranslateOptions:
@@ -19,3 +21,5 @@ class TranslateOptions:
     system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
     """Where the machines of the Envoys have the CAs that everybody believes: as in Debian and in
     Envoy's images."""
+    patcher: Patcher | None = None
+    """What uses EnvoyPatches; None: they are not used."""
