@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.client_connection import (
     ClientConnection,
     ClientTimeouts,
@@ -63,6 +64,10 @@ class ClientPolicySpec(ClientSettings, PolicySpec):
 
     target_refs: tuple[GatewayTargetRef, ...] = Field(
         min_length=1, max_length=16, description="What the policy is for."
+    )
+    client_addresses: ClientAddresses | None = Field(
+        default=None,
+        description="On a port of HTTP that listeners share, the lists of all of them count.",
     )
 
 

@@ -23,8 +23,9 @@ def at_listener(
     """The policy for the clients of a listener."""
     if listener.protocol != "HTTP":
         return of_listener(of, gateway, listener)
-    found = {id(one): one for one in _on_port(of, gateway, listener.port)}
-    return next(iter(found.values())) if len(found) == 1 else _of_gateway(of, gateway)
+    said = [_settings(one) for one in _on_port(of, gateway, listener.port)]
+    alike = all(one == said[0] for one in said)
+    return of_listener(of, gateway, listener) if alike else _of_gateway(of, gateway)
 
 
 def at_port(of: Winners[ClientPolicy], gateway: Gateway, port: int) -> ClientSettings:
@@ -69,6 +70,11 @@ def _on_port(
 
 def _of_gateway(of: Winners[ClientPolicy], gateway: Gateway) -> ClientPolicy | None:
     return of.get(Target("Gateway", gateway.key))
+
+
+def _settings(policy: ClientPolicy | None) -> list[object]:
+    """What a policy says of how clients are spoken with; lists of addresses are added up."""
+    return [getattr(settings(policy), name) for name in ClientSettings.model_fields]
 
 
 def _of_whole_port(said: ClientSettings) -> tuple[object, ...]:

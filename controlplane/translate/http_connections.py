@@ -84,7 +84,7 @@ def manager(table: Table, stat_prefix: str, access_log: Sequence[bytes], over: T
         codec_type=_CODECS[over],
         stat_prefix=stat_prefix,
         rds=wire(Rds, config_source=FROM_ADS, route_config_name=table.name),
-        http_filters=http_filters(client),
+        http_filters=http_filters(client, table.name),
         access_log=access_log,
         upgrade_configs=[websocket],
     )

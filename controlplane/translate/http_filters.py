@@ -17,15 +17,18 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from controlplane.resources.client_policy import ClientSettings
 from controlplane.translate import cors, sessions, traffic
+from controlplane.translate.security import filters as access
 from controlplane.translate.wire import FALSE, number, packed, wire
 
 
-def http_filters(client: ClientSettings) -> list[bytes]:
-    """All of them; the router is the last."""
+def http_filters(client: ClientSettings, table: str) -> list[bytes]:
+    """All of them, for a listener with this route table; the router is the last."""
     router = wire(Router, suppress_envoy_headers=not client.headers.enable_envoy_headers)
     return [
         *_health(client),
+        *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
+        *access.after_cors(),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
         wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router, router)),

@@ -11,10 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.topology import attached
 from controlplane.resources.traffic_policy import TrafficPolicy
-from controlplane.translate.clusters import UNRESOLVED, closed, cluster
+from controlplane.translate.clusters import (
+    UNRESOLVED,
+    closed,
+    cluster,
+    cluster_over_http_2,
+    over_http_2,
+)
 from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listeners as listeners_of
@@ -24,7 +31,17 @@ from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
-from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.translate.security import Secured, Securing
+from controlplane.translate.security.filters import extensions
+from controlplane.translate.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SECRET,
+)
 
 _Resources = Mapping[str, Mapping[str, bytes]]
 
@@ -36,12 +53,14 @@ class Translator:
         self._options = options or TranslateOptions()
         self._assignments = Assignments()
         self._tables = RouteTables()
+        self._securing = Securing(self._options)
         self._patches = Patches(self._options.patcher)
         self._held: dict[tuple[str, str, str], bytes] = {}
         self._clusters: dict[tuple[str, str], tuple[tuple[TrafficPolicy | None, ...], bytes]] = {}
         self._declared = Declared()
         self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
+        self._asking: dict[str, Sequence[Secured]] = {}
 
     def snapshots(
         self,
@@ -79,7 +98,7 @@ class Translator:
         alike = same_known and declared.differs_in_routes_alone(self._declared)
         self._tables.begin(alike=alike)
         pairs = attached(declared)
-        policies = Policies.of(declared)
+        policies = Policies.of(declared, known, self._securing)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
@@ -93,6 +112,7 @@ class Translator:
                     before = self._held.get(place)
                     held[place] = named[name] = before if before == wire else wire
         self._held = held
+        self._asking = {key: self._asking[key] for key in fresh}
         return dict(fresh)
 
     def _gateway(
@@ -102,30 +122,55 @@ class Translator:
         encryption = Encryption(
             declared, gateway, scene.policies.backend_tls, self._options.system_ca
         )
-        clusters = self._clusters_of(scene, pairs, encryption)
+        secured = scene.policies.secured_in(gateway, pairs)
+        let_go = self._let_go(gateway.key, secured)
+        clusters = self._clusters_of(scene, pairs, secured, encryption)
+        for one in (*secured, *let_go):
+            clusters |= one.clusters
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
-        secrets = encryption.secrets
+        secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
+        secrets |= encryption.secrets
+        addresses: dict[str, tuple[ClientAddresses, ...]] = {}
         for port in ports(declared, gateway, scene.policies.client):
             listeners |= listeners_of(gateway, port, self._options)
             for table in port.tables:
                 here = [pair for pair in pairs if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
                 secrets |= table.held()
+                addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
             CLUSTER: clusters,
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
+            EXTENSION: extensions([*secured, *let_go], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
 
+    def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
+        """Policies with tokens that the pass before had and this one has not.
+
+        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
+        for by a policy that is not there. So these stay for one pass more, when no route asks.
+        """
+        asking = [one for one in secured if one.requirement is not None]
+        here = {one.policy for one in asking}
+        before = self._asking.get(gateway, ())
+        self._asking[gateway] = asking
+        return [one for one in before if one.policy not in here]
+
     def _clusters_of(
-        self, scene: Scene, pairs: Sequence[Pair], encryption: Encryption
+        self,
+        scene: Scene,
+        pairs: Sequence[Pair],
+        secured: Sequence[Secured],
+        encryption: Encryption,
     ) -> dict[str, bytes]:
         declared, fleet = scene.declared, scene.gateway.key
         targets = self._tables.targets(scene, pairs)
-        reached = sorted(one for one in targets if one is not None and one != UNRESOLVED)
+        asked = {one.backend for one in secured if one.backend}
+        reached = sorted({one for one in targets if one and one != UNRESOLVED} | asked)
         said = scene.policies.of_backends(declared, scene.gateway, pairs)
         clusters: dict[str, bytes] = {}
         for name in reached:
@@ -136,6 +181,10 @@ class Translator:
             del self._clusters[place]
         if UNRESOLVED in targets and needs_unresolved(declared, pairs, scene.known):
             clusters[UNRESOLVED] = closed(UNRESOLVED)
+        for backend in sorted({one.backend for one in secured if one.over_http_2}):
+            name, encrypted = over_http_2(backend), encryption.part(backend)
+            made = cluster_over_http_2(backend, self._options, said.get(backend))
+            clusters[name] = made + encrypted if encrypted is not None else closed(name)
         return clusters
 
     def _cluster(self, fleet: str, name: str, *said: TrafficPolicy | None) -> bytes:

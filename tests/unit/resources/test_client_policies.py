@@ -141,6 +141,7 @@ def test_a_policy_for_one_of_several_listeners_of_a_port_is_reported(
     [
         (HTTP, [client(SLOW)]),
         (HTTP, [client(SLOW, "Gateway/edge/c")]),
+        (HTTP, [client("clientAddresses: {deny: [10.0.0.0/8]}", "Gateway/edge/a")]),
         (TLS, [client(SLOW, "Gateway/edge/a")]),
         (TLS, [client(SMALL, "Gateway/edge/a"), client(SMALL, "Gateway/edge/b", "q")]),
     ],
