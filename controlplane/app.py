@@ -39,6 +39,7 @@ from controlplane.resources import Loaded, services, watch_folder
 from controlplane.resources.folder import require_folder
 from controlplane.settings import ServeSettings
 from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore, Switched
+from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import TranslateOptions, Translator
@@ -83,6 +84,7 @@ class App:
         self._clock = clock
         self._registry = CollectorRegistry()
         self._metrics = LoopMetrics(self._registry)
+        self._certificates = CertificateWatch(self._registry, time.time)
         self._telemetry = InProcessSource(clock, report_interval_s=settings.load_report_interval_s)
         self._registry.register(self._telemetry.collector)
         self._cache = SnapshotCache()
@@ -197,6 +199,7 @@ class App:
                     group.create_task(self._follow_endpoints(loop), name="endpoints"),
                     group.create_task(loop.run(), name="loop"),
                     group.create_task(self._spool.run(), name="spool"),
+                    group.create_task(self._certificates.run(), name="certificates"),
                 ]
                 if self._staged is not None:
                     running.append(group.create_task(self._staged.run(), name="staged pushes"))
@@ -231,6 +234,7 @@ class App:
             self._front.know(loaded.declared.gateways)
             console.loaded = loaded
             self._metrics.problems.set(len(loaded.problems))
+            self._certificates.declare(loaded.declared)
             self._discovery.declare(loaded.declared)
 
     async def _follow_endpoints(self, loop: Loop) -> None:

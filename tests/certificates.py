@@ -12,6 +12,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 SERVER = "weir.test"
@@ -68,6 +69,23 @@ class Authority:
             made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = made.sign(self._key, hashes.SHA256())
         return Issued(certificate.public_bytes(serialization.Encoding.PEM), pem_key(key))
+
+    def staple(self, one: Issued) -> bytes:
+        """An OCSP response, valid for an hour, that says that the certificate is good."""
+        now = datetime.datetime.now(datetime.UTC)
+        answer = ocsp.OCSPResponseBuilder().add_response(
+            x509.load_pem_x509_certificate(one.certificate),
+            self._certificate,
+            hashes.SHA256(),
+            ocsp.OCSPCertStatus.GOOD,
+            now - datetime.timedelta(hours=1),
+            now + datetime.timedelta(hours=1),
+            None,
+            None,
+        )
+        answer = answer.responder_id(ocsp.OCSPResponderEncoding.NAME, self._certificate)
+        made = answer.sign(self._key, hashes.SHA256())
+        return made.public_bytes(serialization.Encoding.DER)
 
     def server(self) -> Issued:
         """For the server of a test."""

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from controlplane.resources.balancing import BalancingPolicy
+from controlplane.resources.certificates import fault_of
 from controlplane.resources.declared import KINDS, ObjectKey
 from controlplane.resources.kinds import Document, versions_of
 from controlplane.resources.problems import did_you_mean
 from controlplane.resources.read import Path, Tree, UnreadableError, parse
-from controlplane.resources.secret import Secret
+from controlplane.resources.secret import ConfigMap, Secret
 
 _HIDDEN = "what is not shown of a Secret"
 MAX_FAULTS = 20
@@ -85,7 +86,7 @@ def check(text: str, policies: Collection[str] | None) -> Outcome | None:
     except ValidationError as error:
         details = _telling(error.errors(include_url=False, include_context=False))
         return Outcome(key, None, tuple(_fault(model, tree, one) for one in details), line)
-    faults = tuple(_unknown_policies(document, tree, policies))
+    faults = (*_unknown_policies(document, tree, policies), *_certificates(document, tree))
     key = ObjectKey(document.kind, document.key)
     lines = dict(_references(tree, tree.value.get("spec"), ("spec",)))
     return Outcome(key, None if faults else document, faults, line, lines)
@@ -210,6 +211,13 @@ def _unknown_policies(
             line = tree.line_of(("spec", field))
             message = f'there is no policy "{name}"'
             yield Fault(line, f"spec.{field}", message, did_you_mean(name, policies))
+
+
+def _certificates(document: Document, tree: Tree) -> Iterator[Fault]:
+    """What Envoy could not use is refused with its document, so that the last good one stays."""
+    if isinstance(document, (Secret, ConfigMap)) and (fault := fault_of(document)):
+        field = "stringData" if "stringData" in tree.value else "data"
+        yield Fault(tree.line_of((field,)), field, fault)
 
 
 def _annotation_at(model: type[BaseModel], path: Path) -> object:

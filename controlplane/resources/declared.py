@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 from controlplane.resources.backend import Backend
+from controlplane.resources.backend_tls import BackendTlsPolicy
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.gateway import Gateway
+from controlplane.resources.gateway_class import GatewayClass
 from controlplane.resources.grant import ReferenceGrant
 from controlplane.resources.kinds import Document, kind_of
 from controlplane.resources.route import HttpRoute
@@ -20,6 +22,7 @@ from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
 
 MODELS: tuple[type[Document], ...] = (
+    GatewayClass,
     Gateway,
     HttpRoute,
     ReferenceGrant,
@@ -28,6 +31,7 @@ MODELS: tuple[type[Document], ...] = (
     TrafficPolicy,
     SecurityPolicy,
     ClientPolicy,
+    BackendTlsPolicy,
     EnvoyPatch,
     Secret,
     ConfigMap,
@@ -114,7 +118,8 @@ class Declared:
     def hangs_together_as(self, before: Declared) -> bool:
         """Whether references of an object that did not change lead where they led before."""
         return (
-            self.gateways is before.gateways
+            self.all(Gateway) is before.all(Gateway)
+            and self.all(GatewayClass) is before.all(GatewayClass)
             and self.all(ReferenceGrant) is before.all(ReferenceGrant)
             and self._same_backends(before)
         )
@@ -134,8 +139,8 @@ class Declared:
     def once(self, one: D, work: Callable[[Declared, D], T]) -> T:
         """`work(self, one)`, kept from one `Declared` to the next while it cannot differ.
 
-        `work` looks at the object, at Gateways and ReferenceGrants, and at the names of Backends;
-        at nothing else.
+        `work` looks at the object, at Gateways, their classes and ReferenceGrants, and at the names
+        of Backends; at nothing else.
         """
         place = (id(one), work)
         kept = self._kept.get(place)
@@ -159,8 +164,12 @@ class Declared:
 
     @property
     def gateways(self) -> Mapping[str, Gateway]:
-        """The Gateways."""
-        return self.all(Gateway)
+        """The Gateways, without those that another controller serves."""
+        others = {one.metadata.name for one in self.all(GatewayClass).values() if not one.ours}
+        found = self.all(Gateway)
+        if not others:
+            return found
+        return {key: one for key, one in found.items() if one.spec.gateway_class_name not in others}
 
     @property
     def routes(self) -> Mapping[str, HttpRoute]:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from controlplane.resources.certificate_files import CertificateFiles, checked, files_of
 from controlplane.resources.kinds import (
     Document,
     Fields,
@@ -59,11 +60,27 @@ class ListenerTls(Fields):
 
     mode: Literal["Terminate"] = Field(default="Terminate", description="TLS ends at Envoy.")
     certificate_refs: tuple[SecretRef, ...] = Field(
-        min_length=1,
+        default=(),
         max_length=8,
         description="Secrets with `tls.crt` and `tls.key` in PEM; several for clients of several "
         "kinds, such as ECDSA and RSA. `tls.ocsp-staple` is sent along where it is there.",
     )
+    options: Annotated[dict[str, str], AfterValidator(checked)] = Field(
+        default_factory=dict,
+        description="`weir.dev/certificate-file` and `weir.dev/key-file`: a certificate on the "
+        "machine of the Envoy, by absolute paths in one folder; new files are taken up.",
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> ListenerTls:
+        if not self.certificate_refs and not self.options:
+            raise ValueError("want certificateRefs, or files by options")
+        return self
+
+    @property
+    def files(self) -> CertificateFiles | None:
+        """The certificate on the machine of the Envoy."""
+        return files_of(self.options)
 
 
 class Listener(Fields):
@@ -101,11 +118,27 @@ class GatewayAddress(Fields):
     value: IpAddress = Field(description="An IP address of the machine the Envoy runs on.")
 
 
+class BackendTls(Fields):
+    """TLS to Backends that have a BackendTLSPolicy."""
+
+    client_certificate_ref: SecretRef | None = Field(
+        default=None, description="What the Envoys show; not given: no certificate."
+    )
+
+
+class GatewayTls(Fields):
+    """TLS of the Gateway as a whole."""
+
+    backend: BackendTls = BackendTls()
+
+
 class GatewaySpec(Fields):
     """What the fleet listens to."""
 
     gateway_class_name: Name = Field(
-        default="weir", description="Gateways of every class in the folder are served."
+        default="weir",
+        description="Gateways of every class are served, but those of a GatewayClass that is "
+        "declared with the name of another controller.",
     )
     listeners: tuple[Listener, ...] = Field(
         min_length=1, max_length=64, description="At least one."
@@ -113,6 +146,7 @@ class GatewaySpec(Fields):
     addresses: tuple[GatewayAddress, ...] = Field(
         default=(), max_length=16, description="Where to listen; none: every IPv4 address."
     )
+    tls: GatewayTls = GatewayTls()
 
     @model_validator(mode="after")
     def _distinct(self) -> GatewaySpec:
@@ -146,3 +180,8 @@ class Gateway(Document):
     api_version: GatewayApiVersion
     kind: Literal["Gateway"]
     spec: GatewaySpec
+
+
+def listener_named(gateway: Gateway, name: str) -> Listener:
+    """The listener of this name, which is there."""
+    return next(one for one in gateway.spec.listeners if one.name == name)

@@ -30,10 +30,12 @@ from controlplane.resources.route import HttpRoute, ParentRef
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
 from controlplane.resources.target import Policy
+from controlplane.resources.tls_references import tls_references
 from controlplane.resources.topology import (
     Unresolved,
     attached,
     listeners_for,
+    of_others,
     resolve_backend,
     resolve_certificate,
     resolve_gateway,
@@ -74,6 +76,7 @@ def _reference_problems(declared: Declared) -> list[_Found]:
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
         *_of_sessions(declared),
+        *(_problem(declared, key, field, fault) for key, field, fault in tls_references(declared)),
         *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
         *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
     ]
@@ -139,7 +142,7 @@ def parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unreso
     """Why a route is not attached where it wants to be."""
     gateway = resolve_gateway(declared, route, ref)
     if isinstance(gateway, Unresolved):
-        return gateway
+        return None if of_others(declared, route, ref) else gateway
     if listeners_for(gateway, route, ref):
         return None
     names = [listener.name for listener in gateway.spec.listeners]

@@ -46,7 +46,7 @@ def resolve_backend(declared: Declared, by: Document, ref: BackendObjectRef) -> 
         )
     key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
     if not granted(declared, by, Backend, key):
-        return _not_granted(by, Backend, key)
+        return not_granted(by, Backend, key)
     if key not in declared.backends:
         advice = near_name(key, declared.backends)
         return Unresolved(f"there is no Backend {key}", advice, "BackendNotFound", f"Backend {key}")
@@ -71,7 +71,7 @@ def resolve_secret(declared: Declared, by: Document, ref: SecretRef) -> Secret |
     """The Secret that is meant."""
     key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
     if not granted(declared, by, Secret, key):
-        return _not_granted(by, Secret, key)
+        return not_granted(by, Secret, key)
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
@@ -80,7 +80,8 @@ def resolve_secret(declared: Declared, by: Document, ref: SecretRef) -> Secret |
     return secret
 
 
-def _not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
+def not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
+    """Why a reference into another namespace leads nowhere."""
     kind, theirs = kind_of(to), key.partition("/")[0]
     return Unresolved(
         f"{kind} {key} is in another namespace, and no ReferenceGrant there allows it",
@@ -100,6 +101,12 @@ def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gat
             f"there is no Gateway {key}", advice, "NoMatchingParent", f"Gateway {key}"
         )
     return gateway
+
+
+def of_others(declared: Declared, route: HttpRoute, ref: ParentRef) -> bool:
+    """Whether the Gateway that is meant is there and another controller's."""
+    key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
+    return key in declared.all(Gateway) and key not in declared.gateways
 
 
 def listeners_for(gateway: Gateway, route: HttpRoute, ref: ParentRef) -> list[Listener]:

@@ -68,11 +68,9 @@ def cluster_over_http_2(
     return cluster(backend, options, said, name=over_http_2(backend)) + protocol(said, http_2=True)
 
 
-def unresolved() -> bytes:
+def closed(name: str) -> bytes:
     """A cluster without endpoints, on purpose."""
-    return wire(
-        Cluster, name=UNRESOLVED, type=ClusterDiscoveryType.STATIC, connect_timeout=duration(1)
-    )
+    return wire(Cluster, name=name, type=ClusterDiscoveryType.STATIC, connect_timeout=duration(1))
 
 
 @functools.lru_cache(maxsize=8)

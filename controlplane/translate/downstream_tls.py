@@ -6,17 +6,22 @@ from envoy_data_plane.envoy.config.core.v3 import TransportSocket
 from envoy_data_plane.envoy.config.listener.v3 import FilterChainMatch, ListenerFilter
 from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
     CommonTlsContext,
+    CommonTlsContextCombinedCertificateValidationContext,
     DownstreamTlsContext,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
     TlsParameters,
     TlsParametersTlsProtocol,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
-from controlplane.resources.client_policy import ClientTls
+from controlplane.resources.client_tls import ClientTls, NameMatch, SubjectAltNames
 from controlplane.resources.gateway import Listener
 from controlplane.translate.ports import Table
 from controlplane.translate.secrets import by_name
-from controlplane.translate.wire import packed, wire
+from controlplane.translate.wire import TRUE, packed, wire
 
 _VERSIONS = {"1.2": TlsParametersTlsProtocol.TLSv1_2, "1.3": TlsParametersTlsProtocol.TLSv1_3}
 
@@ -36,23 +41,75 @@ def match(listener: Listener) -> bytes:
     return wire(FilterChainMatch, server_names=names)
 
 
-def socket(table: Table, tls: ClientTls) -> bytes:
-    """How TLS is ended for a listener. HTTP/2 for clients that want it (ALPN)."""
-    parameters = wire(
+def socket(table: Table) -> bytes:
+    """How TLS over TCP is ended for a listener. HTTP/2 for clients that want it (ALPN)."""
+    return wire(
+        TransportSocket,
+        name="envoy.transport_sockets.tls",
+        typed_config=packed(DownstreamTlsContext, context(table, table.client.tls.alpn_protocols)),
+    )
+
+
+def context(table: Table, alpn: tuple[str, ...] = ()) -> bytes:
+    """What is agreed upon with clients of a listener, over TCP or QUIC."""
+    tls = table.client.tls
+    common = wire(
+        CommonTlsContext,
+        tls_params=_parameters(tls),
+        alpn_protocols=alpn,
+        tls_certificate_sds_secret_configs=[by_name(one.name) for one in table.certificates],
+    )
+    if tls.client_validation is None:
+        return wire(DownstreamTlsContext, common_tls_context=common)
+    assert table.bundle is not None  # a listener without one is not opened
+    names = tls.client_validation.subject_alt_names
+    validated = wire(
+        CommonTlsContextCombinedCertificateValidationContext,
+        default_validation_context=wire(
+            CertificateValidationContext,
+            match_typed_subject_alt_names=_names(names) if names else [],
+        ),
+        validation_context_sds_secret_config=by_name(table.bundle.name),
+    )
+    common += wire(CommonTlsContext, combined_validation_context=validated)
+    out = wire(DownstreamTlsContext, common_tls_context=common)
+    if not tls.client_validation.optional:
+        out += wire(DownstreamTlsContext, require_client_certificate=TRUE)
+    return out
+
+
+def _parameters(tls: ClientTls) -> bytes:
+    return wire(
         TlsParameters,
         tls_minimum_protocol_version=_VERSIONS[tls.min_version],
         tls_maximum_protocol_version=_VERSIONS[tls.max_version],
         cipher_suites=tls.ciphers,
+        ecdh_curves=tls.ecdh_curves,
+        signature_algorithms=tls.signature_algorithms,
     )
-    common = wire(
-        CommonTlsContext,
-        tls_params=parameters,
-        alpn_protocols=["h2", "http/1.1"],
-        tls_certificate_sds_secret_configs=[by_name(one.key) for one in table.certificates],
+
+
+def _names(names: SubjectAltNames) -> list[bytes]:
+    kinds = (
+        (SubjectAltNameMatcherSanType.DNS, names.dns_names),
+        (SubjectAltNameMatcherSanType.EMAIL, names.email_addresses),
+        (SubjectAltNameMatcherSanType.IP_ADDRESS, names.ip_addresses),
+        (SubjectAltNameMatcherSanType.URI, names.uris),
     )
-    context = wire(DownstreamTlsContext, common_tls_context=common)
-    return wire(
-        TransportSocket,
-        name="envoy.transport_sockets.tls",
-        typed_config=packed(DownstreamTlsContext, context),
-    )
+    return [
+        wire(SubjectAltNameMatcher, san_type=kind, matcher=_matcher(one))
+        for kind, matches in kinds
+        for one in matches
+    ]
+
+
+def _matcher(one: NameMatch) -> bytes:
+    match one.type:
+        case "Exact":
+            return wire(StringMatcher, exact=one.value)
+        case "Prefix":
+            return wire(StringMatcher, prefix=one.value)
+        case "Suffix":
+            return wire(StringMatcher, suffix=one.value)
+        case "RegularExpression":
+            return wire(StringMatcher, safe_regex=wire(RegexMatcher, regex=one.value))

@@ -6,14 +6,17 @@ that comes or goes changes route tables alone, and no connection is drained for 
 
 from __future__ import annotations
 
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
 from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import HttpFault
+from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from controlplane.resources.geo_ip import GeoIp
+from controlplane.resources.client_policy import ClientSettings
 from controlplane.translate import (
     brought,
     classes,
@@ -26,14 +29,15 @@ from controlplane.translate import (
     traffic,
 )
 from controlplane.translate.security import filters as access
-from controlplane.translate.wire import number, packed, wire
+from controlplane.translate.wire import FALSE, number, packed, wire
 
 
-def http_filters(table: str, place: GeoIp | None = None) -> list[bytes]:
-    """All of them, for a listener with this route table; the router is the last. `place`: where
-    clients are is asked first."""
+def http_filters(client: ClientSettings, table: str) -> list[bytes]:
+    """All of them, for a listener with this route table; the router is the last."""
+    router = wire(Router, suppress_envoy_headers=not client.headers.enable_envoy_headers)
     return [
-        *geo_ip.filters(place),
+        *_health(client),
+        *geo_ip.filters(client.geo_ip),
         _switched_off(overrides.FILTER, brought.EMPTY),
         *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
@@ -43,7 +47,26 @@ def http_filters(table: str, place: GeoIp | None = None) -> list[bytes]:
         _switched_off(concurrency.FILTER, brought.EMPTY),
         _switched_off(faults.FILTER, packed(HttpFault)),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
-        wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),
+        wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router, router)),
+    ]
+
+
+def _health(client: ClientSettings) -> list[bytes]:
+    """Of whoever looks at the Envoy itself: before everything that could refuse it."""
+    if client.health_check is None:
+        return []
+    path = wire(
+        HeaderMatcher,
+        name=":path",
+        string_match=wire(StringMatcher, exact=client.health_check.path),
+    )
+    answer = wire(HealthCheck, pass_through_mode=FALSE, headers=[path])
+    return [
+        wire(
+            HttpFilter,
+            name="envoy.filters.http.health_check",
+            typed_config=packed(HealthCheck, answer),
+        )
     ]
 
 

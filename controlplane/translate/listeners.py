@@ -1,11 +1,12 @@
-"""Listeners: one for each port of a Gateway, careful as an edge should be, routes over RDS.
+"""Listeners: one for each port of a Gateway, another where it speaks HTTP/3; routes over RDS.
 
-The settings follow Envoy's own advice for proxies that face strangers: the client's address from
-the connection, normalised paths, no escaped slashes, no headers with underscores, bounded buffers,
-streams and idle times.
+Buffers, handshakes and connections are bounded, see `http_connections` for the rest of the care
+that an edge takes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, RuntimeFilter
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -13,10 +14,8 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
     GrpcServiceEnvoyGrpc,
-    Http2ProtocolOptions,
-    HttpProtocolOptions,
-    HttpProtocolOptionsHeadersWithUnderscoresAction,
     SocketAddress,
+    SocketAddressProtocol,
 )
 from envoy_data_plane.envoy.config.listener.v3 import (
     AdditionalAddress,
@@ -30,105 +29,106 @@ from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
-    HttpConnectionManagerCodecType,
-    HttpConnectionManagerPathWithEscapedSlashesAction,
-    HttpConnectionManagerUpgradeConfig,
-    Rds,
 )
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
-from controlplane.resources.client_policy import ClientPolicySpec, ClientTls
 from controlplane.resources.gateway import Gateway
-from controlplane.resources.geo_ip import GeoIp
-from controlplane.translate import downstream_tls, geo_ip
-from controlplane.translate.http_filters import http_filters
+from controlplane.translate import client_connections, downstream_tls, http3
+from controlplane.translate.http_connections import Transport, manager
 from controlplane.translate.options import TranslateOptions
-from controlplane.translate.policies import Policies
-from controlplane.translate.ports import Port
+from controlplane.translate.ports import Port, Table
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
-from controlplane.translate.types import FROM_ADS
-from controlplane.translate.wire import TRUE, duration, number, packed, wire
+from controlplane.translate.wire import duration, number, packed, wire
 
 SILENT_PERCENT = 10
 """Requests logged when no runtime has come yet."""
 LOG_NAME = "weir"
 
 
-def listener(gateway: Gateway, port: Port, policies: Policies, options: TranslateOptions) -> bytes:
-    """The Envoy listener of one port."""
-    hosts = [address.value for address in gateway.spec.addresses] or ["0.0.0.0"]  # noqa: S104
-    first, *more = [_address(host, port.number) for host in hosts]
+def listeners(gateway: Gateway, port: Port, options: TranslateOptions) -> dict[str, bytes]:
+    """The Envoy listeners of one port by name: over TCP, and over QUIC where HTTP/3 is spoken."""
+    found = {port.name: _listener(gateway, port, options)}
+    by_quic = [table for table in port.tables if http3.spoken(table)]
+    if by_quic:
+        name = f"{port.name}/quic"
+        found[name] = _quic_listener(gateway, port, name, by_quic, options)
+    return found
+
+
+def _listener(gateway: Gateway, port: Port, options: TranslateOptions) -> bytes:
+    handshake = duration(port.client.timeout.tcp.handshake_timeout)
     chains = []
     for table in port.tables:
-        said = policies.of_listener(gateway, table.listeners[0])
-        chain = wire(FilterChain, filters=[_manager(table.name, port, options, said)])
+        chain = _chain(table, port, options, "tcp")
         if port.tls:
             chain += wire(
                 FilterChain,
-                name=table.listeners[0].name,
                 filter_chain_match=downstream_tls.match(table.listeners[0]),
-                transport_socket=downstream_tls.socket(table, said.tls if said else ClientTls()),
+                transport_socket=downstream_tls.socket(table),
+                transport_socket_connect_timeout=handshake,
             )
         chains.append(chain)
+    before = [client_connections.proxy_protocol(port.client.proxy_protocol)]
+    if port.tls:
+        before.append(downstream_tls.inspector())
     return wire(
         Listener,
         name=port.name,
-        address=first,
-        additional_addresses=[wire(AdditionalAddress, address=one) for one in more],
-        per_connection_buffer_limit_bytes=number(32 * 1024),
-        listener_filters=[downstream_tls.inspector()] if port.tls else [],
+        per_connection_buffer_limit_bytes=number(port.client.connection.buffer_limit),
+        listener_filters=[one for one in before if one],
+        listener_filters_timeout=handshake,
         filter_chains=chains,
-    )
+    ) + _addresses(gateway, port.number, SocketAddressProtocol.TCP)
 
 
-def _manager(
-    table: str, port: Port, options: TranslateOptions, said: ClientPolicySpec | None
+def _quic_listener(
+    gateway: Gateway, port: Port, name: str, tables: Sequence[Table], options: TranslateOptions
 ) -> bytes:
-    place = said.geo_ip if said is not None else None
+    chains = [
+        _chain(table, port, options, "quic")
+        + wire(
+            FilterChain,
+            filter_chain_match=downstream_tls.match(table.listeners[0]),
+            transport_socket=http3.socket(table),
+        )
+        for table in tables
+    ]
     return wire(
+        Listener,
+        name=name,
+        per_connection_buffer_limit_bytes=number(port.client.connection.buffer_limit),
+        udp_listener_config=http3.udp(),
+        filter_chains=chains,
+    ) + _addresses(gateway, port.number, SocketAddressProtocol.UDP)
+
+
+def _chain(table: Table, port: Port, options: TranslateOptions, over: Transport) -> bytes:
+    stats = f"{'https' if port.tls else 'http'}-{port.number}"
+    logs = [_access_log(options.control_cluster)] if options.access_logs else []
+    http = wire(
         Filter,
         name="envoy.filters.network.http_connection_manager",
-        typed_config=packed(
-            HttpConnectionManager, _http(table, port, options, place) + geo_ip.unbelieved(place)
-        ),
+        typed_config=packed(HttpConnectionManager, manager(table, stats, logs, over)),
+    )
+    limit = client_connections.limit(table.client.connection.connection_limit, stats)
+    name = table.listeners[0].name if port.tls else ""
+    return wire(FilterChain, name=name, filters=[*limit, http])
+
+
+def _addresses(gateway: Gateway, port: int, protocol: SocketAddressProtocol) -> bytes:
+    hosts = [address.value for address in gateway.spec.addresses] or ["0.0.0.0"]  # noqa: S104
+    first, *more = [_address(host, port, protocol) for host in hosts]
+    return wire(
+        Listener,
+        address=first,
+        additional_addresses=[wire(AdditionalAddress, address=one) for one in more],
     )
 
 
-def _address(host: str, port: int) -> bytes:
-    return wire(Address, socket_address=wire(SocketAddress, address=host, port_value=port))
-
-
-def _http(table: str, port: Port, options: TranslateOptions, place: GeoIp | None) -> bytes:
-    websocket = wire(HttpConnectionManagerUpgradeConfig, upgrade_type="websocket")
+def _address(host: str, port: int, protocol: SocketAddressProtocol) -> bytes:
     return wire(
-        HttpConnectionManager,
-        codec_type=HttpConnectionManagerCodecType.AUTO,
-        stat_prefix=f"{'https' if port.tls else 'http'}-{port.number}",
-        rds=wire(Rds, config_source=FROM_ADS, route_config_name=table),
-        http_filters=http_filters(table, place),
-        access_log=[_access_log(options.control_cluster)] if options.access_logs else [],
-        use_remote_address=TRUE,
-        normalize_path=TRUE,
-        merge_slashes=True,
-        path_with_escaped_slashes_action=(
-            HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT
-        ),
-        common_http_protocol_options=wire(
-            HttpProtocolOptions,
-            idle_timeout=duration(3600),
-            headers_with_underscores_action=(
-                HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST
-            ),
-        ),
-        http2_protocol_options=wire(
-            Http2ProtocolOptions,
-            max_concurrent_streams=number(100),
-            initial_stream_window_size=number(64 * 1024),
-            initial_connection_window_size=number(1024 * 1024),
-        ),
-        stream_idle_timeout=duration(300),
-        request_headers_timeout=duration(60),
-        upgrade_configs=[websocket],
+        Address,
+        socket_address=wire(SocketAddress, protocol=protocol, address=host, port_value=port),
     )
 
 

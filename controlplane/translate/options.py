@@ -19,6 +19,7 @@ class TranslateOptions:
     control_cluster: str = "weir"
     """The cluster of the bootstrap that leads to us."""
     system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
-    """PEM file on the machines of the Envoys: the CAs of servers that Envoy asks over `https`."""
+    """PEM file on the machines of the Envoys: the CAs that everybody believes, as in Debian and in
+    Envoy's images. For Backends that say so, and for servers that Envoy asks over `https`."""
     patcher: Patcher | None = None
     """What uses EnvoyPatches; None: they are not used."""

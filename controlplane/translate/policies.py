@@ -14,7 +14,8 @@ from controlplane.resources.attachment import (
     winners,
 )
 from controlplane.resources.authorization import ClientAddresses
-from controlplane.resources.client_policy import ClientPolicy, ClientPolicySpec
+from controlplane.resources.backend_tls import BackendTlsPolicy
+from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared
 from controlplane.resources.delivery import SessionPersistence
 from controlplane.resources.gateway import Gateway, Listener
@@ -68,6 +69,7 @@ class Policies:
     client: Winners[ClientPolicy]
     traffic: Winners[TrafficPolicy]
     security: Winners[SecurityPolicy]
+    backend_tls: Winners[BackendTlsPolicy]
     secured: Mapping[str, Secured]
     """The SecurityPolicies that are in force, by `namespace/name`."""
     by_place: Set[str] = frozenset()
@@ -81,21 +83,17 @@ class Policies:
             winners(declared, ClientPolicy),
             winners(declared, TrafficPolicy),
             of_security,
+            winners(declared, BackendTlsPolicy),
             securing.all(declared, of_security.values(), known),
             {key for key, policy in policy_of(declared).items() if policy.spec.locality},
         )
-
-    def of_listener(self, gateway: Gateway, listener: Listener) -> ClientPolicySpec | None:
-        """How clients of a listener are spoken with; None: as is usual."""
-        found = of_listener(self.client, gateway, listener)
-        return found.spec if found is not None else None
 
     def addresses_of(
         self, gateway: Gateway, listeners: Sequence[Listener]
     ) -> tuple[ClientAddresses, ...]:
         """The lists of client addresses of these listeners, each once."""
-        said = (self.of_listener(gateway, listener) for listener in listeners)
-        lists = (one.client_addresses for one in said if one is not None)
+        said = (of_listener(self.client, gateway, listener) for listener in listeners)
+        lists = (one.spec.client_addresses for one in said if one is not None)
         return tuple(dict.fromkeys(one for one in lists if one is not None))
 
     def of_rule(

@@ -9,11 +9,12 @@ from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
 from controlplane.translate.clusters import (
     UNRESOLVED,
     USUAL,
+    closed,
     cluster,
     cluster_over_http_2,
     over_http_2,
-    unresolved,
 )
+from controlplane.translate.encryption import Encryption
 from controlplane.translate.failover import aggregate, chain
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.routes import needs_unresolved
@@ -35,16 +36,22 @@ class Clusters:
         found: Reached,
         secured: Sequence[Secured],
         let_go: Sequence[Secured],
+        encryption: Encryption,
     ) -> dict[str, bytes]:
         """By name, those that the routes of a Gateway reach, and its policies; those that it lets
-        go are kept a while."""
+        go are kept a while. One whose requests must be encrypted, for nobody who could be believed,
+        is closed."""
         said = scene.policies.of_backends(scene.declared, scene.gateway, pairs)
         heads = {name for members in found.chains for name in members[:-1]}
         fleet = scene.gateway.key
 
         def made(backend: str, name: str, limits: CircuitBreaker | None = None) -> bytes:
+            encrypted = encryption.part(backend)
+            if encrypted is None:
+                return closed(name)
             fails_over = name in heads or backend in scene.policies.by_place
-            return self._cluster(fleet, backend, name, (said.get(backend), limits, fails_over))
+            spoken = (said.get(backend), limits, fails_over)
+            return self._cluster(fleet, backend, name, spoken) + encrypted
 
         backends = found.backends | ({one.backend for one in secured} & set(scene.known))
         out = {key: made(key, key) for key in sorted(backends)}
@@ -57,13 +64,20 @@ class Clusters:
             out |= policy.clusters
         for policy in secured:
             if policy.over_http_2:
-                spec = said[policy.backend].spec if policy.backend in said else USUAL
-                name = over_http_2(policy.backend)
-                out[name] = cluster_over_http_2(policy.backend, self._options, spec)
+                out |= self._over_http_2(policy.backend, said.get(policy.backend), encryption)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.waiting and needs_unresolved(scene, pairs):
-            out[UNRESOLVED] = unresolved()
+            out[UNRESOLVED] = closed(UNRESOLVED)
         return out
+
+    def _over_http_2(
+        self, backend: str, policy: TrafficPolicy | None, encryption: Encryption
+    ) -> dict[str, bytes]:
+        name, encrypted = over_http_2(backend), encryption.part(backend)
+        if encrypted is None:
+            return {name: closed(name)}
+        spec = policy.spec if policy is not None else USUAL
+        return {name: cluster_over_http_2(backend, self._options, spec) + encrypted}
 
     def _cluster(self, fleet: str, backend: str, name: str, said: _Said) -> bytes:
         kept = self._kept.get((fleet, name))

@@ -22,6 +22,7 @@ from controlplane.resources.topology import (
     hostnames,
     references_of,
 )
+from controlplane.translate import http3
 from controlplane.translate.actions import refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
@@ -97,7 +98,8 @@ class RouteTables:
 
     def table(self, table: Table, scene: Scene, pairs: Sequence[Pair]) -> bytes:
         """One table: the hosts of its listeners, with the routes attached to them."""
-        out = [wire(RouteConfiguration, name=table.name, ignore_port_in_host_matching=True)]
+        head = wire(RouteConfiguration, name=table.name, ignore_port_in_host_matching=True)
+        out = [head, http3.told(table)]
         for host, entries in self._hosts(scene, table.listeners, pairs):
             head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
             body = b"".join(entry.wire for entry in entries)

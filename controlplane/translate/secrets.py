@@ -1,20 +1,23 @@
-"""Secrets for Envoy (SDS): certificates with their keys."""
+"""Secrets for Envoy (SDS): certificates with their keys, and the CAs that are believed."""
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource
+from pathlib import PurePosixPath
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource, WatchedDirectory
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
     SdsSecretConfig,
     TlsCertificate,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret as EnvoySecret
 
+from controlplane.resources.certificate_files import CertificateFiles
+from controlplane.resources.certificates import OCSP
 from controlplane.resources.secret import CERTIFICATE, KEY, Secret
+from controlplane.resources.trust import Bundle
 from controlplane.translate.types import FROM_ADS
 from controlplane.translate.wire import wire
-
-OCSP = "tls.ocsp-staple"
-"""An OCSP response in DER, to be sent to clients with the certificate."""
 
 
 def certificate(secret: Secret) -> bytes:
@@ -28,6 +31,27 @@ def certificate(secret: Secret) -> bytes:
     if staple is not None:
         held += wire(TlsCertificate, ocsp_staple=_inline(staple))
     return wire(EnvoySecret, name=secret.key, tls_certificate=held)
+
+
+def files(name: str, at: CertificateFiles) -> bytes:
+    """The resource of a certificate that Envoy reads from its own disk, again when it changes.
+
+    Envoy watches the folder: for files that are renamed into it, and for the swapped link of a
+    mounted Secret.
+    """
+    held = wire(
+        TlsCertificate,
+        certificate_chain=wire(DataSource, filename=at.certificate),
+        private_key=wire(DataSource, filename=at.key),
+        watched_directory=wire(WatchedDirectory, path=str(PurePosixPath(at.certificate).parent)),
+    )
+    return wire(EnvoySecret, name=name, tls_certificate=held)
+
+
+def believed(bundle: Bundle) -> bytes:
+    """The resource of the CAs that are believed in one place."""
+    context = wire(CertificateValidationContext, trusted_ca=_inline(bundle.pem))
+    return wire(EnvoySecret, name=bundle.name, validation_context=context)
 
 
 def by_name(name: str) -> bytes:

@@ -14,8 +14,9 @@ from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.topology import attached
+from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
-from controlplane.translate.listeners import listener
+from controlplane.translate.listeners import listeners as listeners_of
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.patches import Patches
 from controlplane.translate.policies import Policies
@@ -23,7 +24,6 @@ from controlplane.translate.ports import ports
 from controlplane.translate.reached import Clusters
 from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
-from controlplane.translate.secrets import certificate
 from controlplane.translate.security import Secured, Securing
 from controlplane.translate.security.filters import extensions
 from controlplane.translate.spread import Pair, Scene
@@ -113,22 +113,27 @@ class Translator:
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway = scene.declared, scene.gateway
+        encryption = Encryption(
+            declared, gateway, scene.policies.backend_tls, self._options.system_ca
+        )
         secured = scene.policies.secured_in(gateway, pairs)
         let_go = self._let_go(gateway.key, secured)
         reached = self._tables.reached(scene, pairs)
+        clusters = self._clusters.of(scene, pairs, reached, secured, let_go, encryption)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
+        secrets |= encryption.secrets
         addresses: dict[str, tuple[ClientAddresses, ...]] = {}
-        for port in ports(declared, gateway):
-            listeners[port.name] = listener(gateway, port, scene.policies, self._options)
+        for port in ports(declared, gateway, scene.policies.client):
+            listeners |= listeners_of(gateway, port, self._options)
             for table in port.tables:
                 here = [pair for pair in pairs if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
-                secrets |= {one.key: certificate(one) for one in table.certificates}
+                secrets |= table.held()
                 addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
-            CLUSTER: self._clusters.of(scene, pairs, reached, secured, let_go),
+            CLUSTER: clusters,
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,

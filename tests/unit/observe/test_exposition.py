@@ -11,6 +11,7 @@ from controlplane.front.door import Door
 from controlplane.front.pool import Pool
 from controlplane.front.worker import own_metrics
 from controlplane.observe.in_process import InProcessSource
+from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.exposition import StagedCollector, XdsCollector
@@ -118,6 +119,7 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
     source = filled_source()
     registry.register(source.collector)
     LoopMetrics(registry)
+    CertificateWatch(registry, lambda: 0.0)
     TelemetryMetrics(registry)
     server = XdsServer(SnapshotCache())
     registry.register(XdsCollector(server))

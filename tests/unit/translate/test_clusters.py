@@ -7,7 +7,7 @@ from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 
 )
 
 from controlplane.resources.traffic_policy import TrafficPolicy
-from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
+from controlplane.translate.clusters import UNRESOLVED, closed, cluster
 from controlplane.translate.options import TranslateOptions
 from tests.envoy.edge import policy
 from tests.unit.translate.scenes import declared
@@ -59,7 +59,7 @@ def test_counters_for_each_endpoint_and_load_reports_exclude_one_another() -> No
 
 
 def test_the_cluster_of_references_that_lead_nowhere_has_no_endpoints() -> None:
-    made = Cluster.parse(unresolved())
+    made = Cluster.parse(closed(UNRESOLVED))
     assert (made.name, made.type) == (UNRESOLVED, ClusterDiscoveryType.STATIC)
     assert made.load_assignment is None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 
 from controlplane.resources import Loaded, load
 from controlplane.translate import Translator
+from tests.certificates import Authority
 from tests.envoy.edge import backend, gateway, policy, route, to
 from tests.unit.translate.scenes import all_services, even
 
@@ -23,7 +25,39 @@ spec:
 """
 
 
+CLASS = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: weir}
+spec: {controllerName: %s}
+"""
+ENCRYPTED = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: a}
+spec:
+  targetRefs: [{group: weir.dev, kind: Backend, name: a}]
+  validation: {hostname: a.test, caCertificateRefs: [{kind: ConfigMap, name: cas}]}
+"""
+CAS = [f"ca.crt: {json.dumps(Authority().pem.decode())}" for _ in range(2)]
+
+
+def of_tls(chance: random.Random, name: str) -> str:
+    """Classes, and what is said of clients and of TLS to Backends."""
+    if name == "class":
+        return CLASS % chance.choice(["weir.dev/gateway-controller", "example.com/theirs"])
+    if name == "encrypted":
+        return ENCRYPTED
+    if name == "clients":
+        idle = f"  timeout: {{http: {{idleTimeout: {chance.randint(1, 2)}s}}}}\n"
+        return policy("ClientPolicy", name, "Gateway/edge/http", idle)
+    held = chance.choice(CAS)
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: cas}}\ndata: {{{held}}}\n"
+
+
 def a_document(chance: random.Random, name: str) -> str:
+    if name in TLS_NAMES:
+        return of_tls(chance, name)
     target = chance.choice(["gone", "a", "b", "a, namespace: other"])
     if name.startswith("r"):
         path = chance.choice(["/x", "/y"])
@@ -41,7 +75,8 @@ def a_document(chance: random.Random, name: str) -> str:
     return gateway(HTTP, *chance.choice([(), ("name: more, port: 81, protocol: HTTP",)]))
 
 
-NAMES = ("edge", "r1", "r2", "r3", "a", "b", "other-a", "p1", "p2", "grant")
+TLS_NAMES = ("class", "encrypted", "clients", "cas")
+NAMES = ("edge", "r1", "r2", "r3", "a", "b", "other-a", "p1", "p2", "grant", *TLS_NAMES)
 
 
 @pytest.mark.parametrize("seed", range(8))
