@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard protos/*.proto)
 ARGS ?=
 # Debian packages whose servers some tests start on loopback.
-SERVERS := prometheus
+SERVERS := prometheus redis-server
 
 .PHONY: help
 help: ## List the targets.

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from controlplane.resources.kinds import Fields, Integer, WeirApiVersion
+from controlplane.resources.rate_limit import RateLimit
 from controlplane.resources.target import BackendTargetRef, Policy, PolicySpec
 
 Limit = Annotated[Integer, Field(ge=1, le=2**32 - 1)]
@@ -45,6 +46,7 @@ class TrafficPolicySpec(PolicySpec):
     request_buffer: RequestBuffer | None = Field(
         default=None, description="Not given: bodies are passed on as they come."
     )
+    rate_limit: RateLimit | None = Field(default=None, description="Not given: no limit.")
 
 
 class TrafficPolicy(Policy):

@@ -12,14 +12,19 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from controlplane.translate import cors, sessions, traffic
+from controlplane.translate import cors, rate_limits, sessions, traffic
 from controlplane.translate.wire import number, packed, wire
 
 
-def http_filters() -> list[bytes]:
-    """All of them; the router is the last."""
+def http_filters(control_cluster: str) -> list[bytes]:
+    """All of them; the router is the last. `control_cluster` leads to Weir."""
     return [
         _switched_off(cors.FILTER, packed(Cors)),
+        _switched_off(rate_limits.LOCAL, rate_limits.local_filter()),
+        *(
+            _switched_off(name, rate_limits.global_filter(control_cluster, closed=closed))
+            for closed, name in rate_limits.GLOBAL.items()
+        ),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
         wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),

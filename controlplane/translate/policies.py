@@ -28,9 +28,10 @@ class RulePolicies(NamedTuple):
     traffic: TrafficPolicy | None = None
     security: SecurityPolicy | None = None
 
-    def of_route(self) -> bytes:
-        """The part of a Route; what the route itself says comes after it and goes before."""
-        return security.of_route(self.security) + traffic.of_route(self.traffic)
+    def of_route(self, route: str) -> bytes:
+        """The part of a Route; what the route itself says comes after it and goes before. `route`
+        names the rule that it is for."""
+        return security.of_route(self.security) + traffic.of_route(self.traffic, route)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -136,7 +136,7 @@ def target(
 def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
         found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
-        policies = said[at].of_route()
+        policies = said[at].of_route(f"{route.key}/{at}")
         preflights = any(
             one.cors
             for filters in (rule.filters, *(ref.filters for ref in rule.backend_refs))

@@ -6,16 +6,22 @@ from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 
 from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy
+from controlplane.translate import rate_limits
 from controlplane.translate.wire import number, packed, wire
 
 BUFFER = "envoy.filters.http.buffer"
 
 
-def of_route(policy: TrafficPolicy | None) -> bytes:
-    """The part of a Route."""
-    if policy is None or policy.spec.request_buffer is None:
+def of_route(policy: TrafficPolicy | None, route: str) -> bytes:
+    """The part of a Route; `route` names the rule that it is for."""
+    if policy is None:
         return b""
-    return _buffer(policy.spec.request_buffer)
+    said, out = policy.spec, b""
+    if said.request_buffer is not None:
+        out += _buffer(said.request_buffer)
+    if said.rate_limit is not None:
+        out += rate_limits.of_route(policy.key, route, said.rate_limit)
+    return out
 
 
 def _buffer(one: RequestBuffer) -> bytes:

@@ -30,6 +30,8 @@ _LOADS = _ENVOY + "service.load_stats.v3:"
 _TYPE = _ENVOY + "type.v3:"
 _ADMIN = _ENVOY + "admin.v3:"
 _STATUS = _ENVOY + "service.status.v3:"
+_LIMIT = _ENVOY + "service.ratelimit.v3:"
+_LIMITED = _ENVOY + "extensions.common.ratelimit.v3:RateLimitDescriptor"
 _MATCHER = _ENVOY + "type.matcher.v3:"
 _ROUTE = _ENVOY + "config.route.v3:"
 _LISTENER = _ENVOY + "config.listener.v3:"
@@ -76,6 +78,16 @@ THEIRS = {
     "weir.load_stats.LoadStatsResponse": _LOADS + "LoadStatsResponse",
     "weir.load_stats.UpstreamEndpointStats": _ENDPOINT + "UpstreamEndpointStats",
     "weir.load_stats.UpstreamLocalityStats": _ENDPOINT + "UpstreamLocalityStats",
+    "weir.rate_limit.HeaderValue": _CORE + "HeaderValue",
+    "weir.rate_limit.RateLimitDescriptor": _LIMITED,
+    "weir.rate_limit.RateLimitDescriptor.Entry": _LIMITED + "Entry",
+    "weir.rate_limit.RateLimitRequest": _LIMIT + "RateLimitRequest",
+    "weir.rate_limit.RateLimitResponse": _LIMIT + "RateLimitResponse",
+    "weir.rate_limit.RateLimitResponse.Code": _LIMIT + "RateLimitResponseCode",
+    "weir.rate_limit.RateLimitResponse.DescriptorStatus": _LIMIT
+    + "RateLimitResponseDescriptorStatus",
+    "weir.rate_limit.RateLimitResponse.RateLimit": _LIMIT + "RateLimitResponseRateLimit",
+    "weir.rate_limit.RateLimitResponse.RateLimit.Unit": _LIMIT + "RateLimitResponseRateLimitUnit",
     "weir.route.Filter": _LISTENER + "Filter",
     "weir.route.FilterChain": _LISTENER + "FilterChain",
     "weir.route.HttpConnectionManager": _NETWORK

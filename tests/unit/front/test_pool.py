@@ -26,6 +26,9 @@ from controlplane.errors import StartupError
 from controlplane.front import pool as module
 from controlplane.front.door import Door
 from controlplane.front.pool import Pool
+from controlplane.limits.limiter import Limiter
+from controlplane.limits.memory import MemoryCounters
+from controlplane.limits.metrics import LimitMetrics
 from controlplane.xds import SnapshotCache
 from controlplane.xds.csds import SERVICE
 from controlplane.xds.kinds import CLUSTER, ENDPOINT
@@ -72,6 +75,7 @@ async def running(workers: int = 2, **door: Any) -> AsyncIterator[Running]:  # n
         cache,
         access_logs=sink,
         load_reports=sink,
+        rate_limits=Limiter(MemoryCounters(), LimitMetrics(registry)),
         registry=registry,
     )
     made = Running(pool, cache, sink, registry)
