@@ -430,7 +430,7 @@ async def test_workers_count_together_for_rate_limits() -> None:
     asked.descriptors.add().entries.add(key=RULE, value="a/b/0")
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with running() as it:
-        it.limiter.know({"a/b/0": Rule("a/b/0", 20, 10_000_000)})
+        it.limiter.know({"a/b/0": Rule("a/b/0", 20, 86_400)})
         codes = []
         for _ in range(30):  # each on a connection of its own: some to either worker
             address = f"127.0.0.1:{it.pool.port}"
