@@ -79,6 +79,10 @@ bench-loop: $(VENV)/.dev ## Decide and guard for 1,000 services of 100 endpoints
 bench-als: $(VENV)/.dev ## Access log entries a second on one core.
 	$(BIN)/python -m benchmarks.als_ingest $(ARGS)
 
+.PHONY: bench-limits
+bench-limits: $(VENV)/.dev ## Decisions a second of the rate limit service on one core, and their latency (wants h2load).
+	$(BIN)/python -m benchmarks.rate_limit $(ARGS)
+
 .PHONY: bench-xds
 bench-xds: $(VENV)/.dev ## Server CPU for a push, how it grows, and storms of clients (about 10 minutes).
 	$(BIN)/python -m benchmarks.xds_table $(ARGS)
