@@ -47,10 +47,17 @@ class Limiter:
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._rules: Mapping[str, Rule] = {}
+        self._told: Mapping[str, pb.RateLimitResponse.RateLimit] = {}
 
     def know(self, rules: Mapping[str, Rule]) -> None:
         """These rules are in force. Counters go on where their rules do."""
         self._rules = rules
+        self._told = {
+            key: pb.RateLimitResponse.RateLimit(
+                requests_per_unit=one.requests, unit=_UNITS[one.unit_s]
+            )
+            for key, one in rules.items()
+        }
         self._metrics.know(rules)
 
     async def decide(self, request: bytes) -> bytes:
@@ -74,20 +81,21 @@ class Limiter:
         self, asked: pb.RateLimitRequest, descriptor: pb.RateLimitDescriptor
     ) -> tuple[Rule, Take] | None:
         """What is to be counted where; None: the rule is not known."""
-        entries = descriptor.entries
-        if not entries or entries[0].key != RULE:
+        parts = [part for one in descriptor.entries for part in (one.key, one.value)]
+        if not parts or parts[0] != RULE:
             return None
-        rule = self._rules.get(entries[0].value)
+        rule = self._rules.get(parts[1])
         if rule is None:
             return None
-        after = entries[-1].key == AFTER
-        names = [f"{one.key}={one.value}" for one in (entries[:-1] if after else entries)]
+        after = parts[-2] == AFTER
+        if after:
+            del parts[-2:]
         if descriptor.HasField("hits_addend"):
             hits = descriptor.hits_addend.value
         else:
             hits = asked.hits_addend or 1
         take = Take(
-            _short("\0".join(names)),
+            _short("\0".join(parts)),
             min(hits, 2**31),
             rule.requests,
             rule.unit_s,
@@ -144,12 +152,11 @@ class Limiter:
             )
             return
         left = rule.requests - used - (take.hits if taken else 0)
+        reset_s = math.ceil(take.reset_s(now_s))
         status = answer.statuses.add(
             code=_OK if fits else _OVER, limit_remaining=max(math.floor(left), 0)
         )
-        status.current_limit.requests_per_unit = rule.requests
-        status.current_limit.unit = _UNITS[rule.unit_s]
-        reset_s = math.ceil(take.reset_s(now_s))
+        status.current_limit.CopyFrom(self._told[rule.key])
         status.duration_until_reset.seconds = reset_s
         if not fits:
             answer.overall_code = _OVER

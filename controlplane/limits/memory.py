@@ -41,7 +41,7 @@ class MemoryCounters:
         """See `Counters`."""
         found = [self._counter(one, now_s) for one in takes]
         used = [
-            counter.now + counter.before * one.weight(now_s)
+            counter.now + counter.before * one.weight(now_s) if one.sliding else counter.now
             for one, counter in zip(takes, found, strict=True)
         ]
         if allowed(takes, used):
