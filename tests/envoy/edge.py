@@ -146,9 +146,13 @@ async def edge(
     *documents: str,
     options: TranslateOptions | None = None,
     handlers: Sequence[grpc.GenericRpcHandler[bytes, bytes]] = (),
+    boot: Mapping[str, Any] | None = None,
     **envoy_options: Any,  # noqa: ANN401 (of run_envoy)
 ) -> AsyncIterator[Edge]:
-    """A running edge with these documents, all taken; `handlers` are served beside xDS."""
+    """A running edge with these documents, all taken.
+
+    `handlers` are served beside xDS, `boot` goes to `ads_bootstrap`.
+    """
     cache, translator, events = SnapshotCache(), Translator(options), list[Event]()
     found = publish(cache, translator, *documents)
     group = fleet_of(found.all(Gateway))
@@ -162,7 +166,11 @@ async def edge(
     await server.start()
     try:
         bootstrap = ads_bootstrap(
-            node_id="envoy-1", fleet=FLEET, xds_port=server.port, admin_port=free_port()
+            node_id="envoy-1",
+            fleet=FLEET,
+            xds_port=server.port,
+            admin_port=free_port(),
+            **(boot or {}),
         )
         async with run_envoy(bootstrap, folder, **envoy_options) as envoy:
             made = Edge(cache, server, envoy, translator, events, found)
