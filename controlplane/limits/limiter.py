@@ -21,6 +21,8 @@ from controlplane.limits.windows import Counters, Take, allowed
 from controlplane.resources.rate_limit import AFTER, CLOSED, RULE
 
 MAX_DESCRIPTORS = 64
+LINGER_S = 600.0
+"""How long a rule that is declared no more is known."""
 _LONGEST = 200
 """Characters of a counter's name; of a longer one a digest stands in for it."""
 
@@ -47,18 +49,31 @@ class Limiter:
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._rules: Mapping[str, Rule] = {}
+        self._gone: Mapping[str, tuple[Rule, float]] = {}
+        """Rules that are declared no more, and since when."""
         self._told: Mapping[str, pb.RateLimitResponse.RateLimit] = {}
 
     def know(self, rules: Mapping[str, Rule]) -> None:
-        """These rules are in force. Counters go on where their rules do."""
-        self._rules = rules
+        """These rules are in force. Counters go on where their rules do.
+
+        Rules that are declared no more are known for a while: Envoys ask about them until they have
+        taken the routes without them, which a push in stages keeps from them on purpose.
+        """
+        now_s = self._wall_clock()
+        gone = {key: (one, now_s) for key, one in self._rules.items() if key not in rules}
+        self._gone = {
+            key: kept
+            for key, kept in {**gone, **self._gone}.items()
+            if key not in rules and now_s - kept[1] < LINGER_S
+        }
+        self._rules = {**{key: one for key, (one, _) in self._gone.items()}, **rules}
         self._told = {
             key: pb.RateLimitResponse.RateLimit(
                 requests_per_unit=one.requests, unit=_UNITS[one.unit_s]
             )
-            for key, one in rules.items()
+            for key, one in self._rules.items()
         }
-        self._metrics.know(rules)
+        self._metrics.know(self._rules)
 
     async def decide(self, request: bytes) -> bytes:
         """Answer a serialised RateLimitRequest. Raises `RateLimitError` when it is none."""

@@ -278,6 +278,8 @@ async def test_counters_that_are_away_are_answered_by_each_rule(it: Limited) -> 
 
 async def test_rules_that_nobody_declared_are_answered_by_their_filter(it: Limited) -> None:
     it.limiter.know({})
+    it.now_s += 2 * HOUR_S
+    it.limiter.know({})  # nobody remembers them
     try:
         assert await it.send("closed") == [429]
         assert await it.send("fixed", 5) == [200] * 5

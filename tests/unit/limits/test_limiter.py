@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from controlplane._pb import rate_limit_pb2 as pb
 from controlplane.errors import RateLimitError, StoreError
-from controlplane.limits.limiter import MAX_DESCRIPTORS, Limiter
+from controlplane.limits.limiter import LINGER_S, MAX_DESCRIPTORS, Limiter
 from controlplane.limits.memory import MemoryCounters
 from controlplane.limits.metrics import MOST_RULES, LimitMetrics
 from controlplane.limits.rules import Rule, rules
@@ -208,7 +208,24 @@ async def test_labels_are_bounded_and_go_with_their_rules() -> None:
     assert it.counted("other", "ok") == 5.0
     assert it.counted("r/0001/0", "ok") == 1.0
     it.limiter.know({})
+    assert it.counted("r/0001/0", "ok") == 1.0
+    it.now_s += LINGER_S
+    it.limiter.know({})
     assert it.counted("r/0001/0", "ok") is None
+
+
+async def test_a_rule_that_is_taken_away_is_known_until_envoys_have_heard() -> None:
+    it = only(rule(requests=1, unit_s=3600, closed=True))
+    assert await it.codes(1, ONE) == [OK]
+    for passed_s, codes in ((0.0, [OVER]), (LINGER_S - 1.0, [OVER])):
+        it.now_s += passed_s
+        it.limiter.know({"another/one/0": rule("another/one/0")})
+        assert [one.code for one in (await it.ask(ONE)).statuses] == codes
+        assert it.counted("a/b/0", "over_limit") is not None
+    it.now_s += 1.0
+    it.limiter.know({})
+    assert (await it.ask(ONE)).overall_code == OK  # of the open domain, and not counted
+    assert it.counted("a/b/0", "over_limit") is None
 
 
 def test_rules_come_from_every_policy() -> None:
