@@ -14,6 +14,17 @@ spec:
     local: {rules: [{limit: {requests: 3, unit: Hour}}]}
 """
 SELECTS = LIMITS.replace("local: {rules: [{", "global: {rules: [{clientSelectors: [SELECTOR], ")
+PATCH = """\
+apiVersion: weir.dev/v1alpha1
+kind: EnvoyPatch
+metadata: {name: mine}
+spec:
+  targetRef: {name: edge}
+  jsonPatches:
+    - type: type.googleapis.com/envoy.config.listener.v3.Listener
+      name: default/edge/http-80
+      operation: {op: add, path: /x, value: 1}
+"""
 
 # document, line, field, words of the message, words of the advice
 BROKEN = [
@@ -119,6 +130,14 @@ BROKEN = [
      "spec.rules[0].backendRefs[0].weight", "greater than or equal to 0", ""),
     (ROUTE.replace("    - backendRefs:", "    - filter: []\n      backendRefs:"), 8,
      "spec.rules[0].filter", "no such field", '"filters"'),
+    (PATCH.replace("op: add", "op: put"), 9, "spec.jsonPatches[0].operation.op",
+     '"put" is not taken', "add"),
+    (PATCH.replace("path: /x", "path: x"), 9, "spec.jsonPatches[0].operation.path", "pattern", ""),
+    (PATCH.replace(", value: 1", ""), 9, "spec.jsonPatches[0].operation",
+     "value is given with add", ""),
+    (PATCH.replace("Listener", "Secret"), 7, "spec.jsonPatches[0].type", "is not taken",
+     "v3.Listener"),
+    (PATCH.partition("  jsonPatches")[0], 5, "spec", "want jsonPatches or mergePatches", ""),
 ]  # fmt: skip
 
 
