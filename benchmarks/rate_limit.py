@@ -56,9 +56,9 @@ def question(user: str) -> bytes:
     asked = pb.RateLimitRequest(domain=OPEN)
     for rule in RULES:
         one = asked.descriptors.add()
-        one.entries.add(key=RULE, value=rule)
-        one.entries.add(key=ROUTE, value="shop/web/0")
-    asked.descriptors[1].entries.add(key="x-user", value=user)
+        one.entries.add(key=RULE, value=rule.encode())
+        one.entries.add(key=ROUTE, value=b"shop/web/0")
+    asked.descriptors[1].entries.add(key="x-user", value=user.encode())
     return asked.SerializeToString()
 
 

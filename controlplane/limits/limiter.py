@@ -24,7 +24,7 @@ MAX_DESCRIPTORS = 64
 LINGER_S = 600.0
 """How long a rule that is declared no more is known."""
 _LONGEST = 200
-"""Characters of a counter's name; of a longer one a digest stands in for it."""
+"""Bytes of a counter's name; of a longer one a digest stands in for it."""
 
 _OK = pb.RateLimitResponse.OK
 _OVER = pb.RateLimitResponse.OVER_LIMIT
@@ -96,21 +96,20 @@ class Limiter:
         self, asked: pb.RateLimitRequest, descriptor: pb.RateLimitDescriptor
     ) -> tuple[Rule, Take] | None:
         """What is to be counted where; None: the rule is not known."""
-        parts = [part for one in descriptor.entries for part in (one.key, one.value)]
-        if not parts or parts[0] != RULE:
+        entries = descriptor.entries
+        if not entries or entries[0].key != RULE:
             return None
-        rule = self._rules.get(parts[1])
+        rule = self._rules.get(entries[0].value.decode(errors="replace"))
         if rule is None:
             return None
-        after = parts[-2] == AFTER
-        if after:
-            del parts[-2:]
+        after = entries[-1].key == AFTER
+        parts = [one.value for one in (entries[:-1] if after else entries)]
         if descriptor.HasField("hits_addend"):
             hits = descriptor.hits_addend.value
         else:
             hits = asked.hits_addend or 1
         take = Take(
-            _short("\0".join(parts)),
+            _short(b"\0".join(parts)),
             min(hits, 2**31),
             rule.requests,
             rule.unit_s,
@@ -180,8 +179,6 @@ class Limiter:
         self._metrics.decided(rule.key, "ok" if fits else "over_limit")
 
 
-def _short(name: str) -> str:
+def _short(name: bytes) -> bytes:
     """What a client may choose is bounded."""
-    if len(name) <= _LONGEST:
-        return name
-    return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    return name if len(name) <= _LONGEST else hashlib.blake2b(name, digest_size=16).digest()

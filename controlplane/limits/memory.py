@@ -30,7 +30,7 @@ class MemoryCounters:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._counters: OrderedDict[tuple[str, int], _Counter] = OrderedDict()
+        self._counters: OrderedDict[tuple[bytes, int], _Counter] = OrderedDict()
         self.evicted = 0
         """How many had to make room."""
 

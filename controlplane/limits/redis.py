@@ -99,5 +99,5 @@ class RedisCounters:
 
 def _key(one: Take, window: int) -> str:
     """A digest of the counter's name: it may hold what a client proves itself with."""
-    digest = hashlib.blake2b(one.counter.encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(one.counter, digest_size=16).hexdigest()
     return f"weir:limit:{one.unit_s}:{window}:{digest}"

@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 class Take(NamedTuple):
     """What one descriptor wants of one counter."""
 
-    counter: str
+    counter: bytes
+    """Its name: what tells it apart from all others."""
     hits: int
     """0: is there room for one?"""
     limit: int

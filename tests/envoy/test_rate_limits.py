@@ -221,6 +221,15 @@ async def test_global_each_client_has_a_count(it: Limited) -> None:
     assert await it.send("user", 3) == [200] * 3
 
 
+async def test_a_value_that_is_no_text_is_counted_too(it: Limited) -> None:
+    """It must not be a way around the limits."""
+    odd = {b"host": b"user.example.com", b"x-user": b"\xff\xfe"}
+    async with it.made.client() as client:
+        url = f"http://127.0.0.1:{it.port}/"
+        codes = [(await client.get(url, headers=odd)).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
+
+
 async def test_global_selectors_that_are_inverted(it: Limited) -> None:
     assert await it.send("other", 3, {"x-plan": "gold"}) == [200] * 3
     assert await it.send("other", 2, {"x-plan": "tin"}) == [200, 429]

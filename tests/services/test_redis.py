@@ -39,7 +39,7 @@ async def test_it_counts_as_memory_does(redis: Redis) -> None:
         now_s += chance.choice([0.0, 0.25, 7.5, 61.0])
         takes = [
             Take(
-                f"{unit_s} {sliding} {chance.randrange(3)}",
+                b"%d %d %d" % (unit_s, sliding, chance.randrange(3)),
                 chance.choice([0, 1, 1, 1, 3]),
                 5,
                 unit_s,
@@ -58,7 +58,7 @@ async def test_it_counts_as_memory_does(redis: Redis) -> None:
 
 async def test_two_replicas_share_a_count(redis: Redis) -> None:
     replicas = [RedisCounters(redis.url, deadline_s=PATIENT_S) for _ in range(2)]
-    take = [Take("a", 1, 100, 3600)]
+    take = [Take(b"a", 1, 100, 3600)]
     used = await asyncio.gather(*(replicas[i % 2].take(take, NOW_S) for i in range(50)))
     assert sorted(before for (before,) in used) == list(range(50))
     for one in replicas:
@@ -67,7 +67,7 @@ async def test_two_replicas_share_a_count(redis: Redis) -> None:
 
 async def test_counters_end_by_themselves(redis: Redis) -> None:
     counters = RedisCounters(redis.url, deadline_s=PATIENT_S)
-    await counters.take([Take("a-secret", 1, 100, 3600), Take("b", 0, 100, 3600)], NOW_S)
+    await counters.take([Take(b"a-secret", 1, 100, 3600), Take(b"b", 0, 100, 3600)], NOW_S)
     reader, writer = await asyncio.open_connection("127.0.0.1", redis.port)
     writer.write(b"KEYS *\r\n")
     assert await reader.readline() == b"*1\r\n"  # nothing is kept of what took nothing
@@ -83,7 +83,7 @@ async def test_counters_end_by_themselves(redis: Redis) -> None:
 
 async def test_one_that_hangs_is_given_up_and_then_left_alone(redis: Redis) -> None:
     counters = RedisCounters(redis.url, deadline_s=0.3, rest_s=60.0)
-    take = [Take("a", 1, 100, 3600)]
+    take = [Take(b"a", 1, 100, 3600)]
     await counters.take(take, NOW_S)
     redis.hang(True)
     with pytest.raises(StoreError, match="TimeoutError"):
@@ -99,7 +99,7 @@ async def test_one_that_hangs_is_given_up_and_then_left_alone(redis: Redis) -> N
 
 async def test_one_that_comes_back_is_used_again(redis: Redis, tmp_path: Path) -> None:
     counters = RedisCounters(redis.url, rest_s=0.0)
-    take = [Take("a", 1, 100, 3600)]
+    take = [Take(b"a", 1, 100, 3600)]
     redis.process.kill()
     await redis.process.wait()
     with pytest.raises(StoreError, match="the Redis for rate limits"):

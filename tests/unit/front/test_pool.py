@@ -427,7 +427,7 @@ async def test_nobody_is_ready_while_no_worker_listens(monkeypatch: pytest.Monke
 async def test_workers_count_together_for_rate_limits() -> None:
     """Whichever worker is asked, one process decides."""
     asked = rate_limit_pb2.RateLimitRequest(domain=OPEN)
-    asked.descriptors.add().entries.add(key=RULE, value="a/b/0")
+    asked.descriptors.add().entries.add(key=RULE, value=b"a/b/0")
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with running() as it:
         it.limiter.know({"a/b/0": Rule("a/b/0", 20, 86_400)})

@@ -47,7 +47,7 @@ class Asked:
         for entries in descriptors:
             one = asked.descriptors.add()
             for key, value in entries.items():
-                one.entries.add(key=key, value=value)
+                one.entries.add(key=key, value=value.encode())
             if hits is not None:
                 one.hits_addend.value = hits
         answer = await self.limiter.decide(asked.SerializeToString())
@@ -110,7 +110,7 @@ async def test_the_answer_tells_of_the_limit() -> None:
 async def test_hits_come_from_the_descriptor_then_from_the_question_then_are_one() -> None:
     it = only(rule(requests=100))
     asked = pb.RateLimitRequest(domain=OPEN, hits_addend=7)
-    asked.descriptors.add().entries.add(key=RULE, value="a/b/0")
+    asked.descriptors.add().entries.add(key=RULE, value=b"a/b/0")
     answer = pb.RateLimitResponse.FromString(await it.limiter.decide(asked.SerializeToString()))
     assert answer.statuses[0].limit_remaining == 93
     assert (await it.ask(ONE, hits=3)).statuses[0].limit_remaining == 90
