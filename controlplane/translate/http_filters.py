@@ -13,13 +13,19 @@ from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import S
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from controlplane.translate import cors, rate_limits, sessions, traffic
+from controlplane.translate.security import filters as access
 from controlplane.translate.wire import number, packed, wire
 
 
-def http_filters(control_cluster: str) -> list[bytes]:
-    """All of them; the router is the last. `control_cluster` leads to Weir."""
+def http_filters(table: str, control_cluster: str) -> list[bytes]:
+    """All of them, for a listener with this route table; the router is the last.
+
+    `control_cluster` leads to Weir.
+    """
     return [
+        *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
+        *access.after_cors(),
         _switched_off(rate_limits.LOCAL, rate_limits.local_filter()),
         *(
             _switched_off(name, rate_limits.global_filter(control_cluster, closed=closed))
