@@ -23,10 +23,12 @@ from controlplane.limits.windows import Counters
 from controlplane.xds.rate_limits import RateLimitService
 from controlplane.xds.telemetry import TelemetryMetrics
 from tests.envoy.edge import Edge, backend, edge, gateway, policy, route, to, until
+from tests.envoy.identities import Issuer
 from tests.envoy.origin import Origin, running
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
+ALICE = Issuer("https://alice.test")
 HOUR_S = 3600.0
 NOON_S = 1_800_000 * HOUR_S
 
@@ -114,6 +116,9 @@ GLOBAL = {
     "user": """global: {rules: [
       {clientSelectors: [{headers: [{name: x-user, type: Distinct}]}],
        limit: {requests: 2, unit: Hour}}]}""",
+    "claim": """global: {rules: [
+      {clientSelectors: [{headers: [{name: x-subject, type: Distinct}]}],
+       limit: {requests: 2, unit: Hour}}]}""",
     "other": """global: {rules: [
       {clientSelectors: [{headers: [{name: x-plan, value: gold, invert: true}]}],
        limit: {requests: 1, unit: Hour}}]}""",
@@ -143,6 +148,12 @@ def documents(port: int, origin: int) -> list[str]:
         made.append(route(name, two, hosts=f"[{name}.example.com]"))
         limit = f"  rateLimit:\n    {said}\n"
         made.append(policy("TrafficPolicy", name, f"HTTPRoute/{name}", limit))
+    jwt = (
+        f"  jwt: {{providers: [{{name: alice, issuer: '{ALICE.name}', "
+        f"localJWKS: {{type: Inline, inline: '{ALICE.jwks}'}}, "
+        "claimToHeaders: [{header: x-subject, claim: sub}]}]}\n"
+    )
+    made.append(policy("SecurityPolicy", "claim", "HTTPRoute/claim", jwt))
     return made
 
 
@@ -219,6 +230,13 @@ async def test_global_each_client_has_a_count(it: Limited) -> None:
     for user in ("anna", "x" * 5000):
         assert await it.send("user", 3, {"x-user": user}) == [200, 200, 429]
     assert await it.send("user", 3) == [200] * 3
+
+
+async def test_global_each_subject_of_a_token_has_a_count(it: Limited) -> None:
+    assert await it.send("claim", 2) == [401, 401]
+    for subject in ("anna", "berta"):
+        token = {"authorization": f"Bearer {ALICE.token(sub=subject)}", "x-subject": "another"}
+        assert await it.send("claim", 3, token) == [200, 200, 429]
 
 
 async def test_a_value_that_is_no_text_is_counted_too(it: Limited) -> None:
