@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard protos/*.proto)
 ARGS ?=
 # Debian packages whose servers some tests start on loopback.
-SERVERS := prometheus
+SERVERS := prometheus redis-server
 
 .PHONY: help
 help: ## List the targets.
@@ -82,6 +82,10 @@ bench-translate: $(VENV)/.dev ## 1,000 routes cold, and one change of them.
 .PHONY: bench-als
 bench-als: $(VENV)/.dev ## Access log entries a second on one core.
 	$(BIN)/python -m benchmarks.als_ingest $(ARGS)
+
+.PHONY: bench-limits
+bench-limits: $(VENV)/.dev ## Decisions a second of the rate limit service on one core, and their latency (wants h2load).
+	$(BIN)/python -m benchmarks.rate_limit $(ARGS)
 
 .PHONY: bench-xds
 bench-xds: $(VENV)/.dev ## Server CPU for a push, how it grows, and storms of clients (about 10 minutes).

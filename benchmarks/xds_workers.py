@@ -49,13 +49,17 @@ FLEET = f"default/{GROUP}"
 
 
 class Nowhere:
-    """Takes reports, of which there are none."""
+    """Takes reports and questions, of which there are none."""
 
     def on_access_logs(self, proxy: Proxy, message: bytes) -> None:
         """None comes."""
 
     def on_load_report(self, proxy: Proxy, message: bytes, *, first: bool) -> None:
         """None comes."""
+
+    async def decide(self, request: bytes) -> bytes:
+        """None comes."""
+        return b""
 
 
 def cpu_s(pid: int | str) -> float:
@@ -75,9 +79,10 @@ def workers_of(pid: int) -> list[str]:
 
 def front(workers: int, cache: SnapshotCache) -> Front:
     door, sink, registry = Door("127.0.0.1:0"), Nowhere(), CollectorRegistry()
+    kept: dict[str, Any] = {"access_logs": sink, "load_reports": sink, "rate_limits": sink}
     if workers == 1:
-        return OwnFront(door, cache, access_logs=sink, load_reports=sink, registry=registry)
-    return Pool(door, workers, cache, access_logs=sink, load_reports=sink, registry=registry)
+        return OwnFront(door, cache, registry=registry, **kept)
+    return Pool(door, workers, cache, registry=registry, **kept)
 
 
 async def measure(job: Job, workers: int) -> dict[str, Any]:

@@ -27,6 +27,10 @@ from controlplane.errors import ConfigurationError, StoreError
 from controlplane.front.door import Door
 from controlplane.front.own import OwnFront
 from controlplane.front.port import Front
+from controlplane.limits.limiter import Limiter
+from controlplane.limits.memory import MemoryCounters
+from controlplane.limits.metrics import LimitMetrics
+from controlplane.limits.rules import rules
 from controlplane.loop import Loop
 from controlplane.model import LastGood, ServiceName, fleet_of
 from controlplane.observe.health import FleetHealth
@@ -90,6 +94,8 @@ class App:
         self._cache = SnapshotCache()
         self._loaded = Loaded()
         self._fleet_of = fleet_of(())
+        self._closing = contextlib.AsyncExitStack()
+        self._limiter = self._rate_limiter()
         self._front = self._open()
         self._names = NameFile(settings.state)
         self._discovery = Discovery(
@@ -119,7 +125,12 @@ class App:
         logs, reports = self._telemetry.access_logs, self._telemetry.load_reports
         if settings.workers == 1:
             return OwnFront(
-                door, self._cache, access_logs=logs, load_reports=reports, registry=self._registry
+                door,
+                self._cache,
+                access_logs=logs,
+                load_reports=reports,
+                rate_limits=self._limiter,
+                registry=self._registry,
             )
         # Few need it.
         from controlplane.front.pool import Pool
@@ -130,10 +141,29 @@ class App:
             self._cache,
             access_logs=logs,
             load_reports=reports,
+            rate_limits=self._limiter,
             registry=self._registry,
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
+
+    def _rate_limiter(self) -> Limiter:
+        """Who counts for rate limits. Raises `ConfigurationError`."""
+        metrics = LimitMetrics(self._registry)
+        if self._settings.rate_limit_redis_url is None:
+            memory = MemoryCounters(self._settings.rate_limit_counters)
+            metrics.counters.set_function(lambda: len(memory))
+            metrics.evicted.set_function(lambda: memory.evicted)
+            return Limiter(memory, metrics)
+        try:
+            from controlplane.limits.redis import RedisCounters
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                "rate limits in a Redis want its library: pip install 'weir[redis]'"
+            ) from None
+        counters = RedisCounters(self._settings.rate_limit_redis_url.get_secret_value())
+        self._closing.push_async_callback(counters.close)
+        return Limiter(counters, metrics)
 
     def _in_stages(self) -> StagedSink | None:
         shares = self._settings.stages
@@ -214,6 +244,7 @@ class App:
                 admin.stop()
                 await serving
         finally:
+            await self._closing.aclose()
             await self._store.close()
             self._at_end.close()
             if provider is not None:
@@ -232,6 +263,7 @@ class App:
             self._loaded = loaded
             self._fleet_of = fleet_of(loaded.declared.gateways)
             self._front.know(loaded.declared.gateways)
+            self._limiter.know(rules(loaded.declared))
             console.loaded = loaded
             self._metrics.problems.set(len(loaded.problems))
             self._certificates.declare(loaded.declared)

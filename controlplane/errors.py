@@ -3,6 +3,7 @@
 WeirError
 ├── ConfigurationError        what a person wrote cannot be used; says file, line, field and advice
 ├── MetricsUnavailableError   a source could not answer in time; the loop holds
+├── RateLimitError            an Envoy asked the rate limit service what cannot be read
 ├── TelemetryError            an Envoy sent a log or a load report that cannot be read
 ├── PolicyError
 │   ├── UnknownPolicyError    no installed distribution offers a policy of that name
@@ -32,6 +33,10 @@ class MetricsUnavailableError(WeirError):
     def __init__(self, message: str, kind: str = "unavailable") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class RateLimitError(WeirError):
+    """An Envoy asked the rate limit service what cannot be read."""
 
 
 class TelemetryError(WeirError):

@@ -89,6 +89,18 @@ class LoadReportSink(Protocol):
         ...
 
 
+class RateLimiter(Protocol):
+    """Who decides about requests that are limited: from `xds` to `limits`."""
+
+    async def decide(self, request: bytes) -> bytes:
+        """Answer one serialised RateLimitRequest by a RateLimitResponse.
+
+        Raises `RateLimitError` when it cannot be read, and another `WeirError` when nobody can
+        decide; the Envoy then does as its filter says.
+        """
+        ...
+
+
 class HealthVerdict(Protocol):
     """Who says whether Envoys that got something new are well."""
 

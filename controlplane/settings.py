@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -118,6 +118,11 @@ class ServeSettings(BaseSettings):
     """Rates are taken over this; at least three times its scrape interval."""
     load_report_interval_s: float = Field(default=1.0, ge=0.1, le=60.0)
     """How often an Envoy reports load."""
+    rate_limit_redis_url: SecretStr | None = None
+    """Redis that rate limits are counted in, as redis://HOST:6379/0 or rediss:// with TLS; none: in
+    this process."""
+    rate_limit_counters: int = Field(default=100_000, ge=1000, le=10_000_000)
+    """Counters kept in this process, for rules and their clients; the oldest make room."""
     model_dir: Path | None = None
     """A released policy for `learned` other than the one that comes with Weir."""
     otlp_endpoint: str = ""

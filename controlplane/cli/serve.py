@@ -81,6 +81,16 @@ def serve(
     load_report_interval_s: Annotated[
         float | None, typer.Option(help="Seconds between an Envoy's load reports. [1]")
     ] = None,
+    rate_limit_redis_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Redis that counts for rate limits, as redis://HOST:6379/0; better in the "
+            "environment where it holds a password. [in this process]"
+        ),
+    ] = None,
+    rate_limit_counters: Annotated[
+        int | None, typer.Option(help="Counters kept in this process. [100000]")
+    ] = None,
     model_dir: Annotated[
         Path | None, typer.Option(help="Another released policy for `learned`.")
     ] = None,

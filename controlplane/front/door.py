@@ -9,12 +9,13 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from controlplane.front.journal import Journal
-from controlplane.ports import AccessLogSink, LoadReportSink
+from controlplane.ports import AccessLogSink, LoadReportSink, RateLimiter
 from controlplane.xds import Binding, Gate, Limits, SnapshotCache, Tls, XdsServer
 from controlplane.xds.access_logs import AccessLogService
 from controlplane.xds.csds import Others
 from controlplane.xds.exposition import XdsCollector
 from controlplane.xds.load_reports import LoadReportService
+from controlplane.xds.rate_limits import RateLimitService
 from controlplane.xds.telemetry import TelemetryMetrics
 
 RENEWED_S = 3600.0
@@ -70,6 +71,7 @@ class Door:
         *,
         access_logs: AccessLogSink,
         load_reports: LoadReportSink,
+        rate_limits: RateLimiter,
         registry: CollectorRegistry,
         shared: bool = False,
         others: Others | None = None,
@@ -89,12 +91,13 @@ class Door:
             gate=gate,
             observer=journal,
         )
+        limits = RateLimitService(rate_limits, metrics, gate=gate, observer=journal)
         logs = AccessLogService(access_logs, metrics, gate=gate, observer=journal)
         server = XdsServer(
             cache,
             address=self.address,
             node_group=lambda node: fleet_of(node.cluster),
-            handlers=[logs.handler(), reports.handler()],
+            handlers=[logs.handler(), reports.handler(), limits.handler()],
             observer=journal,
             insecure=self.insecure,
             tls=self.tls(),

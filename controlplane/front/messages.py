@@ -130,7 +130,13 @@ class Statuses(Message, frozen=True):
     asks: Peer
 
 
-Question = Clients | Proxies | Resources | Metrics | Ping | Statuses
+class ShouldRateLimit(Message, frozen=True):
+    """A question, from a worker: an Envoy's RateLimitRequest. Answered by a RateLimitResponse."""
+
+    request: bytes
+
+
+Question = Clients | Proxies | Resources | Metrics | Ping | Statuses | ShouldRateLimit
 
 
 class Ask(Message, frozen=True):

@@ -18,7 +18,7 @@ from controlplane.front.proxies import (
     resources,
 )
 from controlplane.model import fleet_of
-from controlplane.ports import AccessLogSink, LoadReportSink
+from controlplane.ports import AccessLogSink, LoadReportSink, RateLimiter
 from controlplane.xds import SnapshotCache
 from controlplane.xds.status import Client
 
@@ -33,6 +33,7 @@ class OwnFront:
         *,
         access_logs: AccessLogSink,
         load_reports: LoadReportSink,
+        rate_limits: RateLimiter,
         registry: CollectorRegistry,
     ) -> None:
         self._fleet_of = fleet_of(())
@@ -42,6 +43,7 @@ class OwnFront:
             lambda cluster: self._fleet_of(cluster),
             access_logs=access_logs,
             load_reports=load_reports,
+            rate_limits=rate_limits,
             registry=registry,
         )
 

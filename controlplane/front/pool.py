@@ -28,7 +28,7 @@ from controlplane.front import messages as m
 from controlplane.front.channel import Channel, GoneError
 from controlplane.front.door import Door
 from controlplane.front.proxies import Document, Side, chosen, joined, merged
-from controlplane.ports import AccessLogSink, LoadReportSink
+from controlplane.ports import AccessLogSink, LoadReportSink, RateLimiter
 from controlplane.xds import SnapshotCache
 from controlplane.xds.csds import Found
 from controlplane.xds.staging import Stage
@@ -147,9 +147,13 @@ class Member:
                 raise WeirError(f"a worker said {type(message).__name__}")
 
     async def _answer(self, question: m.Question) -> object:
-        if not isinstance(question, m.Statuses):
-            raise WeirError(f"a worker asked for {type(question).__name__}")
-        return await self._pool.ask(question, Found, but=self.index, strict=True)
+        match question:
+            case m.ShouldRateLimit():
+                return await self._pool.rate_limits.decide(question.request)
+            case m.Statuses():
+                return await self._pool.ask(question, Found, but=self.index, strict=True)
+            case _:
+                raise WeirError(f"a worker asked for {type(question).__name__}")
 
 
 class Pool:
@@ -163,6 +167,7 @@ class Pool:
         *,
         access_logs: AccessLogSink,
         load_reports: LoadReportSink,
+        rate_limits: RateLimiter,
         registry: CollectorRegistry,
         log_level: str = "info",
         log_format: Literal["console", "json"] = "console",
@@ -171,6 +176,7 @@ class Pool:
         self.cache = cache
         self.access_logs = access_logs
         self.load_reports = load_reports
+        self.rate_limits = rate_limits
         self._door = door
         self._count = workers
         self._logs = (log_level, log_format)

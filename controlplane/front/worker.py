@@ -35,6 +35,9 @@ logger = structlog.get_logger(__name__)
 OTHERS_S = 3.0
 """How long the other workers may take to tell of their clients."""
 
+DECIDED_S = 1.0
+"""No Envoy waits for a decision for so long."""
+
 _PR_SET_PDEATHSIG = 1
 _Bodies = dict[str, dict[str, bytes]]
 
@@ -118,6 +121,10 @@ class Worker:
             raise TelemetryError(f"not a LoadStatsRequest: {error}") from error
         self._hand_on(m.LoadReport(proxy, message, first))
 
+    async def decide(self, request: bytes) -> bytes:
+        """`RateLimiter`: ask. There is one count, and not one in each worker."""
+        return await self._channel.ask(m.ShouldRateLimit(request), bytes, DECIDED_S)
+
     def _hand_on(self, report: m.AccessLogs | m.LoadReport) -> None:
         if not self._channel.post(report):
             self._dropped.inc()
@@ -151,6 +158,7 @@ class Worker:
                 lambda cluster: self._fleet_of(cluster),
                 access_logs=self,
                 load_reports=self,
+                rate_limits=self,
                 registry=self._registry,
                 shared=True,
                 others=self._others,
@@ -195,6 +203,8 @@ class Worker:
                 return None
             case m.Statuses():
                 return await server.statuses(question.request, question.asks)
+            case m.ShouldRateLimit():
+                raise WeirError("a worker does not count")
 
     def _families(self) -> list[m.Family]:
         return [

@@ -13,6 +13,7 @@ from controlplane.resources.delivery import SessionPersistence
 from controlplane.resources.health_check import HealthCheck
 from controlplane.resources.kinds import Fields, Flag, Integer, WeirApiVersion
 from controlplane.resources.load_balancer import LoadBalancer
+from controlplane.resources.rate_limit import RateLimit
 from controlplane.resources.resilience import (
     AdaptiveConcurrency,
     AdmissionControl,
@@ -77,6 +78,7 @@ class OfRequests(Fields):
     priority: Literal["Default", "High"] = Field(
         default="Default", description="Against which circuit breakers requests are counted."
     )
+    rate_limit: RateLimit | None = Field(default=None, description="Not given: no limit.")
     fault_injection: FaultInjection | None = Field(default=None, description="For drills.")
     adaptive_concurrency: AdaptiveConcurrency | None = Field(
         default=None, description="Not given: no limit that moves."

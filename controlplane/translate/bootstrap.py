@@ -10,6 +10,8 @@ from typing import Any
 from controlplane.translate.client_tls import ClientTls
 
 _TYPES = "type.googleapis.com/envoy.extensions"
+MAX_CONNECTIONS = 50_000
+"""Of clients, in a whole Envoy: what Envoy's own advice for an edge says."""
 _ADS = {"ads": {}, "resource_api_version": "V3"}
 
 
@@ -67,6 +69,44 @@ def _ads(delta: bool) -> dict[str, Any]:
     }
 
 
+def _overload(max_connections: int, max_heap_bytes: int | None) -> dict[str, Any]:
+    """An Envoy that is overloaded refuses rather than dies."""
+    monitors = [
+        {
+            "name": "envoy.resource_monitors.global_downstream_max_connections",
+            "typed_config": {
+                "@type": f"{_TYPES}.resource_monitors.downstream_connections.v3"
+                ".DownstreamConnectionsConfig",
+                "max_active_downstream_connections": max_connections,
+            },
+        }
+    ]
+    if max_heap_bytes is None:
+        return {"resource_monitors": monitors}
+    heap = "envoy.resource_monitors.fixed_heap"
+    monitors.append(
+        {
+            "name": heap,
+            "typed_config": {
+                "@type": f"{_TYPES}.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+                "max_heap_size_bytes": max_heap_bytes,
+            },
+        }
+    )
+    actions = (("shrink_heap", 0.95), ("stop_accepting_requests", 0.98))
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": monitors,
+        "actions": [
+            {
+                "name": f"envoy.overload_actions.{action}",
+                "triggers": [{"name": heap, "threshold": {"value": above}}],
+            }
+            for action, above in actions
+        ],
+    }
+
+
 def ads_bootstrap(
     *,
     node_id: str,
@@ -79,17 +119,25 @@ def ads_bootstrap(
     zone: str = "",
     workers: int | None = None,
     tls: ClientTls | None = None,
+    max_connections: int = MAX_CONNECTIONS,
+    max_heap_bytes: int | None = None,
 ) -> dict[str, Any]:
     """An Envoy that owns nothing: listeners, routes, clusters, endpoints, runtime come by ADS.
 
     `fleet` is the `namespace/name` of its Gateway, `workers` its `--concurrency`: no report says
     how many workers share what an Envoy reports. With `tls` it connects by mutual TLS.
+
+    Of `max_connections` clients, one more is closed at once. With `max_heap_bytes` (less than what
+    the container may have) memory is given back at 95 % of it, and requests are answered 503 at
+    98 %.
     """
     bootstrap: dict[str, Any] = {
         "node": {"id": node_id, "cluster": fleet, "locality": {"zone": zone}},
         "admin": {
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}},
+            "ignore_global_conn_limit": True,
         },
+        "overload_manager": _overload(max_connections, max_heap_bytes),
         "dynamic_resources": {
             "ads_config": _ads(delta),
             "cds_config": _ADS,

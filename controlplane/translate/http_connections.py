@@ -76,8 +76,15 @@ _CODECS: Mapping[Transport, HttpConnectionManagerCodecType] = {
 }
 
 
-def manager(table: Table, stat_prefix: str, access_log: Sequence[bytes], over: Transport) -> bytes:
-    """The connection manager of a route table, over `tcp` or `quic`."""
+def manager(
+    table: Table,
+    stat_prefix: str,
+    access_log: Sequence[bytes],
+    over: Transport,
+    control_cluster: str,
+) -> bytes:
+    """The connection manager of a route table, over `tcp` or `quic`. `control_cluster` leads to
+    Weir."""
     client = table.client
     websocket = wire(HttpConnectionManagerUpgradeConfig, upgrade_type="websocket")
     own = wire(
@@ -85,7 +92,7 @@ def manager(table: Table, stat_prefix: str, access_log: Sequence[bytes], over: T
         codec_type=_CODECS[over],
         stat_prefix=stat_prefix,
         rds=wire(Rds, config_source=FROM_ADS, route_config_name=table.name),
-        http_filters=http_filters(client, table.name),
+        http_filters=http_filters(client, table.name, control_cluster),
         access_log=access_log,
         upgrade_configs=[websocket],
     )

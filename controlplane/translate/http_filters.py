@@ -25,6 +25,7 @@ from controlplane.translate import (
     faults,
     geo_ip,
     overrides,
+    rate_limits,
     sessions,
     traffic,
 )
@@ -32,8 +33,11 @@ from controlplane.translate.security import filters as access
 from controlplane.translate.wire import FALSE, number, packed, wire
 
 
-def http_filters(client: ClientSettings, table: str) -> list[bytes]:
-    """All of them, for a listener with this route table; the router is the last."""
+def http_filters(client: ClientSettings, table: str, control_cluster: str) -> list[bytes]:
+    """All of them, for a listener with this route table; the router is the last.
+
+    `control_cluster` leads to Weir.
+    """
     router = wire(Router, suppress_envoy_headers=not client.headers.enable_envoy_headers)
     return [
         *_health(client),
@@ -43,6 +47,11 @@ def http_filters(client: ClientSettings, table: str) -> list[bytes]:
         _switched_off(cors.FILTER, packed(Cors)),
         *access.after_cors(),
         _switched_off(classes.FILTER, classes.choice()),  # behind all that says who it is
+        _switched_off(rate_limits.LOCAL, rate_limits.local_filter()),
+        *(
+            _switched_off(name, rate_limits.global_filter(control_cluster, closed=closed))
+            for closed, name in rate_limits.GLOBAL.items()
+        ),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(concurrency.FILTER, brought.EMPTY),
         _switched_off(faults.FILTER, packed(HttpFault)),

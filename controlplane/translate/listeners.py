@@ -105,10 +105,13 @@ def _quic_listener(
 def _chain(table: Table, port: Port, options: TranslateOptions, over: Transport) -> bytes:
     stats = f"{'https' if port.tls else 'http'}-{port.number}"
     logs = [_access_log(options.control_cluster)] if options.access_logs else []
+    managed = manager(table, stats, logs, over, options.control_cluster)
     http = wire(
         Filter,
         name="envoy.filters.network.http_connection_manager",
-        typed_config=packed(HttpConnectionManager, manager(table, stats, logs, over)),
+        typed_config=packed(
+            HttpConnectionManager, manager(table, stats, logs, over, options.control_cluster)
+        ),
     )
     limit = client_connections.limit(table.client.connection.connection_limit, stats)
     name = table.listeners[0].name if port.tls else ""

@@ -39,10 +39,12 @@ class RulePolicies(NamedTuple):
         """Whether every request is refused, because it cannot be looked at as was said."""
         return self.security is not None and self.security.route is None
 
-    def of_route(self) -> bytes:
-        """The part of a Route; what the route itself says comes after it and goes before."""
+    def of_route(self, route: str) -> bytes:
+        """The part of a Route; what the route itself says comes after it and goes before. `route`
+        names the rule that it is for."""
         secured = self.security.route if self.security is not None else None
-        return (secured or b"") + traffic.of_route(self.traffic) + classes.decide(self.traffic)
+        said = traffic.of_route(self.traffic, route)
+        return (secured or b"") + said + classes.decide(self.traffic)
 
     def of_action(self, rule: Rule, *, fails_over: bool) -> bytes:
         """The part of a RouteAction, with what the rule says itself."""

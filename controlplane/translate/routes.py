@@ -167,7 +167,7 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
             )
             for one in kinds(said[at].traffic)
         ]
-        policies = said[at].of_route()
+        policies = said[at].of_route(f"{route.key}/{at}")
         preflights = any(
             one.cors
             for filters in (rule.filters, *(ref.filters for ref in rule.backend_refs))

@@ -9,14 +9,14 @@ from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 
 from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy
-from controlplane.translate import concurrency, faults, overrides
+from controlplane.translate import concurrency, faults, overrides, rate_limits
 from controlplane.translate.wire import number, packed, wire
 
 BUFFER = "envoy.filters.http.buffer"
 
 
-def of_route(policy: TrafficPolicy | None) -> bytes:
-    """The part of a Route."""
+def of_route(policy: TrafficPolicy | None, route: str) -> bytes:
+    """The part of a Route; `route` names the rule that it is for."""
     if policy is None:
         return b""
     spec, filters = policy.spec, dict[str, bytes]()
@@ -28,7 +28,10 @@ def of_route(policy: TrafficPolicy | None) -> bytes:
         filters[concurrency.FILTER] = concurrency.concurrency(spec.adaptive_concurrency)
     if spec.response_override:
         filters[overrides.FILTER] = overrides.overrides(spec.response_override)
-    return wire(Route, typed_per_filter_config=filters)
+    limits = b""
+    if spec.rate_limit is not None:
+        limits = rate_limits.of_route(policy.key, route, spec.rate_limit)
+    return wire(Route, typed_per_filter_config=filters) + limits
 
 
 def _buffer(one: RequestBuffer) -> bytes:

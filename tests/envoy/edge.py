@@ -11,11 +11,12 @@ import base64
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 
 from controlplane.lab.envoy import Envoy, free_port, run_envoy
@@ -144,9 +145,14 @@ async def edge(
     folder: Path,
     *documents: str,
     options: TranslateOptions | None = None,
+    handlers: Sequence[grpc.GenericRpcHandler[bytes, bytes]] = (),
+    boot: Mapping[str, Any] | None = None,
     **envoy_options: Any,  # noqa: ANN401 (of run_envoy)
 ) -> AsyncIterator[Edge]:
-    """A running edge with these documents, all taken."""
+    """A running edge with these documents, all taken.
+
+    `handlers` are served beside xDS, `boot` goes to `ads_bootstrap`.
+    """
     cache, translator, events = SnapshotCache(), Translator(options), list[Event]()
     found = publish(cache, translator, *documents)
     group = fleet_of(found.all(Gateway))
@@ -154,12 +160,17 @@ async def edge(
         cache,
         address="127.0.0.1:0",
         node_group=lambda node: group(node.cluster),
+        handlers=handlers,
         observer=lambda event: events.append(event),
     )
     await server.start()
     try:
         bootstrap = ads_bootstrap(
-            node_id="envoy-1", fleet=FLEET, xds_port=server.port, admin_port=free_port()
+            node_id="envoy-1",
+            fleet=FLEET,
+            xds_port=server.port,
+            admin_port=free_port(),
+            **(boot or {}),
         )
         async with run_envoy(bootstrap, folder, **envoy_options) as envoy:
             made = Edge(cache, server, envoy, translator, events, found)

@@ -30,6 +30,8 @@ _LOADS = _ENVOY + "service.load_stats.v3:"
 _TYPE = _ENVOY + "type.v3:"
 _ADMIN = _ENVOY + "admin.v3:"
 _STATUS = _ENVOY + "service.status.v3:"
+_LIMIT = _ENVOY + "service.ratelimit.v3:"
+_LIMITED = _ENVOY + "extensions.common.ratelimit.v3:RateLimitDescriptor"
 _MATCHER = _ENVOY + "type.matcher.v3:"
 _ROUTE = _ENVOY + "config.route.v3:"
 _LISTENER = _ENVOY + "config.listener.v3:"
@@ -76,6 +78,16 @@ THEIRS = {
     "weir.load_stats.LoadStatsResponse": _LOADS + "LoadStatsResponse",
     "weir.load_stats.UpstreamEndpointStats": _ENDPOINT + "UpstreamEndpointStats",
     "weir.load_stats.UpstreamLocalityStats": _ENDPOINT + "UpstreamLocalityStats",
+    "weir.rate_limit.HeaderValue": _CORE + "HeaderValue",
+    "weir.rate_limit.RateLimitDescriptor": _LIMITED,
+    "weir.rate_limit.RateLimitDescriptor.Entry": _LIMITED + "Entry",
+    "weir.rate_limit.RateLimitRequest": _LIMIT + "RateLimitRequest",
+    "weir.rate_limit.RateLimitResponse": _LIMIT + "RateLimitResponse",
+    "weir.rate_limit.RateLimitResponse.Code": _LIMIT + "RateLimitResponseCode",
+    "weir.rate_limit.RateLimitResponse.DescriptorStatus": _LIMIT
+    + "RateLimitResponseDescriptorStatus",
+    "weir.rate_limit.RateLimitResponse.RateLimit": _LIMIT + "RateLimitResponseRateLimit",
+    "weir.rate_limit.RateLimitResponse.RateLimit.Unit": _LIMIT + "RateLimitResponseRateLimitUnit",
     "weir.route.Filter": _LISTENER + "Filter",
     "weir.route.FilterChain": _LISTENER + "FilterChain",
     "weir.route.HttpConnectionManager": _NETWORK
@@ -103,6 +115,9 @@ THEIRS = {
     "weir.status.StructMatcher": _MATCHER + "StructMatcher",
     "weir.status.StructMatcher.PathSegment": _MATCHER + "StructMatcherPathSegment",
 }
+
+# Strings of Envoy that hold what a client sent, which need not be UTF-8: bytes to us.
+RAW = {"weir.rate_limit.RateLimitDescriptor.Entry.value"}
 
 _TYPE_NAMES = {
     FieldDescriptor.TYPE_BOOL: "bool",
@@ -178,7 +193,10 @@ def test_a_field_has_the_name_number_type_and_cardinality_that_envoy_gives_it(
             for ours, its in pairs:
                 assert _TYPE_NAMES[ours.type] == its.proto_type, field.full_name
             continue
-        assert _TYPE_NAMES[field.type] == meta.proto_type, field.full_name
+        if field.full_name in RAW:
+            assert (_TYPE_NAMES[field.type], meta.proto_type) == ("bytes", "string")
+        else:
+            assert _TYPE_NAMES[field.type] == meta.proto_type, field.full_name
         assert field.is_repeated == meta.repeated, field.full_name
         one_of = field.containing_oneof.name if field.containing_oneof is not None else None
         if one_of is not None or len(_group(known, meta.group)) > 1:

@@ -18,7 +18,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from controlplane._pb import access_log_pb2, load_stats_pb2
+from controlplane._pb import access_log_pb2, load_stats_pb2, rate_limit_pb2
 from controlplane._pb.base_pb2 import Node as NodeMessage
 from controlplane._pb.base_pb2 import Status
 from controlplane._pb.status_pb2 import ClientStatusRequest, ClientStatusResponse
@@ -26,9 +26,15 @@ from controlplane.errors import StartupError
 from controlplane.front import pool as module
 from controlplane.front.door import Door
 from controlplane.front.pool import Pool
+from controlplane.limits.limiter import Limiter
+from controlplane.limits.memory import MemoryCounters
+from controlplane.limits.metrics import LimitMetrics
+from controlplane.limits.rules import Rule
+from controlplane.resources.rate_limit import OPEN, RULE
 from controlplane.xds import SnapshotCache
 from controlplane.xds.csds import SERVICE
 from controlplane.xds.kinds import CLUSTER, ENDPOINT
+from controlplane.xds.rate_limits import SERVICE as LIMITS
 from tests.unit.xds.test_server import ADS, answer, ask
 from tests.unit.xds.test_telemetry import ALS, LRS, Sink
 
@@ -46,6 +52,7 @@ class Running:
     cache: SnapshotCache
     sink: Sink
     registry: CollectorRegistry
+    limiter: Limiter
 
     def show(self, body: bytes, **more: bytes) -> None:
         self.cache.set(FLEET, {CLUSTER: {}, ENDPOINT: {"a": body, **more}})
@@ -65,6 +72,7 @@ class Running:
 @contextlib.asynccontextmanager
 async def running(workers: int = 2, **door: Any) -> AsyncIterator[Running]:  # noqa: ANN401
     cache, sink, registry = SnapshotCache(), Sink(), CollectorRegistry()
+    limiter = Limiter(MemoryCounters(), LimitMetrics(registry))
     address = door.pop("address", "127.0.0.1:0")
     pool = Pool(
         Door(address, **door),
@@ -72,9 +80,10 @@ async def running(workers: int = 2, **door: Any) -> AsyncIterator[Running]:  # n
         cache,
         access_logs=sink,
         load_reports=sink,
+        rate_limits=limiter,
         registry=registry,
     )
-    made = Running(pool, cache, sink, registry)
+    made = Running(pool, cache, sink, registry, limiter)
     pool.know([FLEET])
     made.show(b"1")
     await pool.start()
@@ -413,3 +422,21 @@ async def test_nobody_is_ready_while_no_worker_listens(monkeypatch: pytest.Monke
         for pid in workers():
             os.kill(pid, signal.SIGKILL)
         await until(lambda: not it.pool.ready)
+
+
+async def test_workers_count_together_for_rate_limits() -> None:
+    """Whichever worker is asked, one process decides."""
+    asked = rate_limit_pb2.RateLimitRequest(domain=OPEN)
+    asked.descriptors.add().entries.add(key=RULE, value=b"a/b/0")
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with running() as it:
+        it.limiter.know({"a/b/0": Rule("a/b/0", 20, 86_400)})
+        codes = []
+        for _ in range(30):  # each on a connection of its own: some to either worker
+            address = f"127.0.0.1:{it.pool.port}"
+            async with grpc.aio.insecure_channel(address, options=options) as channel:
+                method: Any = channel.unary_unary(f"/{LIMITS}/ShouldRateLimit")  # type: ignore[call-arg]
+                told = await method(asked.SerializeToString(), timeout=DEADLINE_S)
+            codes.append(rate_limit_pb2.RateLimitResponse.FromString(told).overall_code)
+    ok, over = rate_limit_pb2.RateLimitResponse.OK, rate_limit_pb2.RateLimitResponse.OVER_LIMIT
+    assert codes == [ok] * 20 + [over] * 10

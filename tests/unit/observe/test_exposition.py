@@ -10,6 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.front.door import Door
 from controlplane.front.pool import Pool
 from controlplane.front.worker import own_metrics
+from controlplane.limits.limiter import Limiter
+from controlplane.limits.memory import MemoryCounters
+from controlplane.limits.metrics import LimitMetrics
 from controlplane.observe.in_process import InProcessSource
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
@@ -129,6 +132,7 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
         SnapshotCache(),
         access_logs=source.access_logs,
         load_reports=source.load_reports,
+        rate_limits=Limiter(MemoryCounters(), LimitMetrics(registry)),
         registry=registry,
     )
     own_metrics(registry)

@@ -5,6 +5,15 @@ import pytest
 from controlplane.resources.read import MAX_DOCUMENTS, MAX_FILE_BYTES
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE, joined, read
 
+LIMITS = """apiVersion: weir.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: limits}
+spec:
+  targetRefs: [{group: weir.dev, kind: Backend, name: web}]
+  rateLimit:
+    local: {rules: [{limit: {requests: 3, unit: Hour}}]}
+"""
+SELECTS = LIMITS.replace("local: {rules: [{", "global: {rules: [{clientSelectors: [SELECTOR], ")
 PATCH = """\
 apiVersion: weir.dev/v1alpha1
 kind: EnvoyPatch
@@ -75,6 +84,42 @@ BROKEN = [
      "spec.locality.failover[0].places[0].region", "is missing", ""),
     (POLICY + "  locality: {failover: [{places: [{region: eu, weight: 0}]}]}\n", 8,
      "spec.locality.failover[0].places[0].weight", "greater than or equal to 1", ""),
+    (LIMITS.replace("{limit: {requests: 3, unit: Hour}}", ""), 7, "spec.rateLimit.local.rules",
+     "at least one", ""),
+    (LIMITS.replace("unit: Hour", "unit: Week"), 7, "spec.rateLimit.local.rules[0].limit.unit",
+     '"Week" is not taken', "Hour"),
+    (LIMITS.replace("requests: 3", "requests: 0"), 7,
+     "spec.rateLimit.local.rules[0].limit.requests", "greater than or equal to 1", ""),
+    (LIMITS.replace("unit: Hour}}", "unit: Hour}, cost: {}}"), 7,
+     "spec.rateLimit.local.rules[0].cost", "no such field", ""),
+    (LIMITS.replace("local:", "type: Global\n    local:"), 7, "spec.rateLimit",
+     "wants the section global", ""),
+    (LIMITS.partition("    local")[0].rstrip() + " {}\n", 6, "spec.rateLimit",
+     "give local, global, or both", ""),
+    (LIMITS.replace("unit: Hour}}", "unit: Hour}}, {limit: {requests: 4, unit: Day}}"), 7,
+     "spec.rateLimit.local", "two rules without clientSelectors", ""),
+    (LIMITS.replace("unit: Hour}}", "unit: Hour}, shadowMode: true}"), 7,
+     "spec.rateLimit.local.rules[0]", "wants clientSelectors", ""),
+    (SELECTS.replace("SELECTOR", "{}"), 7, "spec.rateLimit.global.rules[0].clientSelectors[0]",
+     "empty selector", ""),
+    (SELECTS.replace("SELECTOR", "{headers: [{name: a, type: Distinct, value: b}]}"), 7,
+     "spec.rateLimit.global.rules[0].clientSelectors[0].headers[0]", "Distinct means every", ""),
+    (SELECTS.replace("SELECTOR", "{headers: [{name: a}]}"), 7,
+     "spec.rateLimit.global.rules[0].clientSelectors[0].headers[0]", "wants a value", ""),
+    (SELECTS.replace("SELECTOR", "{headers: [{name: a, value: b}, {name: A, value: c}]}"), 7,
+     "spec.rateLimit.global.rules[0].clientSelectors[0].headers", "selected twice", ""),
+    (SELECTS.replace("SELECTOR",
+                     "{headers: [{name: a, type: RegularExpression, value: '(?=x)'}]}"), 7,
+     "spec.rateLimit.global.rules[0].clientSelectors[0].headers[0]", "look-around", ""),
+    (SELECTS.replace("SELECTOR", "{sourceCIDR: {value: 10.0.0.1/8}}"), 7,
+     "spec.rateLimit.global.rules[0].clientSelectors[0].sourceCIDR.value", "host bits", ""),
+    (SELECTS.replace("SELECTOR", "{methods: [{value: GET}]}, {methods: [{value: PUT}]}"), 7,
+     "spec.rateLimit.global.rules[0].clientSelectors", "methods is given twice", ""),
+    (SELECTS.replace("clientSelectors: [SELECTOR]", "cost: {request: {from: Number}}"), 7,
+     "spec.rateLimit.global.rules[0].cost.request", "wants number", ""),
+    (SELECTS.replace("clientSelectors: [SELECTOR]",
+                     "cost: {response: {from: Metadata, metadata: {namespace: 'a:b', key: c}}}"),
+     7, "spec.rateLimit.global.rules[0].cost.response.metadata.namespace", "match pattern", ""),
     (GATEWAY.replace("protocol: HTTP", "protocol: UDP"), 7, "spec.listeners[0].protocol",
      '"UDP" is not taken', "HTTP"),
     (GATEWAY.replace("protocol: HTTP", "protocol: HTTPS"), 7, "spec.listeners[0]",
