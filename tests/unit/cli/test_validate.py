@@ -46,8 +46,8 @@ def program(folder: Path, refuses: str) -> Path:
 @pytest.mark.parametrize(
     ("refuses", "where", "found"),
     [
-        ("/c", ("HTTPRoute default/web", "spec.rules[1].matches[0]", 14), "rds"),
-        ("/b", ("HTTPRoute default/web", "spec.rules[0].matches[1]", 12), "rds"),
+        ('"/c"', ("HTTPRoute default/web", "spec.rules[1].matches[0]", 14), "rds"),
+        ('"/b"', ("HTTPRoute default/web", "spec.rules[0].matches[1]", 12), "rds"),
         ("http_connection_manager", ("Gateway default/edge", "", 1), "lds"),
         ("least_request", ("Backend default/web", "", 17), "cds"),
     ],

@@ -234,7 +234,7 @@ apiVersion: weir.dev/v1alpha1
 kind: TrafficPolicy
 metadata: {name: p, namespace: shop}
 spec:
-  targetRefs: [{group: weir.dev, kind: Backend, name: web}]
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
   rateLimit:
     global:
       rules:
