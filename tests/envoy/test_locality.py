@@ -113,6 +113,11 @@ def in_regions(*regions: Region) -> str:
     return f"{head}  endpoints:\n{''.join(rows)}"
 
 
+def _by_weight(answers: Counter[tuple[int, str]]) -> bool:
+    """20 to 60 of 80, but for where Envoy's schedule of weights begins."""
+    return answers.keys() == {(200, "a"), (200, "b")} and 18 <= answers[200, "a"] <= 22
+
+
 async def test_regions_share_by_weight_and_one_without_endpoints_is_passed_over(
     tmp_path: Path,
 ) -> None:
@@ -132,10 +137,10 @@ async def test_regions_share_by_weight_and_one_without_endpoints_is_passed_over(
 
         async with edge(tmp_path, *documents(a, b, c)) as made:
             # By weight, whatever the number of endpoints; who is not named waits.
-            assert await ask(port, times=80) == {(200, "a"): 20, (200, "b"): 60}
+            assert _by_weight(await ask(port, times=80))
             await made.apply(*documents(a, c))
             assert await ask(port, times=20) == {(200, "a"): 20}
             await made.apply(*documents(c))
             assert await ask(port, times=20) == {(200, "c"): 20}
             await made.apply(*documents(a, b, c))
-            assert await ask(port, times=80) == {(200, "a"): 20, (200, "b"): 60}
+            assert _by_weight(await ask(port, times=80))

@@ -286,7 +286,7 @@ async def test_diff_finds_nothing_at_an_envoy_that_runs_what_it_should(
         await made.synced()
         done = await differing(made, envoy)
         assert done.status == 0, done.out + done.err
-        assert done.out == f"{NODE}: no differences, 5 resources compared\n"
+        assert done.out == f"{NODE}: no differences, 7 resources compared\n"
 
 
 async def test_diff_finds_an_assignment_that_envoy_acknowledged_and_ignored(
@@ -474,12 +474,12 @@ async def test_the_commands_agree_about_an_envoy_of_weir_serve(tmp_path: Path) -
             _, page = await served.get(f"/v1/proxies/{node}")
             types = json.loads(page)["types"]
             states = {kind: one["state"] for kind, one in types.items()}
-            return states == dict.fromkeys(("cds", "eds", "lds", "rds", "rtds"), "SYNCED")
+            return states == dict.fromkeys(("cds", "ecds", "eds", "lds", "rds", "rtds"), "SYNCED")
 
         await eventually(synced, "every type is in force")
         assert (await weir("proxy-status", *ask)).out.splitlines()[1].startswith(node)
         done = await weir("diff", node, "--envoy-admin", envoy.admin, *ask)
-        assert (done.status, "no differences, 5 resources compared" in done.out) == (0, True), (
+        assert (done.status, "no differences, 7 resources compared" in done.out) == (0, True), (
             done.out + done.err
         )
         done = await weir("proxy-config", "endpoint", node, *ask)

@@ -51,6 +51,8 @@ def test_it_says_the_same_as_messages_that_protoc_compiled() -> None:
         url = default_message_pool.type_to_url.get(theirs(full_name), "")
         if not url.startswith(f"{PREFIX}envoy.") or "." in url.partition(".v3.")[2]:
             continue  # a nested message cannot be packed, and has no name to ask for
+        if full_name.startswith("weir.rate_limit.RateLimit") and "Response" not in full_name:
+            continue  # we read values of headers as bytes: they need not be text
         ours = filled(GetMessageClass(message), depth=3)
         if b"text of type_url" in ours.SerializeToString():
             continue  # an `Any` of a type that nobody has
