@@ -34,7 +34,7 @@ DEADLINE_S = 60.0
 PLACEHOLDER = "192.0.2.1"
 """In place of the addresses of a name: reserved for documentation (RFC 5737)."""
 
-_ROUTE = re.compile(r"(.+/.+)/(\d+)/(\d+)")
+_ROUTE = re.compile(r"(?:(GRPCRoute) )?([^/ ]+/[^/]+)/(\d+)/(\d+)(?:/[^/]+)?")
 _NOISE = re.compile(r"^\[[^\]]*\](\[[^\]]*\])* *(\[[^\]]*\])? *")
 
 
@@ -175,8 +175,8 @@ def _origin(part: Part) -> tuple[ObjectKey | None, str]:
         return ObjectKey("Backend", part.name), ""
     found = _ROUTE.fullmatch(part.entry)
     if found is not None:
-        route, rule, match = found.groups()
-        return ObjectKey("HTTPRoute", route), f"spec.rules[{rule}].matches[{match}]"
+        kind, route, rule, match = found.groups()
+        return ObjectKey(kind or "HTTPRoute", route), f"spec.rules[{rule}].matches[{match}]"
     if part.type in ("lds", "rds"):
         return ObjectKey("Gateway", part.name.rpartition("/")[0]), ""
     return None, ""

@@ -12,16 +12,23 @@ from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.grant import ReferenceGrant
+from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.kinds import Document, kind_of
-from controlplane.resources.route import HttpRoute
+from controlplane.resources.namespace import Namespace
+from controlplane.resources.route import HttpRoute, RequestRoute
 from controlplane.resources.secret import ConfigMap, Secret
 from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute
 from controlplane.resources.traffic_policy import TrafficPolicy
 
 MODELS: tuple[type[Document], ...] = (
     Gateway,
     HttpRoute,
+    GrpcRoute,
+    TlsRoute,
+    TcpRoute,
     ReferenceGrant,
+    Namespace,
     Backend,
     BalancingPolicy,
     TrafficPolicy,
@@ -89,6 +96,17 @@ class Declared:
     def routes(self) -> Mapping[str, HttpRoute]:
         """The HTTPRoutes."""
         return self.all(HttpRoute)
+
+    @property
+    def request_routes(self) -> tuple[RequestRoute, ...]:
+        """The routes of requests: HTTPRoutes, and what GRPCRoutes become."""
+        calls = self.all(GrpcRoute).values()
+        return (*self.routes.values(), *(one.requests for one in calls))
+
+    @property
+    def stream_routes(self) -> tuple[StreamRoute, ...]:
+        """The routes of connections."""
+        return (*self.all(TlsRoute).values(), *self.all(TcpRoute).values())
 
     @property
     def backends(self) -> Mapping[str, Backend]:

@@ -7,7 +7,7 @@ and said here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from controlplane.resources.attachment import (
     Target,
@@ -21,15 +21,19 @@ from controlplane.resources.attachment import (
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
 from controlplane.resources.filters import Filter
-from controlplane.resources.gateway import Gateway
-from controlplane.resources.kinds import kind_of
+from controlplane.resources.gateway import ROUTE_KINDS, Gateway, Listener
+from controlplane.resources.kinds import GATEWAY_API_GROUP, kind_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
-from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.route import ParentRef, RequestRoute, Route
+from controlplane.resources.stream_route import StreamRoute
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import (
+    Attached,
     Unresolved,
     attached,
+    lets_in,
     listeners_for,
+    meant,
     resolve_backend,
     resolve_certificate,
     resolve_gateway,
@@ -40,8 +44,12 @@ _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
 def reference_problems(declared: Declared) -> list[Problem]:
     """Everything that is well written and leads nowhere."""
+    found = attached(declared)
+    routes = (*declared.request_routes, *declared.stream_routes)
     return [
-        *(p for route in declared.routes.values() for p in _of_route(declared, route)),
+        *(p for route in declared.request_routes for p in _of_rules(declared, route)),
+        *(p for route in declared.stream_routes for p in _of_stream(declared, route)),
+        *(p for route in routes for p in _of_parents(declared, route, found)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
     ]
@@ -55,54 +63,101 @@ def _problem(
     return Problem(source.file, line, field, message, advice, str(key))
 
 
-def _of_route(declared: Declared, route: HttpRoute) -> Iterator[Problem]:
-    key = ObjectKey("HTTPRoute", route.key)
-    for at, parent in enumerate(route.spec.parent_refs):
-        fault = _parent_fault(declared, route, parent)
-        if fault:
-            field = f"spec.parentRefs[{at}]"
-            yield _problem(declared, key, field, fault.message, fault.advice)
+def _of_rules(declared: Declared, route: RequestRoute) -> Iterator[Problem]:
+    key = ObjectKey(route.kind, route.key)
     for at, rule in enumerate(route.spec.rules):
         yield from _of_mirrors(declared, route, rule.filters, f"spec.rules[{at}]")
         for which, ref in enumerate(rule.backend_refs):
             field = f"spec.rules[{at}].backendRefs[{which}]"
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
-                message = f"{backend.message}; its part of the requests is answered 500"
+                message = f"{backend.message}; its part of the requests is answered {rule.nowhere}"
                 yield _problem(declared, key, field, message, backend.advice)
             yield from _of_mirrors(declared, route, ref.filters, field)
         redirects = any(one.type == "RequestRedirect" for one in rule.filters)
         if not rule.backend_refs and not redirects:
-            message = "there are no backendRefs; what matches is answered 500"
+            message = f"there are no backendRefs; what matches is answered {rule.nowhere}"
             yield _problem(declared, key, f"spec.rules[{at}]", message)
 
 
+def _of_stream(declared: Declared, route: StreamRoute) -> Iterator[Problem]:
+    key = ObjectKey(route.kind, route.key)
+    for at, rule in enumerate(route.spec.rules):
+        for which, ref in enumerate(rule.backend_refs):
+            backend = resolve_backend(declared, route, ref)
+            if isinstance(backend, Unresolved):
+                message = f"{backend.message}; its part of the connections is closed"
+                field = f"spec.rules[{at}].backendRefs[{which}]"
+                yield _problem(declared, key, field, message, backend.advice)
+
+
 def _of_mirrors(
-    declared: Declared, route: HttpRoute, filters: tuple[Filter, ...], where: str
+    declared: Declared, route: RequestRoute, filters: tuple[Filter, ...], where: str
 ) -> Iterator[Problem]:
     for at, one in enumerate(filters):
         if one.request_mirror is not None:
             backend = resolve_backend(declared, route, one.request_mirror.backend_ref)
             if isinstance(backend, Unresolved):
-                key = ObjectKey("HTTPRoute", route.key)
+                key = ObjectKey(route.kind, route.key)
                 message = f"{backend.message}; nothing is mirrored to it"
                 yield _problem(declared, key, f"{where}.filters[{at}]", message, backend.advice)
 
 
-def _parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unresolved | None:
-    gateway = resolve_gateway(declared, route, ref)
-    if isinstance(gateway, Unresolved):
-        return gateway
-    if listeners_for(gateway, route, ref):
-        return None
+def _of_parents(
+    declared: Declared, route: Route, found: Mapping[str, Attached]
+) -> Iterator[Problem]:
+    key = ObjectKey(route.kind, route.key)
+    for at, ref in enumerate(route.spec.parent_refs):
+        gateway = resolve_gateway(declared, route, ref)
+        if isinstance(gateway, Unresolved):
+            faults = [gateway]
+        elif listeners := listeners_for(declared, gateway, route, ref):
+            faults = list(_conflicts(found[gateway.key], gateway, route, listeners))
+        else:
+            faults = [_not_taken(declared, gateway, route, ref)]
+        for fault in faults:
+            yield _problem(declared, key, f"spec.parentRefs[{at}]", fault.message, fault.advice)
+
+
+def _conflicts(
+    found: Attached, gateway: Gateway, route: Route, listeners: Sequence[Listener]
+) -> Iterator[Unresolved]:
+    for listener, late, winner, hosts in found.conflicts:
+        if late is route and listener in listeners:
+            which = "" if hosts == ("*",) else f" for {', '.join(hosts)}"
+            yield Unresolved(
+                f"listener {listener.name} of Gateway {gateway.key} has {winner.kind} {winner.key} "
+                f"already{which}, which is in force",
+                "give one of the two other hostnames or another listener",
+            )
+
+
+def _not_taken(declared: Declared, gateway: Gateway, route: Route, ref: ParentRef) -> Unresolved:
+    """Why none of the listeners that the reference could mean takes the route."""
     names = [listener.name for listener in gateway.spec.listeners]
     if ref.section_name is not None and ref.section_name not in names:
         message = f'Gateway {gateway.key} has no listener "{ref.section_name}"'
         return Unresolved(message, did_you_mean(ref.section_name, names))
-    if route.metadata.namespace != gateway.metadata.namespace:
+    listeners = meant(gateway, ref)
+    carrying = [one for one in listeners if route.kind in one.kinds]
+    taking = [one for one in carrying if route.kind in one.takes]
+    namespace = route.metadata.namespace
+    if listeners and not carrying:
+        needed = ", ".join(kind for kind, kinds in ROUTE_KINDS.items() if route.kind in kinds)
         return Unresolved(
-            f"Gateway {gateway.key} lets in no routes of namespace {route.metadata.namespace}",
-            "set allowedRoutes.namespaces.from: All on the listener",
+            f"no listener of Gateway {gateway.key} that is meant can carry a {route.kind}",
+            f"it needs a listener of protocol (or TLS mode) {needed}",
+        )
+    if listeners and not taking:
+        return Unresolved(
+            f"Gateway {gateway.key} lets in no {route.kind}",
+            f"name kind {route.kind} in allowedRoutes.kinds of the listener",
+        )
+    if taking and not any(lets_in(declared, gateway, one, namespace) for one in taking):
+        return Unresolved(
+            f"Gateway {gateway.key} lets in no routes of namespace {namespace}",
+            "set allowedRoutes.namespaces.from: All on the listener, or a selector that its "
+            "labels meet",
         )
     return Unresolved(
         f"no listener of Gateway {gateway.key} has this port and one of the route's hostnames"
@@ -112,6 +167,13 @@ def _parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unres
 def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
     key = ObjectKey("Gateway", gateway.key)
     for at, listener in enumerate(gateway.spec.listeners):
+        for which, one in enumerate(listener.allowed_routes.kinds):
+            if one.group != GATEWAY_API_GROUP or one.kind not in listener.kinds:
+                field = f"spec.listeners[{at}].allowedRoutes.kinds[{which}]"
+                message = f"a listener of this protocol cannot carry {one.group}/{one.kind}"
+                yield _problem(
+                    declared, key, field, message, did_you_mean(one.kind, listener.kinds)
+                )
         for which, ref in enumerate(listener.tls.certificate_refs if listener.tls else ()):
             secret = resolve_certificate(declared, gateway, ref)
             if isinstance(secret, Unresolved):
@@ -123,7 +185,11 @@ def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     """The balancing policy in force for each Backend that has one; the nearest target wins."""
     of = winners(declared, BalancingPolicy)
-    return of_backends(declared, of, declared.routes.values(), attached(declared))
+    if not of:
+        return {}
+    routes = (*declared.request_routes, *declared.stream_routes)
+    pairs = {key: found.pairs for key, found in attached(declared).items()}
+    return of_backends(declared, of, routes, pairs)
 
 
 def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[Problem]:

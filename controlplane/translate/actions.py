@@ -114,7 +114,7 @@ class _Maker:
         clusters = {part.cluster for part in parts}
         answer = redirect_of(filters)
         if clusters <= {None} and redirect_of(self.rule.filters) is None:
-            return Share(common + _direct(500))
+            return Share(common + _direct(self.rule.nowhere))
         if answer is not None:
             made = redirect(answer, path, self.listener)
             return Share(common + made, apart=takes_away(answer.path, path))

@@ -29,6 +29,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
+    Http2ProtocolOptions,
     RoutingPriority,
     RuntimeDouble,
 )
@@ -55,17 +56,24 @@ UNRESOLVED = "weir.dev/unresolved"
 """The cluster without endpoints that answers 503 for references that lead nowhere. No object can
 have this name: a namespace has no dot."""
 
+HTTP_PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UNLIMITED = 2**32 - 1
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
 
 
-def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None = None) -> bytes:
+def cluster(
+    name: str,
+    options: TranslateOptions,
+    policy: TrafficPolicy | None = None,
+    *,
+    http2: bool = False,
+) -> bytes:
     """The cluster of a Backend, whose endpoint assignment has the same name."""
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=name)
     own = wire(Cluster, name=name, eds_cluster_config=assignment)
     limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
-    return own + _shared(options) + _breakers(limits)
+    return own + _shared(options) + _protocol(http2) + _breakers(limits)
 
 
 def unresolved() -> bytes:
@@ -92,11 +100,6 @@ def _shared(options: TranslateOptions) -> bytes:
         load_balancing_policy=wire(LoadBalancingPolicy, policies=[policy]),
         common_lb_config=wire(ClusterCommonLbConfig, update_merge_window=duration(0)),
         outlier_detection=_outliers(),
-        typed_extension_protocol_options={
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(
-                HttpProtocolOptions, _http_1()
-            )
-        },
     )
     if options.endpoint_stats:
         counted = wire(TrackClusterStats, per_endpoint_stats=True)
@@ -153,8 +156,13 @@ def _limited(priority: RoutingPriority, limits: CircuitBreaker) -> bytes:
     )
 
 
-def _http_1() -> bytes:
-    explicit = wire(
-        HttpProtocolOptionsExplicitHttpConfig, http_protocol_options=wire(Http1ProtocolOptions)
-    )
-    return wire(HttpProtocolOptions, explicit_http_config=explicit)
+@functools.cache
+def _protocol(http2: bool) -> bytes:
+    """HTTP/1.1, or HTTP/2, with websockets (RFC 8441) where a Backend takes them."""
+    kind = HttpProtocolOptionsExplicitHttpConfig
+    if http2:
+        explicit = wire(kind, http2_protocol_options=wire(Http2ProtocolOptions, allow_connect=True))
+    else:
+        explicit = wire(kind, http_protocol_options=wire(Http1ProtocolOptions))
+    options = packed(HttpProtocolOptions, wire(HttpProtocolOptions, explicit_http_config=explicit))
+    return wire(Cluster, typed_extension_protocol_options={HTTP_PROTOCOL: options})

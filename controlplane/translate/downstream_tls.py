@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from envoy_data_plane.envoy.config.core.v3 import TransportSocket
 from envoy_data_plane.envoy.config.listener.v3 import FilterChainMatch, ListenerFilter
 from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
@@ -13,8 +15,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 )
 
 from controlplane.resources.client_policy import ClientTls
-from controlplane.resources.gateway import Listener
-from controlplane.translate.ports import Table
+from controlplane.resources.secret import Secret
 from controlplane.translate.secrets import by_name
 from controlplane.translate.wire import packed, wire
 
@@ -30,14 +31,18 @@ def inspector() -> bytes:
     )
 
 
-def match(listener: Listener) -> bytes:
-    """Connections for the host name of a listener; without one, those that nobody else takes."""
-    names = [listener.hostname] if listener.hostname else []
+HTTP = ("h2", "http/1.1")
+"""Spoken with clients, the better first (ALPN)."""
+
+
+def match(host: str | None) -> bytes:
+    """Connections for a host name; without one, or for `*`, those that nobody else takes."""
+    names = [host] if host and host != "*" else []
     return wire(FilterChainMatch, server_names=names)
 
 
-def socket(table: Table, tls: ClientTls) -> bytes:
-    """How TLS is ended for a listener. HTTP/2 for clients that want it (ALPN)."""
+def socket(certificates: Iterable[Secret], tls: ClientTls, protocols: Sequence[str]) -> bytes:
+    """How TLS is ended for a listener, and what may be spoken in it (ALPN; nothing: not said)."""
     parameters = wire(
         TlsParameters,
         tls_minimum_protocol_version=_VERSIONS[tls.min_version],
@@ -47,8 +52,8 @@ def socket(table: Table, tls: ClientTls) -> bytes:
     common = wire(
         CommonTlsContext,
         tls_params=parameters,
-        alpn_protocols=["h2", "http/1.1"],
-        tls_certificate_sds_secret_configs=[by_name(one.key) for one in table.certificates],
+        alpn_protocols=protocols,
+        tls_certificate_sds_secret_configs=[by_name(one.key) for one in certificates],
     )
     context = wire(DownstreamTlsContext, common_tls_context=common)
     return wire(

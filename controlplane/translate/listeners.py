@@ -7,6 +7,8 @@ streams and idle times.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, RuntimeFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
@@ -39,12 +41,13 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentD
 
 from controlplane.resources.client_policy import ClientTls
 from controlplane.resources.gateway import Gateway
-from controlplane.translate import downstream_tls
+from controlplane.translate import downstream_tls, streams
 from controlplane.translate.http_filters import http_filters
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import Port
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
+from controlplane.translate.streams import NOWHERE, Destination, Host
 from controlplane.translate.types import FROM_ADS
 from controlplane.translate.wire import TRUE, duration, number, packed, wire
 
@@ -53,7 +56,13 @@ SILENT_PERCENT = 10
 LOG_NAME = "weir"
 
 
-def listener(gateway: Gateway, port: Port, policies: Policies, options: TranslateOptions) -> bytes:
+def listener(
+    gateway: Gateway,
+    port: Port,
+    policies: Policies,
+    options: TranslateOptions,
+    destinations: Mapping[Host, Destination] = NOWHERE,
+) -> bytes:
     """The Envoy listener of one port."""
     hosts = [address.value for address in gateway.spec.addresses] or ["0.0.0.0"]  # noqa: S104
     first, *more = [_address(host, port.number) for host in hosts]
@@ -62,13 +71,19 @@ def listener(gateway: Gateway, port: Port, policies: Policies, options: Translat
         said = policies.of_listener(gateway, table.listeners[0])
         chain = wire(FilterChain, filters=[_manager(table.name, port, options)])
         if port.tls:
+            tls = said.tls if said else ClientTls()
             chain += wire(
                 FilterChain,
                 name=table.listeners[0].name,
-                filter_chain_match=downstream_tls.match(table.listeners[0]),
-                transport_socket=downstream_tls.socket(table, said.tls if said else ClientTls()),
+                filter_chain_match=downstream_tls.match(table.listeners[0].hostname),
+                transport_socket=downstream_tls.socket(
+                    table.certificates, tls, downstream_tls.HTTP
+                ),
             )
         chains.append(chain)
+    for passage in port.passages:
+        said = policies.of_listener(gateway, passage.listener)
+        chains += streams.chains(port, passage, destinations, said.tls if said else ClientTls())
     return wire(
         Listener,
         name=port.name,

@@ -16,7 +16,7 @@ from controlplane.resources.attachment import (
 from controlplane.resources.client_policy import ClientPolicy, ClientPolicySpec
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway, Listener
-from controlplane.resources.route import HttpRoute, Rule
+from controlplane.resources.route import RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import security, traffic
@@ -56,7 +56,7 @@ class Policies:
         return found.spec if found is not None else None
 
     def of_rule(
-        self, gateway: Gateway, listener: Listener, route: HttpRoute, rule: Rule
+        self, gateway: Gateway, listener: Listener, route: RequestRoute, rule: Rule
     ) -> RulePolicies:
         """What is said of the requests of a rule that come in by a listener."""
         if not self.traffic and not self.security:
@@ -65,11 +65,11 @@ class Policies:
         return RulePolicies(of_rule(self.traffic, *place), of_rule(self.security, *place))
 
     def of_backends(
-        self, declared: Declared, gateway: Gateway, pairs: Sequence[tuple[Listener, HttpRoute]]
+        self, declared: Declared, gateway: Gateway, pairs: Sequence[tuple[Listener, Route]]
     ) -> Mapping[str, TrafficPolicy]:
         """What is said of the connections of a Gateway to its Backends."""
-        routes = {route.key: route for _, route in pairs}
-        return of_backends(declared, self.traffic, routes.values(), {gateway.key: pairs})
+        routes = [route for _, route in pairs]
+        return of_backends(declared, self.traffic, routes, {gateway.key: pairs})
 
 
 _NONE = RulePolicies()

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
+from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.gateway import Gateway, Listener
-from controlplane.resources.matches import Match, first_of_each
-from controlplane.resources.route import HttpRoute, Rule
-from controlplane.resources.topology import covers, hostnames, references_of, resolve_backend
+from controlplane.resources.matches import Match
+from controlplane.resources.route import RequestRoute, Route, Rule
+from controlplane.resources.topology import covering, hostnames, owner, resolve_backend
 from controlplane.translate.actions import shares
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
@@ -28,9 +29,7 @@ from controlplane.translate.retries import unless_said
 from controlplane.translate.sessions import sessions
 from controlplane.translate.wire import wire
 
-_PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
-
-Pair = tuple[Listener, HttpRoute]
+Pair = tuple[Listener, RequestRoute]
 
 
 _Order = tuple[int | str, ...]
@@ -66,7 +65,7 @@ class RouteTables:
     """Makes route tables; what a rule comes to is kept as long as the rule is."""
 
     def __init__(self) -> None:
-        self._kept: dict[_Key, tuple[HttpRoute, _Targets, _Said, tuple[_Made, ...]]] = {}
+        self._kept: dict[_Key, tuple[RequestRoute, _Targets, _Said, tuple[_Made, ...]]] = {}
         self._used: set[_Key] = set()
 
     def begin(self) -> None:
@@ -92,23 +91,22 @@ class RouteTables:
         for listener, route in pairs:
             made = self._made(scene, listener, route)
             hosts.update(hostnames(listener, route))
-            for host in route.spec.hostnames or ("*",):  # as the route has it: it counts how exact
+            for host in route.hosts or ("*",):  # as the route has it: it counts how exact
                 by_host[listener.name].setdefault(host, []).extend(made)
         for host in sorted(hosts):
-            owner = max(
-                (one for one in listeners if covers(one.hostname or "*", host)),
-                key=lambda one: _exactness(one.hostname or "*"),
-            )
+            mine = owner(listeners, host)
             found: dict[int, _Made] = {}
-            for pattern in _covering(host):  # the most exact first, each sorted on its own
-                entries = by_host[owner.name].get(pattern, ())
+            for pattern in covering(host):  # the most exact first, each sorted on its own
+                entries = by_host[mine.name].get(pattern, ())
                 for entry in sorted(entries, key=lambda one: one.order):
                     found.setdefault(id(entry), entry)
             yield host, list(found.values())
 
-    def _made(self, scene: Scene, listener: Listener, route: HttpRoute) -> tuple[_Made, ...]:
+    def _made(self, scene: Scene, listener: Listener, route: RequestRoute) -> tuple[_Made, ...]:
         targets = tuple(
-            target(scene.declared, route, ref, scene.known) for ref in references_of(route)
+            target(scene.declared, route, ref, scene.known)
+            for rule in route.spec.rules
+            for ref in rule.references()
         )
         said = tuple(
             scene.policies.of_rule(scene.gateway, listener, route, rule)
@@ -124,7 +122,7 @@ class RouteTables:
 
 
 def target(
-    declared: Declared, route: HttpRoute, ref: BackendObjectRef, known: Collection[str]
+    declared: Declared, route: Route, ref: BackendObjectRef, known: Collection[str]
 ) -> str | None:
     """The cluster that a reference means; `UNRESOLVED` where its endpoints are not known yet."""
     key = resolve_backend(declared, route, ref)
@@ -133,7 +131,7 @@ def target(
     return key if key in known else UNRESOLVED
 
 
-def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
+def _make(scene: Scene, listener: Listener, route: RequestRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
         found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
         policies = said[at].of_route()
@@ -143,11 +141,11 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
             for one in filters
         )
         for which, match in enumerate(rule.matches):
-            order = (*_precedence(match), *route.age_order, at, which)
-            name = f"{route.key}/{at}/{which}" + (f"/{rule.name}" if rule.name else "")
+            order = (*match.precedence, *route.age_order, at, which)
+            name = route.name_of(at, which)
             session = _session(route, rule, at, match)
             entries = [
-                wire(Route, name=name, match=matcher) + policies + share.wire + session
+                wire(EnvoyRoute, name=name, match=matcher) + policies + share.wire + session
                 for share in found
                 for matcher in matchers(
                     match, apart=share.apart, preflights=preflights, below=share.below
@@ -156,41 +154,11 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
             yield _Made(order, wire(VirtualHost, routes=entries))
 
 
-def _session(route: HttpRoute, rule: Rule, at: int, match: Match) -> bytes:
+def _session(route: RequestRoute, rule: Rule, at: int, match: Match) -> bytes:
     if rule.session_persistence is None:
         return b""
     default_name = f"weir-{route.metadata.namespace}-{route.metadata.name}-{at}"
     return sessions(rule.session_persistence, default_name, match.path)
-
-
-def _exactness(host: str) -> tuple[int, int]:
-    """A plain host before a wildcard, a longer one before a shorter, `*` last."""
-    return (0 if host.startswith("*") else 1, len(host.removeprefix("*")))
-
-
-def _covering(host: str) -> Iterator[str]:
-    """The host names that a listener or route may give and that take in this one, exactest first.
-
-    >>> list(_covering("a.example.com"))
-    ['a.example.com', '*.example.com', '*.com', '*']
-    """
-    yield host
-    rest = host.removeprefix("*.")
-    while "." in rest:
-        rest = rest.partition(".")[2]
-        yield f"*.{rest}"
-    if host != "*":
-        yield "*"
-
-
-def _precedence(match: Match) -> tuple[int, int, int, int, int]:
-    return (
-        _PATH_ORDER[match.path.type],
-        -len(match.path.value.rstrip("/")),
-        0 if match.method else 1,
-        -len(list(first_of_each(match.headers))),
-        -len(match.query_params),
-    )
 
 
 def needs_unresolved(declared: Declared, pairs: Sequence[Pair], known: Collection[str]) -> bool:

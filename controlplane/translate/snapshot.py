@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
-from controlplane.resources.topology import attached, backends_of
+from controlplane.resources.grpc_route import CallRoute
+from controlplane.resources.topology import Attached, attached, backends_of
+from controlplane.translate import streams
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
-from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
+from controlplane.translate.routes import RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
 from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
@@ -66,10 +68,10 @@ class Translator:
         self, declared: Declared, known: frozenset[str], percent: float
     ) -> dict[str, _Resources]:
         self._tables.begin()
-        pairs = attached(declared)
+        found = attached(declared)
         policies = Policies.of(declared)
         fresh = {
-            key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
+            key: self._gateway(Scene(declared, gateway, policies, known), found[key], percent)
             for key, gateway in declared.gateways.items()
         }
         held: dict[tuple[str, str, str], bytes] = {}
@@ -83,27 +85,49 @@ class Translator:
         return dict(fresh)
 
     def _gateway(
-        self, scene: Scene, pairs: Sequence[Pair], percent: float
+        self, scene: Scene, found: Attached, percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway, known = scene.declared, scene.gateway, scene.known
-        reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
-        said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
-        if needs_unresolved(declared, pairs, known):
+        clusters = self._clusters(scene, found)
+        destinations = streams.destinations(declared, found.streams, known)
+        if needs_unresolved(declared, found.requests, known) or any(
+            UNRESOLVED in dict(one) for one in destinations.values()
+        ):
             clusters[UNRESOLVED] = unresolved()
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets: dict[str, bytes] = {}
         for port in ports(declared, gateway):
-            listeners[port.name] = listener(gateway, port, scene.policies, self._options)
+            listeners[port.name] = listener(
+                gateway, port, scene.policies, self._options, destinations
+            )
+            secrets |= {one.key: certificate(one) for one in port.certificates}
             for table in port.tables:
-                here = [pair for pair in pairs if pair[0] in table.listeners]
+                here = [pair for pair in found.requests if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
-                secrets |= {one.key: certificate(one) for one in table.certificates}
         return {
             CLUSTER: clusters,
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
             RUNTIME: {LAYER: runtime(percent)},
+        }
+
+    def _clusters(self, scene: Scene, found: Attached) -> dict[str, bytes]:
+        """Those of the Backends that the routes reach; calls of gRPC need HTTP/2."""
+        reached: set[str] = set()
+        called: set[str] = set()
+        for _, route in found.pairs:
+            backends = set(backends_of(scene.declared, route)) & set(scene.known)
+            reached |= backends
+            called |= backends if isinstance(route, CallRoute) else set()
+        said = scene.policies.of_backends(scene.declared, scene.gateway, found.pairs)
+        return {
+            key: cluster(
+                key,
+                self._options,
+                said.get(key),
+                http2=key in called or scene.declared.backends[key].spec.h2c,
+            )
+            for key in sorted(reached)
         }

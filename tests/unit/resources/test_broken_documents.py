@@ -61,7 +61,7 @@ BROKEN = [
     (GATEWAY.replace("protocol: HTTP", "protocol: HTTPS"), 7, "spec.listeners[0]",
      "needs tls.certificateRefs", ""),
     (GATEWAY.replace("HTTP}", "HTTP, tls: {certificateRefs: [{name: a}]}}"), 7, "spec.listeners[0]",
-     "tls is given with protocol HTTPS", ""),
+     "tls is given with protocols HTTPS and TLS", ""),
     (GATEWAY + "    - {name: more, port: 8080, protocol: HTTP}\n", 5, "spec",
      "both want port 8080", ""),
     (GATEWAY + "    - {name: http, port: 8081, protocol: HTTP}\n", 5, "spec", "used twice", ""),
