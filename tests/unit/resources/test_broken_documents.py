@@ -107,7 +107,8 @@ BROKEN = [
     (GRPC.replace("- backend", "- matches: [{method: {service: a/b}}]\n      backend"), 8,
      "spec.rules[0].matches[0].method", "a service such as shop.v1.Carts", ""),
     (GRPC.replace("- backend", "- matches: [{method: {type: RegularExpression, method: '('}}]\n"
-                  "      backend"), 8, "spec.rules[0].matches[0].method", "not a regular expression", ""),
+                  "      backend"), 8,
+     "spec.rules[0].matches[0].method", "not a regular expression", ""),
     (GRPC.replace("- backend", "- matches: [{path: {value: /a}}]\n      backend"), 8,
      "spec.rules[0].matches[0].path", "no such field", "headers, method"),
     (GRPC.replace("- backend", "- filters: [{type: RequestRedirect}]\n      backend"), 8,
