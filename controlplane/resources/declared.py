@@ -16,6 +16,7 @@ from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.kinds import Document, kind_of
 from controlplane.resources.namespace import Namespace
 from controlplane.resources.route import HttpRoute, RequestRoute
+from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import ConfigMap, Secret
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute
@@ -27,6 +28,7 @@ MODELS: tuple[type[Document], ...] = (
     GrpcRoute,
     TlsRoute,
     TcpRoute,
+    HttpRouteFilter,
     ReferenceGrant,
     Namespace,
     Backend,

@@ -181,6 +181,14 @@ class RequestMirror(Fields):
         return 1.0 if self.percent is None else self.percent / 100
 
 
+class ExtensionRef(Fields):
+    """A filter of ours, in the namespace of the route."""
+
+    group: Literal["weir.dev"] = "weir.dev"
+    kind: Literal["HTTPRouteFilter"] = "HTTPRouteFilter"
+    name: Name = Field(description="Name of the HTTPRouteFilter.")
+
+
 class Filter(Fields):
     """One thing that is done; the field that `type` names says how."""
 
@@ -191,6 +199,7 @@ class Filter(Fields):
         "URLRewrite",
         "RequestMirror",
         "CORS",
+        "ExtensionRef",
     ] = Field(description="Which of the fields below is given.")
     request_header_modifier: HeaderModifier | None = Field(
         default=None, description="Headers of the request."
@@ -202,6 +211,7 @@ class Filter(Fields):
     url_rewrite: UrlRewrite | None = None
     request_mirror: RequestMirror | None = None
     cors: Cors | None = None
+    extension_ref: ExtensionRef | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Filter:
@@ -212,6 +222,7 @@ class Filter(Fields):
             "URLRewrite": ("urlRewrite", self.url_rewrite),
             "RequestMirror": ("requestMirror", self.request_mirror),
             "CORS": ("cors", self.cors),
+            "ExtensionRef": ("extensionRef", self.extension_ref),
         }
         require_named(self.type, fields)
         return self

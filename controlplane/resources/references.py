@@ -24,7 +24,7 @@ from controlplane.resources.filters import Filter
 from controlplane.resources.gateway import ROUTE_KINDS, Gateway, Listener
 from controlplane.resources.kinds import GATEWAY_API_GROUP, kind_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
-from controlplane.resources.route import ParentRef, RequestRoute, Route
+from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
 from controlplane.resources.stream_route import StreamRoute
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import (
@@ -36,6 +36,7 @@ from controlplane.resources.topology import (
     meant,
     resolve_backend,
     resolve_certificate,
+    resolve_filter,
     resolve_gateway,
 )
 
@@ -67,6 +68,7 @@ def _of_rules(declared: Declared, route: RequestRoute) -> Iterator[Problem]:
     key = ObjectKey(route.kind, route.key)
     for at, rule in enumerate(route.spec.rules):
         yield from _of_mirrors(declared, route, rule.filters, f"spec.rules[{at}]")
+        yield from _of_extensions(declared, route, at, rule)
         for which, ref in enumerate(rule.backend_refs):
             field = f"spec.rules[{at}].backendRefs[{which}]"
             backend = resolve_backend(declared, route, ref)
@@ -74,10 +76,37 @@ def _of_rules(declared: Declared, route: RequestRoute) -> Iterator[Problem]:
                 message = f"{backend.message}; its part of the requests is answered {rule.nowhere}"
                 yield _problem(declared, key, field, message, backend.advice)
             yield from _of_mirrors(declared, route, ref.filters, field)
-        redirects = any(one.type == "RequestRedirect" for one in rule.filters)
-        if not rule.backend_refs and not redirects:
+        answers = any(one.type in ("RequestRedirect", "ExtensionRef") for one in rule.filters)
+        if not rule.backend_refs and not answers:
             message = f"there are no backendRefs; what matches is answered {rule.nowhere}"
             yield _problem(declared, key, f"spec.rules[{at}]", message)
+
+
+def _of_extensions(
+    declared: Declared, route: RequestRoute, at: int, rule: Rule
+) -> Iterator[Problem]:
+    """What `ExtensionRef`s of a rule lead nowhere, or stand where they mean nothing."""
+    places = [(f"spec.rules[{at}]", rule.filters, "directResponse")]
+    for which, ref in enumerate(rule.backend_refs):
+        places.append((f"spec.rules[{at}].backendRefs[{which}]", ref.filters, "payload"))
+    for where, filters, wanted in places:
+        for number, one in enumerate(filters):
+            if one.extension_ref is None:
+                continue
+            found = resolve_filter(declared, route, one.extension_ref)
+            if not isinstance(found, Unresolved) and (found.spec.payload is None) == (
+                wanted == "payload"
+            ):
+                found = Unresolved(
+                    f"HTTPRouteFilter {found.key} has no {wanted}",
+                    "directResponse is for the filters of a rule, payload for those of a "
+                    "backendRef",
+                )
+            if isinstance(found, Unresolved):
+                message = f"{found.message}; what it is for is answered {rule.nowhere}"
+                key = ObjectKey(route.kind, route.key)
+                field = f"{where}.filters[{number}]"
+                yield _problem(declared, key, field, message, found.advice)
 
 
 def _of_stream(declared: Declared, route: StreamRoute) -> Iterator[Problem]:

@@ -12,13 +12,14 @@ from typing import NamedTuple, TypeVar
 from controlplane.resources.backend import Backend
 from controlplane.resources.certificates import pair_fault
 from controlplane.resources.declared import Declared
-from controlplane.resources.filters import BackendObjectRef
+from controlplane.resources.filters import BackendObjectRef, ExtensionRef
 from controlplane.resources.gateway import Gateway, Listener, SecretRef
 from controlplane.resources.grants import granted
 from controlplane.resources.kinds import WEIR_GROUP, Document, kind_of
 from controlplane.resources.namespace import NAME_LABEL, Namespace
 from controlplane.resources.problems import near_name
 from controlplane.resources.route import ParentRef, RequestRoute, Route
+from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import Secret
 from controlplane.resources.stream_route import StreamRoute
 
@@ -45,6 +46,17 @@ def resolve_backend(declared: Declared, route: Route, ref: BackendObjectRef) -> 
     if key not in declared.backends:
         return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
     return key
+
+
+def resolve_filter(
+    declared: Declared, route: Route, ref: ExtensionRef
+) -> HttpRouteFilter | Unresolved:
+    """The filter that is meant."""
+    key = f"{route.metadata.namespace}/{ref.name}"
+    filters = declared.all(HttpRouteFilter)
+    if key not in filters:
+        return Unresolved(f"there is no HTTPRouteFilter {key}", near_name(key, filters))
+    return filters[key]
 
 
 def resolve_certificate(

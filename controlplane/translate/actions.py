@@ -26,8 +26,15 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from controlplane.resources.filters import BackendObjectRef, Filter
 from controlplane.resources.gateway import Listener
 from controlplane.resources.route import BackendRef, Rule
+from controlplane.resources.route_filter import Payload
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.cors import cors
+from controlplane.translate.extensions import (
+    direct_response,
+    direct_response_of,
+    is_broken,
+    payload_of,
+)
 from controlplane.translate.headers import changes
 from controlplane.translate.matches import chance
 from controlplane.translate.paths import (
@@ -58,6 +65,8 @@ class Share:
     """Those with a random number below this, of a million; None: all that are left."""
     apart: bool = False
     """The prefix of the match is taken away, see `matches`."""
+    payload: Payload | None = None
+    """Those alone whose body is so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +83,28 @@ class _Part:
             self.cluster is None
             or redirect_of(self.ref.filters) is not None
             or path_change(self.ref.filters) is not None
-            or any(one.request_mirror for one in self.ref.filters)
+            or any(one.request_mirror or one.extension_ref for one in self.ref.filters)
         )
 
 
 def shares(rule: Rule, resolve: Resolve, listener: Listener) -> list[Share]:
     """What becomes of the requests of a rule, in the order in which Envoy has to ask."""
     made = _Maker(rule, resolve, listener)
-    parts = [_Part(ref, resolve(ref)) for ref in rule.backend_refs if ref.weight]
+    by_payload: dict[Payload | None, list[_Part]] = {}
+    for ref in rule.backend_refs:
+        if ref.weight:
+            part = _Part(ref, resolve(ref))
+            by_payload.setdefault(payload_of(ref.filters), []).append(part)
+    others = by_payload.pop(None, [])  # the last: a route without a payload takes every request
+    chosen = [
+        dataclasses.replace(share, payload=payload)
+        for payload, parts in by_payload.items()
+        for share in _shared(made, parts)
+    ]
+    return [*chosen, *_shared(made, others)]
+
+
+def _shared(made: _Maker, parts: Sequence[_Part]) -> list[Share]:
     if any(part.needs_a_route for part in parts) and any(part.cluster for part in parts):
         return list(_by_chance(made, parts))
     return [made.share(parts, 0, MILLION)]
@@ -111,6 +134,10 @@ class _Maker:
         path = self.rule.matches[0].path  # where it counts there is one match
         filters = self.rule.filters + (parts[0].ref.filters if len(parts) == 1 else ())
         common = changes(Route, filters) + cors(Route, filters)
+        if is_broken(self.rule.filters, filters):
+            return Share(common + _direct(self.rule.nowhere))
+        if (local := direct_response_of(self.rule.filters)) is not None:
+            return Share(common + direct_response(local))
         clusters = {part.cluster for part in parts}
         answer = redirect_of(filters)
         if clusters <= {None} and redirect_of(self.rule.filters) is None:

@@ -20,8 +20,10 @@ from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Route, Rule
 from controlplane.resources.topology import covering, hostnames, owner, resolve_backend
+from controlplane.translate import payloads
 from controlplane.translate.actions import shares
 from controlplane.translate.clusters import UNRESOLVED
+from controlplane.translate.extensions import extended
 from controlplane.translate.matches import matchers
 from controlplane.translate.policies import Policies, RulePolicies
 from controlplane.translate.ports import Table
@@ -39,6 +41,10 @@ _Targets = tuple[str | None, ...]
 """The cluster of each reference of a route, see `actions.Resolve`."""
 _Said = tuple[RulePolicies, ...]
 """The policies of each rule of a route."""
+
+
+_Rules = tuple[Rule, ...]
+"""The rules of a route, with the filters that they refer to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,11 +67,14 @@ class _Made:
     """The part of a VirtualHost: its routes."""
 
 
+_Kept = tuple[RequestRoute, _Targets, _Said, _Rules, tuple[_Made, ...]]
+
+
 class RouteTables:
     """Makes route tables; what a rule comes to is kept as long as the rule is."""
 
     def __init__(self) -> None:
-        self._kept: dict[_Key, tuple[RequestRoute, _Targets, _Said, tuple[_Made, ...]]] = {}
+        self._kept: dict[_Key, _Kept] = {}
         self._used: set[_Key] = set()
 
     def begin(self) -> None:
@@ -114,11 +123,12 @@ class RouteTables:
         )
         key = (id(route), id(scene.gateway), listener.name)
         kept = self._kept.get(key)
-        if kept is None or kept[0] is not route or kept[1:3] != (targets, said):
-            kept = (route, targets, said, tuple(_make(scene, listener, route, said)))
+        rules = extended(scene.declared, route)
+        if kept is None or kept[0] is not route or kept[1:4] != (targets, said, rules):
+            kept = (route, targets, said, rules, tuple(_make(scene, listener, route, rules, said)))
             self._kept[key] = kept
         self._used.add(key)
-        return kept[3]
+        return kept[4]
 
 
 def target(
@@ -131,10 +141,12 @@ def target(
     return key if key in known else UNRESOLVED
 
 
-def _make(scene: Scene, listener: Listener, route: RequestRoute, said: _Said) -> Iterator[_Made]:
-    for at, rule in enumerate(route.spec.rules):
+def _make(
+    scene: Scene, listener: Listener, route: RequestRoute, rules: _Rules, said: _Said
+) -> Iterator[_Made]:
+    for at, rule in enumerate(rules):
         found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
-        policies = said[at].of_route()
+        policies = said[at].of_route() + payloads.of_route(rule)
         preflights = any(
             one.cors
             for filters in (rule.filters, *(ref.filters for ref in rule.backend_refs))
@@ -148,7 +160,11 @@ def _make(scene: Scene, listener: Listener, route: RequestRoute, said: _Said) ->
                 wire(EnvoyRoute, name=name, match=matcher) + policies + share.wire + session
                 for share in found
                 for matcher in matchers(
-                    match, apart=share.apart, preflights=preflights, below=share.below
+                    match,
+                    apart=share.apart,
+                    preflights=preflights,
+                    below=share.below,
+                    payload=share.payload,
                 )
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))

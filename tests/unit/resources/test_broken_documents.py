@@ -14,6 +14,12 @@ metadata: {name: db}
 spec: {parentRefs: [{name: edge}],
   rules: [{backendRefs: [{name: a}]}, {backendRefs: [{name: b}]}]}
 """
+FILTER = """\
+apiVersion: weir.dev/v1alpha1
+kind: HTTPRouteFilter
+metadata: {name: a}
+spec: {payload: {fields: [{path: [a], value: b}]}}
+"""
 BROKEN = [
     (BACKEND.replace("address:", "adress:", 1), 6, "spec.endpoints[0].ip.adress", "no such field",
      '"address"'),
@@ -119,6 +125,16 @@ BROKEN = [
         "Backend, name: web}\n", "Backend, name: web}\n        - {name: b}\n"), 8,
      "spec.rules[0]", "with one Backend alone", ""),
     (TCP, 5, "spec.rules", "keep one", ""),
+    (FILTER.replace("payload:", "directResponse: {}, payload:"), 4, "spec",
+     "want directResponse or payload", ""),
+    (FILTER.replace("value: b", "type: RegularExpression, value: 1"), 4,
+     "spec.payload.fields[0]", "a RegularExpression is text", ""),
+    (FILTER.replace("path: [a]", "path: a"), 4, "spec.payload.fields[0].path", "want a list", ""),
+    (ROUTE.replace("- backend", "- filters: [{type: ExtensionRef}]\n      backend"), 8,
+     "spec.rules[0].filters[0]", "needs extensionRef", ""),
+    (ROUTE.replace("- backend", "- filters: [{type: ExtensionRef, extensionRef: {kind: Lua, "
+                   "name: a}}]\n      backend"), 8,
+     "spec.rules[0].filters[0].extensionRef.kind", '"Lua" is not taken', "HTTPRouteFilter"),
     (TCP.replace("v1alpha2", "v1"), 1, "apiVersion", "has no TCPRoute", "v1alpha2"),
     (TCP.replace("  rules", "  hostnames: [a.test],\n  rules"), 5, "spec.hostnames",
      "no such field", ""),

@@ -263,3 +263,23 @@ def test_infrastructure_is_taken_and_parameters_are_not() -> None:
     assert problems(GATEWAY + said, ROUTE) == []
     (problem,) = problems(GATEWAY + said.replace("{a: b}", "{a: b}, parametersRef: {}"))
     assert "spec.infrastructure.parametersRef: there is no such field" in problem
+
+
+def test_a_filter_where_it_means_nothing_is_told() -> None:
+    made = (
+        "apiVersion: weir.dev/v1alpha1\nkind: HTTPRouteFilter\nmetadata: {name: gone}\n"
+        "spec: {directResponse: {statusCode: 410}}\n"
+    )
+    refers = "filters: [{type: ExtensionRef, extensionRef: {name: gone}}]"
+    at_rule = ROUTE.replace("- backend", f"- {refers}\n      backend")
+    at_part = ROUTE.replace("name: web}\n", f"name: web, {refers}}}\n")
+    assert problems(GATEWAY, at_rule, made) == []
+    (problem,) = problems(GATEWAY, at_part, made)
+    assert (
+        "spec.rules[0].backendRefs[0].filters[0]: HTTPRouteFilter default/gone has no payload; "
+        "what it is for is answered 500 (directResponse is for"
+    ) in problem
+    (problem,) = problems(GATEWAY, at_rule.replace("gone", "gnoe"), made)
+    assert (
+        "there is no HTTPRouteFilter default/gnoe; what it is for is answered 500 (did" in problem
+    )
