@@ -325,6 +325,12 @@ def _tell_switched(before: Switched, now: Switched) -> None:
 def _policies(settings: ServeSettings) -> Policies:
     makers: dict[str, Maker] = {p.name: p.load for p in entry_points(group="controlplane.policies")}
     if settings.model_dir is not None and "learned" in makers:
+        if not settings.model_dir.is_dir():
+            logger.error(
+                "there is no such folder: the policy `learned` is refused, fallbacks decide",
+                model_dir=str(settings.model_dir),
+                wanted="a folder with model.onnx and manifest.json",
+            )
         load, folder = makers["learned"], settings.model_dir
         makers["learned"] = lambda: functools.partial(load(), folder=folder)
     return Policies(makers)

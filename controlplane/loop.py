@@ -21,11 +21,14 @@ from controlplane.publisher import Publisher
 from controlplane.resources import Declared
 from controlplane.schedule import Schedule
 from controlplane.telemetry.metrics import LoopMetrics
+from controlplane.telemetry.throttle import Throttle
 
 logger = structlog.get_logger(__name__)
 
 Frozen = Callable[[ServiceName], str | None]
 """Why a service is held by the kill switch; None: it is not."""
+COMPLAIN_S = 30.0
+"""How often the log says that there are no numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Loop:
         self._publisher = publisher
         self._store = store
         self._switch = switch
+        self._complaints = Throttle(most=1, window_s=COMPLAIN_S)
         self._clock = clock
         self._wall_clock = wall_clock
         self._metrics = metrics
@@ -136,7 +140,10 @@ class Loop:
                 self._metrics.source_failures.labels("deadline").inc()
             except MetricsUnavailableError as error:
                 self._metrics.source_failures.labels(error.kind).inc()
-                logger.warning("no numbers, weights are held", why=str(error))
+                left_out = self._complaints.admit("no numbers", self._clock())
+                if left_out is not None:
+                    words = "no numbers, weights are held"
+                    logger.warning(words, why=str(error), not_shown_before=left_out)
         return {}
 
     def _decide(

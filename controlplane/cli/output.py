@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import StrEnum
+
+from rich.console import Console
+
+_WIDE = 10_000
+
+
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, and in a pipe as wide as they are."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=_WIDE if piped else None)
 
 
 class Output(StrEnum):

@@ -10,11 +10,10 @@ from urllib.parse import quote
 
 import typer
 import yaml
-from rich.console import Console
 
 from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
 from controlplane.cli.envoy_admin import EnvoyAdminOption, running
-from controlplane.cli.output import Detailed
+from controlplane.cli.output import Detailed, console
 from controlplane.cli.proxy_tables import KINDS, bootstrap_table, table
 from controlplane.errors import InspectionError
 from controlplane.inspection.found import Found, Running
@@ -69,10 +68,10 @@ def everything(
     if output is not Detailed.TABLE:
         _write({kind: _documents(found) for kind, found in types.items() if found}, output)
         return
-    console = Console()
+    wide = console()
     for kind in KINDS:
         if types.get(kind):
-            console.print(table(kind, types[kind]))
+            wide.print(table(kind, types[kind]))
 
 
 @app.command("bootstrap")
@@ -86,7 +85,7 @@ def bootstrap(
     if output is not Detailed.TABLE:
         _write(found.bootstrap, output)
         return
-    Console().print(bootstrap_table(found))
+    console().print(bootstrap_table(found))
 
 
 def _of(kind: str, source: Source, output: Detailed) -> None:
@@ -96,7 +95,7 @@ def _of(kind: str, source: Source, output: Detailed) -> None:
     if output is not Detailed.TABLE:
         _write(_documents(types[kind]), output)
         return
-    Console().print(table(kind, types[kind]))
+    console().print(table(kind, types[kind]))
 
 
 @app.command("cluster")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
-from controlplane.cli.output import Output
+from controlplane.cli.output import Output, console
 
 MOST = 10_000
 """Envoys that are asked for."""
@@ -37,9 +37,9 @@ def proxy_status(
     if output is Output.JSON:
         typer.echo(json.dumps(document))
     elif envoy is None:
-        show_all(document, Console())
+        show_all(document, console())
     else:
-        show_one(document, Console())
+        show_one(document, console())
 
 
 def show_all(proxies: Sequence[dict[str, Any]], console: Console) -> None:
@@ -71,6 +71,10 @@ def show_one(proxy: dict[str, Any], console: Console) -> None:
         highlight=False,
         markup=False,
     )
+    if proxy["also_in"]:
+        fleets = ", ".join(proxy["also_in"])
+        words = f"an Envoy of the same id is connected in {fleets}; this one came last"
+        console.print(words, highlight=False, markup=False)
     heads = ("TYPE", "STATE", "FOR", "INTENDED", "SENT", "ACKED", "ACKED AT", "WHY")
     table = _table(*heads)
     for kind, one in proxy["types"].items():

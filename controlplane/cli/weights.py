@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
-from controlplane.cli.output import Output
+from controlplane.cli.output import Output, console
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -42,7 +42,7 @@ def list_services(
             _seconds(one["age_s"]),
             one["state"],
         )
-    Console().print(table)
+    console().print(table)
 
 
 @app.command("explain")
@@ -63,13 +63,13 @@ def explain(
     if output is Output.JSON:
         typer.echo(json.dumps(document))
     else:
-        show(document, Console())
+        show(document, console())
 
 
 def show(document: dict[str, Any], console: Console) -> None:
     """Print the explanation of a service for people."""
     look = document["observation"]
-    numbers = "no numbers yet: no Envoy reports any"
+    numbers = "no numbers yet"
     if look["age_s"] is not None:
         envoys = "1 Envoy" if look["proxies"] == 1 else f"{look['proxies']} Envoys"
         numbers = (

@@ -27,7 +27,7 @@ from controlplane.errors import StartupError, TelemetryError, WeirError
 from controlplane.front import messages as m
 from controlplane.front.channel import Channel, GoneError
 from controlplane.front.door import Door
-from controlplane.front.proxies import Document, Side, joined, merged
+from controlplane.front.proxies import Document, Side, chosen, joined, merged
 from controlplane.ports import AccessLogSink, LoadReportSink
 from controlplane.xds import SnapshotCache
 from controlplane.xds.csds import Found
@@ -237,8 +237,7 @@ class Pool:
 
     async def proxy(self, node: str) -> Document | None:
         """One of them."""
-        found = joined(await self.ask(m.Proxies(node), list[Document]))
-        return found[0] if found else None
+        return chosen(joined(await self.ask(m.Proxies(node), list[Document])))
 
     async def resources(self, node: str, side: Side, only: str | None) -> Document | None:
         """What one of them should run, or has ACKed. Raises `WeirError`."""

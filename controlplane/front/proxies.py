@@ -1,8 +1,10 @@
 """What the admin address tells of Envoys: streams and resources as documents.
 
-An Envoy is known by its node id. One that comes with several streams (one for each type) is one
-here; of two streams with the same type the newer counts. No document holds a secret: the body of a
-resource that is one, or carries one, is left out and `withheld` says so.
+An Envoy is known by its node id within its fleet. One that comes with several streams (one for each
+type) is one here; of two streams with the same type the newer counts. Who asks by the id alone is
+told of the one that connected last, and in which other fleets there is one of this id (`also_in`).
+No document holds a secret: the body of a resource that is one, or carries one, is left out and
+`withheld` says so.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from controlplane.model import OVERLAY
 from controlplane.xds.client_config import by_node
 from controlplane.xds.confidential import confidential
 from controlplane.xds.connection import Connection
@@ -64,18 +67,25 @@ def proxies(connections: Iterable[Connection], clock: Clock) -> list[Document]:
 
 def proxy(connections: Iterable[Connection], node: str, clock: Clock) -> Document | None:
     """One of them; None when no Envoy of this id is connected."""
-    mine = [one for one in connections if one.node.id == node]
-    found = proxies(mine, clock)
-    return found[0] if found else None
+    return chosen(proxies([one for one in connections if one.node.id == node], clock))
+
+
+def chosen(found: Sequence[Document]) -> Document | None:
+    """Of Envoys of one id, the one that connected last."""
+    if not found:
+        return None
+    newest = min(found, key=lambda one: one["connected_s"])
+    others = sorted({one["fleet"] for one in found} - {newest["fleet"]})
+    return {**newest, "also_in": others}
 
 
 def joined(parts: Iterable[Iterable[Document]]) -> list[Document]:
     """What several processes told of `proxies`. Of an Envoy with streams to two of them, one."""
-    by_node: dict[str, list[Document]] = {}
+    found: dict[tuple[str, str], list[Document]] = {}
     for part in parts:
         for document in part:
-            by_node.setdefault(document["node"], []).append(document)
-    return [_joined(by_node[node]) for node in sorted(by_node)]
+            found.setdefault((document["node"], document["fleet"]), []).append(document)
+    return [_joined(found[envoy]) for envoy in sorted(found)]
 
 
 def _joined(documents: list[Document]) -> Document:
@@ -83,11 +93,13 @@ def _joined(documents: list[Document]) -> Document:
 
 
 def merged(documents: Iterable[Document]) -> Document:
-    """What several processes told of one Envoy. Of two streams with a type the newer counts."""
+    """What several processes told of one Envoy. Of two streams with a type the newer counts, and of
+    two Envoys of one id in different fleets the one that connected last."""
     newest, *older = sorted(documents, key=lambda one: one["connected_s"])
     types = dict(newest["types"])
     for document in older:
-        types = {**document["types"], **types}
+        if document["fleet"] == newest["fleet"]:
+            types = {**document["types"], **types}
     return {**newest, "types": types}
 
 
@@ -102,12 +114,13 @@ def resources(
 
     None when no Envoy of this id is connected. Raises `TooLargeError`.
     """
-    mine = by_node(one for one in connections if one.node.id == node)
-    if not mine:
+    envoys = by_node(one for one in connections if one.node.id == node)
+    if not envoys:
         return None
+    mine = max(envoys, key=lambda streams: streams[0].since_s)
     types: dict[str, Document] = {}
     room = _Room(most_bytes, most_bytes)
-    for stream in mine[0]:
+    for stream in mine:
         client = stream.client()
         by_type: dict[str, list[Report]] = {}
         for report in stream.reports():
@@ -125,7 +138,7 @@ def resources(
                 "names": sorted(stream.asked(one.type_url)),
                 "resources": [*_bodies(found, side, room)],
             }
-    newest = mine[0][0]
+    newest = mine[0]
     return {
         "node": node,
         "fleet": newest.group,
@@ -163,7 +176,7 @@ def _type(client: Client, one: TypeStatus, clock: Clock) -> Document:
         "state": state.value,
         "since": clock.at(since_s),
         "for_s": clock.age(since_s),
-        "why": _why(state, one),
+        "why": _why(state, one, client.group),
         "wildcard": one.wildcard,
         "names": one.names,
         "intended": one.intended_version,
@@ -177,12 +190,16 @@ def _type(client: Client, one: TypeStatus, clock: Clock) -> Document:
     }
 
 
-def _why(state: State, one: TypeStatus) -> str:
+def _why(state: State, one: TypeStatus, group: str) -> str:
     """In a few words, why it is not in force."""
     if state is State.SYNCED:
         return ""
     if state is State.NOT_SENT:
-        return "not in the snapshot" if not one.intended_version else "not its turn yet"
+        if one.intended_version:
+            return "not its turn yet"
+        if group == OVERLAY:
+            return "its node.cluster is no declared Gateway: it is given endpoints alone"
+        return "not in the snapshot"
     if one.nack:
         return "refused"
     return "no answer yet" if one.waiting else "held back until other types are taken"

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from controlplane.lab.scenarios import SCENARIOS, Stage, scenario_named, stage
 from controlplane.lab.stock import FULL_SCAN, LEAST_REQUEST
 from controlplane.lab.view import Look, View, open_view
 from controlplane.lab.weir import WeirServe, run_weir_lane
+from controlplane.resources.problems import did_you_mean
 
 WARMUP_S = 20.0
 """Played before the run and not counted: the guard moves nothing for the first 10 s of an
@@ -240,6 +242,9 @@ def demo(
 
     Exit status 0: the run was valid; 3: it was not (the reasons say why).
     """
+    known = entry_points(group="controlplane.policies").names
+    if policy not in known:
+        raise ConfigurationError(f"there is no policy {policy!r}; {did_you_mean(policy, known)}")
     options = DemoOptions(
         duration_s=duration,
         warmup_s=warmup,

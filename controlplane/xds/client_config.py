@@ -1,8 +1,8 @@
 """What client status discovery tells of a client: its node, and its resources by type.
 
-A client that comes with several streams (one for each type) is one client, by its node id. Its
-streams may be in several processes, so what each of them tells goes between processes as `Told`,
-and is put together where the question came.
+A client that comes with several streams (one for each type) is one client, by its node id within
+its group. Its streams may be in several processes, so what each of them tells goes between
+processes as `Told`, and is put together where the question came.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Told:
     """What is told of one stream: ClientConfigs in bytes, which are one when they are joined."""
 
     node_id: str
+    group: str
     since_s: float
     """When it connected, on the monotonic clock, which all processes of a machine share."""
     node: bytes
@@ -46,9 +47,9 @@ class Told:
 
 def by_node(connections: Iterable[Connection]) -> list[list[Connection]]:
     """The streams of each client, in the order of its id and of their age, newest first."""
-    found: dict[str, list[Connection]] = {}
+    found: dict[tuple[str, str], list[Connection]] = {}
     for one in connections:
-        found.setdefault(one.node.id, []).append(one)
+        found.setdefault((one.node.id, one.group), []).append(one)
     ordered = sorted(found.items())
     return [sorted(streams, key=lambda one: -one.since_s) for _, streams in ordered]
 
@@ -70,19 +71,20 @@ def tell(stream: Connection, but: Collection[str], contents: bool, most_bytes: i
             return None
         config.generic_xds_configs.append(one)
     types |= {url: config.SerializeToString() for url, config in made.items()}
-    return Told(client.node.id, client.since_s, node, types)
+    return Told(client.node.id, client.group, client.since_s, node, types)
 
 
 def joined(told: Iterable[Told], most_bytes: int) -> bytes | None:
     """A ClientStatusResponse in the order of the clients' ids; None where that is larger. Of two
     streams of a client with the same type the newer counts.
     """
-    clients: dict[str, list[bytes]] = {}
-    types: dict[str, set[str]] = {}
+    clients: dict[tuple[str, str], list[bytes]] = {}
+    types: dict[tuple[str, str], set[str]] = {}
     size = 0
-    for one in sorted(told, key=lambda one: (one.node_id, -one.since_s)):
-        config = clients.setdefault(one.node_id, [])
-        known = types.setdefault(one.node_id, set())
+    for one in sorted(told, key=lambda one: (one.node_id, one.group, -one.since_s)):
+        client = (one.node_id, one.group)
+        config = clients.setdefault(client, [])
+        known = types.setdefault(client, set())
         new = [] if config else [one.node]
         new += [body for url, body in one.types.items() if url not in known]
         known.update(one.types)

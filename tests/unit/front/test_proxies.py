@@ -7,12 +7,22 @@ from typing import Any, get_args
 
 import pytest
 
+from controlplane._pb.base_pb2 import Node as NodeMessage
 from controlplane._pb.base_pb2 import Status
 from controlplane._pb.discovery_pb2 import DiscoveryRequest
-from controlplane.front.proxies import Clock, Side, TooLargeError, proxies, proxy, resources
-from controlplane.xds.kinds import ENDPOINT, SECRET
+from controlplane.front.proxies import (
+    Clock,
+    Side,
+    TooLargeError,
+    joined,
+    proxies,
+    proxy,
+    resources,
+)
+from controlplane.model import OVERLAY
+from controlplane.xds.kinds import CLUSTER, ENDPOINT, SECRET
 from tests.unit.xds.test_csds import SDS, SECRET_BODY, cache, client
-from tests.unit.xds.test_server import answer, serving, until
+from tests.unit.xds.test_server import EDS, answer, ask, serving, stream, until
 
 CLOCK = Clock(monotonic_s=lambda: 100.0, wall_s=lambda: 1_700_000_000.0)
 
@@ -123,3 +133,41 @@ async def test_a_document_is_bounded_and_may_be_of_one_type() -> None:
         assert resources(server.connections(), "a", "acked", most_bytes=1000) is not None
         with pytest.raises(TooLargeError, match="more than 999 bytes of resources; ask for one"):
             resources(server.connections(), "a", "acked", most_bytes=999)
+
+
+async def test_envoys_of_one_id_in_two_fleets_are_two() -> None:
+    served = cache()
+    served.set("other", {ENDPOINT: {"a": b"other"}})
+    async with (
+        serving(served, node_group=lambda node: node.cluster) as server,
+        client(server, "a", ENDPOINT, "a"),
+        stream(server, EDS) as other,
+    ):
+        node = NodeMessage(id="a", cluster="other")
+        await ask(other, node=node, type_url=ENDPOINT, resource_names=["a"])
+        await answer(other)
+        found = proxies(server.connections(), Clock())
+        assert [(one["node"], one["fleet"]) for one in found] == [("a", "edge"), ("a", "other")]
+        newest = proxy(server.connections(), "a", Clock())
+        assert newest is not None
+        assert (newest["fleet"], newest["also_in"]) == ("other", ["edge"])
+        document = resources(server.connections(), "a", "intended")
+        assert document is not None
+        assert document["fleet"] == "other"
+        both = joined([found, [{**found[0], "connected_s": 1e9}]])
+        assert [(one["fleet"], one["streams"]) for one in both] == [("edge", 2), ("other", 1)]
+
+
+async def test_an_envoy_of_no_gateway_is_told_why_it_gets_endpoints_alone() -> None:
+    served = cache()
+    served.set(OVERLAY, {ENDPOINT: {"a": b"1"}})
+    async with (
+        serving(served, node_group=lambda _: OVERLAY) as server,
+        stream(server) as call,
+    ):
+        await ask(call, node=NodeMessage(id="a", cluster="mistyped"), type_url=CLUSTER)
+        await until(lambda: bool(server.clients()))
+        found = proxy(server.connections(), "a", Clock())
+        assert found is not None
+        assert found["types"]["cds"]["state"] == "NOT SENT"
+        assert "node.cluster" in found["types"]["cds"]["why"]

@@ -198,7 +198,7 @@ def told(node_id: str, since_s: float, **types: str) -> Told:
         for url, name in types.items()
     }
     node = ClientConfig(node=NodeMessage(id=node_id)).SerializeToString()
-    return Told(node_id, since_s, node, made)
+    return Told(node_id, "edge", since_s, node, made)
 
 
 def test_streams_of_one_client_in_several_processes_are_joined() -> None:
