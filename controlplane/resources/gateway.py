@@ -161,10 +161,10 @@ class Listener(Fields):
     @property
     def takes(self) -> tuple[str, ...]:
         """The kinds of routes that may attach."""
+        if not self.allowed_routes.kinds:
+            return self.kinds
         allowed = {(one.group, one.kind) for one in self.allowed_routes.kinds}
-        return tuple(
-            kind for kind in self.kinds if not allowed or (GATEWAY_API_GROUP, kind) in allowed
-        )
+        return tuple(kind for kind in self.kinds if (GATEWAY_API_GROUP, kind) in allowed)
 
 
 class GatewayAddress(Fields):

@@ -158,10 +158,10 @@ def _limited(priority: RoutingPriority, limits: CircuitBreaker) -> bytes:
 
 @functools.cache
 def _protocol(http2: bool) -> bytes:
-    """HTTP/1.1, or HTTP/2, with websockets (RFC 8441) where a Backend takes them."""
+    """HTTP/1.1, or HTTP/2 without asking first."""
     kind = HttpProtocolOptionsExplicitHttpConfig
     if http2:
-        explicit = wire(kind, http2_protocol_options=wire(Http2ProtocolOptions, allow_connect=True))
+        explicit = wire(kind, http2_protocol_options=wire(Http2ProtocolOptions))
     else:
         explicit = wire(kind, http_protocol_options=wire(Http1ProtocolOptions))
     options = packed(HttpProtocolOptions, wire(HttpProtocolOptions, explicit_http_config=explicit))

@@ -6,8 +6,9 @@ import pytest
 
 from controlplane.resources import Declared, Loaded
 from controlplane.resources.grpc_route import GrpcRoute
+from controlplane.resources.references import policy_of
 from controlplane.resources.topology import Attached, attached
-from tests.unit.resources.documents import BACKEND, GATEWAY, ROUTE, joined, read
+from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE, joined, read
 
 GRPC = ROUTE.replace("kind: HTTPRoute", "kind: GRPCRoute").replace("name: web}", "name: calls}", 1)
 
@@ -283,3 +284,23 @@ def test_a_filter_where_it_means_nothing_is_told() -> None:
     assert (
         "there is no HTTPRouteFilter default/gnoe; what it is for is answered 500 (did" in problem
     )
+
+
+@pytest.mark.parametrize("kind", ["GRPCRoute", "TLSRoute", "TCPRoute"])
+def test_a_policy_for_a_route_is_for_its_backends_and_the_nearest_counts(kind: str) -> None:
+    listener = {"GRPCRoute": HTTPS, "TLSRoute": PASS, "TCPRoute": TCP}[kind]
+    route = GRPC.replace("calls", "db") if kind == "GRPCRoute" else stream(kind)
+
+    def named(name: str, of: str, target: str) -> str:
+        ref = f"{{group: gateway.networking.k8s.io, kind: {of}, name: {target}}}"
+        return POLICY.replace("name: web}", f"name: {name}}}", 1).replace(
+            "{group: weir.dev, kind: Backend, name: web}", ref
+        )
+
+    near, far = named("near", kind, "db"), named("far", "Gateway", "edge")
+    documents = (listening(listener), route, BACKEND)
+    for policies, winner in (((near, far), "near"), ((far,), "far")):
+        declared = read({"a.yaml": joined(*documents, *policies)}).declared
+        assert policy_of(declared)["default/web"].metadata.name == winner
+    (problem,) = problems(listening(listener), route, named("lost", kind, "db2"))[-1:]
+    assert f"there is no {kind} default/db2" in problem
