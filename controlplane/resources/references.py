@@ -88,18 +88,18 @@ def _of_extensions(
     """What `ExtensionRef`s of a rule lead nowhere, or stand where they mean nothing."""
     places = [(f"spec.rules[{at}]", rule.filters, "directResponse")]
     for which, ref in enumerate(rule.backend_refs):
-        places.append((f"spec.rules[{at}].backendRefs[{which}]", ref.filters, "payload"))
+        places.append((f"spec.rules[{at}].backendRefs[{which}]", ref.filters, "payload or cel"))
     for where, filters, wanted in places:
         for number, one in enumerate(filters):
             if one.extension_ref is None:
                 continue
             found = resolve_filter(declared, route, one.extension_ref)
-            if not isinstance(found, Unresolved) and (found.spec.payload is None) == (
-                wanted == "payload"
+            if not isinstance(found, Unresolved) and (found.spec.condition is None) == (
+                wanted != "directResponse"
             ):
                 found = Unresolved(
                     f"HTTPRouteFilter {found.key} has no {wanted}",
-                    "directResponse is for the filters of a rule, payload for those of a "
+                    "directResponse is for the filters of a rule, payload and cel for those of a "
                     "backendRef",
                 )
             if isinstance(found, Unresolved):

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, Strict, StringConstraints, model_validator
 
+from controlplane.resources.cel import check_expression
 from controlplane.resources.kinds import Document, Fields, Flag, Integer, Number, WeirApiVersion
 from controlplane.resources.patterns import check_pattern
 
@@ -81,6 +82,20 @@ class Payload(Fields):
     )
 
 
+class Expression(Fields):
+    """Requests for which an expression is true."""
+
+    expression: Annotated[str, AfterValidator(check_expression)] = Field(
+        description="In CEL, about `request`, `source`, `destination` and `connection`, as "
+        "`request.headers['x-tier'] in ['gold', 'silver']`. What fails, as a header that is not "
+        "there, is not true."
+    )
+
+
+Condition = Payload | Expression
+"""Which requests a backendRef is for."""
+
+
 class HttpRouteFilterSpec(Fields):
     """Exactly one of these."""
 
@@ -93,11 +108,19 @@ class HttpRouteFilterSpec(Fields):
         "share what is left.",
     )
 
+    cel: Expression | None = Field(default=None, description="The same, by a rule of your own.")
+
     @model_validator(mode="after")
     def _one(self) -> HttpRouteFilterSpec:
-        if (self.direct_response is None) == (self.payload is None):
-            raise ValueError("want directResponse or payload, exactly one of them")
+        given = [one for one in (self.direct_response, self.payload, self.cel) if one is not None]
+        if len(given) != 1:
+            raise ValueError("want directResponse, payload or cel, exactly one of them")
         return self
+
+    @property
+    def condition(self) -> Condition | None:
+        """Which requests a backendRef with this filter is for."""
+        return self.payload or self.cel
 
 
 class HttpRouteFilter(Document):

@@ -26,14 +26,14 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from controlplane.resources.filters import BackendObjectRef, Filter
 from controlplane.resources.gateway import Listener
 from controlplane.resources.route import BackendRef, Rule
-from controlplane.resources.route_filter import Payload
+from controlplane.resources.route_filter import Condition
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.cors import cors
 from controlplane.translate.extensions import (
+    condition_of,
     direct_response,
     direct_response_of,
     is_broken,
-    payload_of,
 )
 from controlplane.translate.headers import changes
 from controlplane.translate.matches import chance
@@ -65,8 +65,8 @@ class Share:
     """Those with a random number below this, of a million; None: all that are left."""
     apart: bool = False
     """The prefix of the match is taken away, see `matches`."""
-    payload: Payload | None = None
-    """Those alone whose body is so."""
+    condition: Condition | None = None
+    """Those alone that are so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,15 +90,15 @@ class _Part:
 def shares(rule: Rule, resolve: Resolve, listener: Listener) -> list[Share]:
     """What becomes of the requests of a rule, in the order in which Envoy has to ask."""
     made = _Maker(rule, resolve, listener)
-    by_payload: dict[Payload | None, list[_Part]] = {}
+    by_condition: dict[Condition | None, list[_Part]] = {}
     for ref in rule.backend_refs:
         if ref.weight:
             part = _Part(ref, resolve(ref))
-            by_payload.setdefault(payload_of(ref.filters), []).append(part)
-    others = by_payload.pop(None, [])  # the last: a route without a payload takes every request
+            by_condition.setdefault(condition_of(ref.filters), []).append(part)
+    others = by_condition.pop(None, [])  # the last: a route without one takes every request
     chosen = [
-        dataclasses.replace(share, payload=payload)
-        for payload, parts in by_payload.items()
+        dataclasses.replace(share, condition=condition)
+        for condition, parts in by_condition.items()
         for share in _shared(made, parts)
     ]
     return [*chosen, *_shared(made, others)]

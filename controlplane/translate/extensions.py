@@ -15,7 +15,7 @@ from envoy_data_plane.envoy.config.route.v3 import DirectResponseAction, Route
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import Filter
 from controlplane.resources.route import RequestRoute, Rule
-from controlplane.resources.route_filter import DirectResponse, HttpRouteFilterSpec, Payload
+from controlplane.resources.route_filter import Condition, DirectResponse, HttpRouteFilterSpec
 from controlplane.resources.topology import Unresolved, resolve_filter
 from controlplane.translate.wire import wire
 
@@ -65,9 +65,9 @@ def _specs(filters: Sequence[Filter]) -> list[HttpRouteFilterSpec | None]:
     return [one.refers_to for one in filters if isinstance(one, Extended)]
 
 
-def payload_of(filters: Sequence[Filter]) -> Payload | None:
-    """The payload that these filters of a backendRef want."""
-    return next((one.payload for one in _specs(filters) if one and one.payload), None)
+def condition_of(filters: Sequence[Filter]) -> Condition | None:
+    """Which requests a backendRef with these filters is for; None: every one."""
+    return next((one.condition for one in _specs(filters) if one and one.condition), None)
 
 
 def direct_response_of(filters: Sequence[Filter]) -> DirectResponse | None:
@@ -83,7 +83,7 @@ def is_broken(of_rule: Sequence[Filter], every: Sequence[Filter]) -> bool:
     """
     of_part = _specs(every)[len(_specs(of_rule)) :]
     return any(one is None or one.direct_response is None for one in _specs(of_rule)) or any(
-        one is None or one.payload is None for one in of_part
+        one is None or one.condition is None for one in of_part
     )
 
 

@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from controlplane.translate import cors, payloads, sessions, traffic
+from controlplane.translate import cors, expressions, payloads, sessions, traffic
 from controlplane.translate.wire import number, packed, wire
 
 
@@ -20,6 +20,7 @@ def http_filters() -> list[bytes]:
     """All of them; the router is the last."""
     return [
         _switched_off(payloads.FILTER, payloads.unused()),
+        _switched_off(expressions.FILTER, expressions.unused()),
         _switched_off(cors.FILTER, packed(Cors)),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),

@@ -1,15 +1,11 @@
-"""Requests by the fields of their JSON: Envoy reads the body into metadata, then routes again.
-
-The parts of a rule are told apart so, never rules: which filters a request meets is settled when
-its first route is found, so another rule's policies would not be in force.
-"""
+"""Requests by the fields of their JSON: Envoy reads the body into metadata, then routes again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from envoy_data_plane.envoy.config.route.v3 import Route
+from envoy_data_plane.envoy.config.route.v3 import Route, RouteMatch
 from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata.v3 import (
     JsonToMetadata,
     JsonToMetadataKeyValuePair,
@@ -27,9 +23,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 from envoy_data_plane.google.protobuf import UInt64Value
 
-from controlplane.resources.route import Rule
 from controlplane.resources.route_filter import Payload, PayloadField
-from controlplane.translate.extensions import payload_of
 from controlplane.translate.wire import packed, wire
 
 FILTER = "envoy.filters.http.json_to_metadata"
@@ -43,9 +37,8 @@ def unused() -> bytes:
     return _filter([("unused",)])
 
 
-def of_route(rule: Rule) -> bytes:
-    """The part of each Route of a rule that has the body read, if any part asks for it."""
-    found = [one for ref in rule.backend_refs if (one := payload_of(ref.filters))]
+def of_route(found: Sequence[Payload]) -> bytes:
+    """The part of a Route that has the body read for these."""
     if not found:
         return b""
     paths = sorted({field.path for one in found for field in one.fields_})
@@ -57,9 +50,9 @@ def of_route(rule: Rule) -> bytes:
     )
 
 
-def matchers(payload: Payload) -> list[bytes]:
-    """What must be in the metadata."""
-    return [
+def of_match(payload: Payload) -> bytes:
+    """The part of a RouteMatch: what must be in the metadata."""
+    matchers = [
         wire(
             MetadataMatcher,
             filter=NAMESPACE,
@@ -68,6 +61,7 @@ def matchers(payload: Payload) -> list[bytes]:
         )
         for field in payload.fields_
     ]
+    return wire(RouteMatch, dynamic_metadata=matchers)
 
 
 def _name(path: Sequence[str]) -> str:

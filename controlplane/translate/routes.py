@@ -20,7 +20,7 @@ from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Route, Rule
 from controlplane.resources.topology import covering, hostnames, owner, resolve_backend
-from controlplane.translate import payloads
+from controlplane.translate import conditions
 from controlplane.translate.actions import shares
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.extensions import extended
@@ -146,7 +146,7 @@ def _make(
 ) -> Iterator[_Made]:
     for at, rule in enumerate(rules):
         found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
-        policies = said[at].of_route() + payloads.of_route(rule)
+        policies = said[at].of_route() + conditions.of_route(rule)
         preflights = any(
             one.cors
             for filters in (rule.filters, *(ref.filters for ref in rule.backend_refs))
@@ -164,7 +164,7 @@ def _make(
                     apart=share.apart,
                     preflights=preflights,
                     below=share.below,
-                    payload=share.payload,
+                    condition=share.condition,
                 )
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))

@@ -1,5 +1,5 @@
-"""examples/08-payload-routing through the real Envoy: a Backend by the fields of JSON, whatever the
-size of the pieces that it comes in; answers that Envoy gives; and that policies are in force."""
+"""examples/08-payload-routing through the real Envoy: a Backend by the fields of JSON, or by an
+expression; answers that Envoy gives; and that policies are in force."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest_asyncio
 from controlplane.lab.envoy import free_port
 from tests.envoy.echo import Echo, echoes
 from tests.envoy.edge import backend, edge, policy, route, until
+from tests.unit.resources.test_cel import TAKEN
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -40,6 +41,7 @@ class Scene:
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     port = free_port()
     async with echoes("gold", "express", "orders") as origins:
+        cel = [text for at, one in enumerate(TAKEN) for text in _by_cel(at, one)]
         text = EXAMPLE.read_text().replace("8080", str(port))
         for written, name in (("9001", "gold"), ("9002", "express"), ("9003", "orders")):
             text = text.replace(f"port: {written}}}", f"port: {origins[name].port}}}")
@@ -56,10 +58,26 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         ]
         folder = tmp_path_factory.mktemp("payload")
         faults = ("there is no HTTPRouteFilter default/nothing; what it is for is answered 500",)
-        async with edge(folder, text, cors, *more, faults=faults) as made, made.client() as client:
+        async with (
+            edge(folder, text, cors, *more, *cel, faults=faults) as made,
+            made.client() as client,
+        ):
             one = Scene(client, f"http://127.0.0.1:{port}", origins)
             await until(lambda: _serves(one))
             yield one
+
+
+def _by_cel(at: int, expression: str) -> tuple[str, str]:
+    """A route whose requests go to `gold` where the expression is true, and its filter."""
+    quoted = expression.replace("'", "''")
+    made = (
+        f"apiVersion: weir.dev/v1alpha1\nkind: HTTPRouteFilter\nmetadata: {{name: cel-{at}}}\n"
+        f"spec:\n  cel:\n    expression: '{quoted}'\n"
+    )
+    refers = f"filters: [{{type: ExtensionRef, extensionRef: {{name: cel-{at}}}}}]"
+    parts = f"backendRefs: [{{name: gold, {refers}}}, {{name: orders}}]"
+    rules = f"[{{matches: [{{path: {{value: /cel/{at}}}}}], {parts}}}]"
+    return made, route(f"cel-{at}", rules, hosts="[cel.test]")
 
 
 async def _serves(scene: Scene) -> bool:
@@ -117,3 +135,11 @@ async def test_a_filter_that_refers_to_nothing_is_500(scene: Scene) -> None:
     for host in ("broken.test", "half.test"):
         got = await scene.client.get(f"{scene.url}/", headers={"host": host})
         assert got.status_code == 500
+
+
+@pytest.mark.parametrize(("at", "expression"), list(enumerate(TAKEN)))
+async def test_an_expression_chooses_the_backend(scene: Scene, at: int, expression: str) -> None:
+    got = await scene.client.get(
+        f"{scene.url}/cel/{at}?q=1", headers={"host": "cel.test", "x-tier": "gold", "x-age": "18"}
+    )
+    assert got.json()["origin"] == ("gold" if TAKEN[expression] else "orders")

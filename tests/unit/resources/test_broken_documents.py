@@ -126,7 +126,7 @@ BROKEN = [
      "spec.rules[0]", "with one Backend alone", ""),
     (TCP, 5, "spec.rules", "keep one", ""),
     (FILTER.replace("payload:", "directResponse: {}, payload:"), 4, "spec",
-     "want directResponse or payload", ""),
+     "want directResponse, payload or cel", ""),
     (FILTER.replace("value: b", "type: RegularExpression, value: 1"), 4,
      "spec.payload.fields[0]", "a RegularExpression is text", ""),
     (FILTER.replace("path: [a]", "path: a"), 4, "spec.payload.fields[0].path", "want a list", ""),
