@@ -18,6 +18,7 @@ from controlplane.resources.patterns import check_pattern
 
 MAX_LENGTH = 1024
 MAX_DEPTH = 24
+MAX_DIGITS = 15
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>"[^"\\]*"|'[^'\\]*')
@@ -126,12 +127,12 @@ class _Reader:
             self._single()
 
     def _single(self) -> None:
-        if self._take("!", "-"):
-            while self._take("!", "-"):
-                pass
+        sign = self._take("!", "-")
+        while sign and self._take(sign):
+            pass
         self._value()
-        while sign := self._take(".", "["):
-            if sign == "[":
+        while opened := self._take(".", "["):
+            if opened == "[":
                 self.expression()
                 self._need("]")
             else:
@@ -145,6 +146,8 @@ class _Reader:
             self._need(")")
         elif word == "[":
             self._list("]")
+        elif word[:1].isdigit() and len(word) > MAX_DIGITS:
+            raise ValueError(f"a number has at most {MAX_DIGITS} digits")
         elif word[:1].isdigit() or word[:1] in ("'", '"') or word in _CONSTANTS:
             return
         elif word in _FUNCTIONS:

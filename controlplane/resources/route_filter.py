@@ -1,6 +1,6 @@
 """`HTTPRouteFilter`: what a filter `ExtensionRef` of an HTTPRoute may refer to.
 
-`directResponse` has the words of Envoy Gateway's HTTPRouteFilter; `payload` is our own.
+`directResponse` has the words of Envoy Gateway's HTTPRouteFilter; `payload` and `cel` are our own.
 """
 
 from __future__ import annotations
@@ -129,9 +129,10 @@ class HttpRouteFilter(Document):
     about: ClassVar[str] = (
         "A filter of type `ExtensionRef` of an HTTPRoute in the same namespace refers to it: "
         "`extensionRef: {group: weir.dev, kind: HTTPRouteFilter, name: ...}`. "
-        "With `payload` Envoy reads a body of JSON (`application/json` or `...+json`) before it "
-        "chooses among the backendRefs of a rule, in the order that they are written in; policies "
-        "are those of the rule, whichever is chosen."
+        "A backendRef with `payload` or `cel` is for the requests alone that fit, in the order in "
+        "which they are written; those without share the rest. For `payload` Envoy reads bodies of "
+        "JSON (`application/json` or `...+json`) first. Policies are those of the rule, whichever "
+        "is chosen."
     )
     api_version: WeirApiVersion
     kind: Literal["HTTPRouteFilter"]

@@ -21,6 +21,7 @@ from tests.unit.resources.test_cel import TAKEN
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "08-payload-routing" / "edge.yaml"
+ONLY = "filters: [{type: ExtensionRef, extensionRef: {name: cel-0}}]"
 NOTHING = "filters: [{type: ExtensionRef, extensionRef: {name: nothing}}]"
 
 
@@ -55,6 +56,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             route("broken", f"[{{{NOTHING}}}]", hosts="[broken.test]"),
             route("half", f"[{{backendRefs: [{{name: other, {NOTHING}}}]}}]", hosts="[half.test]"),
             backend("other", origins["orders"].port),
+            route("only", f"[{{backendRefs: [{{name: other, {ONLY}}}]}}]", hosts="[only.test]"),
         ]
         folder = tmp_path_factory.mktemp("payload")
         faults = ("there is no HTTPRouteFilter default/nothing; what it is for is answered 500",)
@@ -123,6 +125,20 @@ async def test_the_policies_of_the_rule_are_in_force_whatever_is_chosen(scene: S
         )
         assert got.json()["origin"] == origin
         assert got.headers["access-control-allow-origin"] == "https://shop.test"
+
+
+async def test_the_expression_of_the_example_chooses(scene: Scene) -> None:
+    found = []
+    for path, days in (("/", "7"), ("/", "90"), ("/latest", "90"), ("/", "many")):
+        url = f"{scene.url}/reports{path}"
+        found.append((await scene.client.get(url, headers={"x-days": days})).json()["origin"])
+    assert found == ["express", "orders", "express", "orders"]
+
+
+async def test_what_fits_no_backend_is_500(scene: Scene) -> None:
+    for tier, status in (("gold", 200), ("bronze", 500)):
+        got = await scene.client.get(f"{scene.url}/", headers={"host": "only.test", "x-tier": tier})
+        assert got.status_code == status
 
 
 async def test_envoy_answers_itself(scene: Scene) -> None:

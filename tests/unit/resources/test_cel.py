@@ -49,6 +49,8 @@ def test_what_envoy_takes_is_taken(text: str) -> None:
         ("request.path.matches(request.host)", "a pattern in quotes"),
         ("request.path.matches('(')", "not a regular expression"),
         ("request.headers.exists(x, x == 'a')", "there is no function 'exists'"),
+        ("!-1 == 1", "there is no '-' here"),
+        ("99999999999999999999 > 1", "at most 15 digits"),
         ("10 % 2 == 0", "no '%'"),
         ("true\n", "stands in one line"),
         ("(" * 40 + "true" + ")" * 40, "too many brackets"),
