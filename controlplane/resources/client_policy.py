@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.kinds import Fields, WeirApiVersion
 from controlplane.resources.target import GatewayTargetRef, Policy, PolicySpec
 
@@ -40,6 +41,10 @@ class ClientPolicySpec(PolicySpec):
         min_length=1, max_length=16, description="What the policy is for."
     )
     tls: ClientTls = ClientTls()
+    client_addresses: ClientAddresses | None = Field(
+        default=None,
+        description="On a port of HTTP that listeners share, the lists of all of them count.",
+    )
 
 
 class ClientPolicy(Policy):

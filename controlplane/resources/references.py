@@ -7,7 +7,8 @@ and said here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from controlplane.resources.attachment import (
     Target,
@@ -20,17 +21,19 @@ from controlplane.resources.attachment import (
 )
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
+from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.filters import Filter
-from controlplane.resources.gateway import ROUTE_KINDS, Gateway, Listener
+from controlplane.resources.gateway import ROUTE_KINDS, Gateway
 from controlplane.resources.kinds import GATEWAY_API_GROUP, kind_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
+from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.security_refs import found_by
 from controlplane.resources.stream_route import StreamRoute
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import (
-    Attached,
     Unresolved,
-    attached,
+    attachments,
     lets_in,
     listeners_for,
     meant,
@@ -40,56 +43,101 @@ from controlplane.resources.topology import (
     resolve_gateway,
 )
 
+Fault = tuple[str, Unresolved]
+"""A field of an object, and why what it says leads nowhere."""
+
+_Found = tuple[Problem, str]
+"""With what is not there, see `Unresolved.lacking`."""
+
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
 
-def reference_problems(declared: Declared) -> list[Problem]:
-    """Everything that is well written and leads nowhere."""
-    found = attached(declared)
-    routes = (*declared.request_routes, *declared.stream_routes)
+def reference_problems(
+    declared: Declared, refused: Mapping[str, Problem] | None = None
+) -> list[Problem]:
+    """Everything that is well written and leads nowhere.
+
+    `refused` are documents that are not in force, by `Kind namespace/name`: who refers to one of
+    them is told that, instead of names that are like it.
+    """
+    found = _reference_problems(declared)
+    return [_with_cause(problem, lacking, refused or {}) for problem, lacking in found]
+
+
+def _with_cause(problem: Problem, lacking: str, refused: Mapping[str, Problem]) -> Problem:
+    cause = refused.get(lacking)
+    if cause is None:
+        return problem
+    return replace(problem, advice=f"its document is refused: {cause.file}:{cause.line}")
+
+
+def _reference_problems(declared: Declared) -> list[_Found]:
     return [
-        *(p for route in declared.request_routes for p in _of_rules(declared, route)),
-        *(p for route in declared.stream_routes for p in _of_stream(declared, route)),
-        *(p for route in routes for p in _of_parents(declared, route, found)),
+        *(p for route in declared.every_route for p in _of_route(declared, route)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
+        *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
+        *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
     ]
 
 
-def _problem(
-    declared: Declared, key: ObjectKey, field: str, message: str, advice: str = ""
-) -> Problem:
+def _problem(declared: Declared, key: ObjectKey, field: str, fault: Unresolved) -> _Found:
     source = declared.sources[key]
     line = source.lines.get(field, source.line)
-    return Problem(source.file, line, field, message, advice, str(key))
+    problem = Problem(source.file, line, field, fault.message, fault.advice, str(key))
+    return problem, fault.lacking
 
 
-def _of_rules(declared: Declared, route: RequestRoute) -> Iterator[Problem]:
+def _of_route(declared: Declared, route: Route) -> Iterator[_Found]:
     key = ObjectKey(route.kind, route.key)
-    for at, rule in enumerate(route.spec.rules):
-        yield from _of_mirrors(declared, route, rule.filters, f"spec.rules[{at}]")
-        yield from _of_extensions(declared, route, at, rule)
-        for which, ref in enumerate(rule.backend_refs):
-            field = f"spec.rules[{at}].backendRefs[{which}]"
-            backend = resolve_backend(declared, route, ref)
-            if isinstance(backend, Unresolved):
-                message = f"{backend.message}; its part of the requests is answered {rule.nowhere}"
-                yield _problem(declared, key, field, message, backend.advice)
-            yield from _of_mirrors(declared, route, ref.filters, field)
-        answers = any(one.type in ("RequestRedirect", "ExtensionRef") for one in rule.filters)
-        if not rule.backend_refs and not answers:
-            message = f"there are no backendRefs; what matches is answered {rule.nowhere}"
-            yield _problem(declared, key, f"spec.rules[{at}]", message)
+    for field, fault in declared.once(route, route_faults):
+        yield _problem(declared, key, field, fault)
+    for at, ref in enumerate(route.spec.parent_refs):
+        for fault in conflicts(declared, route, ref):
+            yield _problem(declared, key, f"spec.parentRefs[{at}]", fault)
+
+
+def route_faults(declared: Declared, route: Route) -> tuple[Fault, ...]:
+    """What of a route leads nowhere, whatever other routes there are."""
+    return tuple(_route_faults(declared, route))
+
+
+def _route_faults(declared: Declared, route: Route) -> Iterator[Fault]:
+    for at, parent in enumerate(route.spec.parent_refs):
+        fault = parent_fault(declared, route, parent)
+        if fault:
+            yield f"spec.parentRefs[{at}]", fault
+    if isinstance(route, RequestRoute):
+        for at, rule in enumerate(route.spec.rules):
+            yield from _of_rule(declared, route, rule, f"spec.rules[{at}]")
+    elif isinstance(route, StreamRoute):
+        yield from _of_stream(declared, route)
+
+
+def _of_rule(declared: Declared, route: RequestRoute, rule: Rule, where: str) -> Iterator[Fault]:
+    yield from _of_mirrors(declared, route, rule.filters, where)
+    yield from _of_extensions(declared, route, rule, where)
+    for which, ref in enumerate(rule.backend_refs):
+        field = f"{where}.backendRefs[{which}]"
+        backend = resolve_backend(declared, route, ref)
+        if isinstance(backend, Unresolved):
+            message = f"{backend.message}; its part of the requests is answered {rule.nowhere}"
+            yield field, replace(backend, message=message)
+        yield from _of_mirrors(declared, route, ref.filters, field)
+    answers = any(one.type in ("RequestRedirect", "ExtensionRef") for one in rule.filters)
+    if not rule.backend_refs and not answers:
+        message = f"there are no backendRefs; what matches is answered {rule.nowhere}"
+        yield where, Unresolved(message)
 
 
 def _of_extensions(
-    declared: Declared, route: RequestRoute, at: int, rule: Rule
-) -> Iterator[Problem]:
+    declared: Declared, route: RequestRoute, rule: Rule, where: str
+) -> Iterator[Fault]:
     """What `ExtensionRef`s of a rule lead nowhere, or stand where they mean nothing."""
-    places = [(f"spec.rules[{at}]", rule.filters, "directResponse")]
+    places = [(where, rule.filters, "directResponse")]
     for which, ref in enumerate(rule.backend_refs):
-        places.append((f"spec.rules[{at}].backendRefs[{which}]", ref.filters, "payload or cel"))
-    for where, filters, wanted in places:
+        places.append((f"{where}.backendRefs[{which}]", ref.filters, "payload or cel"))
+    for place, filters, wanted in places:
         for number, one in enumerate(filters):
             if one.extension_ref is None:
                 continue
@@ -101,72 +149,60 @@ def _of_extensions(
                     f"HTTPRouteFilter {found.key} has no {wanted}",
                     "directResponse is for the filters of a rule, payload and cel for those of a "
                     "backendRef",
+                    "InvalidFilter",
                 )
             if isinstance(found, Unresolved):
                 message = f"{found.message}; what it is for is answered {rule.nowhere}"
-                key = ObjectKey(route.kind, route.key)
-                field = f"{where}.filters[{number}]"
-                yield _problem(declared, key, field, message, found.advice)
+                yield f"{place}.filters[{number}]", replace(found, message=message)
 
 
-def _of_stream(declared: Declared, route: StreamRoute) -> Iterator[Problem]:
-    key = ObjectKey(route.kind, route.key)
+def _of_stream(declared: Declared, route: StreamRoute) -> Iterator[Fault]:
     for at, rule in enumerate(route.spec.rules):
         for which, ref in enumerate(rule.backend_refs):
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
                 message = f"{backend.message}; its part of the connections is closed"
-                field = f"spec.rules[{at}].backendRefs[{which}]"
-                yield _problem(declared, key, field, message, backend.advice)
+                yield f"spec.rules[{at}].backendRefs[{which}]", replace(backend, message=message)
 
 
 def _of_mirrors(
     declared: Declared, route: RequestRoute, filters: tuple[Filter, ...], where: str
-) -> Iterator[Problem]:
+) -> Iterator[Fault]:
     for at, one in enumerate(filters):
         if one.request_mirror is not None:
             backend = resolve_backend(declared, route, one.request_mirror.backend_ref)
             if isinstance(backend, Unresolved):
-                key = ObjectKey(route.kind, route.key)
                 message = f"{backend.message}; nothing is mirrored to it"
-                yield _problem(declared, key, f"{where}.filters[{at}]", message, backend.advice)
+                yield f"{where}.filters[{at}]", replace(backend, message=message)
 
 
-def _of_parents(
-    declared: Declared, route: Route, found: Mapping[str, Attached]
-) -> Iterator[Problem]:
-    key = ObjectKey(route.kind, route.key)
-    for at, ref in enumerate(route.spec.parent_refs):
-        gateway = resolve_gateway(declared, route, ref)
-        if isinstance(gateway, Unresolved):
-            faults = [gateway]
-        elif listeners := listeners_for(declared, gateway, route, ref):
-            faults = list(_conflicts(found[gateway.key], gateway, route, listeners))
-        else:
-            faults = [_not_taken(declared, gateway, route, ref)]
-        for fault in faults:
-            yield _problem(declared, key, f"spec.parentRefs[{at}]", fault.message, fault.advice)
-
-
-def _conflicts(
-    found: Attached, gateway: Gateway, route: Route, listeners: Sequence[Listener]
-) -> Iterator[Unresolved]:
-    for listener, late, winner, hosts in found.conflicts:
-        if late is route and listener in listeners:
+def conflicts(declared: Declared, route: Route, ref: ParentRef) -> Iterator[Unresolved]:
+    """Where the route lets an older one go before it."""
+    gateway = resolve_gateway(declared, route, ref)
+    if isinstance(gateway, Unresolved):
+        return
+    for listener, late, winner, hosts in attachments(declared)[gateway.key].conflicts:
+        if late is route and listener in meant(gateway, ref):
             which = "" if hosts == ("*",) else f" for {', '.join(hosts)}"
             yield Unresolved(
                 f"listener {listener.name} of Gateway {gateway.key} has {winner.kind} {winner.key} "
                 f"already{which}, which is in force",
                 "give one of the two other hostnames or another listener",
+                "Conflicted",
             )
 
 
-def _not_taken(declared: Declared, gateway: Gateway, route: Route, ref: ParentRef) -> Unresolved:
-    """Why none of the listeners that the reference could mean takes the route."""
+def parent_fault(declared: Declared, route: Route, ref: ParentRef) -> Unresolved | None:
+    """Why a route is not let in where it wants to be, whatever other routes there are."""
+    gateway = resolve_gateway(declared, route, ref)
+    if isinstance(gateway, Unresolved):
+        return gateway
+    if listeners_for(declared, gateway, route, ref):
+        return None
     names = [listener.name for listener in gateway.spec.listeners]
     if ref.section_name is not None and ref.section_name not in names:
         message = f'Gateway {gateway.key} has no listener "{ref.section_name}"'
-        return Unresolved(message, did_you_mean(ref.section_name, names))
+        return Unresolved(message, did_you_mean(ref.section_name, names), "NoMatchingParent")
     listeners = meant(gateway, ref)
     carrying = [one for one in listeners if route.kind in one.kinds]
     taking = [one for one in carrying if route.kind in one.takes]
@@ -176,63 +212,86 @@ def _not_taken(declared: Declared, gateway: Gateway, route: Route, ref: ParentRe
         return Unresolved(
             f"no listener of Gateway {gateway.key} that is meant can carry a {route.kind}",
             f"it needs a listener of protocol (or TLS mode) {needed}",
+            "NotAllowedByListeners",
         )
     if listeners and not taking:
         return Unresolved(
             f"Gateway {gateway.key} lets in no {route.kind}",
             f"name kind {route.kind} in allowedRoutes.kinds of the listener",
+            "NotAllowedByListeners",
         )
     if taking and not any(lets_in(declared, gateway, one, namespace) for one in taking):
         return Unresolved(
             f"Gateway {gateway.key} lets in no routes of namespace {namespace}",
             "set allowedRoutes.namespaces.from: All on the listener, or a selector that its "
             "labels meet",
+            "NotAllowedByListeners",
         )
     return Unresolved(
-        f"no listener of Gateway {gateway.key} has this port and one of the route's hostnames"
+        f"no listener of Gateway {gateway.key} has this port and one of the route's hostnames",
+        reason="NoMatchingListenerHostname" if listeners else "NoMatchingParent",
     )
 
 
-def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[Problem]:
+def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[_Found]:
     key = ObjectKey("Gateway", gateway.key)
     for at, listener in enumerate(gateway.spec.listeners):
         for which, one in enumerate(listener.allowed_routes.kinds):
             if one.group != GATEWAY_API_GROUP or one.kind not in listener.kinds:
                 field = f"spec.listeners[{at}].allowedRoutes.kinds[{which}]"
                 message = f"a listener of this protocol cannot carry {one.group}/{one.kind}"
-                yield _problem(
-                    declared, key, field, message, did_you_mean(one.kind, listener.kinds)
-                )
+                advice = did_you_mean(one.kind, listener.kinds)
+                fault = Unresolved(message, advice, "InvalidRouteKinds")
+                yield _problem(declared, key, field, fault)
         for which, ref in enumerate(listener.tls.certificate_refs if listener.tls else ()):
             secret = resolve_certificate(declared, gateway, ref)
             if isinstance(secret, Unresolved):
                 field = f"spec.listeners[{at}].tls.certificateRefs[{which}]"
                 message = f"{secret.message}; the listener does without it"
-                yield _problem(declared, key, field, message, secret.advice)
+                yield _problem(declared, key, field, replace(secret, message=message))
+
+
+def patch_fault(declared: Declared, patch: EnvoyPatch) -> Unresolved | None:
+    """Why a patch is for nobody."""
+    key, gateways = patch.gateway, declared.gateways
+    if key in gateways:
+        return None
+    message = f"there is no Gateway {key}; the patch does nothing"
+    return Unresolved(message, near_name(key, gateways), "TargetNotFound", f"Gateway {key}")
+
+
+def _of_patch(declared: Declared, patch: EnvoyPatch) -> Iterator[_Found]:
+    fault = patch_fault(declared, patch)
+    if fault is not None:
+        yield _problem(declared, ObjectKey("EnvoyPatch", patch.key), "spec.targetRef", fault)
 
 
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     """The balancing policy in force for each Backend that has one; the nearest target wins."""
     of = winners(declared, BalancingPolicy)
-    if not of:
-        return {}
-    routes = (*declared.request_routes, *declared.stream_routes)
-    pairs = {key: found.pairs for key, found in attached(declared).items()}
-    return of_backends(declared, of, routes, pairs)
+    pairs = {key: found.pairs for key, found in attachments(declared).items()}
+    return of_backends(declared, of, declared.every_route, pairs)
 
 
-def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[Problem]:
+def _of_security(declared: Declared, policy: SecurityPolicy) -> Iterator[_Found]:
+    key = ObjectKey("SecurityPolicy", policy.key)
+    for field, fault in found_by(declared, policy).faults:
+        message = f"{fault.message}; requests that the policy is for are answered 500"
+        yield _problem(declared, key, field, replace(fault, message=message))
+
+
+def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:
     of = winners(declared, model)
     for policy in declared.all(model).values():
         key = ObjectKey(kind_of(model), policy.key)
         for at, ref in enumerate(policy.spec.target_refs):
-            fault = _target_fault(declared, of, policy, target_of(policy, ref))
+            fault = target_fault(declared, of, policy, target_of(policy, ref))
             if fault is not None:
                 field = f"spec.targetRefs[{at}]"
-                yield _problem(declared, key, field, fault.message, fault.advice)
+                yield _problem(declared, key, field, fault)
 
 
-def _target_fault(
+def target_fault(
     declared: Declared, of: Mapping[Target, Policy], policy: Policy, target: Target
 ) -> Unresolved | None:
     """Why a policy is not in force for what it names."""
@@ -240,23 +299,28 @@ def _target_fault(
         return Unresolved(
             f"{target} is in another namespace than the policy",
             "declare the policy in the namespace of its target",
+            "Invalid",
         )
     document = found(declared, target)
     if document is None:
         return Unresolved(
             f"there is no {target}; the policy does nothing for it",
             near_name(target.key, declared.all(KINDS[target.kind])),
+            "TargetNotFound",
+            f"{target.kind} {target.key}",
         )
     if not exists(declared, policy, target):
         return Unresolved(
             f"{target.kind} {target.key} has no section {target.section!r}; the policy does "
             "nothing for it",
             did_you_mean(target.section or "", sections(document)),
+            "TargetNotFound",
         )
     winner = of[target]
     if winner is not policy:
         return Unresolved(
             f"{target} has the policy {winner.key} already, which is in force",
             "remove one of the two",
+            "Conflicted",
         )
     return None

@@ -6,7 +6,8 @@ One place says what a reference means, so that checking, balancing and translati
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from controlplane.resources.backend import Backend
@@ -23,6 +24,8 @@ from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import Secret
 from controlplane.resources.stream_route import StreamRoute
 
+_NOT_FOUND, _BAD_CERTIFICATE = "SecretNotFound", "InvalidCertificateRef"
+
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
@@ -30,21 +33,27 @@ class Unresolved:
 
     message: str
     advice: str = ""
+    reason: str = ""
+    """In the words of the conditions of the Gateway API."""
+    lacking: str = ""
+    """`Kind namespace/name` of what is not there."""
 
 
-def resolve_backend(declared: Declared, route: Route, ref: BackendObjectRef) -> str | Unresolved:
-    """The `namespace/name` of the Backend that is meant."""
+def resolve_backend(declared: Declared, by: Document, ref: BackendObjectRef) -> str | Unresolved:
+    """The `namespace/name` of the Backend that a route or a policy means."""
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
         return Unresolved(
-            f"{what} is not served here", "refer to a Backend: group: weir.dev, kind: Backend"
+            f"{what} is not served here",
+            "refer to a Backend: group: weir.dev, kind: Backend",
+            "InvalidKind",
         )
-    namespace = ref.namespace or route.metadata.namespace
-    key = f"{namespace}/{ref.name}"
-    if not granted(declared, route, Backend, key):
-        return _not_granted(route, Backend, key)
+    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
+    if not granted(declared, by, Backend, key):
+        return _not_granted(by, Backend, key)
     if key not in declared.backends:
-        return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
+        advice = near_name(key, declared.backends)
+        return Unresolved(f"there is no Backend {key}", advice, "BackendNotFound", f"Backend {key}")
     return key
 
 
@@ -55,7 +64,8 @@ def resolve_filter(
     key = f"{route.metadata.namespace}/{ref.name}"
     filters = declared.all(HttpRouteFilter)
     if key not in filters:
-        return Unresolved(f"there is no HTTPRouteFilter {key}", near_name(key, filters))
+        advice, lacking = near_name(key, filters), f"HTTPRouteFilter {key}"
+        return Unresolved(f"there is no {lacking}", advice, "InvalidFilter", lacking)
     return filters[key]
 
 
@@ -63,15 +73,26 @@ def resolve_certificate(
     declared: Declared, gateway: Gateway, ref: SecretRef
 ) -> Secret | Unresolved:
     """The Secret with the certificate that is meant; its key fits."""
-    key = f"{ref.namespace or gateway.metadata.namespace}/{ref.name}"
-    if not granted(declared, gateway, Secret, key):
-        return _not_granted(gateway, Secret, key)
+    secret = resolve_secret(declared, gateway, ref)
+    if isinstance(secret, Secret):
+        fault = pair_fault(secret)
+        message = f"Secret {secret.key} is no certificate: {fault}"
+        return Unresolved(message, reason=_BAD_CERTIFICATE) if fault else secret
+    if secret.reason == _NOT_FOUND:
+        return replace(secret, reason=_BAD_CERTIFICATE)
+    return secret
+
+
+def resolve_secret(declared: Declared, by: Document, ref: SecretRef) -> Secret | Unresolved:
+    """The Secret that is meant."""
+    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
+    if not granted(declared, by, Secret, key):
+        return _not_granted(by, Secret, key)
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
-        return Unresolved(f"there is no Secret {key}", near_name(key, secrets))
-    if fault := pair_fault(secret):
-        return Unresolved(f"Secret {key} is no certificate: {fault}")
+        advice = near_name(key, secrets)
+        return Unresolved(f"there is no Secret {key}", advice, _NOT_FOUND, f"Secret {key}")
     return secret
 
 
@@ -81,6 +102,7 @@ def _not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
         f"{kind} {key} is in another namespace, and no ReferenceGrant there allows it",
         f"declare a ReferenceGrant in namespace {theirs} from {kind_of(type(by))} of namespace "
         f"{by.metadata.namespace} to {kind}",
+        "RefNotPermitted",
     )
 
 
@@ -89,7 +111,10 @@ def resolve_gateway(declared: Declared, route: Route, ref: ParentRef) -> Gateway
     key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
     gateway = declared.gateways.get(key)
     if gateway is None:
-        return Unresolved(f"there is no Gateway {key}", near_name(key, declared.gateways))
+        advice = near_name(key, declared.gateways)
+        return Unresolved(
+            f"there is no Gateway {key}", advice, "NoMatchingParent", f"Gateway {key}"
+        )
     return gateway
 
 
@@ -214,7 +239,8 @@ class Attached:
         return (*self.requests, *((one.listener, one.route) for one in self.streams))
 
 
-def attached(declared: Declared) -> Mapping[str, Attached]:
+@lru_cache(2)  # asked for by many, of one `Declared` after the other
+def attachments(declared: Declared) -> Mapping[str, Attached]:
     """By Gateway."""
     requests = _wanted(declared, declared.request_routes)
     streams = _wanted(declared, declared.stream_routes)
@@ -226,20 +252,33 @@ def attached(declared: Declared) -> Mapping[str, Attached]:
     return found
 
 
+@lru_cache(2)
+def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, RequestRoute], ...]]:
+    """By Gateway, its listeners with each route of requests that is attached to them."""
+    return {key: found.requests for key, found in attachments(declared).items()}
+
+
 R = TypeVar("R", bound=Route)
 
 
-def _wanted(declared: Declared, routes: Iterable[R]) -> dict[str, list[tuple[Listener, R]]]:
+def _wanted(declared: Declared, routes: Iterable[R]) -> dict[str, Sequence[tuple[Listener, R]]]:
     """By Gateway, each listener with the routes that it lets in, each once."""
     found: dict[str, dict[tuple[str, str, str], tuple[Listener, R]]] = {}
     for route in routes:
-        for ref in route.spec.parent_refs:
-            gateway = resolve_gateway(declared, route, ref)
-            if isinstance(gateway, Gateway):
-                held = found.setdefault(gateway.key, {})
-                for listener in listeners_for(declared, gateway, route, ref):
-                    held[listener.name, route.kind, route.key] = (listener, route)
-    return {key: list(pairs.values()) for key, pairs in found.items()}
+        for key, listener in declared.once(route, _listeners_of):
+            found.setdefault(key, {})[listener.name, route.kind, route.key] = (listener, route)
+    return {key: tuple(pairs.values()) for key, pairs in found.items()}
+
+
+def _listeners_of(declared: Declared, route: Route) -> tuple[tuple[str, Listener], ...]:
+    """The listeners that let the route in, with their Gateways."""
+    gateways = ((ref, resolve_gateway(declared, route, ref)) for ref in route.spec.parent_refs)
+    return tuple(
+        (gateway.key, listener)
+        for ref, gateway in gateways
+        if isinstance(gateway, Gateway)
+        for listener in listeners_for(declared, gateway, route, ref)
+    )
 
 
 def _apart(
@@ -326,10 +365,13 @@ def _by_age(pair: tuple[Listener, Route]) -> tuple[str, ...]:
     return *pair[1].age_order, pair[1].kind
 
 
-def backends_of(declared: Declared, route: Route) -> Iterator[str]:
+def backends_of(declared: Declared, route: Route) -> tuple[str, ...]:
     """The Backends that the route refers to, as often as it does."""
-    for _, refs in route.parts():
-        yield from resolved(declared, route, refs)
+    return declared.once(route, _backends_of)
+
+
+def _backends_of(declared: Declared, route: Route) -> tuple[str, ...]:
+    return tuple(key for _, refs in route.parts() for key in resolved(declared, route, refs))
 
 
 def resolved(declared: Declared, route: Route, refs: Iterable[BackendObjectRef]) -> Iterator[str]:
@@ -346,5 +388,5 @@ def backends_under(declared: Declared) -> Mapping[str, frozenset[str]]:
         key: frozenset(
             backend for _, route in found.pairs for backend in backends_of(declared, route)
         )
-        for key, found in attached(declared).items()
+        for key, found in attachments(declared).items()
     }

@@ -56,7 +56,7 @@ UNRESOLVED = "weir.dev/unresolved"
 """The cluster without endpoints that answers 503 for references that lead nowhere. No object can
 have this name: a namespace has no dot."""
 
-HTTP_PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UNLIMITED = 2**32 - 1
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
@@ -74,6 +74,19 @@ def cluster(
     own = wire(Cluster, name=name, eds_cluster_config=assignment)
     limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
     return own + _shared(options) + _protocol(http2) + _breakers(limits)
+
+
+def over_http_2(backend: str) -> str:
+    """The cluster of a Backend that is spoken to in HTTP/2 whatever its own cluster does."""
+    return f"weir.dev/h2/{backend}"
+
+
+def cluster_over_http_2(
+    backend: str, options: TranslateOptions, policy: TrafficPolicy | None = None
+) -> bytes:
+    """This cluster; its endpoints are the Backend's. Of what a field says twice the last counts."""
+    made = cluster(backend, options, policy, http2=True)
+    return made + wire(Cluster, name=over_http_2(backend))
 
 
 def unresolved() -> bytes:
@@ -165,4 +178,4 @@ def _protocol(http2: bool) -> bytes:
     else:
         explicit = wire(kind, http_protocol_options=wire(Http1ProtocolOptions))
     options = packed(HttpProtocolOptions, wire(HttpProtocolOptions, explicit_http_config=explicit))
-    return wire(Cluster, typed_extension_protocol_options={HTTP_PROTOCOL: options})
+    return wire(Cluster, typed_extension_protocol_options={_HTTP: options})

@@ -13,15 +13,18 @@ from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import S
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from controlplane.translate import cors, expressions, payloads, sessions, traffic
+from controlplane.translate.security import filters as access
 from controlplane.translate.wire import number, packed, wire
 
 
-def http_filters() -> list[bytes]:
-    """All of them; the router is the last."""
+def http_filters(table: str) -> list[bytes]:
+    """All of them, for a listener with this route table; the router is the last."""
     return [
         _switched_off(payloads.FILTER, payloads.unused()),
         _switched_off(expressions.FILTER, expressions.unused()),
+        *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
+        *access.after_cors(),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
         wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
@@ -21,7 +22,7 @@ from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Route, Rule
 from controlplane.resources.topology import covering, hostnames, owner, resolve_backend
 from controlplane.translate import conditions
-from controlplane.translate.actions import shares
+from controlplane.translate.actions import refused, shares
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.extensions import extended
 from controlplane.translate.matches import matchers
@@ -41,8 +42,6 @@ _Targets = tuple[str | None, ...]
 """The cluster of each reference of a route, see `actions.Resolve`."""
 _Said = tuple[RulePolicies, ...]
 """The policies of each rule of a route."""
-
-
 _Rules = tuple[Rule, ...]
 """The rules of a route, with the filters that they refer to."""
 
@@ -67,7 +66,16 @@ class _Made:
     """The part of a VirtualHost: its routes."""
 
 
-_Kept = tuple[RequestRoute, _Targets, _Said, _Rules, tuple[_Made, ...]]
+class _Kept(NamedTuple):
+    """A route that is attached to a listener, and what it comes to."""
+
+    route: RequestRoute
+    targets: _Targets
+    said: _Said
+    rules: _Rules
+    made: tuple[_Made, ...]
+    hosts: tuple[str, ...]
+    """For which the listener gives requests to the route."""
 
 
 class RouteTables:
@@ -76,11 +84,21 @@ class RouteTables:
     def __init__(self) -> None:
         self._kept: dict[_Key, _Kept] = {}
         self._used: set[_Key] = set()
+        self._alike = False
 
-    def begin(self) -> None:
-        """Forget what the last pass did not use."""
+    def begin(self, *, alike: bool) -> None:
+        """Forget what the last pass did not use. `alike`: since then nothing changed that a route
+        which is still the same could be translated otherwise for."""
         self._kept = {key: kept for key, kept in self._kept.items() if key in self._used}
         self._used = set()
+        self._alike = alike
+
+    def targets(self, scene: Scene, pairs: Sequence[Pair]) -> frozenset[str | None]:
+        """Every cluster that these routes mean, see `target`."""
+        found: set[str | None] = set()
+        for listener, route in pairs:
+            found.update(self._keep(scene, listener, route).targets)
+        return frozenset(found)
 
     def table(self, table: Table, scene: Scene, pairs: Sequence[Pair]) -> bytes:
         """One table: the hosts of its listeners, with the routes attached to them."""
@@ -98,10 +116,10 @@ class RouteTables:
         by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
         hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
-            made = self._made(scene, listener, route)
-            hosts.update(hostnames(listener, route))
+            kept = self._keep(scene, listener, route)
+            hosts.update(kept.hosts)
             for host in route.hosts or ("*",):  # as the route has it: it counts how exact
-                by_host[listener.name].setdefault(host, []).extend(made)
+                by_host[listener.name].setdefault(host, []).extend(kept.made)
         for host in sorted(hosts):
             mine = owner(listeners, host)
             found: dict[int, _Made] = {}
@@ -111,24 +129,30 @@ class RouteTables:
                     found.setdefault(id(entry), entry)
             yield host, list(found.values())
 
-    def _made(self, scene: Scene, listener: Listener, route: RequestRoute) -> tuple[_Made, ...]:
-        targets = tuple(
-            target(scene.declared, route, ref, scene.known)
-            for rule in route.spec.rules
-            for ref in rule.references()
-        )
-        said = tuple(
-            scene.policies.of_rule(scene.gateway, listener, route, rule)
-            for rule in route.spec.rules
-        )
+    def _keep(self, scene: Scene, listener: Listener, route: RequestRoute) -> _Kept:
         key = (id(route), id(scene.gateway), listener.name)
         kept = self._kept.get(key)
-        rules = extended(scene.declared, route)
-        if kept is None or kept[0] is not route or kept[1:4] != (targets, said, rules):
-            kept = (route, targets, said, rules, tuple(_make(scene, listener, route, rules, said)))
-            self._kept[key] = kept
+        sure = self._alike or key in self._used  # looked at in this pass already
+        if kept is None or kept.route is not route or not sure:
+            kept = self._kept[key] = _look_again(kept, scene, listener, route)
         self._used.add(key)
-        return kept[4]
+        return kept
+
+
+def _look_again(kept: _Kept | None, scene: Scene, listener: Listener, route: RequestRoute) -> _Kept:
+    targets = tuple(
+        target(scene.declared, route, ref, scene.known)
+        for rule in route.spec.rules
+        for ref in rule.references()
+    )
+    said = tuple(
+        scene.policies.of_rule(scene.gateway, listener, route, rule) for rule in route.spec.rules
+    )
+    rules = extended(scene.declared, route)
+    if kept is not None and kept.route is route and kept[1:4] == (targets, said, rules):
+        return kept
+    made = tuple(_make(scene, listener, route, rules, said))
+    return _Kept(route, targets, said, rules, made, hostnames(listener, route))
 
 
 def target(
@@ -145,7 +169,12 @@ def _make(
     scene: Scene, listener: Listener, route: RequestRoute, rules: _Rules, said: _Said
 ) -> Iterator[_Made]:
     for at, rule in enumerate(rules):
-        found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
+        if said[at].refuses:
+            found = refused()
+        else:
+            found = shares(
+                rule, lambda ref: target(scene.declared, route, ref, scene.known), listener
+            )
         policies = said[at].of_route() + conditions.of_route(rule)
         preflights = any(
             one.cors

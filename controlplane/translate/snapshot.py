@@ -11,20 +11,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
-from controlplane.resources.declared import Declared
+from controlplane.resources.authorization import ClientAddresses
+from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.grpc_route import CallRoute
-from controlplane.resources.topology import Attached, attached, backends_of
+from controlplane.resources.topology import Attached, attachments, backends_of
+from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import streams
-from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
+from controlplane.translate.clusters import (
+    UNRESOLVED,
+    cluster,
+    cluster_over_http_2,
+    over_http_2,
+    unresolved,
+)
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
+from controlplane.translate.patches import Patches
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import ports
 from controlplane.translate.routes import RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
-from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.translate.security import Secured, Securing
+from controlplane.translate.security.filters import extensions
+from controlplane.translate.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SECRET,
+)
 
 _Resources = Mapping[str, Mapping[str, bytes]]
 
@@ -36,9 +55,14 @@ class Translator:
         self._options = options or TranslateOptions()
         self._assignments = Assignments()
         self._tables = RouteTables()
+        self._securing = Securing(self._options)
+        self._patches = Patches(self._options.patcher)
         self._held: dict[tuple[str, str, str], bytes] = {}
-        self._inputs: tuple[object, ...] = ()
+        self._clusters: dict[tuple[str, str], tuple[tuple[object, ...], bytes]] = {}
+        self._declared = Declared()
+        self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
+        self._asking: dict[str, Sequence[Secured]] = {}
 
     def snapshots(
         self,
@@ -53,10 +77,10 @@ class Translator:
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
         """
         known = frozenset(str(service.name) for service in services)
-        inputs = (declared, known, sampling_percent)
-        if not self._inputs or self._inputs[0] is not declared or self._inputs[1:] != inputs[1:]:
+        inputs = (known, sampling_percent)
+        if self._declared is not declared or self._inputs != inputs:
             self._fleets = self._configure(declared, known, sampling_percent)
-            self._inputs = inputs
+            self._declared, self._inputs = declared, inputs
         assignments = self._assignments.resources(services, verdicts)
         fleets = [
             Snapshot(fleet, {**resources, ENDPOINT: assignments})
@@ -64,16 +88,24 @@ class Translator:
         ]
         return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
 
+    @property
+    def patch_faults(self) -> Mapping[ObjectKey, str]:
+        """Why an EnvoyPatch, as it is written now, is not used."""
+        return self._patches.faults
+
     def _configure(
         self, declared: Declared, known: frozenset[str], percent: float
     ) -> dict[str, _Resources]:
-        self._tables.begin()
-        found = attached(declared)
-        policies = Policies.of(declared)
+        same_known = self._inputs is not None and self._inputs[0] == known
+        alike = same_known and declared.differs_in_routes_alone(self._declared)
+        self._tables.begin(alike=alike)
+        found = attachments(declared)
+        policies = Policies.of(declared, known, self._securing)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), found[key], percent)
             for key, gateway in declared.gateways.items()
         }
+        self._patches.use(declared, fresh)
         held: dict[tuple[str, str, str], bytes] = {}
         for fleet, resources in fresh.items():
             for type_url, named in resources.items():
@@ -82,21 +114,23 @@ class Translator:
                     before = self._held.get(place)
                     held[place] = named[name] = before if before == wire else wire
         self._held = held
+        self._asking = {key: self._asking[key] for key in fresh}
         return dict(fresh)
 
     def _gateway(
         self, scene: Scene, found: Attached, percent: float
     ) -> dict[str, dict[str, bytes]]:
-        declared, gateway, known = scene.declared, scene.gateway, scene.known
-        clusters = self._clusters(scene, found)
-        destinations = streams.destinations(declared, found.streams, known)
-        if needs_unresolved(declared, found.requests, known) or any(
-            UNRESOLVED in dict(one) for one in destinations.values()
-        ):
-            clusters[UNRESOLVED] = unresolved()
+        declared, gateway = scene.declared, scene.gateway
+        secured = scene.policies.secured_in(gateway, found.requests)
+        let_go = self._let_go(gateway.key, secured)
+        destinations = streams.destinations(declared, found.streams, scene.known)
+        clusters = self._clusters_of(scene, found, secured, destinations)
+        for one in (*secured, *let_go):
+            clusters |= one.clusters
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
-        secrets: dict[str, bytes] = {}
+        secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
+        addresses: dict[str, tuple[ClientAddresses, ...]] = {}
         for port in ports(declared, gateway):
             listeners[port.name] = listener(
                 gateway, port, scene.policies, self._options, destinations
@@ -105,29 +139,69 @@ class Translator:
             for table in port.tables:
                 here = [pair for pair in found.requests if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
+                addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
             CLUSTER: clusters,
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
+            EXTENSION: extensions([*secured, *let_go], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
 
-    def _clusters(self, scene: Scene, found: Attached) -> dict[str, bytes]:
-        """Those of the Backends that the routes reach; calls of gRPC need HTTP/2."""
-        reached: set[str] = set()
-        called: set[str] = set()
-        for _, route in found.pairs:
-            backends = set(backends_of(scene.declared, route)) & set(scene.known)
-            reached |= backends
-            called |= backends if isinstance(route, CallRoute) else set()
-        said = scene.policies.of_backends(scene.declared, scene.gateway, found.pairs)
-        return {
-            key: cluster(
-                key,
-                self._options,
-                said.get(key),
-                http2=key in called or scene.declared.backends[key].spec.h2c,
-            )
-            for key in sorted(reached)
+    def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
+        """Policies with tokens that the pass before had and this one has not.
+
+        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
+        for by a policy that is not there. So these stay for one pass more, when no route asks.
+        """
+        asking = [one for one in secured if one.requirement is not None]
+        here = {one.policy for one in asking}
+        before = self._asking.get(gateway, ())
+        self._asking[gateway] = asking
+        return [one for one in before if one.policy not in here]
+
+    def _clusters_of(
+        self,
+        scene: Scene,
+        found: Attached,
+        secured: Sequence[Secured],
+        destinations: Mapping[streams.Host, streams.Destination],
+    ) -> dict[str, bytes]:
+        declared, fleet = scene.declared, scene.gateway.key
+        of_streams = {name for to in destinations.values() for name, _ in to}
+        targets = self._tables.targets(scene, found.requests) | of_streams
+        asked = {one.backend for one in secured if one.backend}
+        reached = sorted({one for one in targets if one and one != UNRESOLVED} | asked)
+        said = scene.policies.of_backends(declared, scene.gateway, found.pairs)
+        called = {
+            key
+            for _, route in found.requests
+            if isinstance(route, CallRoute)
+            for key in backends_of(declared, route)
         }
+        clusters = {
+            name: self._cluster(
+                fleet, name, name in called or declared.backends[name].spec.h2c, said.get(name)
+            )
+            for name in reached
+        }
+        for place in [one for one in self._clusters if one[0] == fleet and one[1] not in clusters]:
+            del self._clusters[place]
+        if UNRESOLVED in of_streams or (
+            UNRESOLVED in targets and needs_unresolved(declared, found.requests, scene.known)
+        ):
+            clusters[UNRESOLVED] = unresolved()
+        for backend in sorted({one.backend for one in secured if one.over_http_2}):
+            made = cluster_over_http_2(backend, self._options, said.get(backend))
+            clusters[over_http_2(backend)] = made
+        return clusters
+
+    def _cluster(self, fleet: str, name: str, http2: bool, *said: TrafficPolicy | None) -> bytes:
+        """Made again when another object says something of it."""
+        kept = self._clusters.get((fleet, name))
+        given = (http2, *said)
+        if kept is None or any(a is not b for a, b in zip(kept[0], given, strict=True)):
+            made = cluster(name, self._options, *said, http2=http2)
+            kept = self._clusters[fleet, name] = (given, made)
+        return kept[1]

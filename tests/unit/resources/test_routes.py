@@ -7,7 +7,7 @@ import pytest
 from controlplane.resources import Declared, Loaded
 from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.references import policy_of
-from controlplane.resources.topology import Attached, attached
+from controlplane.resources.topology import Attached, attached, attachments
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE, joined, read
 
 GRPC = ROUTE.replace("kind: HTTPRoute", "kind: GRPCRoute").replace("name: web}", "name: calls}", 1)
@@ -67,7 +67,7 @@ def test_what_a_grpc_route_becomes_is_made_once() -> None:
 
 
 def found(*documents: str) -> Attached:
-    return attached(read({"a.yaml": joined(*documents, BACKEND)}).declared)["default/edge"]
+    return attachments(read({"a.yaml": joined(*documents, BACKEND)}).declared)["default/edge"]
 
 
 def aged(document: str, age: str) -> str:
@@ -209,7 +209,7 @@ def names_of_selected(selector: str, *namespaces: str) -> set[str]:
     ]
     gateway = listening(f"port: 1, protocol: HTTP, {allowed}")
     declared: Declared = read({"a.yaml": joined(gateway, *routes, *labels)}).declared
-    pairs = attached(declared)["default/edge"].requests
+    pairs = attached(declared)["default/edge"]
     return {route.metadata.namespace for _, route in pairs}
 
 
