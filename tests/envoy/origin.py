@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import (
@@ -49,14 +50,40 @@ class Answers(Protocol):
 Some = TypeVar("Some", bound=Answers)
 
 
+async def listen(
+    stack: AsyncExitStack, origin: Answers, context: ssl.SSLContext | None = None
+) -> None:
+    """Run one, with TLS where a context is given, until the stack ends, and its connections too."""
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(origin.serve(reader, writer))
+        handlers.add(task)
+        task.add_done_callback(handlers.discard)
+        try:
+            await asyncio.wait({task})
+        finally:
+            writer.close()
+
+    async def stop() -> None:
+        server.close()
+        left = set(handlers)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0)  # for the transports
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    stack.push_async_callback(stop)
+    origin.port = server.sockets[0].getsockname()[1]
+
+
 @asynccontextmanager
 async def running(*origins: Some) -> AsyncIterator[dict[str, Some]]:
     """Run these, by name."""
     async with AsyncExitStack() as stack:
         for origin in origins:
-            server = await asyncio.start_server(origin.serve, "127.0.0.1", 0)
-            stack.callback(server.close)
-            origin.port = server.sockets[0].getsockname()[1]
+            await listen(stack, origin)
         yield {origin.name: origin for origin in origins}
 
 

@@ -4,6 +4,7 @@ listeners of HTTPS and of TLS share a port by the name that the client asks for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +29,7 @@ from tests.envoy.edge import (
     trusting,
     until,
 )
-from tests.envoy.origin import Origin
+from tests.envoy.origin import Origin, listen
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -69,9 +70,7 @@ async def _serve(stack: AsyncExitStack, folder: Path, name: str, one: Issued | N
         for ending, content in (("crt", one.certificate), ("key", one.key)):
             (folder / f"{name}.{ending}").write_bytes(content)
         context.load_cert_chain(folder / f"{name}.crt", folder / f"{name}.key")
-    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=context)
-    stack.callback(server.close)
-    origin.port = server.sockets[0].getsockname()[1]
+    await listen(stack, origin, context)
     return origin
 
 
@@ -163,6 +162,8 @@ async def asked(scene: Scene, port: int, name: str | None, host: str = "x") -> s
         return CLOSED
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -205,4 +206,5 @@ async def test_tls_may_be_ended_before_a_tcp_route(scene: Scene) -> None:
     )
     found = writer.get_extra_info("ssl_object").selected_alpn_protocol()
     writer.close()
+    await writer.wait_closed()
     assert found is None  # Envoy cannot know what the Backend speaks
