@@ -10,6 +10,8 @@ from typing import Any
 
 import grpc
 
+from tests.certificates import Issued
+
 DEADLINE_S = 20.0
 
 
@@ -37,14 +39,19 @@ class Callee(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
 
 @contextlib.asynccontextmanager
-async def callees(*names: str) -> AsyncIterator[dict[str, Callee]]:
-    """Run one for each name."""
+async def callees(*names: str, own: Issued | None = None) -> AsyncIterator[dict[str, Callee]]:
+    """Run one for each name; over TLS with a certificate of their `own`."""
+    pairs = [(own.key, own.certificate)] if own is not None else []
     async with contextlib.AsyncExitStack() as stack:
         found = {name: Callee(name) for name in names}
         for one in found.values():
             server = grpc.aio.server()
             server.add_generic_rpc_handlers((one,))
-            one.port = server.add_insecure_port("127.0.0.1:0")
+            one.port = (
+                server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pairs))
+                if pairs
+                else server.add_insecure_port("127.0.0.1:0")
+            )
             await server.start()
             stack.push_async_callback(server.stop, 0)
         yield found

@@ -20,6 +20,8 @@ from tests.envoy.calls import Callee, call, callees, channel
 from tests.envoy.echo import Echo, echoes
 from tests.envoy.echo import call as ask
 from tests.envoy.edge import Edge, backend, edge, gateway, policy, route, secret, to, until
+from tests.envoy.test_backend_tls import backend_tls
+from tests.envoy.test_tls import config_map
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -283,3 +285,18 @@ async def test_of_an_http_route_and_a_grpc_route_for_one_host_the_older_is_in_fo
     assert old.headers["x-origin"] == "web"  # and the GRPCRoute of the same host does nothing
     async with channel(scene.port, "young.test") as via:
         assert (await call(via, "/a.S/M")).origin == "d"
+
+
+async def test_a_backend_with_tls_is_called_in_http_2_over_tls(tmp_path: Path) -> None:
+    port, ca = free_port(), Authority("origins")
+    trusted = "caCertificateRefs: [{group: '', kind: ConfigMap, name: ours}], hostname: good.test"
+    async with callees("sealed", own=ca.issue(dns=["good.test"])) as servers:
+        documents = [
+            gateway(f"name: http, port: {port}, protocol: HTTP"),
+            backend("sealed", servers["sealed"].port),
+            config_map("ours", ca.pem),
+            backend_tls("sealed", trusted),
+            grpc_route("sealed", f"[{{{to('sealed')}}}]"),
+        ]
+        async with edge(tmp_path, *documents):
+            await until(lambda: _serves(port, "sealed.test"))

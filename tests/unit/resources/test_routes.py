@@ -66,6 +66,14 @@ def test_what_a_grpc_route_becomes_is_made_once() -> None:
     assert route == GrpcRoute.model_validate(route.model_dump(by_alias=True))
 
 
+def test_a_rule_is_called_otherwise_than_that_of_a_route_of_another_kind() -> None:
+    (http,) = read({"a.yaml": ROUTE}).declared.request_routes
+    (calls,) = read({"a.yaml": ROUTE.replace("HTTPRoute", "GRPCRoute")}).declared.request_routes
+    assert http.key == calls.key
+    assert http.name_of_rule(0) != calls.name_of_rule(0)
+    assert calls.name_of(0, 0).startswith(calls.name_of_rule(0))
+
+
 def found(*documents: str) -> Attached:
     return attachments(read({"a.yaml": joined(*documents, BACKEND)}).declared)["default/edge"]
 
