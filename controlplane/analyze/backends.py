@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from controlplane.analyze.findings import Finding, Scene, Severity
 from controlplane.resources.backend import Backend
 from controlplane.resources.declared import ObjectKey
-from controlplane.resources.topology import backends_of_rule
+from controlplane.resources.topology import resolved
 
 _HTTPS_PORTS = frozenset({443, 8443})
 
@@ -37,9 +37,9 @@ def sticky(scene: Scene) -> Iterator[Finding]:
     """WEIR0501: rules that lead to a Backend keep clients at an endpoint, so its weights move new
     sessions alone."""
     rules, kept = Counter[str](), Counter[str]()
-    for route in scene.declared.routes.values():
+    for route in scene.declared.request_routes:
         for rule in route.spec.rules:
-            for key in set(backends_of_rule(scene.declared, route, rule)):
+            for key in set(resolved(scene.declared, route, rule.references())):
                 rules[key] += 1
                 kept[key] += rule.session_persistence is not None
     for key, count in sorted((+kept).items()):

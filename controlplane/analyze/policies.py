@@ -17,7 +17,7 @@ from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.kinds import kind_of
 from controlplane.resources.references import target_fault
 from controlplane.resources.target import Policy
-from controlplane.resources.topology import attached
+from controlplane.resources.topology import attached, attachments
 
 
 def do_nothing(scene: Scene) -> Iterator[Finding]:
@@ -60,6 +60,6 @@ def _in_force(declared: Declared, model: type[Policy]) -> set[str]:
             for rule in route.spec.rules
         ]
     if "Backend" in kinds:
-        pairs_by_gateway = attached(declared)
-        found += of_backends(declared, of, declared.routes.values(), pairs_by_gateway).values()
+        by_gateway = {key: one.pairs for key, one in attachments(declared).items()}
+        found += of_backends(declared, of, declared.every_route, by_gateway).values()
     return {policy.key for policy in found if policy is not None}

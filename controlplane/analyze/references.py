@@ -10,12 +10,17 @@ from controlplane.resources.gateway import Gateway
 from controlplane.resources.references import route_faults
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
-from controlplane.resources.topology import Unresolved, attached, backends_of, resolve_certificate
+from controlplane.resources.topology import (
+    Unresolved,
+    attachments,
+    backends_of,
+    resolve_certificate,
+)
 
 
 def lead_nowhere(scene: Scene) -> Iterator[Finding]:
     """WEIR0101: there is no such object. WEIR0102: it is there, and no ReferenceGrant allows it."""
-    for route in scene.declared.routes.values():
+    for route in scene.declared.every_route:
         key = ObjectKey(route.kind, route.key)
         for field, fault in scene.declared.once(route, route_faults):
             yield _of(scene, key, field, fault)
@@ -44,7 +49,7 @@ def _of(scene: Scene, key: ObjectKey, field: str, fault: Unresolved) -> Finding:
 def nobody_refers_to(scene: Scene) -> Iterator[Finding]:
     """WEIR0103: a Backend that no route and no policy leads to. WEIR0104: without endpoints."""
     declared = scene.declared
-    used = {key for route in declared.routes.values() for key in backends_of(declared, route)}
+    used = {key for route in declared.every_route for key in backends_of(declared, route)}
     policies = declared.all(SecurityPolicy).values()
     used |= {found_by(declared, policy).ext_auth for policy in policies}
     for key, backend in declared.backends.items():
@@ -60,7 +65,8 @@ def nobody_refers_to(scene: Scene) -> Iterator[Finding]:
 
 def without_routes(scene: Scene) -> Iterator[Finding]:
     """WEIR0105: a Gateway that no route is attached to. WEIR0106: a listener of another one."""
-    for key, pairs in attached(scene.declared).items():
+    for key, found in attachments(scene.declared).items():
+        pairs = found.pairs
         gateway, here = scene.declared.gateways[key], ObjectKey("Gateway", key)
         if not pairs:
             message = "no route is attached: every request is answered 404"

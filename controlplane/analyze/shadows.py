@@ -16,12 +16,12 @@ from controlplane.resources.matches import (
     QueryParamMatch,
     first_of_each,
 )
-from controlplane.resources.route import HttpRoute
+from controlplane.resources.route import RequestRoute
 from controlplane.resources.topology import attached, hostnames
 
 _EVERY_PATH = frozenset({".*", "/.*"})
 
-_Place = tuple[str, int, int]
+_Place = tuple[ObjectKey, int, int]
 """A route, a rule, a match."""
 
 
@@ -59,21 +59,20 @@ def _finding(scene: Scene, place: _Place, why: str) -> Finding:
     message = f"match {match} of rule {rule} is never reached: {why}"
     field = f"spec.rules[{rule}].matches[{match}]"
     advice = "remove it, or make it more exact"
-    key = ObjectKey("HTTPRoute", route)
-    return scene.finding(Severity.WARNING, code, key, message, advice, field)
+    return scene.finding(Severity.WARNING, code, route, message, advice, field)
 
 
 def _place(one: Candidate) -> _Place:
-    return one.route.key, one.rule_at, one.match_at
+    return ObjectKey(one.route.kind, one.route.key), one.rule_at, one.match_at
 
 
-def _matches(listener: Listener, route: HttpRoute, host: str) -> Iterator[Candidate]:
+def _matches(listener: Listener, route: RequestRoute, host: str) -> Iterator[Candidate]:
     for rule_at, rule in enumerate(route.spec.rules):
         for match_at in range(len(rule.matches)):
             yield Candidate(listener, route, host, rule_at, match_at)
 
 
-def _has_a_host(gateway: Gateway, listener: Listener, route: HttpRoute) -> bool:
+def _has_a_host(gateway: Gateway, listener: Listener, route: RequestRoute) -> bool:
     """Whether a host of the route belongs to this listener, not to another of the port. With TLS
     the connection says which listener is meant."""
     if listener.protocol != "HTTP":

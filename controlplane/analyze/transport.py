@@ -9,7 +9,7 @@ from controlplane.analyze.findings import Finding, Scene, Severity
 from controlplane.resources.certificates import certificate_of
 from controlplane.resources.declared import ObjectKey
 from controlplane.resources.gateway import Gateway, Listener
-from controlplane.resources.route import HttpRoute
+from controlplane.resources.route import RequestRoute
 from controlplane.resources.secret import Secret
 from controlplane.resources.topology import attached, covers, hostnames, resolve_certificate
 
@@ -39,7 +39,7 @@ def in_plain_text(scene: Scene) -> Iterator[Finding]:
                 )
 
 
-def _beside(gateway: Gateway, listener: Listener, route: HttpRoute) -> Listener | None:
+def _beside(gateway: Gateway, listener: Listener, route: RequestRoute) -> Listener | None:
     """A listener of HTTPS for a host that the route has by the listener."""
     names = hostnames(listener, route)
     return next(
@@ -54,7 +54,7 @@ def _beside(gateway: Gateway, listener: Listener, route: HttpRoute) -> Listener 
     )  # fmt: skip
 
 
-def _sends_away(route: HttpRoute) -> bool:
+def _sends_away(route: RequestRoute) -> bool:
     """Whether every rule redirects to https."""
     return all(
         any(

@@ -29,7 +29,7 @@ from controlplane.translate.bootstrap import ads_bootstrap
 DEADLINE_S = 60.0
 """For all fleets together; what was not checked by then is a problem of its own."""
 
-_ROUTE = re.compile(r"(.+/.+)/(\d+)/(\d+)")
+_ROUTE = re.compile(r"(?:(GRPCRoute) )?([^/ ]+/[^/]+)/(\d+)/(\d+)(?:/[^/]+)?")
 _NOISE = re.compile(r"^\[[^\]]*\](\[[^\]]*\])* *(\[[^\]]*\])? *")
 
 
@@ -153,8 +153,8 @@ def _origin(part: Part) -> tuple[ObjectKey | None, str]:
         return ObjectKey("Backend", part.name), ""
     found = _ROUTE.fullmatch(part.entry)
     if found is not None:
-        route, rule, match = found.groups()
-        return ObjectKey("HTTPRoute", route), f"spec.rules[{rule}].matches[{match}]"
+        kind, route, rule, match = found.groups()
+        return ObjectKey(kind or "HTTPRoute", route), f"spec.rules[{rule}].matches[{match}]"
     if part.type in ("lds", "rds"):
         return ObjectKey("Gateway", part.name.rpartition("/")[0]), ""
     return None, ""

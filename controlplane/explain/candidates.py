@@ -13,28 +13,35 @@ from dataclasses import dataclass
 from controlplane.explain.request import Request
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.gateway import Gateway, Listener
-from controlplane.resources.matches import Match, first_of_each
-from controlplane.resources.route import HttpRoute, Rule
+from controlplane.resources.grpc_route import CallRoute
+from controlplane.resources.matches import Match
+from controlplane.resources.route import RequestRoute, Rule
 from controlplane.resources.topology import attached, covers
-
-_KINDS = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 
 Order = tuple[int | str, ...]
 
-_WHY = (
-    "its route names the host more exactly",
-    "its route names the host more exactly",
+_OF_REQUESTS = (
     "an exact path goes before a pattern, a pattern before a prefix",
     "its path is longer",
     "it names the method",
     "it names more headers",
     "it names more query parameters",
+)
+_OF_CALLS = (
+    "it says more of the service",
+    "it says more of the method",
+    "it names more headers",
+    "",
+    "",
+)
+"""See `Match.precedence`."""
+_OF_ROUTES = (
     "its route is older",
     "its route is the first by name",
     "its rule stands first in the route",
     "its match stands first in the rule",
 )
-"""In words, what each part of an `Order` is about."""
+"""In words, what the parts of an `Order` are about."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +49,7 @@ class Candidate:
     """A match of a rule of a route, where a request for `host` comes in by `listener`."""
 
     listener: Listener
-    route: HttpRoute
+    route: RequestRoute
     host: str
     """The host name of the route that the request fits best."""
     rule_at: int
@@ -61,8 +68,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """What Envoy calls it: `namespace/name/rule/match`, and the name of the rule if any."""
-        named = f"/{self.rule.name}" if self.rule.name else ""
-        return f"{self.route.key}/{self.rule_at}/{self.match_at}{named}"
+        return self.route.name_of(self.rule_at, self.match_at)
 
     @property
     def field(self) -> str:
@@ -72,14 +78,9 @@ class Candidate:
     @property
     def order(self) -> Order:
         """Sorts what goes before to the front."""
-        match = self.match
         return (
             *(-part for part in exactness(self.host)),
-            _KINDS[match.path.type],
-            -len(match.path.value.rstrip("/")),
-            0 if match.method else 1,
-            -len(list(first_of_each(match.headers))),
-            -len(match.query_params),
+            *self.match.precedence,
             *self.route.age_order,
             self.rule_at,
             self.match_at,
@@ -97,7 +98,10 @@ def exactness(host: str) -> tuple[int, int]:
 
 def why_before(first: Candidate, second: Candidate) -> str:
     """In words, why the first goes before the second."""
-    pairs = zip(first.order, second.order, _WHY, strict=True)
+    host = "its route names the host more exactly"
+    of_match = _OF_CALLS if isinstance(first.route, CallRoute) else _OF_REQUESTS
+    words = (host, host, *of_match, *_OF_ROUTES)
+    pairs = zip(first.order, second.order, words, strict=True)
     return next((why for mine, theirs, why in pairs if mine != theirs), "")
 
 
@@ -120,7 +124,7 @@ def candidates(
     return sorted(found, key=lambda one: one.order)
 
 
-def _of_route(listener: Listener, route: HttpRoute, host: str) -> Iterator[Candidate]:
+def _of_route(listener: Listener, route: RequestRoute, host: str) -> Iterator[Candidate]:
     names = [name for name in route.spec.hostnames or ("*",) if covers(name, host)]
     if not names or not covers(listener.hostname or "*", host):
         return

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import Filter
-from controlplane.resources.route import BackendRef, HttpRoute, Rule
-from controlplane.resources.topology import Unresolved, resolve_backend
+from controlplane.resources.route import BackendRef, RequestRoute, Rule
+from controlplane.resources.route_filter import HttpRouteFilter
+from controlplane.resources.topology import Unresolved, resolve_backend, resolve_filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +27,67 @@ class Fate:
     """What is done on the way, in this order."""
 
 
-def fates(declared: Declared, route: HttpRoute, rule: Rule) -> tuple[Fate, ...]:
+def fates(declared: Declared, route: RequestRoute, rule: Rule) -> tuple[Fate, ...]:
     """All of them; their shares add up to 1."""
     answer = _redirect(rule.filters)
     if answer is not None:
         return (Fate(1.0, status=answer, why="a redirect", filters=rule.filters),)
+    said = _extensions(declared, route, rule.filters)
+    if said:
+        found = said[0]
+        status = rule.nowhere
+        if not isinstance(found, Unresolved) and found.spec.direct_response is not None:
+            status = found.spec.direct_response.status_code
+        why = found.message if isinstance(found, Unresolved) else f"HTTPRouteFilter {found.key}"
+        return (Fate(1.0, status=status, why=why, filters=rule.filters),)
     refs = [ref for ref in rule.backend_refs if ref.weight]
     if not refs:
         why = "every weight is 0" if rule.backend_refs else "there are no backendRefs"
-        return (Fate(1.0, status=500, why=why, filters=rule.filters),)
+        return (Fate(1.0, status=rule.nowhere, why=why, filters=rule.filters),)
     return tuple(_parts(declared, route, rule, refs))
 
 
 def _parts(
-    declared: Declared, route: HttpRoute, rule: Rule, refs: Sequence[BackendRef]
+    declared: Declared, route: RequestRoute, rule: Rule, refs: Sequence[BackendRef]
 ) -> Iterator[Fate]:
-    total = sum(ref.weight for ref in refs)
+    chosen = [ref for ref in refs if _condition(declared, route, ref)]
+    total = sum(ref.weight for ref in refs if ref not in chosen)
     for ref in refs:
-        share, filters = ref.weight / total, (*rule.filters, *ref.filters)
+        filters = (*rule.filters, *ref.filters)
         answer, key = _redirect(ref.filters), resolve_backend(declared, route, ref)
-        if isinstance(key, Unresolved):
-            yield Fate(share, status=500, why=key.message, filters=filters)
+        if ref in chosen:
+            backend = key if isinstance(key, str) else ""
+            yield Fate(0.0, backend, why=_condition(declared, route, ref), filters=filters)
+            continue
+        share = ref.weight / total
+        broken = [
+            one for one in _extensions(declared, route, ref.filters) if isinstance(one, Unresolved)
+        ]
+        if broken or isinstance(key, Unresolved):
+            fault = broken[0] if broken else key
+            why = fault.message if isinstance(fault, Unresolved) else ""
+            yield Fate(share, status=rule.nowhere, why=why, filters=filters)
         elif answer is not None:
             yield Fate(share, status=answer, why="a redirect", filters=filters)
         elif not declared.backends[key].spec.endpoints:
             yield Fate(share, status=503, why=f"Backend {key} has no endpoints", filters=filters)
         else:
             yield Fate(share, backend=key, filters=filters)
+
+
+def _extensions(
+    declared: Declared, route: RequestRoute, filters: Sequence[Filter]
+) -> list[HttpRouteFilter | Unresolved]:
+    refs = (one.extension_ref for one in filters)
+    return [resolve_filter(declared, route, ref) for ref in refs if ref is not None]
+
+
+def _condition(declared: Declared, route: RequestRoute, ref: BackendRef) -> str:
+    """In words, which requests a backendRef is for; empty: its share of all."""
+    for one in _extensions(declared, route, ref.filters):
+        if not isinstance(one, Unresolved) and one.spec.condition is not None:
+            return f"all requests that HTTPRouteFilter {one.key} is for"
+    return ""
 
 
 def _redirect(filters: Sequence[Filter]) -> int | None:

@@ -73,7 +73,7 @@ def _of_connections(
     declared: Declared, gateway: Gateway, backends: Sequence[str]
 ) -> Iterator[InForce]:
     pairs = {gateway.key: attached(declared)[gateway.key]}
-    routes = {route.key: route for _, route in pairs[gateway.key]}.values()
+    routes = [route for _, route in pairs[gateway.key]]
     for model in POLICIES:
         if "Backend" not in target_kinds(model):
             continue

@@ -11,10 +11,11 @@ from typing import NamedTuple, TypeVar
 
 from controlplane.resources.declared import KINDS, Declared
 from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.kinds import Document, kind_of
-from controlplane.resources.route import HttpRoute, Rule
+from controlplane.resources.route import RequestRoute, Route, Rule
 from controlplane.resources.target import Policy, TargetRef
-from controlplane.resources.topology import backends_of, backends_of_rule
+from controlplane.resources.topology import backends_of, resolved
 
 P = TypeVar("P", bound=Policy)
 
@@ -50,8 +51,9 @@ def sections(target: Document) -> Iterator[str]:
     """The names of the parts that a policy may be for."""
     if isinstance(target, Gateway):
         yield from (one.name for one in target.spec.listeners)
-    elif isinstance(target, HttpRoute):
-        yield from (one.name for one in target.spec.rules if one.name)
+    elif isinstance(target, (Route, GrpcRoute)):
+        route = target if isinstance(target, Route) else target.requests
+        yield from (name for name, _ in route.parts() if name)
 
 
 def exists(declared: Declared, policy: Policy, target: Target) -> bool:
@@ -81,7 +83,7 @@ def of_listener(of: Winners[P], gateway: Gateway, listener: Listener) -> P | Non
 
 
 def of_rule(
-    of: Winners[P], gateway: Gateway, listener: Listener, route: HttpRoute, rule: Rule
+    of: Winners[P], gateway: Gateway, listener: Listener, route: RequestRoute, rule: Rule
 ) -> P | None:
     """The policy for the requests of a rule that come in by a listener."""
     kind, key = kind_of(type(route)), route.key
@@ -92,19 +94,23 @@ def of_rule(
 def of_backends(
     declared: Declared,
     of: Winners[P],
-    routes: Iterable[HttpRoute],
-    attached: Mapping[str, Sequence[tuple[Listener, HttpRoute]]],
+    routes: Iterable[Route],
+    pairs: Mapping[str, Sequence[tuple[Listener, Route]]],
 ) -> dict[str, P]:
-    """The policy for each Backend that has one, of those that these routes and Gateways reach."""
+    """The policy for each Backend that has one.
+
+    By Gateway, `pairs` are its listeners with the routes attached to them: Gateways stand for the
+    Backends of these, and `routes` for their own, attached or not.
+    """
     if not of:
         return {}
-    reached = _Reached(declared, {route.key: route for route in routes}, attached)
+    reached = _Reached(declared, {Target(one.kind, one.key): one for one in routes}, pairs)
     out: dict[str, P] = {}
-    for kind, part in _NEAREST:
+    for kinds, part in _NEAREST:
         level = [
             (policy, target)
             for target, policy in of.items()
-            if target.kind == kind and (target.section is not None) == part
+            if target.kind in kinds and (target.section is not None) == part
         ]
         near: dict[str, P] = {}
         for policy, target in sorted(level, key=lambda one: (one[0].age_order, one[1])):
@@ -114,12 +120,13 @@ def of_backends(
     return out
 
 
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
 _NEAREST = (
-    ("Backend", False),
-    ("HTTPRoute", True),
-    ("HTTPRoute", False),
-    ("Gateway", True),
-    ("Gateway", False),
+    (("Backend",), False),
+    (_ROUTES, True),
+    (_ROUTES, False),
+    (("Gateway",), True),
+    (("Gateway",), False),
 )
 """Kinds of targets, and whether a part of one is meant."""
 
@@ -128,18 +135,18 @@ class _Reached(NamedTuple):
     """Which Backends a target stands for."""
 
     declared: Declared
-    routes: Mapping[str, HttpRoute]
-    attached: Mapping[str, Sequence[tuple[Listener, HttpRoute]]]
+    routes: Mapping[Target, Route]
+    pairs: Mapping[str, Sequence[tuple[Listener, Route]]]
 
     def by(self, target: Target) -> Iterator[str]:
         """These Backends, some more than once."""
         if target.kind == "Backend":
             yield target.key
         elif target.kind == "Gateway":
-            for listener, route in self.attached.get(target.key, ()):
+            for listener, route in self.pairs.get(target.key, ()):
                 if target.section in (None, listener.name):
                     yield from backends_of(self.declared, route)
-        elif (route_ := self.routes.get(target.key)) is not None:
-            for rule in route_.spec.rules:
-                if target.section in (None, rule.name):
-                    yield from backends_of_rule(self.declared, route_, rule)
+        elif (route_ := self.routes.get(target._replace(section=None))) is not None:
+            for name, refs in route_.parts():
+                if target.section in (None, name):
+                    yield from resolved(self.declared, route_, refs)

@@ -77,6 +77,10 @@ class BackendEndpoint(Fields):
         return self
 
 
+_H2C = ("kubernetes.io/h2c", "gateway.envoyproxy.io/h2c")
+_WEBSOCKETS = ("kubernetes.io/ws", "gateway.envoyproxy.io/ws")
+
+
 class BackendSpec(Fields):
     """The endpoints."""
 
@@ -89,6 +93,31 @@ class BackendSpec(Fields):
         description="`true`: in a rule with other Backends it gets requests as far as these have "
         "no healthy endpoints. Its `weight` there does not count, as long as it is above 0.",
     )
+    app_protocols: tuple[
+        Literal[
+            "kubernetes.io/h2c",
+            "gateway.envoyproxy.io/h2c",
+            "kubernetes.io/ws",
+            "gateway.envoyproxy.io/ws",
+        ],
+        ...,
+    ] = Field(
+        default=(),
+        max_length=4,
+        description="`.../h2c`: HTTP/2 without TLS. `.../ws`: websockets, which HTTP/1.1 carries. "
+        "None: HTTP/1.1, and HTTP/2 where a GRPCRoute leads to it.",
+    )
+
+    @model_validator(mode="after")
+    def _one_protocol(self) -> BackendSpec:
+        if self.h2c and set(self.app_protocols) & set(_WEBSOCKETS):
+            raise ValueError("appProtocols say HTTP/2 and websockets; make two Backends of it")
+        return self
+
+    @property
+    def h2c(self) -> bool:
+        """Whether it says that HTTP/2 is spoken without TLS."""
+        return bool(set(self.app_protocols) & set(_H2C))
 
     @model_validator(mode="after")
     def _distinct(self) -> BackendSpec:
@@ -111,7 +140,8 @@ class Backend(Document):
     about: ClassVar[str] = (
         "Its `namespace/name` is the name of the Envoy cluster and of its endpoint "
         "assignment; an Envoy that keeps its own configuration may ask for it by that name, "
-        "or by the bare name where it is unique. Endpoints are spoken to in HTTP/1.1."
+        "or by the bare name where it is unique. Endpoints are spoken to in HTTP/1.1 unless "
+        "`appProtocols` or a GRPCRoute say otherwise."
     )
     api_version: WeirApiVersion
     kind: Literal["Backend"]

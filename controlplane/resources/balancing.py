@@ -29,9 +29,9 @@ Ratio = Annotated[Number, Field(ge=0, le=1)]
 class BalancingTargetRef(TargetRef):
     """What a policy is for."""
 
-    kind: Literal["Backend", "HTTPRoute", "Gateway"] = Field(
+    kind: Literal["Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"] = Field(
         description="A route or a Gateway stands for every Backend under it; the nearest policy "
-        "wins: Backend before HTTPRoute before Gateway."
+        "wins: that of a Backend before that of a route, of a Gateway."
     )
     namespace: Namespace | None = Field(
         default=None, description="Must be that of the policy, which is the default."

@@ -49,10 +49,15 @@ class ClientConnection(Fields):
 
 
 class TcpTimeouts(Fields):
-    """Before HTTP begins."""
+    """Before HTTP begins, and where there is none."""
 
     handshake_timeout: Annotated[Duration, Field(ge=0.1, le=3600)] = Field(
         default=15.0, description="Until TLS is agreed upon; then the connection is closed."
+    )
+    idle_timeout: Duration = Field(
+        default=3600.0,
+        description="A connection of a TCPRoute or TLSRoute on which nothing moves is closed; "
+        "`0s`: never.",
     )
 
 

@@ -16,14 +16,15 @@ from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.kinds import kind_of
 from controlplane.resources.references import (
+    conflicts,
     parent_fault,
     patch_fault,
     route_faults,
     target_fault,
 )
-from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.route import ParentRef, Route
 from controlplane.resources.target import Policy
-from controlplane.resources.topology import Unresolved, attached, resolve_certificate
+from controlplane.resources.topology import Unresolved, attachments, resolve_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ def conditions(
     found: dict[ObjectKey, tuple[Condition, ...]] = {}
     for key, gateway in declared.gateways.items():
         found[ObjectKey("Gateway", key)] = tuple(_of_gateway(declared, gateway, gateways[key]))
-    for key, route in declared.routes.items():
-        found[ObjectKey("HTTPRoute", key)] = tuple(_of_route(declared, route, gateways))
+    for route in declared.every_route:
+        found[ObjectKey(route.kind, route.key)] = tuple(_of_route(declared, route, gateways))
     for model in MODELS:
         if issubclass(model, Policy):
             found |= _of_policies(declared, model)
@@ -108,7 +109,7 @@ def _of_listener(
     declared: Declared, gateway: Gateway, listener: Listener, programmed: Condition
 ) -> Iterator[Condition]:
     part = f"listener {listener.name}"
-    routes = sum(one is listener for one, _ in attached(declared)[gateway.key])
+    routes = sum(one is listener for one, _ in attachments(declared)[gateway.key].pairs)
     noun = "route" if routes == 1 else "routes"
     yield Condition("Accepted", True, "Accepted", f"{routes} {noun} attached", part)
     refs = listener.tls.certificate_refs if listener.tls else ()
@@ -126,7 +127,7 @@ def _of_listener(
 
 
 def _of_route(
-    declared: Declared, route: HttpRoute, programmed: Mapping[str, Condition]
+    declared: Declared, route: Route, programmed: Mapping[str, Condition]
 ) -> Iterator[Condition]:
     faults = [
         fault
@@ -135,7 +136,7 @@ def _of_route(
     ]
     for ref in route.spec.parent_refs:
         part = _parent(route, ref)
-        fault = parent_fault(declared, route, ref)
+        fault = parent_fault(declared, route, ref) or next(conflicts(declared, route, ref), None)
         if fault is not None:
             yield Condition("Accepted", False, fault.reason, fault.message, part)
         else:
@@ -162,7 +163,7 @@ def _of_patch(
         yield programmed[patch.gateway]
 
 
-def _parent(route: HttpRoute, ref: ParentRef) -> str:
+def _parent(route: Route, ref: ParentRef) -> str:
     section = f" {ref.section_name}" if ref.section_name else ""
     port = f" port {ref.port}" if ref.port else ""
     return f"parent {ref.namespace or route.metadata.namespace}/{ref.name}{section}{port}"

@@ -15,17 +15,26 @@ from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.gateway_class import GatewayClass
 from controlplane.resources.grant import ReferenceGrant
+from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.kinds import Document, kind_of
-from controlplane.resources.route import HttpRoute
+from controlplane.resources.namespace import Namespace
+from controlplane.resources.route import HttpRoute, RequestRoute, Route
+from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import ConfigMap, Secret
 from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute
 from controlplane.resources.traffic_policy import TrafficPolicy
 
 MODELS: tuple[type[Document], ...] = (
     GatewayClass,
     Gateway,
     HttpRoute,
+    GrpcRoute,
+    TlsRoute,
+    TcpRoute,
+    HttpRouteFilter,
     ReferenceGrant,
+    Namespace,
     Backend,
     BalancingPolicy,
     TrafficPolicy,
@@ -42,7 +51,7 @@ KINDS: Mapping[str, type[Document]] = MappingProxyType({kind_of(one): one for on
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
 
-_ROUTES = ("HTTPRoute",)
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
 _NONE: Mapping[str, Document] = MappingProxyType({})
 _MOST_KEPT = 4
 """Facts for each object; there are fewer of those that are in force."""
@@ -121,6 +130,8 @@ class Declared:
             self.all(Gateway) is before.all(Gateway)
             and self.all(GatewayClass) is before.all(GatewayClass)
             and self.all(ReferenceGrant) is before.all(ReferenceGrant)
+            and self.all(Namespace) is before.all(Namespace)
+            and self.all(HttpRouteFilter) is before.all(HttpRouteFilter)
             and self._same_backends(before)
         )
 
@@ -139,8 +150,8 @@ class Declared:
     def once(self, one: D, work: Callable[[Declared, D], T]) -> T:
         """`work(self, one)`, kept from one `Declared` to the next while it cannot differ.
 
-        `work` looks at the object, at Gateways, their classes and ReferenceGrants, and at the names
-        of Backends; at nothing else.
+        `work` looks at the object, at Gateways, their classes, ReferenceGrants, Namespaces and
+        HTTPRouteFilters, and at the names of Backends; at nothing else.
         """
         place = (id(one), work)
         kept = self._kept.get(place)
@@ -175,6 +186,22 @@ class Declared:
     def routes(self) -> Mapping[str, HttpRoute]:
         """The HTTPRoutes."""
         return self.all(HttpRoute)
+
+    @property
+    def request_routes(self) -> tuple[RequestRoute, ...]:
+        """The routes of requests: HTTPRoutes, and what GRPCRoutes become."""
+        calls = self.all(GrpcRoute).values()
+        return (*self.routes.values(), *(one.requests for one in calls))
+
+    @property
+    def stream_routes(self) -> tuple[StreamRoute, ...]:
+        """The routes of connections."""
+        return (*self.all(TlsRoute).values(), *self.all(TcpRoute).values())
+
+    @property
+    def every_route(self) -> tuple[Route, ...]:
+        """The routes of requests and those of connections."""
+        return (*self.request_routes, *self.stream_routes)
 
     @property
     def backends(self) -> Mapping[str, Backend]:

@@ -38,7 +38,8 @@ class BackendObjectRef(Fields):
     kind: str | None = Field(default=None, description="`Backend`; nothing else is served.")
     name: Name = Field(description="Name of the Backend.")
     namespace: Namespace | None = Field(
-        default=None, description="Must be that of the route, which is the default."
+        default=None,
+        description="Default: that of the route. In another one a ReferenceGrant must allow it.",
     )
     port: Port | None = Field(default=None, description="Not used: endpoints carry their port.")
 
@@ -76,7 +77,7 @@ class HeaderModifier(Fields):
         return self
 
 
-def _require_named(named: str, fields: Mapping[str, tuple[str, object]]) -> None:
+def require_named(named: str, fields: Mapping[str, tuple[str, object]]) -> None:
     """The field that `type` names is given, and no other: by type, its field and value."""
     for kind, (field, value) in fields.items():
         if kind == named and value is None:
@@ -106,7 +107,7 @@ class PathModifier(Fields):
             "ReplaceFullPath": ("replaceFullPath", self.replace_full_path),
             "ReplacePrefixMatch": ("replacePrefixMatch", self.replace_prefix_match),
         }
-        _require_named(self.type, fields)
+        require_named(self.type, fields)
         if self.replace_full_path is not None:
             check_path(self.replace_full_path)
         if self.replace_prefix_match:
@@ -180,6 +181,14 @@ class RequestMirror(Fields):
         return 1.0 if self.percent is None else self.percent / 100
 
 
+class ExtensionRef(Fields):
+    """A filter of ours, in the namespace of the route."""
+
+    group: Literal["weir.dev"] = "weir.dev"
+    kind: Literal["HTTPRouteFilter"] = "HTTPRouteFilter"
+    name: Name = Field(description="Name of the HTTPRouteFilter.")
+
+
 class Filter(Fields):
     """One thing that is done; the field that `type` names says how."""
 
@@ -190,6 +199,7 @@ class Filter(Fields):
         "URLRewrite",
         "RequestMirror",
         "CORS",
+        "ExtensionRef",
     ] = Field(description="Which of the fields below is given.")
     request_header_modifier: HeaderModifier | None = Field(
         default=None, description="Headers of the request."
@@ -201,6 +211,7 @@ class Filter(Fields):
     url_rewrite: UrlRewrite | None = None
     request_mirror: RequestMirror | None = None
     cors: Cors | None = None
+    extension_ref: ExtensionRef | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Filter:
@@ -211,8 +222,9 @@ class Filter(Fields):
             "URLRewrite": ("urlRewrite", self.url_rewrite),
             "RequestMirror": ("requestMirror", self.request_mirror),
             "CORS": ("cors", self.cors),
+            "ExtensionRef": ("extensionRef", self.extension_ref),
         }
-        _require_named(self.type, fields)
+        require_named(self.type, fields)
         return self
 
     @property
@@ -222,7 +234,8 @@ class Filter(Fields):
         return one is not None and one.path is not None and one.path.type == "ReplacePrefixMatch"
 
 
-def _together(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
+def together(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
+    """The filters themselves. Raises `ValueError` where they exclude one another."""
     times = Counter(one.type for one in filters)
     for kind, count in times.items():
         if count > 1 and kind != "RequestMirror":
@@ -232,5 +245,5 @@ def _together(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
     return filters
 
 
-Filters = Annotated[tuple[Filter, ...], AfterValidator(_together)]
+Filters = Annotated[tuple[Filter, ...], AfterValidator(together)]
 """Filters of one rule or of one of its backendRefs."""

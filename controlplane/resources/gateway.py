@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from controlplane.resources.certificate_files import CertificateFiles, checked, files_of
 from controlplane.resources.kinds import (
+    GATEWAY_API_GROUP,
     Document,
     Fields,
     GatewayApiVersion,
@@ -17,6 +20,19 @@ from controlplane.resources.kinds import (
     Namespace,
     Port,
 )
+from controlplane.resources.namespace import LabelSelector
+
+ROUTE_KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "HTTP": ("HTTPRoute", "GRPCRoute"),
+        "HTTPS": ("HTTPRoute", "GRPCRoute"),
+        "Passthrough": ("TLSRoute",),
+        "Terminate": ("TLSRoute", "TCPRoute"),
+        "TCP": ("TCPRoute",),
+    }
+)
+"""What attaches to a listener, by its protocol, of protocol TLS by its mode."""
+_WITH_TLS = ("HTTPS", "TLS")
 
 
 def _ip_address(text: str) -> str:
@@ -32,15 +48,36 @@ IpAddress = Annotated[str, AfterValidator(_ip_address)]
 class RouteNamespaces(Fields):
     """Namespaces whose routes may attach."""
 
-    from_: Literal["Same", "All"] = Field(
-        default="Same", alias="from", description="`Same` namespace as the Gateway, or `All`."
+    from_: Literal["Same", "All", "Selector"] = Field(
+        default="Same",
+        alias="from",
+        description="`Same` namespace as the Gateway, `All`, or those that `selector` selects.",
     )
+    selector: LabelSelector | None = Field(
+        default=None, description="Labels of the namespaces, with `from: Selector`."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> RouteNamespaces:
+        if (self.from_ == "Selector") != (self.selector is not None):
+            raise ValueError("selector is given with from: Selector, and with no other")
+        return self
+
+
+class RouteGroupKind(Fields):
+    """A kind of routes."""
+
+    group: str = Field(default=GATEWAY_API_GROUP, max_length=253, description="Its API group.")
+    kind: str = Field(min_length=1, max_length=63, description="Such as `HTTPRoute`.")
 
 
 class AllowedRoutes(Fields):
     """Which routes may attach to a listener."""
 
     namespaces: RouteNamespaces = RouteNamespaces()
+    kinds: tuple[RouteGroupKind, ...] = Field(
+        default=(), max_length=8, description="None: every kind that the protocol can carry."
+    )
 
 
 class SecretRef(Fields):
@@ -58,12 +95,16 @@ class SecretRef(Fields):
 class ListenerTls(Fields):
     """How TLS is ended. Versions, ciphers and client certificates stand in a ClientPolicy."""
 
-    mode: Literal["Terminate"] = Field(default="Terminate", description="TLS ends at Envoy.")
+    mode: Literal["Terminate", "Passthrough"] = Field(
+        default="Terminate",
+        description="TLS ends at Envoy, or, with protocol `TLS`, passes through to the Backend.",
+    )
     certificate_refs: tuple[SecretRef, ...] = Field(
         default=(),
         max_length=8,
-        description="Secrets with `tls.crt` and `tls.key` in PEM; several for clients of several "
-        "kinds, such as ECDSA and RSA. `tls.ocsp-staple` is sent along where it is there.",
+        description="With `Terminate`: Secrets with `tls.crt` and `tls.key` in PEM; several for "
+        "clients of several kinds, such as ECDSA and RSA. `tls.ocsp-staple` is sent along where "
+        "it is there.",
     )
     options: Annotated[dict[str, str], AfterValidator(checked)] = Field(
         default_factory=dict,
@@ -72,9 +113,14 @@ class ListenerTls(Fields):
     )
 
     @model_validator(mode="after")
-    def _some(self) -> ListenerTls:
-        if not self.certificate_refs and not self.options:
-            raise ValueError("want certificateRefs, or files by options")
+    def _fits(self) -> ListenerTls:
+        shown = bool(self.certificate_refs or self.options)
+        if self.mode == "Terminate" and not shown:
+            raise ValueError("mode Terminate needs certificateRefs, or files by options")
+        if self.mode == "Passthrough" and shown:
+            raise ValueError(
+                "mode Passthrough shows no certificate; take certificateRefs and options away"
+            )
         return self
 
     @property
@@ -91,24 +137,48 @@ class Listener(Fields):
         default=None, description="Requests for this host alone; not given: for every host."
     )
     port: Port = Field(description="TCP port to listen on.")
-    protocol: Literal["HTTP", "HTTPS"] = Field(
-        description="`HTTPS` ends TLS; which listener is meant says the name that the client asks "
-        "for (SNI)."
+    protocol: Literal["HTTP", "HTTPS", "TLS", "TCP"] = Field(
+        description="`HTTPS` and `TLS`: which listener of the port is meant says the name that "
+        "the client asks for (SNI). `HTTPS` ends TLS and carries requests, `TLS` carries whatever "
+        "is in it, `TCP` any connection."
     )
-    tls: ListenerTls | None = Field(default=None, description="With `HTTPS`.")
+    tls: ListenerTls | None = Field(default=None, description="With `HTTPS` and `TLS`.")
     allowed_routes: AllowedRoutes = Field(
         default=AllowedRoutes(), description="Which routes may attach."
     )
 
     @model_validator(mode="after")
     def _tls_where_it_belongs(self) -> Listener:
-        if (self.tls is not None) != (self.protocol == "HTTPS"):
-            raise ValueError(
-                "tls is given with protocol HTTPS, and with no other"
-                if self.tls
-                else "protocol HTTPS needs tls.certificateRefs"
-            )
+        if self.protocol == "HTTPS" and self.tls is None:
+            raise ValueError("protocol HTTPS needs tls.certificateRefs")
+        if self.protocol == "TLS" and self.tls is None:
+            raise ValueError("protocol TLS needs tls, with a mode or with certificateRefs")
+        if self.protocol not in _WITH_TLS and self.tls is not None:
+            raise ValueError("tls is given with protocols HTTPS and TLS, and with no other")
+        if self.protocol == "HTTPS" and self.passes_through:
+            raise ValueError("mode Passthrough needs protocol TLS: requests cannot be read")
+        if self.protocol == "TCP" and self.hostname is not None:
+            raise ValueError("protocol TCP knows no host names; take hostname away")
         return self
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of routes that its protocol can carry."""
+        of_tls = self.tls.mode if self.tls is not None else ""
+        return ROUTE_KINDS[of_tls if self.protocol == "TLS" else self.protocol]
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether TLS ends at the Backend."""
+        return self.tls is not None and self.tls.mode == "Passthrough"
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The kinds of routes that may attach."""
+        if not self.allowed_routes.kinds:
+            return self.kinds
+        allowed = {(one.group, one.kind) for one in self.allowed_routes.kinds}
+        return tuple(kind for kind in self.kinds if (GATEWAY_API_GROUP, kind) in allowed)
 
 
 class GatewayAddress(Fields):
@@ -132,6 +202,13 @@ class GatewayTls(Fields):
     backend: BackendTls = BackendTls()
 
 
+class Infrastructure(Fields):
+    """What is said of the objects that a Gateway is made of. Weir makes none: not looked at."""
+
+    labels: dict[str, str] = Field(default_factory=dict, max_length=8, description="Not used.")
+    annotations: dict[str, str] = Field(default_factory=dict, max_length=8, description="Not used.")
+
+
 class GatewaySpec(Fields):
     """What the fleet listens to."""
 
@@ -147,6 +224,7 @@ class GatewaySpec(Fields):
         default=(), max_length=16, description="Where to listen; none: every IPv4 address."
     )
     tls: GatewayTls = GatewayTls()
+    infrastructure: Infrastructure = Infrastructure()
 
     @model_validator(mode="after")
     def _distinct(self) -> GatewaySpec:
@@ -157,8 +235,11 @@ class GatewaySpec(Fields):
         taken: dict[tuple[int, str], str] = {}
         protocols: dict[int, str] = {}
         for listener in self.listeners:
-            if protocols.setdefault(listener.port, listener.protocol) != listener.protocol:
-                raise ValueError(f"port {listener.port} is wanted for HTTP and for HTTPS")
+            first = protocols.setdefault(listener.port, listener.protocol)
+            if first != listener.protocol and not {first, listener.protocol} <= set(_WITH_TLS):
+                raise ValueError(
+                    f"port {listener.port} is wanted for {first} and for {listener.protocol}"
+                )
             place = (listener.port, listener.hostname or "*")
             if place in taken:
                 raise ValueError(

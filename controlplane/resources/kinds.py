@@ -23,6 +23,7 @@ from pydantic.alias_generators import to_camel
 T = TypeVar("T")
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
+GATEWAY_API_GROUP = "gateway.networking.k8s.io"
 WEIR_API = "weir.dev/v1alpha1"
 WEIR_GROUP = "weir.dev"
 

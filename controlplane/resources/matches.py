@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from controlplane.resources.kinds import Fields, first_twice
 from controlplane.resources.patterns import check_pattern
 
+_PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
 
@@ -98,7 +99,8 @@ class QueryParamMatch(_ValueMatch):
 _Named = TypeVar("_Named", HeaderMatch, QueryParamMatch)
 
 
-def _named_once(entries: tuple[_Named, ...]) -> tuple[_Named, ...]:
+def named_once(entries: tuple[_Named, ...]) -> tuple[_Named, ...]:
+    """The entries themselves. Raises `ValueError` where two have one name."""
     twice = first_twice([one.name for one in entries])
     if twice is not None:
         raise ValueError(f"{twice!r} is matched twice; keep one of them")
@@ -109,13 +111,25 @@ class Match(Fields):
     """All of its parts must hold."""
 
     path: PathMatch = PathMatch()
-    headers: Annotated[tuple[HeaderMatch, ...], AfterValidator(_named_once)] = Field(
+    headers: Annotated[tuple[HeaderMatch, ...], AfterValidator(named_once)] = Field(
         default=(), max_length=16
     )
-    query_params: Annotated[tuple[QueryParamMatch, ...], AfterValidator(_named_once)] = Field(
+    query_params: Annotated[tuple[QueryParamMatch, ...], AfterValidator(named_once)] = Field(
         default=(), max_length=16
     )
     method: Method | None = Field(default=None, description="Not given: every method.")
+
+    @property
+    def precedence(self) -> tuple[int, int, int, int, int]:
+        """Sorts what goes before to the front: an exact path, a pattern, the longest prefix; then
+        a method, the number of headers, the number of query parameters."""
+        return (
+            _PATH_ORDER[self.path.type],
+            -len(self.path.value.rstrip("/")),
+            0 if self.method else 1,
+            -len(list(first_of_each(self.headers))),
+            -len(self.query_params),
+        )
 
 
 def first_of_each(headers: Sequence[HeaderMatch]) -> Iterator[HeaderMatch]:

@@ -23,21 +23,25 @@ from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
 from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.filters import Filter
-from controlplane.resources.gateway import Gateway
-from controlplane.resources.kinds import kind_of
+from controlplane.resources.gateway import ROUTE_KINDS, Gateway
+from controlplane.resources.kinds import GATEWAY_API_GROUP, kind_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
-from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
+from controlplane.resources.stream_route import StreamRoute
 from controlplane.resources.target import Policy
 from controlplane.resources.tls_references import tls_references
 from controlplane.resources.topology import (
     Unresolved,
-    attached,
+    attachments,
+    lets_in,
     listeners_for,
+    meant,
     of_others,
     resolve_backend,
     resolve_certificate,
+    resolve_filter,
     resolve_gateway,
 )
 from controlplane.resources.traffic_policy import TrafficPolicy
@@ -72,7 +76,7 @@ def _with_cause(problem: Problem, lacking: str, refused: Mapping[str, Problem]) 
 
 def _reference_problems(declared: Declared) -> list[_Found]:
     return [
-        *(p for route in declared.routes.values() for p in _of_route(declared, route)),
+        *(p for route in declared.every_route for p in _of_route(declared, route)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
         *_of_sessions(declared),
@@ -89,38 +93,88 @@ def _problem(declared: Declared, key: ObjectKey, field: str, fault: Unresolved) 
     return problem, fault.lacking
 
 
-def _of_route(declared: Declared, route: HttpRoute) -> Iterator[_Found]:
-    key = ObjectKey("HTTPRoute", route.key)
+def _of_route(declared: Declared, route: Route) -> Iterator[_Found]:
+    key = ObjectKey(route.kind, route.key)
     for field, fault in declared.once(route, route_faults):
         yield _problem(declared, key, field, fault)
+    for at, ref in enumerate(route.spec.parent_refs):
+        for fault in conflicts(declared, route, ref):
+            yield _problem(declared, key, f"spec.parentRefs[{at}]", fault)
 
 
-def route_faults(declared: Declared, route: HttpRoute) -> tuple[Fault, ...]:
-    """What of a route leads nowhere."""
+def route_faults(declared: Declared, route: Route) -> tuple[Fault, ...]:
+    """What of a route leads nowhere, whatever other routes there are."""
     return tuple(_route_faults(declared, route))
 
 
-def _route_faults(declared: Declared, route: HttpRoute) -> Iterator[Fault]:
+def _route_faults(declared: Declared, route: Route) -> Iterator[Fault]:
     for at, parent in enumerate(route.spec.parent_refs):
         fault = parent_fault(declared, route, parent)
         if fault:
             yield f"spec.parentRefs[{at}]", fault
+    if isinstance(route, RequestRoute):
+        for at, rule in enumerate(route.spec.rules):
+            yield from _of_rule(declared, route, rule, f"spec.rules[{at}]")
+    elif isinstance(route, StreamRoute):
+        yield from _of_stream(declared, route)
+
+
+def _of_rule(declared: Declared, route: RequestRoute, rule: Rule, where: str) -> Iterator[Fault]:
+    yield from _of_mirrors(declared, route, rule.filters, where)
+    yield from _of_extensions(declared, route, rule, where)
+    for which, ref in enumerate(rule.backend_refs):
+        field = f"{where}.backendRefs[{which}]"
+        backend = resolve_backend(declared, route, ref)
+        if isinstance(backend, Unresolved):
+            message = f"{backend.message}; its part of the requests is answered {rule.nowhere}"
+            yield field, replace(backend, message=message)
+        elif ref.filters and len(rule.backend_refs) > 1 and _stands_in(declared, backend):
+            message = f"Backend {backend} is a fallback; filters of its backendRef do nothing"
+            yield field, Unresolved(message, "put them into the rule")
+        yield from _of_mirrors(declared, route, ref.filters, field)
+    answers = any(one.type in ("RequestRedirect", "ExtensionRef") for one in rule.filters)
+    if not rule.backend_refs and not answers:
+        message = f"there are no backendRefs; what matches is answered {rule.nowhere}"
+        yield where, Unresolved(message)
+
+
+def _of_extensions(
+    declared: Declared, route: RequestRoute, rule: Rule, where: str
+) -> Iterator[Fault]:
+    """What `ExtensionRef`s of a rule lead nowhere, or stand where they mean nothing."""
+    places = [(where, rule.filters, "directResponse")]
+    for which, ref in enumerate(rule.backend_refs):
+        places.append((f"{where}.backendRefs[{which}]", ref.filters, "payload or cel"))
+    for place, filters, wanted in places:
+        for number, one in enumerate(filters):
+            if one.extension_ref is None:
+                continue
+            found = resolve_filter(declared, route, one.extension_ref)
+            if not isinstance(found, Unresolved) and (found.spec.condition is None) == (
+                wanted != "directResponse"
+            ):
+                found = Unresolved(
+                    f"HTTPRouteFilter {found.key} has no {wanted}",
+                    "directResponse is for the filters of a rule, payload and cel for those of a "
+                    "backendRef",
+                    "InvalidFilter",
+                )
+            if isinstance(found, Unresolved):
+                message = f"{found.message}; what it is for is answered {rule.nowhere}"
+                yield f"{place}.filters[{number}]", replace(found, message=message)
+
+
+def _of_stream(declared: Declared, route: StreamRoute) -> Iterator[Fault]:
     for at, rule in enumerate(route.spec.rules):
-        yield from _of_mirrors(declared, route, rule.filters, f"spec.rules[{at}]")
         for which, ref in enumerate(rule.backend_refs):
             field = f"spec.rules[{at}].backendRefs[{which}]"
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
-                message = f"{backend.message}; its part of the requests is answered 500"
+                message = f"{backend.message}; its part of the connections is closed"
                 yield field, replace(backend, message=message)
-            elif ref.filters and len(rule.backend_refs) > 1 and _stands_in(declared, backend):
-                message = f"Backend {backend} is a fallback; filters of its backendRef do nothing"
-                yield field, Unresolved(message, "put them into the rule")
-            yield from _of_mirrors(declared, route, ref.filters, field)
-        redirects = any(one.type == "RequestRedirect" for one in rule.filters)
-        if not rule.backend_refs and not redirects:
-            message = "there are no backendRefs; what matches is answered 500"
-            yield f"spec.rules[{at}]", Unresolved(message)
+            elif len(rule.backend_refs) > 1 and _stands_in(declared, backend):
+                message = f"Backend {backend} is a fallback; of connections it gets its weight"
+                yield field, Unresolved(message, "fallbacks are for routes of requests")
 
 
 def _stands_in(declared: Declared, backend: str) -> bool:
@@ -128,7 +182,7 @@ def _stands_in(declared: Declared, backend: str) -> bool:
 
 
 def _of_mirrors(
-    declared: Declared, route: HttpRoute, filters: tuple[Filter, ...], where: str
+    declared: Declared, route: RequestRoute, filters: tuple[Filter, ...], where: str
 ) -> Iterator[Fault]:
     for at, one in enumerate(filters):
         if one.request_mirror is not None:
@@ -138,36 +192,73 @@ def _of_mirrors(
                 yield f"{where}.filters[{at}]", replace(backend, message=message)
 
 
-def parent_fault(declared: Declared, route: HttpRoute, ref: ParentRef) -> Unresolved | None:
-    """Why a route is not attached where it wants to be."""
+def conflicts(declared: Declared, route: Route, ref: ParentRef) -> Iterator[Unresolved]:
+    """Where the route lets an older one go before it."""
+    gateway = resolve_gateway(declared, route, ref)
+    if isinstance(gateway, Unresolved):
+        return
+    for listener, late, winner, hosts in attachments(declared)[gateway.key].conflicts:
+        if late is route and listener in meant(gateway, ref):
+            which = "" if hosts == ("*",) else f" for {', '.join(hosts)}"
+            yield Unresolved(
+                f"listener {listener.name} of Gateway {gateway.key} has {winner.kind} {winner.key} "
+                f"already{which}, which is in force",
+                "give one of the two other hostnames or another listener",
+                "Conflicted",
+            )
+
+
+def parent_fault(declared: Declared, route: Route, ref: ParentRef) -> Unresolved | None:
+    """Why a route is not let in where it wants to be, whatever other routes there are."""
     gateway = resolve_gateway(declared, route, ref)
     if isinstance(gateway, Unresolved):
         return None if of_others(declared, route, ref) else gateway
-    if listeners_for(gateway, route, ref):
+    if listeners_for(declared, gateway, route, ref):
         return None
     names = [listener.name for listener in gateway.spec.listeners]
     if ref.section_name is not None and ref.section_name not in names:
         message = f'Gateway {gateway.key} has no listener "{ref.section_name}"'
         return Unresolved(message, did_you_mean(ref.section_name, names), "NoMatchingParent")
-    if route.metadata.namespace != gateway.metadata.namespace:
+    listeners = meant(gateway, ref)
+    carrying = [one for one in listeners if route.kind in one.kinds]
+    taking = [one for one in carrying if route.kind in one.takes]
+    namespace = route.metadata.namespace
+    if listeners and not carrying:
+        needed = ", ".join(kind for kind, kinds in ROUTE_KINDS.items() if route.kind in kinds)
         return Unresolved(
-            f"Gateway {gateway.key} lets in no routes of namespace {route.metadata.namespace}",
-            "set allowedRoutes.namespaces.from: All on the listener",
+            f"no listener of Gateway {gateway.key} that is meant can carry a {route.kind}",
+            f"it needs a listener of protocol (or TLS mode) {needed}",
             "NotAllowedByListeners",
         )
-    named = any(
-        ref.section_name in (None, one.name) and ref.port in (None, one.port)
-        for one in gateway.spec.listeners
-    )
+    if listeners and not taking:
+        return Unresolved(
+            f"Gateway {gateway.key} lets in no {route.kind}",
+            f"name kind {route.kind} in allowedRoutes.kinds of the listener",
+            "NotAllowedByListeners",
+        )
+    if taking and not any(lets_in(declared, gateway, one, namespace) for one in taking):
+        return Unresolved(
+            f"Gateway {gateway.key} lets in no routes of namespace {namespace}",
+            "set allowedRoutes.namespaces.from: All on the listener, or a selector that its "
+            "labels meet",
+            "NotAllowedByListeners",
+        )
     return Unresolved(
         f"no listener of Gateway {gateway.key} has this port and one of the route's hostnames",
-        reason="NoMatchingListenerHostname" if named else "NoMatchingParent",
+        reason="NoMatchingListenerHostname" if listeners else "NoMatchingParent",
     )
 
 
 def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[_Found]:
     key = ObjectKey("Gateway", gateway.key)
     for at, listener in enumerate(gateway.spec.listeners):
+        for which, one in enumerate(listener.allowed_routes.kinds):
+            if one.group != GATEWAY_API_GROUP or one.kind not in listener.kinds:
+                field = f"spec.listeners[{at}].allowedRoutes.kinds[{which}]"
+                message = f"a listener of this protocol cannot carry {one.group}/{one.kind}"
+                advice = did_you_mean(one.kind, listener.kinds)
+                fault = Unresolved(message, advice, "InvalidRouteKinds")
+                yield _problem(declared, key, field, fault)
         for which, ref in enumerate(listener.tls.certificate_refs if listener.tls else ()):
             secret = resolve_certificate(declared, gateway, ref)
             if isinstance(secret, Unresolved):
@@ -194,7 +285,8 @@ def _of_patch(declared: Declared, patch: EnvoyPatch) -> Iterator[_Found]:
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     """The balancing policy in force for each Backend that has one; the nearest target wins."""
     of = winners(declared, BalancingPolicy)
-    return of_backends(declared, of, declared.routes.values(), attached(declared))
+    pairs = {key: found.pairs for key, found in attachments(declared).items()}
+    return of_backends(declared, of, declared.every_route, pairs)
 
 
 def _of_security(declared: Declared, policy: SecurityPolicy) -> Iterator[_Found]:
@@ -217,8 +309,9 @@ def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:
 
 def _of_sessions(declared: Declared) -> Iterator[_Found]:
     """Rules that a policy keeps no sessions for, though it is the policy of their route."""
+    routes = {(one.kind, one.key): one for one in declared.request_routes}
     for target, policy in winners(declared, TrafficPolicy).items():
-        route = declared.routes.get(target.key) if target.kind == "HTTPRoute" else None
+        route = routes.get((target.kind, target.key))
         if route is None or policy.spec.session_persistence is None:
             continue
         key = ObjectKey("TrafficPolicy", policy.key)

@@ -1,14 +1,19 @@
-"""`HTTPRoute`: which requests go to which Backends, in which parts."""
+"""Routes, and the first of them: `HTTPRoute`, which requests go to which Backends, in which parts.
+
+A `Route` attaches to listeners. A `RequestRoute` is one for requests, in the form that translation
+takes: an HTTPRoute is one, a GRPCRoute becomes one.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from controlplane.resources.delivery import Retry, SessionPersistence, Timeouts
-from controlplane.resources.filters import BackendObjectRef, Filters
+from controlplane.resources.filters import BackendObjectRef, Filter, Filters
 from controlplane.resources.kinds import (
     Document,
     Fields,
@@ -30,12 +35,17 @@ def _or_every(matches: tuple[Match, ...]) -> tuple[Match, ...]:
     return matches or (Match(),)
 
 
-class BackendRef(BackendObjectRef):
-    """Where a part of the requests goes."""
+class WeightedRef(BackendObjectRef):
+    """Where a part goes."""
 
     weight: Annotated[Integer, Field(ge=0, le=1_000_000)] = Field(
         default=1, description="Its part of the sum of the weights in the rule; 0: none."
     )
+
+
+class BackendRef(WeightedRef):
+    """Where a part of the requests goes."""
+
     filters: Filters = Field(
         default=(), max_length=16, description="For this part alone, after those of the rule."
     )
@@ -43,6 +53,9 @@ class BackendRef(BackendObjectRef):
 
 class Rule(Fields):
     """Requests that match any of `matches` go to `backendRefs`."""
+
+    nowhere: ClassVar[int] = 500
+    """The status of the answer where a reference leads nowhere."""
 
     name: Name | None = Field(
         default=None, description="Unique in the route; Envoy's name of the route ends with it."
@@ -74,17 +87,40 @@ class Rule(Fields):
                 "ReplacePrefixMatch needs exactly one match, of a path of type PathPrefix; "
                 "make a rule of each match"
             )
-        if self.session_persistence and not self.one_backend:
-            raise ValueError(
-                "sessionPersistence is supported with one Backend alone; its endpoints share the "
-                "sessions"
-            )
+        check_session(self.session_persistence, self.backend_refs)
         return self
 
     @property
     def one_backend(self) -> bool:
         """Whether its requests are sent to one Backend at most."""
-        return len([ref for ref in self.backend_refs if ref.weight]) <= 1
+        return one_backend(self.backend_refs)
+
+    def references(self) -> Iterator[BackendObjectRef]:
+        """Every reference to a Backend, those of mirrors among them."""
+        yield from _mirrors(self.filters)
+        for ref in self.backend_refs:
+            yield ref
+            yield from _mirrors(ref.filters)
+
+
+def one_backend(refs: Sequence[WeightedRef]) -> bool:
+    """Whether requests are sent to one Backend at most."""
+    return len([ref for ref in refs if ref.weight]) <= 1
+
+
+def check_session(session: SessionPersistence | None, refs: Sequence[WeightedRef]) -> None:
+    """Raises `ValueError` where Envoy could not lead back: it chooses the Backend first."""
+    if session is not None and not one_backend(refs):
+        raise ValueError(
+            "sessionPersistence is supported with one Backend alone; its endpoints share the "
+            "sessions"
+        )
+
+
+def _mirrors(filters: Sequence[Filter]) -> Iterator[BackendObjectRef]:
+    for one in filters:
+        if one.request_mirror is not None:
+            yield one.request_mirror.backend_ref
 
 
 class ParentRef(Fields):
@@ -113,25 +149,49 @@ def _apart(refs: tuple[ParentRef, ...]) -> tuple[ParentRef, ...]:
     return refs
 
 
-def _consistent(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    matches = sum(len(rule.matches) for rule in rules)
+def check_rules(matches: int, names: Sequence[str | None]) -> None:
+    """Raises `ValueError` for more matches than a route may have, or two rules of one name."""
     if matches > MAX_MATCHES:
         raise ValueError(
             f"at most {MAX_MATCHES} matches in all rules of a route, here {matches}; make two "
             "routes of it"
         )
-    twice = first_twice([rule.name for rule in rules if rule.name])
+    twice = first_twice([name for name in names if name])
     if twice is not None:
         raise ValueError(f"two rules are called {twice!r}; give one of them another name")
+
+
+def _consistent(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    check_rules(sum(len(rule.matches) for rule in rules), [rule.name for rule in rules])
     return rules
 
 
-class HttpRouteSpec(Fields):
-    """Where it attaches and what it matches."""
+class RouteSpec(Fields):
+    """Where a route attaches."""
 
     parent_refs: Annotated[tuple[ParentRef, ...], AfterValidator(_apart)] = Field(
         min_length=1, max_length=32, description="The Gateways."
     )
+
+
+class Route(Document):
+    """What attaches to listeners and refers to Backends."""
+
+    spec: RouteSpec
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host names that it is for; none: those of the listener."""
+        return ()
+
+    def parts(self) -> Iterator[tuple[str | None, tuple[BackendObjectRef, ...]]]:
+        """Of each rule its name, if it has one, and every Backend that it refers to."""
+        raise NotImplementedError
+
+
+class RequestSpec(RouteSpec):
+    """Where it attaches and what it matches."""
+
     hostnames: tuple[Hostname, ...] = Field(
         default=(), max_length=16, description="None: those of the listener."
     )
@@ -140,7 +200,32 @@ class HttpRouteSpec(Fields):
     )
 
 
-class HttpRoute(Document):
+class RequestRoute(Route):
+    """A route of requests."""
+
+    spec: RequestSpec
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host names that it is for; none: those of the listener."""
+        return self.spec.hostnames
+
+    def parts(self) -> Iterator[tuple[str | None, tuple[BackendObjectRef, ...]]]:
+        """Of each rule its name, if it has one, and every Backend that it refers to."""
+        for rule in self.spec.rules:
+            yield rule.name, tuple(rule.references())
+
+    def name_of_rule(self, at: int) -> str:
+        """What a rule is called among those of all routes of requests."""
+        return f"{self.key}/{at}"
+
+    def name_of(self, rule_at: int, match_at: int) -> str:
+        """What Envoy calls the route of a match."""
+        name = self.spec.rules[rule_at].name
+        return f"{self.name_of_rule(rule_at)}/{match_at}" + (f"/{name}" if name else "")
+
+
+class HttpRoute(RequestRoute):
     """Requests to Backends."""
 
     about: ClassVar[str] = (
@@ -157,4 +242,3 @@ class HttpRoute(Document):
     )
     api_version: GatewayApiVersion
     kind: Literal["HTTPRoute"]
-    spec: HttpRouteSpec

@@ -6,9 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from controlplane.resources.kinds import GATEWAY_API, WEIR_GROUP, Document, Fields, Name
-
-_GATEWAY_API_GROUP = GATEWAY_API.partition("/")[0]
+from controlplane.resources.kinds import GATEWAY_API_GROUP, WEIR_GROUP, Document, Fields, Name
 
 
 class TargetRef(Fields):
@@ -22,7 +20,7 @@ class TargetRef(Fields):
 
     @model_validator(mode="after")
     def _group_of_kind(self) -> TargetRef:
-        want = WEIR_GROUP if self.kind == "Backend" else _GATEWAY_API_GROUP
+        want = WEIR_GROUP if self.kind == "Backend" else GATEWAY_API_GROUP
         if self.group != want:
             raise ValueError(f"the group of kind {self.kind} is {want}")
         return self
@@ -61,7 +59,7 @@ class GatewayTargetRef(SectionTargetRef):
 class RouteTargetRef(SectionTargetRef):
     """A Gateway or a route, or a part of it."""
 
-    kind: Literal["HTTPRoute", "Gateway"] = Field(
+    kind: Literal["HTTPRoute", "GRPCRoute", "Gateway"] = Field(
         description="The nearest policy counts, as a whole: that of a rule before that of its "
         "route, that of a listener, that of the Gateway."
     )
@@ -70,7 +68,7 @@ class RouteTargetRef(SectionTargetRef):
 class BackendTargetRef(SectionTargetRef):
     """A Backend, a route or a Gateway."""
 
-    kind: Literal["Backend", "HTTPRoute", "Gateway"] = Field(
+    kind: Literal["Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"] = Field(
         description="The nearest policy counts, as a whole. For requests: that of a rule, its "
         "route, a listener, its Gateway. For the connections to a Backend, that of the Backend "
         "goes before all of these."

@@ -74,7 +74,8 @@ def _of_plaintext(
         for listener in gateway.spec.listeners
         if at_listener(of, gateway, listener) is policy
     }
-    if protocols != {"HTTP"} or (said.tls == USUAL.tls and said.http3 is None):
+    without = bool(protocols) and protocols <= {"HTTP", "TCP"}
+    if not without or (said.tls == USUAL.tls and said.http3 is None):
         return
     field = "spec.tls" if said.tls != USUAL.tls else "spec.http3"
     message = "no listener that the policy is in force for has TLS; this does nothing"

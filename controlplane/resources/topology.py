@@ -5,20 +5,24 @@ One place says what a reference means, so that checking, balancing and translati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 from controlplane.resources.backend import Backend
 from controlplane.resources.certificates import pair_fault
 from controlplane.resources.declared import Declared
-from controlplane.resources.filters import BackendObjectRef, Filter
+from controlplane.resources.filters import BackendObjectRef, ExtensionRef
 from controlplane.resources.gateway import Gateway, Listener, SecretRef
 from controlplane.resources.grants import granted
 from controlplane.resources.kinds import WEIR_GROUP, Document, kind_of
+from controlplane.resources.namespace import NAME_LABEL, Namespace
 from controlplane.resources.problems import near_name
-from controlplane.resources.route import HttpRoute, ParentRef, Rule
+from controlplane.resources.route import ParentRef, RequestRoute, Route
+from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import Secret
+from controlplane.resources.stream_route import StreamRoute
 
 _NOT_FOUND, _BAD_CERTIFICATE = "SecretNotFound", "InvalidCertificateRef"
 
@@ -51,6 +55,18 @@ def resolve_backend(declared: Declared, by: Document, ref: BackendObjectRef) -> 
         advice = near_name(key, declared.backends)
         return Unresolved(f"there is no Backend {key}", advice, "BackendNotFound", f"Backend {key}")
     return key
+
+
+def resolve_filter(
+    declared: Declared, route: Route, ref: ExtensionRef
+) -> HttpRouteFilter | Unresolved:
+    """The filter that is meant."""
+    key = f"{route.metadata.namespace}/{ref.name}"
+    filters = declared.all(HttpRouteFilter)
+    if key not in filters:
+        advice, lacking = near_name(key, filters), f"HTTPRouteFilter {key}"
+        return Unresolved(f"there is no {lacking}", advice, "InvalidFilter", lacking)
+    return filters[key]
 
 
 def resolve_certificate(
@@ -91,7 +107,7 @@ def not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
     )
 
 
-def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gateway | Unresolved:
+def resolve_gateway(declared: Declared, route: Route, ref: ParentRef) -> Gateway | Unresolved:
     """The Gateway that is meant."""
     key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
     gateway = declared.gateways.get(key)
@@ -103,21 +119,43 @@ def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gat
     return gateway
 
 
-def of_others(declared: Declared, route: HttpRoute, ref: ParentRef) -> bool:
+def of_others(declared: Declared, route: Route, ref: ParentRef) -> bool:
     """Whether the Gateway that is meant is there and another controller's."""
     key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
     return key in declared.all(Gateway) and key not in declared.gateways
 
 
-def listeners_for(gateway: Gateway, route: HttpRoute, ref: ParentRef) -> list[Listener]:
-    """The listeners of the Gateway that the reference names and that let the route in."""
-    same = route.metadata.namespace == gateway.metadata.namespace
+def meant(gateway: Gateway, ref: ParentRef) -> list[Listener]:
+    """The listeners of the Gateway that the reference names."""
     return [
         listener
         for listener in gateway.spec.listeners
-        if ref.section_name in (None, listener.name)
-        and ref.port in (None, listener.port)
-        and (same or listener.allowed_routes.namespaces.from_ == "All")
+        if ref.section_name in (None, listener.name) and ref.port in (None, listener.port)
+    ]
+
+
+def lets_in(declared: Declared, gateway: Gateway, listener: Listener, namespace: str) -> bool:
+    """Whether routes of a namespace may attach to a listener."""
+    allowed = listener.allowed_routes.namespaces
+    if allowed.selector is not None:
+        return allowed.selector.selects(_labels(declared, namespace))
+    return allowed.from_ == "All" or namespace == gateway.metadata.namespace
+
+
+def _labels(declared: Declared, namespace: str) -> dict[str, str]:
+    found = declared.all(Namespace).get(f"default/{namespace}")  # it stands in no namespace
+    return {**(found.metadata.labels if found else {}), NAME_LABEL: namespace}
+
+
+def listeners_for(
+    declared: Declared, gateway: Gateway, route: Route, ref: ParentRef
+) -> list[Listener]:
+    """The listeners of the Gateway that the reference names and that let the route in."""
+    return [
+        listener
+        for listener in meant(gateway, ref)
+        if kind_of(type(route)) in listener.takes
+        and lets_in(declared, gateway, listener, route.metadata.namespace)
         and hostnames(listener, route)
     ]
 
@@ -133,13 +171,41 @@ def covers(pattern: str, host: str) -> bool:
     return pattern.startswith("*.") and host.removeprefix("*").endswith(pattern[1:])
 
 
-def hostnames(listener: Listener, route: HttpRoute) -> tuple[str, ...]:
-    """Hosts for which the listener gives requests to the route; `*` is every host."""
+def covering(host: str) -> Iterator[str]:
+    """The host names that a listener or route may give and that take in this one, exactest first.
+
+    >>> list(covering("a.example.com"))
+    ['a.example.com', '*.example.com', '*.com', '*']
+    """
+    yield host
+    rest = host.removeprefix("*.")
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        yield f"*.{rest}"
+    if host != "*":
+        yield "*"
+
+
+def owner(listeners: Iterable[Listener], host: str) -> Listener:
+    """Of the listeners of a port, the one that a host of theirs belongs to: it fits it best."""
+    return max(
+        (one for one in listeners if covers(one.hostname or "*", host)),
+        key=lambda one: _exactness(one.hostname or "*"),
+    )
+
+
+def _exactness(host: str) -> tuple[int, int]:
+    """A plain host before a wildcard, a longer one before a shorter, `*` last."""
+    return (0 if host.startswith("*") else 1, len(host.removeprefix("*")))
+
+
+def hostnames(listener: Listener, route: Route) -> tuple[str, ...]:
+    """Hosts for which the listener gives what comes in to the route; `*` is every host."""
     mine = listener.hostname or "*"
-    if not route.spec.hostnames:
+    if not route.hosts:
         return (mine,)
     both = []
-    for theirs in route.spec.hostnames:
+    for theirs in route.hosts:
         if covers(mine, theirs):
             both.append(theirs)
         elif covers(theirs, mine):
@@ -147,61 +213,177 @@ def hostnames(listener: Listener, route: HttpRoute) -> tuple[str, ...]:
     return tuple(dict.fromkeys(both))
 
 
+class Stream(NamedTuple):
+    """A route of connections at a listener."""
+
+    listener: Listener
+    route: StreamRoute
+    hosts: tuple[str, ...]
+    """The names (SNI) that are its own there."""
+
+
+class Conflict(NamedTuple):
+    """A route that a listener does not take because an older one is there."""
+
+    listener: Listener
+    route: Route
+    winner: Route
+    hosts: tuple[str, ...]
+    """What is taken already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What is attached to the listeners of a Gateway."""
+
+    requests: tuple[tuple[Listener, RequestRoute], ...] = ()
+    streams: tuple[Stream, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[tuple[Listener, Route], ...]:
+        """Each listener with every route that is attached to it."""
+        return (*self.requests, *((one.listener, one.route) for one in self.streams))
+
+
 @lru_cache(2)  # asked for by many, of one `Declared` after the other
-def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, HttpRoute], ...]]:
-    """By Gateway, its listeners with each route that is attached to them."""
-    found: dict[str, dict[tuple[str, str], tuple[Listener, HttpRoute]]] = {
-        key: {} for key in declared.gateways
-    }
-    for route in declared.routes.values():
-        for key, listener in declared.once(route, _attachments):
-            found[key][listener.name, route.key] = (listener, route)
+def attachments(declared: Declared) -> Mapping[str, Attached]:
+    """By Gateway."""
+    requests = _wanted(declared, declared.request_routes)
+    streams = _wanted(declared, declared.stream_routes)
+    found = {}
+    for key in declared.gateways:
+        taken, refused = _apart(requests.get(key, ()))
+        shared, late = _first_by_host(streams.get(key, ()))
+        found[key] = Attached(tuple(taken), tuple(shared), (*refused, *late))
+    return found
+
+
+@lru_cache(2)
+def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, RequestRoute], ...]]:
+    """By Gateway, its listeners with each route of requests that is attached to them."""
+    return {key: found.requests for key, found in attachments(declared).items()}
+
+
+R = TypeVar("R", bound=Route)
+
+
+def _wanted(declared: Declared, routes: Iterable[R]) -> dict[str, Sequence[tuple[Listener, R]]]:
+    """By Gateway, each listener with the routes that it lets in, each once."""
+    found: dict[str, dict[tuple[str, str, str], tuple[Listener, R]]] = {}
+    for route in routes:
+        for key, listener in declared.once(route, _listeners_of):
+            found.setdefault(key, {})[listener.name, route.kind, route.key] = (listener, route)
     return {key: tuple(pairs.values()) for key, pairs in found.items()}
 
 
-def _attachments(declared: Declared, route: HttpRoute) -> tuple[tuple[str, Listener], ...]:
-    """The listeners that the route is attached to, with their Gateways."""
+def _listeners_of(declared: Declared, route: Route) -> tuple[tuple[str, Listener], ...]:
+    """The listeners that let the route in, with their Gateways."""
     gateways = ((ref, resolve_gateway(declared, route, ref)) for ref in route.spec.parent_refs)
     return tuple(
         (gateway.key, listener)
         for ref, gateway in gateways
         if isinstance(gateway, Gateway)
-        for listener in listeners_for(gateway, route, ref)
+        for listener in listeners_for(declared, gateway, route, ref)
     )
 
 
-def references_of(route: HttpRoute) -> Iterator[BackendObjectRef]:
-    """Every reference to a Backend, those of mirrors among them."""
-    for rule in route.spec.rules:
-        yield from _references_of_rule(rule)
+def _apart(
+    pairs: Sequence[tuple[Listener, RequestRoute]],
+) -> tuple[list[tuple[Listener, RequestRoute]], list[Conflict]]:
+    """HTTPRoutes and GRPCRoutes share no host of a listener: the older one has it.
+
+    https://gateway-api.sigs.k8s.io/reference/spec/#grpcroute
+    """
+    if len({route.kind for _, route in pairs}) < 2:
+        return list(pairs), []
+    hosts: dict[tuple[str, str], _Hosts] = {}
+    conflicts: dict[tuple[str, str, str], Conflict] = {}
+    for listener, route in sorted(pairs, key=_by_age):
+        here = hostnames(listener, route)
+        others = [
+            held
+            for (name, kind), held in hosts.items()
+            if name == listener.name and kind != route.kind
+        ]
+        clash = [
+            (host, winner)
+            for host in here
+            for held in others
+            if (winner := held.meeting(host)) is not None
+        ]
+        if clash:
+            taken = tuple(host for host, _ in clash)
+            conflicts[listener.name, route.kind, route.key] = Conflict(
+                listener, route, clash[0][1], taken
+            )
+        else:
+            held = hosts.setdefault((listener.name, route.kind), _Hosts({}, {}))
+            for host in here:
+                held.add(host, route)
+    kept = [
+        (listener, route)
+        for listener, route in pairs
+        if (listener.name, route.kind, route.key) not in conflicts
+    ]
+    return kept, list(conflicts.values())
 
 
-def _references_of_rule(rule: Rule) -> Iterator[BackendObjectRef]:
-    yield from _mirrors(rule.filters)
-    for ref in rule.backend_refs:
-        yield ref
-        yield from _mirrors(ref.filters)
+class _Hosts(NamedTuple):
+    """Host names, and who has them first."""
+
+    exact: dict[str, Route]
+    above: dict[str, Route]
+    """The wildcards that take in one of them."""
+
+    def add(self, host: str, route: Route) -> None:
+        """One more."""
+        self.exact.setdefault(host, route)
+        for pattern in covering(host):
+            self.above.setdefault(pattern, route)
+
+    def meeting(self, host: str) -> Route | None:
+        """Who has a name that shares a host with this one."""
+        near = (self.exact[one] for one in covering(host) if one in self.exact)
+        return next(near, None) or self.above.get(host)
 
 
-def _mirrors(filters: tuple[Filter, ...]) -> Iterator[BackendObjectRef]:
-    for one in filters:
-        if one.request_mirror is not None:
-            yield one.request_mirror.backend_ref
+def _first_by_host(
+    pairs: Sequence[tuple[Listener, StreamRoute]],
+) -> tuple[list[Stream], list[Conflict]]:
+    """A name at a listener belongs to the oldest route that is for it."""
+    owners: dict[tuple[str, str], StreamRoute] = {}
+    streams, conflicts = [], []
+    for listener, route in sorted(pairs, key=_by_age):
+        own: list[str] = []
+        taken: list[str] = []
+        for host in hostnames(listener, route):
+            first = owners.setdefault((listener.name, host), route)
+            (own if first is route else taken).append(host)
+        if own:
+            streams.append(Stream(listener, route, tuple(own)))
+        if taken:
+            winner = owners[listener.name, taken[0]]
+            conflicts.append(Conflict(listener, route, winner, tuple(taken)))
+    return streams, conflicts
 
 
-def backends_of(declared: Declared, route: HttpRoute) -> tuple[str, ...]:
+def _by_age(pair: tuple[Listener, Route]) -> tuple[str, ...]:
+    return *pair[1].age_order, pair[1].kind
+
+
+def backends_of(declared: Declared, route: Route) -> tuple[str, ...]:
     """The Backends that the route refers to, as often as it does."""
     return declared.once(route, _backends_of)
 
 
-def _backends_of(declared: Declared, route: HttpRoute) -> tuple[str, ...]:
-    rules = route.spec.rules
-    return tuple(key for rule in rules for key in backends_of_rule(declared, route, rule))
+def _backends_of(declared: Declared, route: Route) -> tuple[str, ...]:
+    return tuple(key for _, refs in route.parts() for key in resolved(declared, route, refs))
 
 
-def backends_of_rule(declared: Declared, route: HttpRoute, rule: Rule) -> Iterator[str]:
-    """Those of one rule."""
-    for ref in _references_of_rule(rule):
+def resolved(declared: Declared, route: Route, refs: Iterable[BackendObjectRef]) -> Iterator[str]:
+    """The Backends that these references of a route lead to."""
+    for ref in refs:
         key = resolve_backend(declared, route, ref)
         if isinstance(key, str):
             yield key
@@ -210,6 +392,8 @@ def backends_of_rule(declared: Declared, route: HttpRoute, rule: Rule) -> Iterat
 def backends_under(declared: Declared) -> Mapping[str, frozenset[str]]:
     """By Gateway, the Backends that its routes reach."""
     return {
-        key: frozenset(backend for _, route in pairs for backend in backends_of(declared, route))
-        for key, pairs in attached(declared).items()
+        key: frozenset(
+            backend for _, route in found.pairs for backend in backends_of(declared, route)
+        )
+        for key, found in attachments(declared).items()
     }

@@ -26,8 +26,15 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from controlplane.resources.filters import BackendObjectRef, Filter
 from controlplane.resources.gateway import Listener
 from controlplane.resources.route import BackendRef, Rule
+from controlplane.resources.route_filter import Condition
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.cors import cors
+from controlplane.translate.extensions import (
+    condition_of,
+    direct_response,
+    direct_response_of,
+    is_broken,
+)
 from controlplane.translate.headers import changes
 from controlplane.translate.matches import chance
 from controlplane.translate.paths import (
@@ -57,6 +64,8 @@ class Share:
     """Those with a random number below this, of a million; None: all that are left."""
     apart: bool = False
     """The prefix of the match is taken away, see `matches`."""
+    condition: Condition | None = None
+    """Those alone that are so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +82,7 @@ class _Part:
             self.cluster is None
             or redirect_of(self.ref.filters) is not None
             or path_change(self.ref.filters) is not None
-            or any(one.request_mirror for one in self.ref.filters)
+            or any(one.request_mirror or one.extension_ref for one in self.ref.filters)
         )
 
 
@@ -83,7 +92,21 @@ def shares(rule: Rule, resolve: Resolve, listener: Listener, action: bytes) -> l
     `action` is the part of a RouteAction for those that are sent on.
     """
     made = _Maker(rule, resolve, listener, action)
-    parts = [_Part(ref, resolve(ref)) for ref in rule.backend_refs if ref.weight]
+    by_condition: dict[Condition | None, list[_Part]] = {}
+    for ref in rule.backend_refs:
+        if ref.weight:
+            part = _Part(ref, resolve(ref))
+            by_condition.setdefault(condition_of(ref.filters), []).append(part)
+    others = by_condition.pop(None, [])  # the last: a route without one takes every request
+    chosen = [
+        dataclasses.replace(share, condition=condition)
+        for condition, parts in by_condition.items()
+        for share in _shared(made, parts)
+    ]
+    return [*chosen, *_shared(made, others)]
+
+
+def _shared(made: _Maker, parts: Sequence[_Part]) -> list[Share]:
     if any(part.needs_a_route for part in parts) and any(part.cluster for part in parts):
         return list(_by_chance(made, parts))
     return [made.share(parts, 0, MILLION)]
@@ -119,10 +142,14 @@ class _Maker:
         path = self.rule.matches[0].path  # where it counts there is one match
         filters = self.rule.filters + (parts[0].ref.filters if len(parts) == 1 else ())
         common = changes(Route, filters) + cors(Route, filters)
+        if is_broken(self.rule.filters, filters):
+            return Share(common + _direct(self.rule.nowhere))
+        if (local := direct_response_of(self.rule.filters)) is not None:
+            return Share(common + direct_response(local))
         clusters = {part.cluster for part in parts}
         answer = redirect_of(filters)
         if clusters <= {None} and redirect_of(self.rule.filters) is None:
-            return Share(common + _direct(500))
+            return Share(common + _direct(self.rule.nowhere))
         if answer is not None:
             made = redirect(answer, path, self.listener)
             return Share(common + made, apart=takes_away(answer.path, path))

@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
 
 from controlplane.resources.traffic_policy import OfConnections
 from controlplane.translate.balancers import balancer
-from controlplane.translate.connections import breakers, connections, protocol
+from controlplane.translate.connections import breakers, connections
 from controlplane.translate.health import health
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.types import FROM_ADS
@@ -43,17 +43,22 @@ USUAL = OfConnections()
 
 
 def cluster(
-    backend: str, options: TranslateOptions, said: OfConnections = USUAL, *, name: str = ""
+    backend: str,
+    options: TranslateOptions,
+    said: OfConnections = USUAL,
+    *,
+    name: str = "",
+    http_2: bool = False,
 ) -> bytes:
     """The cluster of a Backend, whose endpoint assignment has the same name.
 
-    One for a part of its requests has another `name`.
+    One for a part of its requests has another `name`. `http_2`: instead of HTTP/1.1.
     """
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=backend)
     own = wire(Cluster, name=name or backend, eds_cluster_config=assignment)
     if said is USUAL:
-        return own + _usual(options)
-    return own + _rest(options, said, backend.rpartition("/")[2])
+        return own + _usual(options, http_2)
+    return own + _rest(options, said, backend.rpartition("/")[2], http_2)
 
 
 def over_http_2(backend: str) -> str:
@@ -64,8 +69,8 @@ def over_http_2(backend: str) -> str:
 def cluster_over_http_2(
     backend: str, options: TranslateOptions, said: OfConnections = USUAL
 ) -> bytes:
-    """This cluster; its endpoints are the Backend's. Of what a field says twice the last counts."""
-    return cluster(backend, options, said, name=over_http_2(backend)) + protocol(said, http_2=True)
+    """This cluster; its endpoints are the Backend's."""
+    return cluster(backend, options, said, name=over_http_2(backend), http_2=True)
 
 
 def closed(name: str) -> bytes:
@@ -73,17 +78,17 @@ def closed(name: str) -> bytes:
     return wire(Cluster, name=name, type=ClusterDiscoveryType.STATIC, connect_timeout=duration(1))
 
 
-@functools.lru_cache(maxsize=8)
-def _usual(options: TranslateOptions) -> bytes:
+@functools.lru_cache(maxsize=16)
+def _usual(options: TranslateOptions, http_2: bool) -> bytes:
     """All of a cluster but its name, where no policy says anything."""
-    return _rest(options, USUAL, "")
+    return _rest(options, USUAL, "", http_2)
 
 
-def _rest(options: TranslateOptions, said: OfConnections, host: str) -> bytes:
+def _rest(options: TranslateOptions, said: OfConnections, host: str, http_2: bool) -> bytes:
     return (
         _reporting(options)
         + balancer(said.load_balancer)
-        + connections(said)
+        + connections(said, http_2=http_2)
         + breakers(said.circuit_breaker)
         + health(said.health_check, host)
     )

@@ -66,13 +66,13 @@ def _limited(priority: RoutingPriority, limits: CircuitBreaker) -> bytes:
     return made + wire(CircuitBreakersThresholds, retry_budget=budget)
 
 
-def connections(said: OfConnections) -> bytes:
+def connections(said: OfConnections, *, http_2: bool = False) -> bytes:
     """The part of a Cluster that says how it connects, and speaks."""
     made = wire(
         Cluster,
         connect_timeout=duration(said.timeout.tcp.connect_timeout),
         per_connection_buffer_limit_bytes=number(said.connection.buffer_limit),
-    ) + protocol(said)
+    ) + protocol(said, http_2=http_2)
     if said.tcp_keepalive is None:
         return made
     keepalive = wire(TcpKeepalive)
@@ -87,7 +87,7 @@ def connections(said: OfConnections) -> bytes:
     return made + wire(Cluster, upstream_connection_options=options)
 
 
-def protocol(said: OfConnections, *, http_2: bool = False) -> bytes:
+def protocol(said: OfConnections, *, http_2: bool) -> bytes:
     """The part of a Cluster that says which HTTP is spoken, and how."""
     kind = HttpProtocolOptionsExplicitHttpConfig
     if http_2:

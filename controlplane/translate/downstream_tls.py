@@ -18,8 +18,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from controlplane.resources.client_tls import ClientTls, NameMatch, SubjectAltNames
-from controlplane.resources.gateway import Listener
-from controlplane.translate.ports import Table
+from controlplane.translate.ports import Secured
 from controlplane.translate.secrets import by_name
 from controlplane.translate.wire import TRUE, packed, wire
 
@@ -35,33 +34,34 @@ def inspector() -> bytes:
     )
 
 
-def match(listener: Listener) -> bytes:
-    """Connections for the host name of a listener; without one, those that nobody else takes."""
-    names = [listener.hostname] if listener.hostname else []
+def match(host: str | None) -> bytes:
+    """Connections for a host name; without one, or for `*`, those that nobody else takes."""
+    names = [host] if host and host != "*" else []
     return wire(FilterChainMatch, server_names=names)
 
 
-def socket(table: Table) -> bytes:
-    """How TLS over TCP is ended for a listener. HTTP/2 for clients that want it (ALPN)."""
+def socket(secured: Secured, alpn: tuple[str, ...]) -> bytes:
+    """How TLS over TCP is ended for a listener, and what may be spoken in it (ALPN; nothing: not
+    said)."""
     return wire(
         TransportSocket,
         name="envoy.transport_sockets.tls",
-        typed_config=packed(DownstreamTlsContext, context(table, table.client.tls.alpn_protocols)),
+        typed_config=packed(DownstreamTlsContext, context(secured, alpn)),
     )
 
 
-def context(table: Table, alpn: tuple[str, ...] = ()) -> bytes:
+def context(secured: Secured, alpn: tuple[str, ...] = ()) -> bytes:
     """What is agreed upon with clients of a listener, over TCP or QUIC."""
-    tls = table.client.tls
+    tls = secured.client.tls
     common = wire(
         CommonTlsContext,
         tls_params=_parameters(tls),
         alpn_protocols=alpn,
-        tls_certificate_sds_secret_configs=[by_name(one.name) for one in table.certificates],
+        tls_certificate_sds_secret_configs=[by_name(one.name) for one in secured.certificates],
     )
     if tls.client_validation is None:
         return wire(DownstreamTlsContext, common_tls_context=common)
-    assert table.bundle is not None  # a listener without one is not opened
+    assert secured.bundle is not None  # a listener without one is not opened
     names = tls.client_validation.subject_alt_names
     validated = wire(
         CommonTlsContextCombinedCertificateValidationContext,
@@ -69,7 +69,7 @@ def context(table: Table, alpn: tuple[str, ...] = ()) -> bytes:
             CertificateValidationContext,
             match_typed_subject_alt_names=_names(names) if names else [],
         ),
-        validation_context_sds_secret_config=by_name(table.bundle.name),
+        validation_context_sds_secret_config=by_name(secured.bundle.name),
     )
     common += wire(CommonTlsContext, combined_validation_context=validated)
     out = wire(DownstreamTlsContext, common_tls_context=common)

@@ -6,7 +6,7 @@ that an edge takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, RuntimeFilter
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -33,11 +33,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
 from controlplane.resources.gateway import Gateway
-from controlplane.translate import client_connections, downstream_tls, http3
+from controlplane.translate import client_connections, downstream_tls, http3, streams
 from controlplane.translate.http_connections import Transport, manager
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.ports import Port, Table
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
+from controlplane.translate.streams import NOWHERE, Destination, Host
 from controlplane.translate.wire import duration, number, packed, wire
 
 SILENT_PERCENT = 10
@@ -45,9 +46,14 @@ SILENT_PERCENT = 10
 LOG_NAME = "weir"
 
 
-def listeners(gateway: Gateway, port: Port, options: TranslateOptions) -> dict[str, bytes]:
+def listeners(
+    gateway: Gateway,
+    port: Port,
+    options: TranslateOptions,
+    destinations: Mapping[Host, Destination] = NOWHERE,
+) -> dict[str, bytes]:
     """The Envoy listeners of one port by name: over TCP, and over QUIC where HTTP/3 is spoken."""
-    found = {port.name: _listener(gateway, port, options)}
+    found = {port.name: _listener(gateway, port, options, destinations)}
     by_quic = [table for table in port.tables if http3.spoken(table)]
     if by_quic:
         name = f"{port.name}/quic"
@@ -55,7 +61,12 @@ def listeners(gateway: Gateway, port: Port, options: TranslateOptions) -> dict[s
     return found
 
 
-def _listener(gateway: Gateway, port: Port, options: TranslateOptions) -> bytes:
+def _listener(
+    gateway: Gateway,
+    port: Port,
+    options: TranslateOptions,
+    destinations: Mapping[Host, Destination],
+) -> bytes:
     handshake = duration(port.client.timeout.tcp.handshake_timeout)
     chains = []
     for table in port.tables:
@@ -63,11 +74,13 @@ def _listener(gateway: Gateway, port: Port, options: TranslateOptions) -> bytes:
         if port.tls:
             chain += wire(
                 FilterChain,
-                filter_chain_match=downstream_tls.match(table.listeners[0]),
-                transport_socket=downstream_tls.socket(table),
+                filter_chain_match=downstream_tls.match(table.listeners[0].hostname),
+                transport_socket=downstream_tls.socket(table, table.client.tls.alpn_protocols),
                 transport_socket_connect_timeout=handshake,
             )
         chains.append(chain)
+    for passage in port.passages:
+        chains += streams.chains(port, passage, destinations)
     before = [client_connections.proxy_protocol(port.client.proxy_protocol)]
     if port.tls:
         before.append(downstream_tls.inspector())
@@ -88,7 +101,7 @@ def _quic_listener(
         _chain(table, port, options, "quic")
         + wire(
             FilterChain,
-            filter_chain_match=downstream_tls.match(table.listeners[0]),
+            filter_chain_match=downstream_tls.match(table.listeners[0].hostname),
             transport_socket=http3.socket(table),
         )
         for table in tables

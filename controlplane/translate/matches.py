@@ -25,14 +25,24 @@ from controlplane.resources.matches import (
     QueryParamMatch,
     first_of_each,
 )
+from controlplane.resources.route_filter import Condition
+from controlplane.translate import conditions
 from controlplane.translate.wire import wire
 
 
-def matchers(match: Match, *, apart: bool, preflights: bool, below: int | None) -> Iterator[bytes]:
+def matchers(
+    match: Match,
+    *,
+    apart: bool,
+    preflights: bool,
+    below: int | None,
+    condition: Condition | None = None,
+) -> Iterator[bytes]:
     """The RouteMatches that stand for a match.
 
     `apart`: its prefix is taken away. `preflights`: also the question whether its method may be
-    used. `below`: of a million requests those with a random number below this.
+    used. `below`: of a million requests those with a random number below this. `condition`:
+    those for which it holds.
     """
     headers = [header(one) for one in first_of_each(match.headers)]
     queries = [
@@ -42,6 +52,8 @@ def matchers(match: Match, *, apart: bool, preflights: bool, below: int | None) 
     rest = wire(RouteMatch, headers=headers, query_parameters=queries)
     if below is not None:
         rest += wire(RouteMatch, runtime_fraction=chance(below))
+    if condition is not None:
+        rest += conditions.of_match(condition)
     for path in _paths(match.path, apart):
         for method in _methods(match, preflights):
             yield path + rest + wire(RouteMatch, headers=method)

@@ -21,7 +21,7 @@ from controlplane.resources.delivery import SessionPersistence
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.kinds import kind_of
 from controlplane.resources.references import policy_of
-from controlplane.resources.route import HttpRoute, Rule
+from controlplane.resources.route import RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import classes, retries, traffic
@@ -99,7 +99,7 @@ class Policies:
         return tuple(dict.fromkeys(one for one in lists if one is not None))
 
     def of_rule(
-        self, gateway: Gateway, listener: Listener, route: HttpRoute, rule: Rule
+        self, gateway: Gateway, listener: Listener, route: RequestRoute, rule: Rule
     ) -> RulePolicies:
         """What is said of the requests of a rule that come in by a listener."""
         if not self.traffic and not self.security:
@@ -110,7 +110,7 @@ class Policies:
         return RulePolicies(of_rule(self.traffic, *place), secured)
 
     def secured_in(
-        self, gateway: Gateway, pairs: Sequence[tuple[Listener, HttpRoute]]
+        self, gateway: Gateway, pairs: Sequence[tuple[Listener, RequestRoute]]
     ) -> list[Secured]:
         """The SecurityPolicies for a Gateway and its routes, in the order of their names."""
         if not self.security:
@@ -121,11 +121,11 @@ class Policies:
         return [self.secured[key] for key in sorted(found)]
 
     def of_backends(
-        self, declared: Declared, gateway: Gateway, pairs: Sequence[tuple[Listener, HttpRoute]]
+        self, declared: Declared, gateway: Gateway, pairs: Sequence[tuple[Listener, Route]]
     ) -> Mapping[str, TrafficPolicy]:
         """What is said of the connections of a Gateway to its Backends."""
-        routes = {route.key: route for _, route in pairs}
-        return of_backends(declared, self.traffic, routes.values(), {gateway.key: pairs})
+        routes = [route for _, route in pairs]
+        return of_backends(declared, self.traffic, routes, {gateway.key: pairs})
 
 
 _NONE = RulePolicies()

@@ -2,12 +2,14 @@
 
 On a port of HTTP all listeners share a table: the host of a request says which it belongs to. With
 TLS the name that the client asks for (SNI) does, so each listener has a table of its own, and a
-request for another listener's host is not let in by the back door.
+request for another listener's host is not let in by the back door. Listeners that carry connections
+as they are have no table; they may share a port with listeners of HTTPS.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from controlplane.resources.attachment import Winners
 from controlplane.resources.client_policy import ClientPolicy, ClientSettings
@@ -28,6 +30,30 @@ class Held:
     resource: bytes = field(repr=False)
 
 
+class Secured(Protocol):
+    """What a listener, or a part of one, shows and believes where it ends TLS."""
+
+    @property
+    def certificates(self) -> tuple[Held, ...]:
+        """What is shown; none: TLS is not ended here."""
+
+    @property
+    def client(self) -> ClientSettings:
+        """How clients are spoken with."""
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """Whose certificates are believed of clients."""
+
+
+def _held(secured: Secured) -> dict[str, bytes]:
+    """All secrets, by name."""
+    found = {one.name: one.resource for one in secured.certificates}
+    if secured.bundle is not None:
+        found[secured.bundle.name] = secrets.believed(secured.bundle)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A route table, and the listeners whose hosts are in it."""
@@ -35,17 +61,18 @@ class Table:
     name: str
     listeners: tuple[Listener, ...]
     certificates: tuple[Held, ...] = ()
-    """Of a listener with TLS."""
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
-    """Whose certificates are believed of clients."""
 
-    def held(self) -> dict[str, bytes]:
-        """All secrets, by name."""
-        found = {one.name: one.resource for one in self.certificates}
-        if self.bundle is not None:
-            found[self.bundle.name] = secrets.believed(self.bundle)
-        return found
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A listener that carries connections as they are, after TLS where it ends that."""
+
+    listener: Listener
+    certificates: tuple[Held, ...] = ()
+    client: ClientSettings = USUAL
+    bundle: Bundle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +83,17 @@ class Port:
     """Of the Envoy listener."""
     number: int
     tls: bool
+    listeners: tuple[Listener, ...]
+    """All that are declared for it, also those that cannot be opened."""
     tables: tuple[Table, ...]
+    passages: tuple[Passage, ...] = ()
     client: ClientSettings = USUAL
     """What holds for the port as a whole."""
+
+    def held(self) -> dict[str, bytes]:
+        """All secrets that are shown or believed here, by name."""
+        parts: tuple[Secured, ...] = (*self.tables, *self.passages)
+        return {name: one for part in parts for name, one in _held(part).items()}
 
 
 def ports(declared: Declared, gateway: Gateway, of: Winners[ClientPolicy]) -> list[Port]:
@@ -66,7 +101,7 @@ def ports(declared: Declared, gateway: Gateway, of: Winners[ClientPolicy]) -> li
     can be used, or none of the CAs that it should believe is there."""
     numbers = sorted({one.port for one in gateway.spec.listeners})
     found = [_port(declared, gateway, of, number) for number in numbers]
-    return [port for port in found if port.tables]
+    return [port for port in found if port.tables or port.passages]
 
 
 def _port(declared: Declared, gateway: Gateway, of: Winners[ClientPolicy], number: int) -> Port:
@@ -75,26 +110,39 @@ def _port(declared: Declared, gateway: Gateway, of: Winners[ClientPolicy], numbe
     if here[0].protocol == "HTTP":
         name = f"{gateway.key}/http-{number}"
         said = settings(at_listener(of, gateway, here[0]))
-        return Port(name, number, False, (Table(name, here, client=said),), whole)
-    name = f"{gateway.key}/https-{number}"
+        return Port(name, number, False, here, (Table(name, here, client=said),), (), whole)
+    if here[0].protocol == "TCP":
+        passages = tuple(
+            Passage(one, client=settings(at_listener(of, gateway, one))) for one in here
+        )
+        return Port(f"{gateway.key}/tcp-{number}", number, False, here, (), passages, whole)
+    name = f"{gateway.key}/https-{number}"  # whichever of its listeners come and go
+    ended = [(one, _secured(declared, gateway, one, at_listener(of, gateway, one))) for one in here]
     tables = (
-        _with_tls(declared, gateway, one, name, at_listener(of, gateway, one)) for one in here
+        Table(f"{name}/{one.name}", (one,), *found)
+        for one, found in ended
+        if one.protocol == "HTTPS" and found is not None
     )
-    return Port(name, number, True, tuple(one for one in tables if one is not None), whole)
+    through = (
+        Passage(one, *found) for one, found in ended if one.protocol == "TLS" and found is not None
+    )
+    return Port(name, number, True, here, tuple(tables), tuple(through), whole)
 
 
-def _with_tls(
-    declared: Declared, gateway: Gateway, listener: Listener, port: str, policy: ClientPolicy | None
-) -> Table | None:
-    certificates = _certificates(declared, gateway, listener)
+def _secured(
+    declared: Declared, gateway: Gateway, listener: Listener, policy: ClientPolicy | None
+) -> tuple[tuple[Held, ...], ClientSettings, Bundle | None] | None:
+    """What a listener shows, how it speaks with clients, and whom it believes; None where it cannot
+    be opened."""
     said, cas = settings(policy), None
+    if listener.passes_through:
+        return (), said, None
     if policy is not None and said.tls.client_validation is not None:
         cas = bundle(declared, policy, said.tls.client_validation.ca_certificate_refs)
         if cas is None:
             return None
-    if not certificates:
-        return None
-    return Table(f"{port}/{listener.name}", (listener,), certificates, said, cas)
+    certificates = _certificates(declared, gateway, listener)
+    return (certificates, said, cas) if certificates else None
 
 
 def _certificates(declared: Declared, gateway: Gateway, listener: Listener) -> tuple[Held, ...]:

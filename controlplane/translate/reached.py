@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controlplane.resources.connections import CircuitBreaker
+from controlplane.resources.topology import Attached
 from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
 from controlplane.translate.clusters import (
     UNRESOLVED,
@@ -19,7 +20,7 @@ from controlplane.translate.failover import aggregate, chain
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.routes import needs_unresolved
 from controlplane.translate.security import Secured
-from controlplane.translate.spread import Pair, Reached, Scene
+from controlplane.translate.spread import Reached, Scene
 
 
 class Clusters:
@@ -32,7 +33,7 @@ class Clusters:
     def of(
         self,
         scene: Scene,
-        pairs: Sequence[Pair],
+        attached: Attached,
         found: Reached,
         secured: Sequence[Secured],
         let_go: Sequence[Secured],
@@ -41,7 +42,7 @@ class Clusters:
         """By name, those that the routes of a Gateway reach, and its policies; those that it lets
         go are kept a while. One whose requests must be encrypted, for nobody who could be believed,
         is closed."""
-        said = scene.policies.of_backends(scene.declared, scene.gateway, pairs)
+        said = scene.policies.of_backends(scene.declared, scene.gateway, attached.pairs)
         heads = {name for members in found.chains for name in members[:-1]}
         fleet = scene.gateway.key
 
@@ -50,7 +51,8 @@ class Clusters:
             if encrypted is None:
                 return closed(name)
             fails_over = name in heads or backend in scene.policies.by_place
-            spoken = (said.get(backend), limits, fails_over)
+            http_2 = backend in found.called or scene.declared.backends[backend].spec.h2c
+            spoken = (said.get(backend), limits, fails_over, http_2)
             return self._cluster(fleet, backend, name, spoken) + encrypted
 
         backends = found.backends | ({one.backend for one in secured} & set(scene.known))
@@ -66,7 +68,7 @@ class Clusters:
             if policy.over_http_2:
                 out |= self._over_http_2(policy.backend, said.get(policy.backend), encryption)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
-        if found.waiting and needs_unresolved(scene, pairs):
+        if found.closing or (found.waiting and needs_unresolved(scene, attached.requests)):
             out[UNRESOLVED] = closed(UNRESOLVED)
         return out
 
@@ -82,14 +84,16 @@ class Clusters:
     def _cluster(self, fleet: str, backend: str, name: str, said: _Said) -> bytes:
         kept = self._kept.get((fleet, name))
         if kept is None or any(a is not b for a, b in zip(kept[0], said, strict=True)):
-            spec = _spec(*said)
-            kept = (said, cluster(backend, self._options, spec, name=name))
+            policy, limits, fails_over, http_2 = said
+            spec = _spec(policy, limits, fails_over)
+            kept = (said, cluster(backend, self._options, spec, name=name, http_2=http_2))
             self._kept[fleet, name] = kept
         return kept[1]
 
 
-_Said = tuple[TrafficPolicy | None, CircuitBreaker | None, bool]
-"""The policy of a Backend, other limits than it has, and whether its requests can go elsewhere."""
+_Said = tuple[TrafficPolicy | None, CircuitBreaker | None, bool, bool]
+"""The policy of a Backend, other limits than it has, whether its requests can go elsewhere, and
+whether it is spoken to in HTTP/2."""
 _Kept = tuple[_Said, bytes]
 
 

@@ -12,20 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
+from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
 from controlplane.resources.gateway import Listener
-from controlplane.resources.matches import Match, first_of_each
-from controlplane.resources.route import HttpRoute, Rule
-from controlplane.resources.topology import (
-    covers,
-    hostnames,
-    references_of,
-)
-from controlplane.translate import http3
+from controlplane.resources.matches import Match
+from controlplane.resources.route import RequestRoute, Rule
+from controlplane.resources.topology import covering, hostnames, owner
+from controlplane.translate import conditions, http3
 from controlplane.translate.actions import refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
+from controlplane.translate.extensions import extended
 from controlplane.translate.matches import matchers
 from controlplane.translate.policies import RulePolicies
 from controlplane.translate.ports import Table
@@ -43,9 +41,6 @@ from controlplane.translate.spread import (
 )
 from controlplane.translate.wire import wire
 
-_PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
-
-
 _Order = tuple[int | str, ...]
 _Key = tuple[int, int, str]
 """A route, a Gateway, and a listener of it."""
@@ -54,6 +49,8 @@ _Targets = tuple[tuple[str | None, bool, bool], ...]
 whether its endpoints have priorities."""
 _Said = tuple[RulePolicies, ...]
 """The policies of each rule of a route."""
+_Rules = tuple[Rule, ...]
+"""The rules of a route, with the filters that they refer to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +65,10 @@ class _Made:
 class _Kept(NamedTuple):
     """A route that is attached to a listener, and what it comes to."""
 
-    route: HttpRoute
+    route: RequestRoute
     targets: _Targets
     said: _Said
+    rules: _Rules
     made: tuple[_Made, ...]
     hosts: tuple[str, ...]
     """For which the listener gives requests to the route."""
@@ -115,21 +113,18 @@ class RouteTables:
         for listener, route in pairs:
             kept = self._keep(scene, listener, route)
             hosts.update(kept.hosts)
-            for host in route.spec.hostnames or ("*",):  # as the route has it: it counts how exact
+            for host in route.hosts or ("*",):  # as the route has it: it counts how exact
                 by_host[listener.name].setdefault(host, []).extend(kept.made)
         for host in sorted(hosts):
-            owner = max(
-                (one for one in listeners if covers(one.hostname or "*", host)),
-                key=lambda one: _exactness(one.hostname or "*"),
-            )
+            mine = owner(listeners, host)
             found: dict[int, _Made] = {}
-            for pattern in _covering(host):  # the most exact first, each sorted on its own
-                entries = by_host[owner.name].get(pattern, ())
+            for pattern in covering(host):  # the most exact first, each sorted on its own
+                entries = by_host[mine.name].get(pattern, ())
                 for entry in sorted(entries, key=lambda one: one.order):
                     found.setdefault(id(entry), entry)
             yield host, list(found.values())
 
-    def _keep(self, scene: Scene, listener: Listener, route: HttpRoute) -> _Kept:
+    def _keep(self, scene: Scene, listener: Listener, route: RequestRoute) -> _Kept:
         key = (id(route), id(scene.gateway), listener.name)
         kept = self._kept.get(key)
         sure = self._alike or key in self._used  # looked at in this pass already
@@ -139,23 +134,26 @@ class RouteTables:
         return kept
 
 
-def _look_again(kept: _Kept | None, scene: Scene, listener: Listener, route: HttpRoute) -> _Kept:
+def _look_again(kept: _Kept | None, scene: Scene, listener: Listener, route: RequestRoute) -> _Kept:
     targets = tuple(
         (target(*which), is_fallback(*which), has_places(*which))
-        for which in ((scene, route, ref) for ref in references_of(route))
+        for which in ((scene, route, ref) for rule in route.spec.rules for ref in rule.references())
     )
     said = tuple(
         scene.policies.of_rule(scene.gateway, listener, route, rule) for rule in route.spec.rules
     )
-    if kept is not None and kept.route is route and kept[1:3] == (targets, said):
+    rules = extended(scene.declared, route)
+    if kept is not None and kept.route is route and kept[1:4] == (targets, said, rules):
         return kept
-    made = tuple(_make(scene, listener, route, said))
+    made = tuple(_make(scene, listener, route, rules, said))
     reach = reached(scene, route, said)
-    return _Kept(route, targets, said, made, hostnames(listener, route), reach)
+    return _Kept(route, targets, said, rules, made, hostnames(listener, route), reach)
 
 
-def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
-    for at, rule in enumerate(route.spec.rules):
+def _make(
+    scene: Scene, listener: Listener, route: RequestRoute, rules: _Rules, said: _Said
+) -> Iterator[_Made]:
+    for at, rule in enumerate(rules):
         spread = Spread.of(scene, route, rule)
         action = said[at].of_action(rule, fails_over=spread.fails_over)
         classes = [
@@ -167,18 +165,18 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
             )
             for one in kinds(said[at].traffic)
         ]
-        policies = said[at].of_route(f"{route.key}/{at}")
+        policies = said[at].of_route(route.name_of_rule(at)) + conditions.of_route(rule)
         preflights = any(
             one.cors
             for filters in (rule.filters, *(ref.filters for ref in rule.backend_refs))
             for one in filters
         )
         for which, match in enumerate(rule.matches):
-            order = (*_precedence(match), *route.age_order, at, which)
-            name = f"{route.key}/{at}/{which}" + (f"/{rule.name}" if rule.name else "")
+            order = (*match.precedence, *route.age_order, at, which)
+            name = route.name_of(at, which)
             session = _session(route, rule, at, match, said[at])
             entries = [
-                wire(Route, name=name + kind.suffix, match=matcher + kind.matcher)
+                wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher)
                 + policies
                 + kind.of_route
                 + share.wire
@@ -186,48 +184,22 @@ def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> It
                 for kind, found in classes
                 for share in found
                 for matcher in matchers(
-                    match, apart=share.apart, preflights=preflights, below=share.below
+                    match,
+                    apart=share.apart,
+                    preflights=preflights,
+                    below=share.below,
+                    condition=share.condition,
                 )
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
 
 
-def _session(route: HttpRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:
+def _session(route: RequestRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:
     session = said.session_of(rule)
     if session is None:
         return b""
     default_name = f"weir-{route.metadata.namespace}-{route.metadata.name}-{at}"
     return sessions(session, default_name, match.path, strict=said.strict)
-
-
-def _exactness(host: str) -> tuple[int, int]:
-    """A plain host before a wildcard, a longer one before a shorter, `*` last."""
-    return (0 if host.startswith("*") else 1, len(host.removeprefix("*")))
-
-
-def _covering(host: str) -> Iterator[str]:
-    """The host names that a listener or route may give and that take in this one, exactest first.
-
-    >>> list(_covering("a.example.com"))
-    ['a.example.com', '*.example.com', '*.com', '*']
-    """
-    yield host
-    rest = host.removeprefix("*.")
-    while "." in rest:
-        rest = rest.partition(".")[2]
-        yield f"*.{rest}"
-    if host != "*":
-        yield "*"
-
-
-def _precedence(match: Match) -> tuple[int, int, int, int, int]:
-    return (
-        _PATH_ORDER[match.path.type],
-        -len(match.path.value.rstrip("/")),
-        0 if match.method else 1,
-        -len(list(first_of_each(match.headers))),
-        -len(match.query_params),
-    )
 
 
 def needs_unresolved(scene: Scene, pairs: Sequence[Pair]) -> bool:

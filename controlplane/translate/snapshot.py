@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.declared import Declared, ObjectKey
-from controlplane.resources.topology import attached
+from controlplane.resources.topology import Attached, attachments
+from controlplane.translate import streams
 from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listeners as listeners_of
@@ -26,7 +27,7 @@ from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.security import Secured, Securing
 from controlplane.translate.security.filters import extensions
-from controlplane.translate.spread import Pair, Scene
+from controlplane.translate.spread import Reached, Scene
 from controlplane.translate.types import (
     CLUSTER,
     ENDPOINT,
@@ -91,10 +92,10 @@ class Translator:
         same_known = self._inputs is not None and self._inputs[0] == known
         alike = same_known and declared.differs_in_routes_alone(self._declared)
         self._tables.begin(alike=alike)
-        pairs = attached(declared)
+        found = attachments(declared)
         policies = Policies.of(declared, known, self._securing)
         fresh = {
-            key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
+            key: self._gateway(Scene(declared, gateway, policies, known), found[key], percent)
             for key, gateway in declared.gateways.items()
         }
         self._patches.use(declared, fresh)
@@ -110,27 +111,30 @@ class Translator:
         return dict(fresh)
 
     def _gateway(
-        self, scene: Scene, pairs: Sequence[Pair], percent: float
+        self, scene: Scene, found: Attached, percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway = scene.declared, scene.gateway
         encryption = Encryption(
             declared, gateway, scene.policies.backend_tls, self._options.system_ca
         )
-        secured = scene.policies.secured_in(gateway, pairs)
+        secured = scene.policies.secured_in(gateway, found.requests)
         let_go = self._let_go(gateway.key, secured)
-        reached = self._tables.reached(scene, pairs)
-        clusters = self._clusters.of(scene, pairs, reached, secured, let_go, encryption)
+        destinations = streams.destinations(scene, found.streams)
+        reached = Reached.all(
+            [self._tables.reached(scene, found.requests), streams.reached(destinations)]
+        )
+        clusters = self._clusters.of(scene, found, reached, secured, let_go, encryption)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
         secrets |= encryption.secrets
         addresses: dict[str, tuple[ClientAddresses, ...]] = {}
         for port in ports(declared, gateway, scene.policies.client):
-            listeners |= listeners_of(gateway, port, self._options)
+            listeners |= listeners_of(gateway, port, self._options, destinations)
+            secrets |= port.held()
             for table in port.tables:
-                here = [pair for pair in pairs if pair[0] in table.listeners]
+                here = [pair for pair in found.requests if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
-                secrets |= table.held()
                 addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
             CLUSTER: clusters,

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.gateway import Gateway, Listener
-from controlplane.resources.route import BackendRef, HttpRoute, Rule
-from controlplane.resources.topology import backends_of_rule, references_of, resolve_backend
+from controlplane.resources.grpc_route import CallRoute
+from controlplane.resources.route import BackendRef, RequestRoute, Route, Rule
+from controlplane.resources.topology import resolve_backend, resolved
 from controlplane.translate.actions import Resolve
 from controlplane.translate.classes import Kind, kinds
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.failover import chain
 from controlplane.translate.policies import Policies, RulePolicies
 
-Pair = tuple[Listener, HttpRoute]
+Pair = tuple[Listener, RequestRoute]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +34,7 @@ class Scene:
     """The clusters whose endpoints are known."""
 
 
-def target(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> str | None:
+def target(scene: Scene, route: Route, ref: BackendObjectRef) -> str | None:
     """The cluster that a reference means; `UNRESOLVED` where its endpoints are not known yet."""
     key = resolve_backend(scene.declared, route, ref)
     if not isinstance(key, str):
@@ -41,13 +42,13 @@ def target(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> str | None:
     return key if key in scene.known else UNRESOLVED
 
 
-def is_fallback(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> bool:
+def is_fallback(scene: Scene, route: RequestRoute, ref: BackendObjectRef) -> bool:
     """Whether the Backend that is meant stands in for others."""
     key = resolve_backend(scene.declared, route, ref)
     return isinstance(key, str) and scene.declared.backends[key].spec.fallback
 
 
-def has_places(scene: Scene, route: HttpRoute, ref: BackendObjectRef) -> bool:
+def has_places(scene: Scene, route: RequestRoute, ref: BackendObjectRef) -> bool:
     """Whether the endpoints of the Backend that is meant have priorities."""
     return resolve_backend(scene.declared, route, ref) in scene.policies.by_place
 
@@ -57,7 +58,7 @@ class Spread:
     """The Backends of a rule. Where all of them are fallbacks, none is."""
 
     scene: Scene
-    route: HttpRoute
+    route: RequestRoute
     rule: Rule
     """With the references alone that share the requests."""
     spare: tuple[str, ...] = ()
@@ -71,7 +72,7 @@ class Spread:
         )
 
     @classmethod
-    def of(cls, scene: Scene, route: HttpRoute, rule: Rule) -> Spread:
+    def of(cls, scene: Scene, route: RequestRoute, rule: Rule) -> Spread:
         """Those of a rule of a route."""
         mine = [ref for ref in rule.backend_refs if ref.weight]
         spare = [ref for ref in mine if is_fallback(scene, route, ref)]
@@ -125,6 +126,10 @@ class Reached:
     """Backends, each with a class that has a cluster of its own."""
     chains: frozenset[tuple[str, ...]] = frozenset()
     """Clusters that stand in for one another."""
+    called: frozenset[str] = frozenset()
+    """Backends that answer calls of gRPC, which need HTTP/2."""
+    closing: bool = False
+    """Whether connections are sent where no endpoint is."""
 
     @classmethod
     def all(cls, parts: Iterable[Reached]) -> Reached:
@@ -135,12 +140,15 @@ class Reached:
             any(one.waiting for one in found),
             frozenset().union(*(one.classed for one in found)),
             frozenset().union(*(one.chains for one in found)),
+            frozenset().union(*(one.called for one in found)),
+            any(one.closing for one in found),
         )
 
 
-def reached(scene: Scene, route: HttpRoute, said: Sequence[RulePolicies]) -> Reached:
+def reached(scene: Scene, route: RequestRoute, said: Sequence[RulePolicies]) -> Reached:
     """What a route reaches; `said` are the policies of each of its rules."""
-    targets = {target(scene, route, ref) for ref in references_of(route)}
+    references = (ref for rule in route.spec.rules for ref in rule.references())
+    targets = {target(scene, route, ref) for ref in references}
     classed: set[tuple[str, Kind]] = set()
     chains: set[tuple[str, ...]] = set()
     for rule, policies in zip(route.spec.rules, said, strict=True):
@@ -148,12 +156,13 @@ def reached(scene: Scene, route: HttpRoute, said: Sequence[RulePolicies]) -> Rea
         for kind in kinds(policies.traffic):
             chains.update(spread.chains(kind))
             if kind.apart:
-                backends = backends_of_rule(scene.declared, route, rule)
+                backends = resolved(scene.declared, route, rule.references())
                 classed.update((one, kind) for one in backends if one in scene.known)
-    known = frozenset(one for one in targets if one not in (None, UNRESOLVED))
+    known = frozenset(one for one in targets if one is not None and one != UNRESOLVED)
     return Reached(
-        frozenset(one for one in known if one is not None),
+        known,
         UNRESOLVED in targets,
         frozenset(classed),
         frozenset(chains),
+        known if isinstance(route, CallRoute) else frozenset(),
     )

@@ -99,12 +99,14 @@ class Edge:
     events: list[Event]
     found: Declared = field(default_factory=Declared)
 
-    async def apply(self, *documents: str, deadline_s: float = DEADLINE_S) -> None:
+    async def apply(
+        self, *documents: str, deadline_s: float = DEADLINE_S, faults: Sequence[str] = ()
+    ) -> None:
         """Declare these instead of what was declared, and wait until the Envoy has taken them.
 
-        Documents that are refused, or lead nowhere, fail the test.
+        Documents that are refused, or lead nowhere, fail the test, but for these faults.
         """
-        self.found = publish(self.cache, self.translator, *documents)
+        self.found = publish(self.cache, self.translator, *documents, faults=faults)
         await self.taken(deadline_s)
 
     async def taken(self, deadline_s: float = DEADLINE_S) -> None:
@@ -130,10 +132,17 @@ class Edge:
         return httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S, **options)
 
 
-def publish(cache: SnapshotCache, translator: Translator, *documents: str) -> Declared:
-    """Make what these documents declare the snapshots of a cache."""
+def publish(
+    cache: SnapshotCache, translator: Translator, *documents: str, faults: Sequence[str] = ()
+) -> Declared:
+    """Make what these documents declare the snapshots of a cache.
+
+    Each problem must have one of `faults` in its message, and each of these must be there.
+    """
     loaded = read({"all.yaml": "---\n".join(documents)})
-    assert not loaded.problems, [str(one) for one in loaded.problems]
+    said = [str(one) for one in loaded.problems]
+    assert [one for one in said if not any(fault in one for fault in faults)] == []
+    assert [fault for fault in faults if not any(fault in one for one in said)] == []
     services = all_services(loaded.declared)
     for snapshot in translator.snapshots(loaded.declared, services, even(services)):
         cache.publish(snapshot)
@@ -147,6 +156,7 @@ async def edge(
     options: TranslateOptions | None = None,
     handlers: Sequence[grpc.GenericRpcHandler[bytes, bytes]] = (),
     boot: Mapping[str, Any] | None = None,
+    faults: Sequence[str] = (),
     **envoy_options: Any,  # noqa: ANN401 (of run_envoy)
 ) -> AsyncIterator[Edge]:
     """A running edge with these documents, all taken.
@@ -154,7 +164,7 @@ async def edge(
     `handlers` are served beside xDS, `boot` goes to `ads_bootstrap`.
     """
     cache, translator, events = SnapshotCache(), Translator(options), list[Event]()
-    found = publish(cache, translator, *documents)
+    found = publish(cache, translator, *documents, faults=faults)
     group = fleet_of(found.all(Gateway))
     server = XdsServer(
         cache,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gateway-api.md").read_text()
-TESTS = (ROOT / "tests" / "envoy" / "test_http_routes.py").read_text()
+FILES = [one.read_text() for one in sorted((ROOT / "tests").rglob("test_*.py"))]
+TESTS = "".join(FILES)
 
 
 def test_every_test_that_the_page_names_is_there() -> None:
@@ -17,7 +18,7 @@ def test_every_test_that_the_page_names_is_there() -> None:
 def test_every_host_that_the_page_names_gets_requests() -> None:
     hosts = set(re.findall(r"`(\w+\.test)`", PAGE))
     assert hosts
-    cases = TESTS.partition("CASES = [")[2].partition("def test_")[0]
+    cases = "".join(one.partition("CASES = [")[2].partition("def test_")[0] for one in FILES)
     cases = cases.replace("_rewritten(", '"rewrites.test"').replace("_asked(", '"cors.test"')
     assert {host for host in hosts if f'{host}"' not in cases} == set()
 

@@ -27,6 +27,20 @@ spec:
 """
 
 # document, line, field, words of the message, words of the advice
+GRPC = ROUTE.replace("HTTPRoute", "GRPCRoute")
+TCP = """\
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: {name: db}
+spec: {parentRefs: [{name: edge}],
+  rules: [{backendRefs: [{name: a}]}, {backendRefs: [{name: b}]}]}
+"""
+FILTER = """\
+apiVersion: weir.dev/v1alpha1
+kind: HTTPRouteFilter
+metadata: {name: a}
+spec: {payload: {fields: [{path: [a], value: b}]}}
+"""
 BROKEN = [
     (BACKEND.replace("address:", "adress:", 1), 6, "spec.endpoints[0].ip.adress", "no such field",
      '"address"'),
@@ -125,7 +139,7 @@ BROKEN = [
     (GATEWAY.replace("protocol: HTTP", "protocol: HTTPS"), 7, "spec.listeners[0]",
      "needs tls.certificateRefs", ""),
     (GATEWAY.replace("HTTP}", "HTTP, tls: {certificateRefs: [{name: a}]}}"), 7, "spec.listeners[0]",
-     "tls is given with protocol HTTPS", ""),
+     "tls is given with protocols HTTPS and TLS", ""),
     (GATEWAY + "    - {name: more, port: 8080, protocol: HTTP}\n", 5, "spec",
      "both want port 8080", ""),
     (GATEWAY + "    - {name: http, port: 8081, protocol: HTTP}\n", 5, "spec", "used twice", ""),
@@ -137,6 +151,57 @@ BROKEN = [
      "spec.rules[0].backendRefs[0].weight", "greater than or equal to 0", ""),
     (ROUTE.replace("    - backendRefs:", "    - filter: []\n      backendRefs:"), 8,
      "spec.rules[0].filter", "no such field", '"filters"'),
+    (GATEWAY.replace("protocol: HTTP", "protocol: TLS"), 7, "spec.listeners[0]",
+     "protocol TLS needs tls", ""),
+    (GATEWAY.replace("HTTP}", "HTTPS, tls: {mode: Passthrough}}"), 7, "spec.listeners[0]",
+     "mode Passthrough needs protocol TLS", ""),
+    (GATEWAY.replace("HTTP}", "TLS, tls: {mode: Passthrough, certificateRefs: [{name: a}]}}"), 7,
+     "spec.listeners[0].tls", "shows no certificate", ""),
+    (GATEWAY.replace("HTTP}", "TLS, tls: {mode: Terminate}}"), 7, "spec.listeners[0].tls",
+     "mode Terminate needs certificateRefs", ""),
+    (GATEWAY.replace("HTTP}", "TCP, hostname: a.test}"), 7, "spec.listeners[0]",
+     "knows no host names", ""),
+    (GATEWAY + "    - {name: more, port: 8080, protocol: TCP}\n", 5, "spec",
+     "port 8080 is wanted for HTTP and for TCP", ""),
+    (GATEWAY.replace("HTTP}", "HTTP, allowedRoutes: {namespaces: {from: Selector}}}"), 7,
+     "spec.listeners[0].allowedRoutes.namespaces", "selector is given with from: Selector", ""),
+    (GATEWAY.replace("HTTP}", "HTTP, allowedRoutes: {namespaces: {from: Selector, selector: "
+                     "{matchExpressions: [{key: a, operator: In}]}}}}"), 7,
+     "spec.listeners[0].allowedRoutes.namespaces.selector.matchExpressions[0]", "need values", ""),
+    (BACKEND.replace("spec:", "spec:\n  appProtocols: [h2c]"), 5, "spec.appProtocols[0]",
+     '"h2c" is not taken', "kubernetes.io/h2c"),
+    (BACKEND.replace("spec:", "spec:\n  appProtocols: [kubernetes.io/h2c, kubernetes.io/ws]"), 5,
+     "spec", "make two Backends of it", ""),
+    (GRPC.replace("- backend", "- matches: [{method: {}}]\n      backend"), 8,
+     "spec.rules[0].matches[0].method", "want a service, a method, or both", ""),
+    (GRPC.replace("- backend", "- matches: [{method: {service: a/b}}]\n      backend"), 8,
+     "spec.rules[0].matches[0].method", "a service such as shop.v1.Carts", ""),
+    (GRPC.replace("- backend", "- matches: [{method: {type: RegularExpression, method: '('}}]\n"
+                  "      backend"), 8,
+     "spec.rules[0].matches[0].method", "not a regular expression", ""),
+    (GRPC.replace("- backend", "- matches: [{path: {value: /a}}]\n      backend"), 8,
+     "spec.rules[0].matches[0].path", "no such field", "headers, method"),
+    (GRPC.replace("- backend", "- filters: [{type: RequestRedirect}]\n      backend"), 8,
+     "spec.rules[0].filters[0].type", '"RequestRedirect" is not taken', "RequestMirror"),
+    (GRPC.replace("- backend", "- filters: [{type: RequestMirror}]\n      backend"), 8,
+     "spec.rules[0].filters[0]", "type RequestMirror needs requestMirror", ""),
+    (GRPC.replace("- backend", "- sessionPersistence: {}\n      backend").replace(
+        "Backend, name: web}\n", "Backend, name: web}\n        - {name: b}\n"), 8,
+     "spec.rules[0]", "with one Backend alone", ""),
+    (TCP, 5, "spec.rules", "keep one", ""),
+    (FILTER.replace("payload:", "directResponse: {}, payload:"), 4, "spec",
+     "want directResponse, payload or cel", ""),
+    (FILTER.replace("value: b", "type: RegularExpression, value: 1"), 4,
+     "spec.payload.fields[0]", "a RegularExpression is text", ""),
+    (FILTER.replace("path: [a]", "path: a"), 4, "spec.payload.fields[0].path", "want a list", ""),
+    (ROUTE.replace("- backend", "- filters: [{type: ExtensionRef}]\n      backend"), 8,
+     "spec.rules[0].filters[0]", "needs extensionRef", ""),
+    (ROUTE.replace("- backend", "- filters: [{type: ExtensionRef, extensionRef: {kind: Lua, "
+                   "name: a}}]\n      backend"), 8,
+     "spec.rules[0].filters[0].extensionRef.kind", '"Lua" is not taken', "HTTPRouteFilter"),
+    (TCP.replace("v1alpha2", "v1"), 1, "apiVersion", "has no TCPRoute", "v1alpha2"),
+    (TCP.replace("  rules", "  hostnames: [a.test],\n  rules"), 5, "spec.hostnames",
+     "no such field", ""),
     (PATCH.replace("op: add", "op: put"), 9, "spec.jsonPatches[0].operation.op",
      '"put" is not taken', "add"),
     (PATCH.replace("path: /x", "path: x"), 9, "spec.jsonPatches[0].operation.path", "pattern", ""),

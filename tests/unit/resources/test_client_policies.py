@@ -77,7 +77,7 @@ BROKEN = [
     (client("http3: {}\n  tls: {maxVersion: '1.2'}"), "spec", "http3 needs TLS 1.3"),
     (client("http3: {}\n  proxyProtocol: {}"), "spec", "do not go together"),
     (gateway("name: a, port: 443, protocol: HTTPS, tls: {}"), "spec.listeners[0].tls",
-     "want certificateRefs, or files"),
+     "needs certificateRefs, or files"),
     (gateway("name: a, port: 443, protocol: HTTPS, tls: {options: {weir.dev/key-file: /a}}"),
      "spec.listeners[0].tls.options", "given together"),
     (gateway("name: a, port: 443, protocol: HTTPS, tls: {options: "

@@ -77,8 +77,6 @@ BROKEN = [
     (filters("type: RequestMirror"), A_FILTER, "type RequestMirror needs requestMirror"),
     (filters("type: RequestMirror, urlRewrite: {}"), A_FILTER, "needs type URLRewrite"),
     (filters("type: URLRewrite, urlRewrite: {}, cors: {}"), A_FILTER, "cors needs type CORS"),
-    (filters("type: ExtensionRef, extensionRef: {}"), f"{A_FILTER}.type",
-     '"ExtensionRef" is not taken'),
     (filters("type: ExternalAuth"), f"{A_FILTER}.type", '"ExternalAuth" is not taken'),
     (filters("type: URLRewrit, urlRewrite: {}"), f"{A_FILTER}.type", 'mean "URLRewrite"'),
     (filters("type: CORS, cors: {}", "type: CORS, cors: {}"), f"{A_RULE}.filters",

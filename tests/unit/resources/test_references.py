@@ -109,3 +109,16 @@ def test_filters_of_a_fallback_do_nothing_and_that_is_said() -> None:
     assert "default/spare is a fallback" in problem.message
     alone = both.replace(ref, "")
     assert read({"a.yaml": joined(GATEWAY, alone, BACKEND, spare)}).problems == ()
+
+
+def test_a_route_of_connections_knows_no_fallback_and_that_is_said() -> None:
+    spare = BACKEND.replace("name: web", "name: spare").replace("spec:", "spec:\n  fallback: true")
+    gateway = GATEWAY.replace("protocol: HTTP", "protocol: TCP")
+    refs = ", ".join(f"{{group: weir.dev, kind: Backend, name: {one}}}" for one in ("web", "spare"))
+    route = (
+        "apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: TCPRoute\nmetadata: {name: db}\n"
+        f"spec: {{parentRefs: [{{name: edge}}], rules: [{{backendRefs: [{refs}]}}]}}\n"
+    )
+    (problem,) = read({"a.yaml": joined(gateway, route, BACKEND, spare)}).problems
+    assert problem.field == "spec.rules[0].backendRefs[1]"
+    assert "default/spare is a fallback" in problem.message
