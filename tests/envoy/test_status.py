@@ -286,7 +286,7 @@ async def test_diff_finds_nothing_at_an_envoy_that_runs_what_it_should(
         await made.synced()
         done = await differing(made, envoy)
         assert done.status == 0, done.out + done.err
-        assert done.out == f"{NODE}: no differences, 7 resources compared\n"
+        assert done.out == f"{NODE}: no differences, 5 resources compared\n"
 
 
 async def test_diff_finds_an_assignment_that_envoy_acknowledged_and_ignored(
