@@ -249,6 +249,8 @@ def test_whatever_the_files_hold_it_is_a_configuration_error(content: list[bytes
 GOOD = CA.server()
 
 
+# What `cryptography` finds odd and takes, such as a negative serial number, it warns of.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @settings(max_examples=500)
 @given(st.integers(0, len(GOOD.certificate) - 1), st.integers(0, 255))
 def test_a_certificate_with_a_wrong_byte_is_taken_or_refused_and_nothing_worse(
