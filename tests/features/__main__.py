@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.features.catalogue import ROOT, Feature, features, missing, page
+from tests.features.catalogue import ROOT, Feature, features, in_order, missing, page
 
 
 class Outcomes:
@@ -38,7 +38,7 @@ class Outcomes:
 
 def run(found: Sequence[Feature]) -> tuple[int, Mapping[str, str]]:
     """The exit status of pytest, and what came of each test."""
-    tests = sorted({test for feature in found for test in feature.tests})
+    tests = in_order(found)  # as all tests are run: those of a file may share an Envoy
     outcomes = Outcomes()
     status = pytest.main(["-q", *(str(ROOT / "tests" / test) for test in tests)], [outcomes])
     return int(status), {test: outcomes.of(test) for test in tests}

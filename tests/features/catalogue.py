@@ -72,13 +72,24 @@ def missing(found: Sequence[Feature]) -> Iterator[str]:
                 yield test
 
 
+def in_order(found: Sequence[Feature]) -> list[str]:
+    """All tests, each once, in the order of their files and of the lines that they stand in."""
+
+    def place(test: str) -> tuple[str, int]:
+        file, _, name = test.partition("::")
+        return file, _tests(ROOT / "tests" / file).get(name.partition("[")[0], 0)
+
+    return sorted({test for feature in found for test in feature.tests}, key=place)
+
+
 @functools.cache
-def _tests(file: Path) -> frozenset[str]:
+def _tests(file: Path) -> Mapping[str, int]:
+    """The functions of a file, and their lines."""
     if not file.exists():
-        return frozenset()
+        return {}
     tree = ast.parse(file.read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return frozenset(one.name for one in ast.walk(tree) if isinstance(one, functions))
+    return {one.name: one.lineno for one in ast.walk(tree) if isinstance(one, functions)}
 
 
 def page(found: Sequence[Feature]) -> str:
