@@ -77,9 +77,8 @@ def winners(declared: Declared, model: type[P]) -> dict[Target, P]:
 
 def of_listener(of: Winners[P], gateway: Gateway, listener: Listener) -> P | None:
     """The policy for what a listener does."""
-    gateway_key = gateway.key
-    near = of.get(Target("Gateway", gateway_key, listener.name))
-    return near or of.get(Target("Gateway", gateway_key))
+    near = of.get(Target("Gateway", gateway.key, listener.name))
+    return near or of.get(Target("Gateway", gateway.key))
 
 
 def of_rule(

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from controlplane.resources.backend import Backend
 from controlplane.resources.certificates import pair_fault
-from controlplane.resources.declared import Declared
+from controlplane.resources.declared import D, Declared
 from controlplane.resources.filters import BackendObjectRef, ExtensionRef
 from controlplane.resources.gateway import Gateway, Listener, SecretRef
 from controlplane.resources.grants import granted
@@ -48,25 +48,15 @@ def resolve_backend(declared: Declared, by: Document, ref: BackendObjectRef) -> 
             "refer to a Backend: group: weir.dev, kind: Backend",
             "InvalidKind",
         )
-    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
-    if not granted(declared, by, Backend, key):
-        return not_granted(by, Backend, key)
-    if key not in declared.backends:
-        advice = near_name(key, declared.backends)
-        return Unresolved(f"there is no Backend {key}", advice, "BackendNotFound", f"Backend {key}")
-    return key
+    found = resolve_object(declared, by, Backend, ref.namespace, ref.name, "BackendNotFound")
+    return found if isinstance(found, Unresolved) else found.key
 
 
 def resolve_filter(
     declared: Declared, route: Route, ref: ExtensionRef
 ) -> HttpRouteFilter | Unresolved:
     """The filter that is meant."""
-    key = f"{route.metadata.namespace}/{ref.name}"
-    filters = declared.all(HttpRouteFilter)
-    if key not in filters:
-        advice, lacking = near_name(key, filters), f"HTTPRouteFilter {key}"
-        return Unresolved(f"there is no {lacking}", advice, "InvalidFilter", lacking)
-    return filters[key]
+    return resolve_object(declared, route, HttpRouteFilter, None, ref.name, "InvalidFilter")
 
 
 def resolve_certificate(
@@ -85,18 +75,26 @@ def resolve_certificate(
 
 def resolve_secret(declared: Declared, by: Document, ref: SecretRef) -> Secret | Unresolved:
     """The Secret that is meant."""
-    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
-    if not granted(declared, by, Secret, key):
-        return not_granted(by, Secret, key)
-    secrets = declared.all(Secret)
-    secret = secrets.get(key)
-    if secret is None:
-        advice = near_name(key, secrets)
-        return Unresolved(f"there is no Secret {key}", advice, _NOT_FOUND, f"Secret {key}")
-    return secret
+    return resolve_object(declared, by, Secret, ref.namespace, ref.name, _NOT_FOUND)
 
 
-def not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
+def resolve_object(
+    declared: Declared, by: Document, model: type[D], namespace: str | None, name: str, reason: str
+) -> D | Unresolved:
+    """The object of a kind that `by` means, in its own namespace or in one that lets it; `reason`
+    is that of a condition where there is none."""
+    key = f"{namespace or by.metadata.namespace}/{name}"
+    if not granted(declared, by, model, key):
+        return _not_granted(by, model, key)
+    objects = declared.all(model)
+    found = objects.get(key)
+    if found is None:
+        lacking = f"{kind_of(model)} {key}"
+        return Unresolved(f"there is no {lacking}", near_name(key, objects), reason, lacking)
+    return found
+
+
+def _not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
     """Why a reference into another namespace leads nowhere."""
     kind, theirs = kind_of(to), key.partition("/")[0]
     return Unresolved(

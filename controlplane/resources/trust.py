@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from controlplane.resources.ca_refs import LocalCaRef
 from controlplane.resources.certificates import ca_fault
 from controlplane.resources.declared import Declared
-from controlplane.resources.grants import granted
 from controlplane.resources.kinds import Document, kind_of
-from controlplane.resources.problems import near_name
 from controlplane.resources.secret import CA, ConfigMap, Secret
-from controlplane.resources.topology import Unresolved, not_granted
+from controlplane.resources.topology import Unresolved, resolve_object
 
 _INVALID = "InvalidCACertificateRef"
 
@@ -30,17 +28,16 @@ def resolve_ca(
     declared: Declared, by: Document, ref: LocalCaRef
 ) -> Secret | ConfigMap | Unresolved:
     """What holds the certificates that are meant."""
-    model: type[Secret] | type[ConfigMap] = Secret if ref.kind == "Secret" else ConfigMap
-    key = f"{ref.other_namespace or by.metadata.namespace}/{ref.name}"
-    if not granted(declared, by, model, key):
-        return not_granted(by, model, key)
-    holders = declared.all(model)
-    holder = holders.get(key)
-    if holder is None:
-        advice, lacking = near_name(key, holders), f"{ref.kind} {key}"
-        return Unresolved(f"there is no {lacking}", advice, _INVALID, lacking)
+    place = (ref.other_namespace, ref.name, _INVALID)
+    holder = (
+        resolve_object(declared, by, Secret, *place)
+        if ref.kind == "Secret"
+        else resolve_object(declared, by, ConfigMap, *place)
+    )
+    if isinstance(holder, Unresolved):
+        return holder
     if fault := ca_fault(holder):
-        return Unresolved(f"{ref.kind} {key} names no CA: {fault}", reason=_INVALID)
+        return Unresolved(f"{ref.kind} {holder.key} names no CA: {fault}", reason=_INVALID)
     return holder
 
 

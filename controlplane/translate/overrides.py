@@ -23,7 +23,6 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     MatcherMatcherList,
     MatcherMatcherListFieldMatcher,
     MatcherMatcherListPredicate,
-    MatcherMatcherListPredicatePredicateList,
     MatcherMatcherListPredicateSinglePredicate,
     MatcherOnMatch,
     StringMatcher,
@@ -31,6 +30,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 
 from controlplane.resources.resilience import OverrideResponse, ResponseOverride
 from controlplane.translate.brought import brought
+from controlplane.translate.predicates import any_of
 from controlplane.translate.types import extension
 from controlplane.translate.wire import number, packed, wire
 
@@ -42,9 +42,7 @@ def overrides(several: Sequence[ResponseOverride]) -> bytes:
     matchers = [
         wire(
             MatcherMatcherListFieldMatcher,
-            predicate=_one_of(
-                sorted({code for part in one.match.status_codes for code in part.statuses})
-            ),
+            predicate=any_of([_is(code) for code in _statuses(one)]),
             on_match=wire(
                 MatcherOnMatch,
                 action=extension(
@@ -60,12 +58,8 @@ def overrides(several: Sequence[ResponseOverride]) -> bytes:
     return brought("envoy.filters.http.custom_response", config)
 
 
-def _one_of(codes: Sequence[int]) -> bytes:
-    single = [_is(code) for code in codes]
-    if len(single) == 1:
-        return single[0]
-    either = wire(MatcherMatcherListPredicatePredicateList, predicate=single)
-    return wire(MatcherMatcherListPredicate, or_matcher=either)
+def _statuses(one: ResponseOverride) -> list[int]:
+    return sorted({code for part in one.match.status_codes for code in part.statuses})
 
 
 def _is(code: int) -> bytes:

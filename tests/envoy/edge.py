@@ -62,9 +62,9 @@ def backend(name: str, *ports: int) -> str:
     )
 
 
-def to(*names: str) -> str:
-    """`backendRefs` to these Backends."""
-    return "backendRefs: [" + ", ".join(f"{{name: {name}}}" for name in names) + "]"
+def to(*parts: str) -> str:
+    """`backendRefs` to Backends: a name, or more fields after it."""
+    return "backendRefs: [" + ", ".join(f"{{name: {part}}}" for part in parts) + "]"
 
 
 def policy(kind: str, name: str, target: str, spec: str) -> str:

@@ -28,9 +28,9 @@ from controlplane.translate.types import ROUTE
 from controlplane.translate.wire import wire
 from tests.certificates import Authority
 from tests.envoy.echo import Answer, call, echoes
-from tests.envoy.edge import edge, secret, trusting
+from tests.envoy.edge import backend, edge, secret, to, trusting
 from tests.envoy.edge import gateway as edge_gateway
-from tests.envoy.test_http_routes import CASES, Case, backend, every_document, route, to
+from tests.envoy.test_http_routes import CASES, Case, every_document, route
 from tests.envoy.test_https import https
 from tests.envoy.test_translate import own_envoy, plane
 from tests.unit.translate.scenes import even

@@ -22,6 +22,7 @@ from controlplane.inspection.normal import same
 from controlplane.lab.envoy import Envoy, free_port
 from controlplane.translate.types import CLUSTER, LISTENER, ROUTE
 from tests.envoy.echo import Answer, Echo, call, echoes
+from tests.envoy.edge import backend, to
 from tests.envoy.test_translate import gateway, own_envoy, plane, rejected
 from tests.unit.translate.scenes import even
 
@@ -35,19 +36,6 @@ def route(host: str, rules: str, name: str = "", parents: str = "[{name: edge}]"
         f"metadata: {{name: {name or host.partition('.')[0]}}}\n"
         f"spec:\n  parentRefs: {parents}\n  hostnames: {hosts}\n  rules: {rules}\n"
     )
-
-
-def backend(name: str, *ports: int) -> str:
-    rows = ", ".join(f"{{ip: {{address: 127.0.0.1, port: {port}}}}}" for port in ports)
-    return (
-        "apiVersion: weir.dev/v1alpha1\nkind: Backend\n"
-        f"metadata: {{name: {name}}}\nspec: {{endpoints: [{rows}]}}\n"
-    )
-
-
-def to(*parts: str) -> str:
-    """`backendRefs` to Backends: a name, or more fields after it."""
-    return "backendRefs: [" + ", ".join(f"{{name: {part}}}" for part in parts) + "]"
 
 
 PATHS = f"""

@@ -27,7 +27,6 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     MatcherMatcherList,
     MatcherMatcherListFieldMatcher,
     MatcherMatcherListPredicate,
-    MatcherMatcherListPredicatePredicateList,
     MatcherMatcherListPredicateSinglePredicate,
     MatcherOnMatch,
     StringMatcher,
@@ -40,6 +39,7 @@ from controlplane.resources.authorization import (
     JwtPrincipal,
     OperationPath,
 )
+from controlplane.translate.predicates import all_of, any_of
 from controlplane.translate.security.jwt import METADATA, provider_name
 from controlplane.translate.types import extension
 from controlplane.translate.wire import number, packed, wire
@@ -50,7 +50,7 @@ _ACTIONS = {"Allow": RbacAction.ALLOW, "Deny": RbacAction.DENY}
 def for_route(policy: str, rules: Authorization) -> bytes:
     """For a route: these rules."""
     tried = [
-        (_all(list(_conditions(policy, rule))), _decision(rule.name or f"rule-{at}", rule.action))
+        (all_of(list(_conditions(policy, rule))), _decision(rule.name or f"rule-{at}", rule.action))
         for at, rule in enumerate(rules.rules)
     ]
     rbac = wire(Rbac, matcher=_first(tried, _decision("default", rules.default_action)))
@@ -88,14 +88,14 @@ def _first(tried: Sequence[tuple[bytes, bytes]], otherwise: bytes) -> bytes:
 def _conditions(policy: str, rule: AuthorizationRule) -> Iterator[bytes]:
     if rule.operation is not None:
         if rule.operation.methods:
-            yield _any([_header(":method", exact=one) for one in rule.operation.methods])
+            yield any_of([_header(":method", exact=one) for one in rule.operation.methods])
         if rule.operation.paths:
-            yield _any([each for one in rule.operation.paths for each in _path(one)])
+            yield any_of([each for one in rule.operation.paths for each in _path(one)])
     if rule.principal is not None:
         if rule.principal.client_cidrs:
             yield _from(rule.principal.client_cidrs)
         for header in rule.principal.headers:
-            yield _any([_header(header.name.lower(), exact=one) for one in header.values])
+            yield any_of([_header(header.name.lower(), exact=one) for one in header.values])
         if rule.principal.jwt is not None:
             yield from _token(policy, rule.principal.jwt)
 
@@ -131,7 +131,7 @@ def _token(policy: str, principal: JwtPrincipal) -> Iterator[bytes]:
     payload = provider_name(policy, principal.provider)
     for claim in principal.claims:
         path, listed = claim.name.split("."), claim.value_type == "StringArray"
-        yield _any([_claim([payload, *path], value, listed=listed) for value in claim.values])
+        yield any_of([_claim([payload, *path], value, listed=listed) for value in claim.values])
     for scope in principal.scopes:
         yield _claim([payload, "scope"], scope, listed=True)
 
@@ -177,20 +177,6 @@ def _cidr(text: str) -> bytes:
 def _custom(input_: bytes, matcher: bytes) -> bytes:
     single = wire(MatcherMatcherListPredicateSinglePredicate, input=input_, custom_match=matcher)
     return wire(MatcherMatcherListPredicate, single_predicate=single)
-
-
-def _any(predicates: Sequence[bytes]) -> bytes:
-    if len(predicates) == 1:
-        return predicates[0]
-    listed = wire(MatcherMatcherListPredicatePredicateList, predicate=predicates)
-    return wire(MatcherMatcherListPredicate, or_matcher=listed)
-
-
-def _all(predicates: Sequence[bytes]) -> bytes:
-    if len(predicates) == 1:
-        return predicates[0]
-    listed = wire(MatcherMatcherListPredicatePredicateList, predicate=predicates)
-    return wire(MatcherMatcherListPredicate, and_matcher=listed)
 
 
 def _not(predicate: bytes) -> bytes:
