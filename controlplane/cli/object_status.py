@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
-from controlplane.cli.output import Output
+from controlplane.cli.output import Output, console
 
 _STATUS = {True: "True", False: "False", None: "Unknown"}
 
@@ -34,7 +33,7 @@ def status(
         table = Table("OBJECT", "PART", "CONDITION", "STATUS", "REASON", box=None, pad_edge=False)
         for row in rows(found):
             table.add_row(*row)
-        Console().print(table)
+        console().print(table)
     if any(each["status"] is False for one in found for each in one["conditions"]):
         raise typer.Exit(1)
 
