@@ -23,6 +23,7 @@ from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
 from controlplane.resources.filters import Filter
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.kinds import kind_of
+from controlplane.resources.policy_references import faults_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import HttpRoute, ParentRef
 from controlplane.resources.target import Policy
@@ -135,6 +136,8 @@ def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[Problem]:
             if fault is not None:
                 field = f"spec.targetRefs[{at}]"
                 yield _problem(declared, key, field, fault.message, fault.advice)
+        for field, fault in faults_of(declared, policy):
+            yield _problem(declared, key, field, fault.message, fault.advice)
 
 
 def _target_fault(

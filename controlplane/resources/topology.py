@@ -28,10 +28,8 @@ class Unresolved:
     advice: str = ""
 
 
-def resolve_backend(
-    declared: Declared, route: HttpRoute, ref: BackendObjectRef
-) -> str | Unresolved:
-    """The `namespace/name` of the Backend that is meant."""
+def resolve_backend(declared: Declared, route: Document, ref: BackendObjectRef) -> str | Unresolved:
+    """The `namespace/name` of the Backend that a route, or a policy, means."""
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
         return Unresolved(

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from controlplane.resources.compression import Compressor, once
+from controlplane.resources.extensions import ExtProc, Lua
 from controlplane.resources.kinds import Fields, Integer, WeirApiVersion
+from controlplane.resources.response_cache import ResponseCache
 from controlplane.resources.target import BackendTargetRef, Policy, PolicySpec
 
 Limit = Annotated[Integer, Field(ge=1, le=2**32 - 1)]
@@ -44,6 +47,16 @@ class TrafficPolicySpec(PolicySpec):
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     request_buffer: RequestBuffer | None = Field(
         default=None, description="Not given: bodies are passed on as they come."
+    )
+    compressor: Annotated[tuple[Compressor, ...], AfterValidator(once)] = Field(
+        default=(), max_length=3, description="The encodings that are offered."
+    )
+    lua: tuple[Lua, ...] = Field(default=(), max_length=1, description="A script to run.")
+    ext_proc: tuple[ExtProc, ...] = Field(
+        default=(), max_length=1, description="A service to ask; it sees what `lua` made."
+    )
+    response_cache: ResponseCache | None = Field(
+        default=None, description="Not given: every request is sent on."
     )
 
 

@@ -29,6 +29,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
+    Http2ProtocolOptions,
     RoutingPriority,
     RuntimeDouble,
 )
@@ -60,12 +61,21 @@ ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", 
 """What backends say of themselves and load reports pass on, where they say it."""
 
 
-def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None = None) -> bytes:
-    """The cluster of a Backend, whose endpoint assignment has the same name."""
+def cluster(
+    name: str,
+    options: TranslateOptions,
+    policy: TrafficPolicy | None = None,
+    *,
+    grpc: bool = False,
+) -> bytes:
+    """The cluster of a Backend, whose endpoint assignment has the same name.
+
+    `grpc`: HTTP/2 is spoken to it.
+    """
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=name)
     own = wire(Cluster, name=name, eds_cluster_config=assignment)
     limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
-    return own + _shared(options) + _breakers(limits)
+    return own + _shared(options, grpc) + _breakers(limits)
 
 
 def unresolved() -> bytes:
@@ -76,7 +86,7 @@ def unresolved() -> bytes:
 
 
 @functools.lru_cache(maxsize=8)
-def _shared(options: TranslateOptions) -> bytes:
+def _shared(options: TranslateOptions, grpc: bool) -> bytes:
     """All of a cluster but its name: messages one after another are one."""
     policy = wire(
         LoadBalancingPolicyPolicy,
@@ -94,7 +104,7 @@ def _shared(options: TranslateOptions) -> bytes:
         outlier_detection=_outliers(),
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(
-                HttpProtocolOptions, _http_1()
+                HttpProtocolOptions, _http_2() if grpc else _http_1()
             )
         },
     )
@@ -156,5 +166,12 @@ def _limited(priority: RoutingPriority, limits: CircuitBreaker) -> bytes:
 def _http_1() -> bytes:
     explicit = wire(
         HttpProtocolOptionsExplicitHttpConfig, http_protocol_options=wire(Http1ProtocolOptions)
+    )
+    return wire(HttpProtocolOptions, explicit_http_config=explicit)
+
+
+def _http_2() -> bytes:
+    explicit = wire(
+        HttpProtocolOptionsExplicitHttpConfig, http2_protocol_options=wire(Http2ProtocolOptions)
     )
     return wire(HttpProtocolOptions, explicit_http_config=explicit)

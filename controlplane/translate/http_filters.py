@@ -2,17 +2,23 @@
 
 Those that routes switch on stand in every listener and cost nothing until one does: so a policy
 that comes or goes changes route tables alone, and no connection is drained for it.
+
+Who may come in is asked first. Answers are compressed last, so code of your own sees them plain,
+and the cache keeps them plain, one for all clients. That code stands before the cache: it sees
+every request, also one that the cache answers.
 """
 
 from __future__ import annotations
 
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import FilterChainConfig
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from controlplane.translate import cors, sessions, traffic
+from controlplane.translate import chains, compression, cors, extensions, sessions, traffic
 from controlplane.translate.wire import number, packed, wire
 
 
@@ -20,6 +26,10 @@ def http_filters() -> list[bytes]:
     """All of them; the router is the last."""
     return [
         _switched_off(cors.FILTER, packed(Cors)),
+        *(_switched_off(*one) for one in compression.filters()),
+        _switched_off(extensions.LUA, packed(Lua)),
+        _switched_off(extensions.EXT_PROC, extensions.ext_proc_filter()),
+        _switched_off(chains.FILTER, packed(FilterChainConfig)),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
         wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),

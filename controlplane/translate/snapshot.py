@@ -86,9 +86,14 @@ class Translator:
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway, known = scene.declared, scene.gateway, scene.known
+        services = scene.policies.services(declared, gateway, pairs) & set(known)
         reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
+        reached |= services
         said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {key: cluster(key, self._options, said.get(key)) for key in sorted(reached)}
+        clusters = {
+            key: cluster(key, self._options, said.get(key), grpc=key in services)
+            for key in sorted(reached)
+        }
         if needs_unresolved(declared, pairs, known):
             clusters[UNRESOLVED] = unresolved()
         listeners: dict[str, bytes] = {}

@@ -5,17 +5,27 @@ from __future__ import annotations
 from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 
-from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy
+from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy, TrafficPolicySpec
+from controlplane.translate import chains, compression, extensions, response_cache
+from controlplane.translate.extensions import Extensions
 from controlplane.translate.wire import number, packed, wire
 
 BUFFER = "envoy.filters.http.buffer"
 
 
-def of_route(policy: TrafficPolicy | None) -> bytes:
+def of_route(policy: TrafficPolicy | None, found: Extensions) -> bytes:
     """The part of a Route."""
-    if policy is None or policy.spec.request_buffer is None:
+    if policy is None:
         return b""
-    return _buffer(policy.spec.request_buffer)
+    spec = policy.spec
+    out = compression.of_route(spec.compressor) + extensions.of_route(policy, found)
+    if spec.request_buffer is not None:
+        out += _buffer(spec.request_buffer)
+    return out + chains.of_route(_chained(spec))
+
+
+def _chained(spec: TrafficPolicySpec) -> list[bytes]:
+    return response_cache.chained(spec.response_cache) if spec.response_cache else []
 
 
 def _buffer(one: RequestBuffer) -> bytes:

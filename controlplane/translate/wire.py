@@ -19,7 +19,16 @@ from betterproto2 import Message
 from envoy_data_plane.google.protobuf import Any, Duration, UInt32Value
 from envoy_data_plane.message_pool import default_message_pool
 
-Value = str | bytes | int | float | Sequence[bytes] | Sequence[str] | Mapping[str, bytes]
+Value = (
+    str
+    | bytes
+    | int
+    | float
+    | Sequence[bytes]
+    | Sequence[str]
+    | Sequence[int]
+    | Mapping[str, bytes]
+)
 
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
 _VARINTS = frozenset({"enum", "bool", "int32", "int64", "uint32", "uint64"})
