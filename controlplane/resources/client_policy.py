@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from controlplane.resources.client_edge import ClientHeaders, EarlyData, LocalReply
 from controlplane.resources.kinds import Fields, WeirApiVersion
 from controlplane.resources.target import GatewayTargetRef, Policy, PolicySpec
+from controlplane.resources.telemetry import ListenerTelemetry
 
 TlsVersion = Literal["1.2", "1.3"]
 Cipher = Annotated[str, StringConstraints(pattern=r"^\[?[A-Z0-9_|+-]{3,200}\]?$")]
@@ -40,6 +42,17 @@ class ClientPolicySpec(PolicySpec):
         min_length=1, max_length=16, description="What the policy is for."
     )
     tls: ClientTls = ClientTls()
+    headers: ClientHeaders = ClientHeaders()
+    early_data: EarlyData = Field(
+        default="Accept",
+        description="Requests marked `early-data: 1` by a proxy before us, which anyone may replay "
+        "(RFC 8470). `Accept` leaves it to the backend; `RejectUnsafe` answers 425 to all but GET, "
+        "HEAD and OPTIONS.",
+    )
+    local_replies: tuple[LocalReply, ...] = Field(
+        default=(), max_length=16, description="Envoy's own answers; the first that fits counts."
+    )
+    telemetry: ListenerTelemetry = ListenerTelemetry()
 
 
 class ClientPolicy(Policy):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared
 from controlplane.resources.extensions import MAX_SCRIPT, SCRIPT, Lua
 from controlplane.resources.filters import BackendObjectRef
@@ -27,6 +28,18 @@ def services_of(policy: Policy) -> Iterator[ServiceRef]:
     if isinstance(policy, TrafficPolicy):
         for at, one in enumerate(policy.spec.ext_proc):
             yield from _each(f"spec.extProc[{at}].backendRefs", one.backend_refs)
+
+    if isinstance(policy, ClientPolicy):
+        said = policy.spec.telemetry
+        for at, setting in enumerate(said.access_log.settings if said.access_log else ()):
+            for which, sink in enumerate(setting.sinks):
+                if sink.open_telemetry is not None:
+                    field = f"spec.telemetry.accessLog.settings[{at}].sinks[{which}]"
+                    refs = sink.open_telemetry.backend_refs
+                    yield from _each(f"{field}.openTelemetry.backendRefs", refs)
+        if said.tracing is not None:
+            field = "spec.telemetry.tracing.provider.backendRefs"
+            yield from _each(field, said.tracing.provider.backend_refs)
 
 
 def _each(field: str, refs: Sequence[BackendObjectRef]) -> Iterator[ServiceRef]:

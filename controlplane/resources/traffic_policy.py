@@ -12,6 +12,7 @@ from controlplane.resources.extensions import ExtProc, Lua
 from controlplane.resources.kinds import Fields, Integer, WeirApiVersion
 from controlplane.resources.response_cache import ResponseCache
 from controlplane.resources.target import BackendTargetRef, Policy, PolicySpec
+from controlplane.resources.telemetry import RouteTelemetry
 
 Limit = Annotated[Integer, Field(ge=1, le=2**32 - 1)]
 
@@ -58,6 +59,7 @@ class TrafficPolicySpec(PolicySpec):
     response_cache: ResponseCache | None = Field(
         default=None, description="Not given: every request is sent on."
     )
+    telemetry: RouteTelemetry = RouteTelemetry()
 
 
 class TrafficPolicy(Policy):

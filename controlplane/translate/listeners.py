@@ -7,6 +7,8 @@ streams and idle times.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, RuntimeFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
@@ -53,14 +55,22 @@ SILENT_PERCENT = 10
 LOG_NAME = "weir"
 
 
-def listener(gateway: Gateway, port: Port, policies: Policies, options: TranslateOptions) -> bytes:
-    """The Envoy listener of one port."""
+def listener(
+    gateway: Gateway,
+    port: Port,
+    policies: Policies,
+    options: TranslateOptions,
+    managers: Mapping[str, bytes],
+) -> bytes:
+    """The Envoy listener of one port; `managers` is more for the connection manager of a table."""
     hosts = [address.value for address in gateway.spec.addresses] or ["0.0.0.0"]  # noqa: S104
     first, *more = [_address(host, port.number) for host in hosts]
     chains = []
     for table in port.tables:
         said = policies.of_listener(gateway, table.listeners[0])
-        chain = wire(FilterChain, filters=[_manager(table.name, port, options)])
+        chain = wire(
+            FilterChain, filters=[_manager(table.name, port, options, managers[table.name])]
+        )
         if port.tls:
             chain += wire(
                 FilterChain,
@@ -80,11 +90,11 @@ def listener(gateway: Gateway, port: Port, policies: Policies, options: Translat
     )
 
 
-def _manager(table: str, port: Port, options: TranslateOptions) -> bytes:
+def _manager(table: str, port: Port, options: TranslateOptions, more: bytes) -> bytes:
     return wire(
         Filter,
         name="envoy.filters.network.http_connection_manager",
-        typed_config=packed(HttpConnectionManager, _http(table, port, options)),
+        typed_config=packed(HttpConnectionManager, _http(table, port, options) + more),
     )
 
 

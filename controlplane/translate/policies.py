@@ -59,8 +59,12 @@ class Policies:
 
     def of_listener(self, gateway: Gateway, listener: Listener) -> ClientPolicySpec | None:
         """How clients of a listener are spoken with; None: as is usual."""
-        found = of_listener(self.client, gateway, listener)
+        found = self.client_policy(gateway, listener)
         return found.spec if found is not None else None
+
+    def client_policy(self, gateway: Gateway, listener: Listener) -> ClientPolicy | None:
+        """The policy that says so."""
+        return of_listener(self.client, gateway, listener)
 
     def of_rule(
         self, gateway: Gateway, listener: Listener, route: HttpRoute, rule: Rule

@@ -19,6 +19,7 @@ from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.matches import Match, first_of_each
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.topology import covers, hostnames, references_of, resolve_backend
+from controlplane.translate import client_edge
 from controlplane.translate.actions import shares
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
@@ -77,16 +78,18 @@ class RouteTables:
     def table(self, table: Table, scene: Scene, pairs: Sequence[Pair]) -> bytes:
         """One table: the hosts of its listeners, with the routes attached to them."""
         out = [wire(RouteConfiguration, name=table.name, ignore_port_in_host_matching=True)]
-        for host, entries in self._hosts(scene, table.listeners, pairs):
+        for host, owner, entries in self._hosts(scene, table.listeners, pairs):
+            policy = scene.policies.client_policy(scene.gateway, owner)
             head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
+            head += client_edge.of_host(policy)
             body = b"".join(entry.wire for entry in entries)
             out.append(wire(RouteConfiguration, virtual_hosts=[head + body]))
         return b"".join(out)
 
     def _hosts(
         self, scene: Scene, listeners: Sequence[Listener], pairs: Sequence[Pair]
-    ) -> Iterator[tuple[str, list[_Made]]]:
-        """Each host with its entries in order; a host of a listener without routes has none."""
+    ) -> Iterator[tuple[str, Listener, list[_Made]]]:
+        """Each host, whose it is, its entries in order: a listener's without routes has none."""
         by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
         hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
@@ -104,7 +107,7 @@ class RouteTables:
                 entries = by_host[owner.name].get(pattern, ())
                 for entry in sorted(entries, key=lambda one: one.order):
                     found.setdefault(id(entry), entry)
-            yield host, list(found.values())
+            yield host, owner, list(found.values())
 
     def _made(self, scene: Scene, listener: Listener, route: HttpRoute) -> tuple[_Made, ...]:
         targets = tuple(

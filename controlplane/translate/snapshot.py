@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.declared import Declared
 from controlplane.resources.topology import attached, backends_of
+from controlplane.translate import client_edge
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.policies import Policies
-from controlplane.translate.ports import ports
+from controlplane.translate.ports import Port, ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
@@ -100,7 +101,9 @@ class Translator:
         tables: dict[str, bytes] = {}
         secrets: dict[str, bytes] = {}
         for port in ports(declared, gateway):
-            listeners[port.name] = listener(gateway, port, scene.policies, self._options)
+            listeners[port.name] = listener(
+                gateway, port, scene.policies, self._options, _managers(scene, port)
+            )
             for table in port.tables:
                 here = [pair for pair in pairs if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
@@ -112,3 +115,18 @@ class Translator:
             SECRET: secrets,
             RUNTIME: {LAYER: runtime(percent)},
         }
+
+
+def _managers(scene: Scene, port: Port) -> dict[str, bytes]:
+    """What ClientPolicies add to the connection manager of each table of a port."""
+    known = frozenset(scene.known)
+    gateway = scene.gateway
+    return {
+        table.name: client_edge.of_manager(
+            scene.policies.client_policy(gateway, table.listeners[0]),
+            scene.declared,
+            known,
+            gateway.key,
+        )
+        for table in port.tables
+    }

@@ -6,7 +6,7 @@ from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 
 from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy, TrafficPolicySpec
-from controlplane.translate import chains, compression, extensions, response_cache
+from controlplane.translate import chains, compression, extensions, response_cache, telemetry
 from controlplane.translate.extensions import Extensions
 from controlplane.translate.wire import number, packed, wire
 
@@ -21,6 +21,7 @@ def of_route(policy: TrafficPolicy | None, found: Extensions) -> bytes:
     out = compression.of_route(spec.compressor) + extensions.of_route(policy, found)
     if spec.request_buffer is not None:
         out += _buffer(spec.request_buffer)
+    out += telemetry.of_route(spec.telemetry)
     return out + chains.of_route(_chained(spec))
 
 
