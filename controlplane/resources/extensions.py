@@ -1,5 +1,5 @@
-"""Code of your own on the way of a request: `lua` and `extProc`. The words are those of Envoy
-Gateway's EnvoyExtensionPolicy."""
+"""Code of your own on the way of a request: `lua`, `extProc` and `wasm`. The words are those of
+Envoy Gateway's EnvoyExtensionPolicy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from controlplane.resources.filters import BackendObjectRef
-from controlplane.resources.kinds import Duration, Fields, Flag, Name
+from controlplane.resources.kinds import Duration, Fields, Flag, Name, first_twice
 
 SCRIPT = "lua"
 """The entry of a ConfigMap that holds a script."""
@@ -75,3 +75,44 @@ class ExtProc(Fields):
     processing_mode: ProcessingMode = Field(
         default=ProcessingMode(request=Processing()), description="Default: headers of requests."
     )
+
+
+class WasmFile(Fields):
+    """A module on the machine of the Envoy."""
+
+    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9_./-]{1,255}$")] = Field(
+        description="Where it is. Envoy refuses the routes while it is not there."
+    )
+
+
+class WasmCode(Fields):
+    """Where a module comes from."""
+
+    type: Literal["File"] = Field(description="What is given below.")
+    file: WasmFile
+
+
+class Wasm(Fields):
+    """A WebAssembly module with the proxy-wasm ABI."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")] = Field(
+        description="Modules of one name and one code share a virtual machine."
+    )
+    root_id: Annotated[str, StringConstraints(max_length=253)] = Field(
+        default="", alias="rootID", description="Which part of the module, if it has several."
+    )
+    code: WasmCode
+    config: Annotated[str, StringConstraints(max_length=16 * 1024)] | None = Field(
+        default=None, description="What the module is configured with, as text. Never a secret."
+    )
+    fail_open: Flag = Field(
+        default=False, description="Whether requests go on where it fails; else they get 503."
+    )
+
+
+def wasm_once(modules: tuple[Wasm, ...]) -> tuple[Wasm, ...]:
+    """Raises `ValueError` where a name is given twice: Envoy would run the last alone."""
+    twice = first_twice([one.name for one in modules])
+    if twice is not None:
+        raise ValueError(f"module {twice!r} is there twice")
+    return modules

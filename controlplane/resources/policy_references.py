@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from controlplane.resources.attachment import found, target_of
 from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared
+from controlplane.resources.delivery import Timeouts
 from controlplane.resources.extensions import MAX_SCRIPT, SCRIPT, Lua
 from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.problems import near_name
+from controlplane.resources.route import HttpRoute
 from controlplane.resources.secret import ConfigMap
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import Unresolved, resolve_backend
@@ -55,6 +58,21 @@ def service_backends(declared: Declared, policy: Policy) -> Iterator[str]:
             yield key
 
 
+def _uncached(declared: Declared, policy: TrafficPolicy) -> Iterator[str]:
+    """Rules whose answers are kept and that say more than Envoy's cache heeds: it asks the cluster
+    by itself."""
+    if policy.spec.response_cache is None:
+        return
+    for ref in policy.spec.target_refs:
+        target = target_of(policy, ref)
+        route = found(declared, target)
+        for at, rule in enumerate(route.spec.rules if isinstance(route, HttpRoute) else ()):
+            unheeded = rule.timeouts != Timeouts(), rule.retry, rule.session_persistence
+            filters = [*rule.filters, *(one for ref in rule.backend_refs for one in ref.filters)]
+            if target.section in (None, rule.name) and (any(unheeded) or filters):
+                yield f"HTTPRoute {target.key}, spec.rules[{at}]"
+
+
 def script_of(declared: Declared, policy: Policy, lua: Lua) -> str | Unresolved:
     """The script that is meant."""
     if lua.value_ref is None:
@@ -78,6 +96,15 @@ def faults_of(declared: Declared, policy: Policy) -> Iterator[tuple[str, Unresol
         if isinstance(backend, Unresolved):
             yield field, backend
     if isinstance(policy, TrafficPolicy):
+        for rule in _uncached(declared, policy):
+            yield (
+                "spec.responseCache",
+                Unresolved(
+                    f"{rule}, has filters, timeouts, retry or sessionPersistence, which do nothing "
+                    "for requests that Envoy's cache sends on",
+                    "give what is kept a rule of its own, without them",
+                ),
+            )
         for at, one in enumerate(policy.spec.lua):
             script = script_of(declared, policy, one)
             if isinstance(script, Unresolved):

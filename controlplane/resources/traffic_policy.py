@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from controlplane.resources.compression import Compressor, once
-from controlplane.resources.extensions import ExtProc, Lua
+from controlplane.resources.extensions import ExtProc, Lua, Wasm, wasm_once
 from controlplane.resources.kinds import Fields, Integer, WeirApiVersion
 from controlplane.resources.response_cache import ResponseCache
 from controlplane.resources.target import BackendTargetRef, Policy, PolicySpec
@@ -55,6 +55,9 @@ class TrafficPolicySpec(PolicySpec):
     lua: tuple[Lua, ...] = Field(default=(), max_length=1, description="A script to run.")
     ext_proc: tuple[ExtProc, ...] = Field(
         default=(), max_length=1, description="A service to ask; it sees what `lua` made."
+    )
+    wasm: Annotated[tuple[Wasm, ...], AfterValidator(wasm_once)] = Field(
+        default=(), max_length=4, description="Modules to run, after `extProc`, in this order."
     )
     response_cache: ResponseCache | None = Field(
         default=None, description="Not given: every request is sent on."

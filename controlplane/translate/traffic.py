@@ -6,7 +6,7 @@ from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 
 from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy, TrafficPolicySpec
-from controlplane.translate import chains, compression, extensions, response_cache, telemetry
+from controlplane.translate import chains, compression, extensions, response_cache, telemetry, wasm
 from controlplane.translate.extensions import Extensions
 from controlplane.translate.wire import number, packed, wire
 
@@ -26,7 +26,10 @@ def of_route(policy: TrafficPolicy | None, found: Extensions) -> bytes:
 
 
 def _chained(spec: TrafficPolicySpec) -> list[bytes]:
-    return response_cache.chained(spec.response_cache) if spec.response_cache else []
+    filters = [wasm.chained(one) for one in spec.wasm]
+    if spec.response_cache is not None:
+        filters += response_cache.chained(spec.response_cache)
+    return filters
 
 
 def _buffer(one: RequestBuffer) -> bytes:

@@ -16,11 +16,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from controlplane.lab.envoy import free_port
+from controlplane.xds.status import Nack
 from tests.envoy.echo import Answer, call
-from tests.envoy.edge import Edge, backend, edge, gateway, policy, route, to
+from tests.envoy.edge import Edge, backend, edge, gateway, policy, publish, route, to, until
 from tests.envoy.files import ETAG, TEXT, Files
 from tests.envoy.inspector import Inspector, inspecting
 from tests.envoy.origin import running
+from tests.envoy.wasm_module import module
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -175,6 +177,28 @@ async def test_a_service_changes_and_refuses_requests(world: World) -> None:
     assert world.inspector.paths[-2:] == ["/api/a", "/api/b"]
 
 
+async def test_a_module_changes_requests(world: World, tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "adds_header.wasm"
+    file.write_bytes(module())
+    code = f"code: {{type: File, file: {{path: {file}}}}}"
+    plain = [
+        gateway(f"name: http, port: {port}, protocol: HTTP"),
+        backend("shop", world.origin.port),
+        *(route(one, f"[{{{to('shop')}}}]", hosts=f"[{one}.test]") for one in ("with", "without")),
+    ]
+    adding = policy(
+        "TrafficPolicy", "with", "HTTPRoute/with", f"  wasm: [{{name: adds-header, {code}}}]\n"
+    )
+    await world.made.apply(*plain)
+    listeners = await _listener_updates(world.made)
+    await world.made.apply(*plain, adding)
+    for one, seen in (("with", "seen"), ("without", None)):
+        assert (await call(port, host=f"{one}.test")).status == 200
+        assert world.origin.received[-1].headers.get("x-wasm") == seen
+    assert await _listener_updates(world.made) == listeners
+    await world.made.apply(*world.documents)
+
+
 async def test_what_cannot_be_asked_fails_closed_unless_said_otherwise(world: World) -> None:
     port, away = free_port(), free_port()
     script = "function envoy_on_request(h) h:headers():add('x-a', '1') end"
@@ -195,4 +219,27 @@ async def test_what_cannot_be_asked_fails_closed_unless_said_otherwise(world: Wo
     assert (await call(port, host="shut.test")).status == 500
     assert (await call(port, host="open.test")).status == 200
     assert world.origin.received[-1].headers["x-a"] == "1"
+    await world.made.apply(*world.documents)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "lua: [{type: Inline, inline: 'function envoy_on_request(h'}]",
+        "wasm: [{name: none, code: {type: File, file: {path: /does/not/exist.wasm}}}]",
+    ],
+)
+async def test_what_envoy_cannot_load_it_refuses_and_goes_on(world: World, broken: str) -> None:
+    cached = 'responseCache: {version: "1"}'
+    assert cached in world.documents[0]
+    text = world.documents[0].replace(cached, broken)
+    publish(world.made.cache, world.made.translator, text)
+
+    async def refused() -> bool:
+        return any(isinstance(one, Nack) for one in world.made.events)
+
+    await until(refused)
+    assert (await world.call("/assets/still")).status == 200
+    assert (await world.call("/api/still")).headers["x-inspected"] == "answer"
+    world.made.events.clear()
     await world.made.apply(*world.documents)
