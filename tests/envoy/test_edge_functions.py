@@ -132,6 +132,32 @@ async def test_an_answer_is_kept_until_another_version_is_declared(world: World)
     assert await _listener_updates(world.made) == listeners
 
 
+async def test_answers_in_files_make_room_for_new_ones(world: World, tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "kept"
+    folder.mkdir()
+    files = f"files: {{path: {folder}, maxSize: {1024 * 1024}}}"
+    await world.made.apply(
+        gateway(f"name: http, port: {port}, protocol: HTTP"),
+        backend("shop", world.origin.port),
+        route("files", f"[{{{to('shop')}}}]"),
+        policy("TrafficPolicy", "files", "HTTPRoute/files", f"  responseCache: {{{files}}}\n"),
+    )
+    await call(port, "/first")
+
+    async def kept() -> bool:
+        return "age" in (await call(port, "/first")).headers
+
+    await until(kept)
+    for at in range(200):  # three times what there is room for
+        await call(port, f"/many/{at}")
+
+    async def made_room() -> bool:
+        return sum(one.stat().st_size for one in folder.iterdir()) < 1.2 * 1024 * 1024
+
+    await until(made_room)
+    await world.made.apply(*world.documents)
+
+
 def asked(world: World, path: str) -> int:
     """How often the origin was asked for it, in any version."""
     paths = (one.path.partition("&weir-cache-version=")[0] for one in world.origin.received)
