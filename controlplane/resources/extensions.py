@@ -67,7 +67,7 @@ class ExtProc(Fields):
         description="The Backend that serves it; it is spoken to in HTTP/2.",
     )
     message_timeout: Annotated[Duration, Field(ge=0.001, le=60)] = Field(
-        default=1.0, description="For a call, from its first message to its last."
+        default=1.0, description="For its answer to each part that it is sent."
     )
     fail_open: Flag = Field(
         default=False, description="Whether requests go on where it fails; else they get 500."

@@ -14,14 +14,11 @@ from envoy_data_plane.envoy.config.core.v3 import DataSource, GrpcService, GrpcS
 from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
-    ExtProcOverrides,
-    ExtProcPerRoute,
     ProcessingMode,
     ProcessingModeBodySendMode,
     ProcessingModeHeaderSendMode,
 )
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
-from envoy_data_plane.google.protobuf import BoolValue
 
 from controlplane.resources.declared import Declared
 from controlplane.resources.extensions import ExtProc, Processing
@@ -29,10 +26,10 @@ from controlplane.resources.policy_references import script_of
 from controlplane.resources.topology import resolve_backend
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate.clusters import UNRESOLVED
-from controlplane.translate.wire import TRUE, duration, packed, wire
+from controlplane.translate.types import extension
+from controlplane.translate.wire import duration, packed, wire
 
 LUA = "envoy.filters.http.lua"
-EXT_PROC = "envoy.filters.http.ext_proc"
 
 _FAILS = """\
 function envoy_on_request(handle)
@@ -82,29 +79,24 @@ class Extensions(NamedTuple):
         )
 
 
-def ext_proc_filter() -> bytes:
-    """The filter without a service; each route that switches it on names its own."""
-    return packed(
-        ExternalProcessor,
-        wire(
-            ExternalProcessor,
-            grpc_service=grpc_service(UNRESOLVED),
-            message_timeout=duration(60),
-            max_message_timeout=duration(60),
-        ),
-    )
-
-
-def of_route(policy: TrafficPolicy, found: Extensions) -> bytes:
+def of_route(found: Extensions) -> bytes:
     """The part of a Route."""
-    configs: dict[str, bytes] = {}
-    if found.script is not None:
-        source = wire(DataSource, inline_string=found.script + _GUARD)
-        configs[LUA] = packed(LuaPerRoute, wire(LuaPerRoute, source_code=source))
-    for one in policy.spec.ext_proc:
-        overrides = wire(ExtProcPerRoute, overrides=_overrides(one, found.service or UNRESOLVED))
-        configs[EXT_PROC] = packed(ExtProcPerRoute, overrides)
-    return wire(Route, typed_per_filter_config=configs)
+    if found.script is None:
+        return b""
+    source = wire(LuaPerRoute, source_code=wire(DataSource, inline_string=found.script + _GUARD))
+    return wire(Route, typed_per_filter_config={LUA: packed(LuaPerRoute, source)})
+
+
+def chained(one: ExtProc, cluster: str | None) -> bytes:
+    """The filter that asks a service."""
+    config = wire(
+        ExternalProcessor,
+        grpc_service=grpc_service(cluster or UNRESOLVED),
+        processing_mode=_mode(one),
+        message_timeout=duration(one.message_timeout),
+        failure_mode_allow=one.fail_open,
+    )
+    return extension("envoy.filters.http.ext_proc", packed(ExternalProcessor, config))
 
 
 def grpc_service(cluster: str, timeout_s: float | None = None) -> bytes:
@@ -113,10 +105,10 @@ def grpc_service(cluster: str, timeout_s: float | None = None) -> bytes:
     return service + (wire(GrpcService, timeout=duration(timeout_s)) if timeout_s else b"")
 
 
-def _overrides(one: ExtProc, cluster: str) -> bytes:
+def _mode(one: ExtProc) -> bytes:
     request, response = one.processing_mode.request, one.processing_mode.response
     skip = ProcessingModeHeaderSendMode.SKIP
-    mode = wire(
+    return wire(
         ProcessingMode,
         request_header_mode=_headers(request),
         response_header_mode=_headers(response),
@@ -124,12 +116,6 @@ def _overrides(one: ExtProc, cluster: str) -> bytes:
         response_body_mode=_body(response),
         request_trailer_mode=skip,
         response_trailer_mode=skip,
-    )
-    return wire(
-        ExtProcOverrides,
-        processing_mode=mode,
-        grpc_service=grpc_service(cluster, one.message_timeout),
-        failure_mode_allow=TRUE if one.fail_open else wire(BoolValue),
     )
 
 

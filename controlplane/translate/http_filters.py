@@ -28,7 +28,6 @@ def http_filters() -> list[bytes]:
         _switched_off(cors.FILTER, packed(Cors)),
         *(_switched_off(*one) for one in compression.filters()),
         _switched_off(extensions.LUA, packed(Lua)),
-        _switched_off(extensions.EXT_PROC, extensions.ext_proc_filter()),
         _switched_off(chains.FILTER, packed(FilterChainConfig)),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),

@@ -18,15 +18,16 @@ def of_route(policy: TrafficPolicy | None, found: Extensions) -> bytes:
     if policy is None:
         return b""
     spec = policy.spec
-    out = compression.of_route(spec.compressor) + extensions.of_route(policy, found)
+    out = compression.of_route(spec.compressor) + extensions.of_route(found)
     if spec.request_buffer is not None:
         out += _buffer(spec.request_buffer)
     out += telemetry.of_route(spec.telemetry)
-    return out + chains.of_route(_chained(spec))
+    return out + chains.of_route(_chained(spec, found))
 
 
-def _chained(spec: TrafficPolicySpec) -> list[bytes]:
-    filters = [wasm.chained(one) for one in spec.wasm]
+def _chained(spec: TrafficPolicySpec, found: Extensions) -> list[bytes]:
+    filters = [extensions.chained(one, found.service) for one in spec.ext_proc]
+    filters += [wasm.chained(one) for one in spec.wasm]
     if spec.response_cache is not None:
         filters += response_cache.chained(spec.response_cache)
     return filters

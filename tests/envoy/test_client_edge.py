@@ -73,6 +73,7 @@ async def test_envoys_own_answers_are_as_the_client_likes(world: World) -> None:
     page = await call(world[0], "/none", headers={"accept": "text/html"})
     assert (page.status, page.headers["content-type"]) == (404, "text/html")
     assert page.body == "<h1>There is nothing here</h1>"
+    assert "x-content-type-options" not in page.headers
     other = await call(world[0], "/a", method="POST", headers={"early-data": "1"})
     assert (other.status, other.body) == (425, "too early: send it again once TLS is agreed\n")
 
