@@ -123,6 +123,10 @@ train: $(VENV)/.dev ## Train the released policy again from its recipe.
 evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.
 	$(BIN)/weir evaluate $(ARGS)
 
+.PHONY: features
+features: $(VENV)/.dev ## Every feature of the data path, with the tests that send its requests, run.
+	$(BIN)/python -m tests.features $(ARGS)
+
 .PHONY: reference
 reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from controlplane.model import OVERLAY
 from controlplane.xds.client_config import by_node
 from controlplane.xds.confidential import confidential
 from controlplane.xds.connection import Connection
@@ -175,7 +176,7 @@ def _type(client: Client, one: TypeStatus, clock: Clock) -> Document:
         "state": state.value,
         "since": clock.at(since_s),
         "for_s": clock.age(since_s),
-        "why": _why(state, one),
+        "why": _why(state, one, client.group),
         "wildcard": one.wildcard,
         "names": one.names,
         "intended": one.intended_version,
@@ -189,12 +190,16 @@ def _type(client: Client, one: TypeStatus, clock: Clock) -> Document:
     }
 
 
-def _why(state: State, one: TypeStatus) -> str:
+def _why(state: State, one: TypeStatus, group: str) -> str:
     """In a few words, why it is not in force."""
     if state is State.SYNCED:
         return ""
     if state is State.NOT_SENT:
-        return "not in the snapshot" if not one.intended_version else "not its turn yet"
+        if one.intended_version:
+            return "not its turn yet"
+        if group == OVERLAY:
+            return "its node.cluster is no declared Gateway: it is given endpoints alone"
+        return "not in the snapshot"
     if one.nack:
         return "refused"
     return "no answer yet" if one.waiting else "held back until other types are taken"

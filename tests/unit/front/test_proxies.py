@@ -19,7 +19,8 @@ from controlplane.front.proxies import (
     proxy,
     resources,
 )
-from controlplane.xds.kinds import ENDPOINT, SECRET
+from controlplane.model import OVERLAY
+from controlplane.xds.kinds import CLUSTER, ENDPOINT, SECRET
 from tests.unit.xds.test_csds import SDS, SECRET_BODY, cache, client
 from tests.unit.xds.test_server import EDS, answer, ask, serving, stream, until
 
@@ -155,3 +156,18 @@ async def test_envoys_of_one_id_in_two_fleets_are_two() -> None:
         assert document["fleet"] == "other"
         both = joined([found, [{**found[0], "connected_s": 1e9}]])
         assert [(one["fleet"], one["streams"]) for one in both] == [("edge", 2), ("other", 1)]
+
+
+async def test_an_envoy_of_no_gateway_is_told_why_it_gets_endpoints_alone() -> None:
+    served = cache()
+    served.set(OVERLAY, {ENDPOINT: {"a": b"1"}})
+    async with (
+        serving(served, node_group=lambda _: OVERLAY) as server,
+        stream(server) as call,
+    ):
+        await ask(call, node=NodeMessage(id="a", cluster="mistyped"), type_url=CLUSTER)
+        await until(lambda: bool(server.clients()))
+        found = proxy(server.connections(), "a", Clock())
+        assert found is not None
+        assert found["types"]["cds"]["state"] == "NOT SENT"
+        assert "node.cluster" in found["types"]["cds"]["why"]
