@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
-from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import FilterChainConfig
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from controlplane.translate import chains, compression, cors, extensions, sessions, traffic
+from controlplane.translate import brought, compression, cors, extensions, sessions, traffic
 from controlplane.translate.wire import number, packed, wire
 
 
@@ -28,7 +27,7 @@ def http_filters() -> list[bytes]:
         _switched_off(cors.FILTER, packed(Cors)),
         *(_switched_off(*one) for one in compression.filters()),
         _switched_off(extensions.LUA, packed(Lua)),
-        _switched_off(chains.FILTER, packed(FilterChainConfig)),
+        _switched_off(traffic.BROUGHT, brought.EMPTY),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(sessions.FILTER, packed(StatefulSession)),
         wire(HttpFilter, name="envoy.filters.http.router", typed_config=packed(Router)),

@@ -6,11 +6,13 @@ from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 
 from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy, TrafficPolicySpec
-from controlplane.translate import chains, compression, extensions, response_cache, telemetry, wasm
+from controlplane.translate import brought, compression, extensions, response_cache, telemetry, wasm
 from controlplane.translate.extensions import Extensions
 from controlplane.translate.wire import number, packed, wire
 
 BUFFER = "envoy.filters.http.buffer"
+BROUGHT = "weir.extensions"
+"""What a route brings along: a service to ask, modules, the cache."""
 
 
 def of_route(policy: TrafficPolicy | None, found: Extensions) -> bytes:
@@ -21,11 +23,13 @@ def of_route(policy: TrafficPolicy | None, found: Extensions) -> bytes:
     out = compression.of_route(spec.compressor) + extensions.of_route(found)
     if spec.request_buffer is not None:
         out += _buffer(spec.request_buffer)
-    out += telemetry.of_route(spec.telemetry)
-    return out + chains.of_route(_chained(spec, found))
+    if filters := _in_order(spec, found):
+        out += wire(Route, typed_per_filter_config={BROUGHT: brought.in_order(filters)})
+    return out + telemetry.of_route(spec.telemetry)
 
 
-def _chained(spec: TrafficPolicySpec, found: Extensions) -> list[bytes]:
+def _in_order(spec: TrafficPolicySpec, found: Extensions) -> list[bytes]:
+    """Code of your own before the cache, so that it sees every request."""
     filters = [extensions.chained(one, found.service) for one in spec.ext_proc]
     filters += [wasm.chained(one) for one in spec.wasm]
     if spec.response_cache is not None:

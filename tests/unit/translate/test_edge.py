@@ -82,7 +82,7 @@ def test_code_sees_answers_before_they_are_compressed_and_requests_before_the_ca
         HttpFilter.parse(one).name.removeprefix("envoy.filters.http.") for one in http_filters()
     ]
     order = [
-        names.index(one) for one in ("cors", "compressor.gzip", "lua", "filter_chain", "router")
+        names.index(one) for one in ("cors", "compressor.gzip", "lua", "weir.extensions", "router")
     ]
     assert order == sorted(order)
     assert names[-1] == "router"
