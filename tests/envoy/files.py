@@ -21,6 +21,8 @@ class Files:
     name: str
     port: int = 0
     received: list[Received] = field(default_factory=list)
+    body: str = ""
+    """Of the last request."""
 
     @property
     def asked(self) -> Counter[str]:
@@ -32,10 +34,21 @@ class Files:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 one = read_head((await reader.readuntil(b"\r\n\r\n")).decode())
+                self.body = (await _body(one, reader)).decode()
                 self.received.append(one)
                 writer.write(_answer(one))
                 await writer.drain()
         writer.close()
+
+
+async def _body(one: Received, reader: asyncio.StreamReader) -> bytes:
+    if one.headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(one.headers.get("content-length", 0)))
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:size]
+    await reader.readexactly(2)
+    return body
 
 
 def _answer(one: Received) -> bytes:

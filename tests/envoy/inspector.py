@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import grpc
 from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
+    BodyMutation,
+    BodyResponse,
     CommonResponse,
     HeaderMutation,
     HeadersResponse,
@@ -21,7 +23,8 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 @dataclass
 class Inspector:
-    """Adds `x-inspected` to requests and answers; a request with `x-bad` it answers itself."""
+    """Adds `x-inspected` to requests and answers; a request with `x-bad` it answers itself.
+    Bodies of requests it puts in capital letters."""
 
     port: int = 0
     paths: list[str] = field(default_factory=list)
@@ -33,6 +36,11 @@ class Inspector:
     ) -> AsyncIterator[ProcessingResponse]:
         """One request of a client."""
         async for one in requests:
+            if one.request_body is not None:
+                upper = BodyMutation(body=one.request_body.body.upper())
+                changed = BodyResponse(response=CommonResponse(body_mutation=upper))
+                yield ProcessingResponse(request_body=changed)
+                continue
             if one.request_headers is None:
                 yield ProcessingResponse(response_headers=_added("answer"))
                 continue

@@ -203,6 +203,17 @@ async def test_a_service_changes_and_refuses_requests(world: World) -> None:
     assert world.inspector.paths[-2:] == ["/api/a", "/api/b"]
 
 
+async def test_a_service_is_sent_bodies_where_it_is_to(world: World) -> None:
+    plain = "request: {}, response: {}"
+    assert plain in world.documents[0]
+    for mode, wanted in (("Buffered", "A BODY"), ("Streamed", "A BODY"), (None, "a body")):
+        more = f"request: {{body: {mode}}}, response: {{}}" if mode else plain
+        await world.made.apply(world.documents[0].replace(plain, more))
+        body, _ = await curl(world.port, "/api/body", "-d", "a body")
+        assert body.decode() == TEXT
+        assert world.origin.body == wanted
+
+
 async def test_a_module_changes_requests(world: World, tmp_path: Path) -> None:
     port, file = free_port(), tmp_path / "adds_header.wasm"
     file.write_bytes(module())

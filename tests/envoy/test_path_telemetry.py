@@ -28,14 +28,17 @@ class World:
     """The port where every trace is sampled."""
     some: int
     """The port where a quarter is."""
+    asked: int
+    """The port where clients say which."""
     origin: Echo
     collector: Collector
     log: Path
 
 
-def tracing(rate: str, tags: str = "") -> str:
+def tracing(rate: str, tags: str = "", follow: str = "false") -> str:
     return (
-        f"    tracing: {{samplingRate: {rate}, provider: {{backendRefs: [{{name: collector}}], "
+        f"    tracing: {{samplingRate: {rate}, followClients: {follow}, "
+        "provider: {backendRefs: [{name: collector}], "
         f"serviceName: shop-edge}}, customTags: {{{tags}}}}}\n"
     )
 
@@ -67,7 +70,7 @@ CLASSES = """\
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    full, some = free_port(), free_port()
+    full, some, asked = free_port(), free_port(), free_port()
     folder = tmp_path_factory.mktemp("edge")
     log = folder / "requests"
     tags = "tier: {type: Literal, value: edge}, who: {type: RequestHeader, value: x-who}"
@@ -76,6 +79,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             gateway(
                 f"name: all, port: {full}, protocol: HTTP",
                 f"name: some, port: {some}, protocol: HTTP",
+                f"name: asked, port: {asked}, protocol: HTTP",
             ),
             backend("a", running["a"].port),
             backend("collector", collector.port),
@@ -86,12 +90,16 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             ),
             policy("ClientPolicy", "some", "Gateway/edge/some", f"  telemetry:\n{tracing('25.0')}"),
             policy(
+                "ClientPolicy", "asked", "Gateway/edge/asked",
+                f"  telemetry:\n{tracing('0.0', follow='true')}",
+            ),
+            policy(
                 "TrafficPolicy", "cart", "HTTPRoute/a/cart",
                 "  telemetry: {metrics: {routeStatName: cart}}\n",
             ),
         ]  # fmt: skip
         async with edge(folder, *documents) as made:
-            yield World(made, full, some, running["a"], collector, log)
+            yield World(made, full, some, asked, running["a"], collector, log)
 
 
 def read_lines(path: str) -> list[str]:
@@ -130,6 +138,17 @@ async def test_a_share_of_traces_is_sampled_and_clients_cannot_ask_for_more(worl
         flags.append(passed[3])
     assert REQUESTS * 0.12 < flags.count("01") < REQUESTS * 0.4
     assert REQUESTS * 0.05 < flags[1::2].count("01") < REQUESTS * 0.2 + 1
+
+
+@pytest.mark.parametrize("flag", ["00", "01"])
+async def test_the_word_of_clients_counts_where_it_is_to(world: World, flag: str) -> None:
+    trace = f"{random.getrandbits(128):032x}"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-{flag}"}
+    answer = await call(world.asked, headers=headers)
+    _, passed, _, said = answer.sent.headers["traceparent"].split("-")
+    assert (passed, said) == (trace, flag)
+    begun = await call(world.asked)
+    assert begun.sent.headers["traceparent"].endswith("-00")
 
 
 async def test_entries_go_to_files_and_to_the_collector(world: World) -> None:
