@@ -75,6 +75,10 @@ bench: bench-loop bench-als bench-xds bench-start ## The costs that the README t
 bench-loop: $(VENV)/.dev ## Decide and guard for 1,000 services of 100 endpoints.
 	$(BIN)/python -m benchmarks.decide_speed $(ARGS)
 
+.PHONY: bench-translate
+bench-translate: $(VENV)/.dev ## 1,000 routes cold, and one change of them.
+	$(BIN)/python -m benchmarks.translate $(ARGS)
+
 .PHONY: bench-als
 bench-als: $(VENV)/.dev ## Access log entries a second on one core.
 	$(BIN)/python -m benchmarks.als_ingest $(ARGS)

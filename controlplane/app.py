@@ -41,6 +41,7 @@ from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore, Switc
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import TranslateOptions, Translator
+from controlplane.translate.patches import Patcher
 from controlplane.xds import SnapshotCache
 from controlplane.xds.exposition import StagedCollector
 from controlplane.xds.staged import Plan, StagedSink
@@ -60,16 +61,19 @@ GONE_S = 9.0
 _MOST_TOLD = 20
 
 
-def run(settings: ServeSettings) -> None:
+def run(settings: ServeSettings, patcher: Patcher | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises `StartupError` when it cannot begin."""
-    uvloop.run(App(settings).serve())
+    uvloop.run(App(settings, patcher=patcher).serve())
 
 
 class App:
     """A running Weir: everything is built here, and joined by ports."""
 
     def __init__(
-        self, settings: ServeSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: ServeSettings,
+        clock: Callable[[], float] = time.monotonic,
+        patcher: Patcher | None = None,
     ) -> None:
         settings.xds.require_safe(settings.insecure or settings.tls_cert is not None, "xDS address")
         settings.admin.require_safe(settings.insecure, "admin address")
@@ -100,7 +104,7 @@ class App:
         self._switched = Switched()
         self._staged = self._in_stages()
         sink = self._staged or self._cache
-        self._publisher = Publisher(Translator(_options(settings)), sink, self._sampling)
+        self._publisher = Publisher(Translator(_options(settings, patcher)), sink, self._sampling)
         self._stop = asyncio.Event()
         self._at_end = contextlib.ExitStack()
         self._sample_again_s = clock()
@@ -166,7 +170,14 @@ class App:
             tracer=tracer,
             resumed=await self._last_good(),
         )
-        console = AppConsole(loop, self._publisher, self._front, self._switch, self._clock)
+        console = AppConsole(
+            loop,
+            self._publisher,
+            self._front,
+            self._switch,
+            self._clock,
+            staging=lambda fleet: self._cache.staged(fleet) is not None,
+        )
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)
         await self._front.start()
@@ -217,7 +228,7 @@ class App:
             self._loaded = loaded
             self._fleet_of = fleet_of(loaded.declared.gateways)
             self._front.know(loaded.declared.gateways)
-            console.documents = loaded.problems
+            console.loaded = loaded
             self._metrics.problems.set(len(loaded.problems))
             self._discovery.declare(loaded.declared)
 
@@ -336,10 +347,10 @@ def _policies(settings: ServeSettings) -> Policies:
     return Policies(makers)
 
 
-def _options(settings: ServeSettings) -> TranslateOptions:
+def _options(settings: ServeSettings, patcher: Patcher | None) -> TranslateOptions:
     """Envoys whose own stats are scraped keep them per endpoint, and report nothing to us."""
     scraped = settings.source == "prometheus" and settings.prometheus_metrics == "envoy"
-    return TranslateOptions(access_logs=not scraped, endpoint_stats=scraped)
+    return TranslateOptions(access_logs=not scraped, endpoint_stats=scraped, patcher=patcher)
 
 
 def _door(settings: ServeSettings) -> Door:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from controlplane.api.explain import explain
 from controlplane.errors import WeirError
+from controlplane.explain import Request, explain_route
+from controlplane.explain.document import document
 from controlplane.front.port import Front
+from controlplane.front.programmed import programming
 from controlplane.front.proxies import Side
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
 from controlplane.publisher import Publisher
-from controlplane.resources import Problem
+from controlplane.resources import Loaded
+from controlplane.resources.conditions import Programming, conditions
 from controlplane.store import ALL, KillSwitch
 
 
@@ -27,14 +31,17 @@ class AppConsole:
         front: Front,
         switch: KillSwitch,
         clock: Callable[[], float],
+        staging: Callable[[str], bool] = lambda fleet: False,
     ) -> None:
+        """`staging`: whether a change is on its way to the Envoys of a fleet in stages."""
         self._loop = loop
         self._publisher = publisher
         self._front = front
         self._switch = switch
         self._clock = clock
+        self._staging = staging
         self.stopping = False
-        self.documents: tuple[Problem, ...] = ()
+        self.loaded = Loaded()
 
     def ready(self) -> tuple[bool, str]:
         """Ready when a complete state is served, and until the process is told to stop."""
@@ -72,7 +79,31 @@ class AppConsole:
 
     def problems(self) -> list[dict[str, Any]]:
         """What is wrong with the documents."""
-        return [dataclasses.asdict(problem) for problem in self.documents]
+        return [dataclasses.asdict(problem) for problem in self.loaded.problems]
+
+    async def status(self) -> list[dict[str, Any]]:
+        """Every Gateway, route and policy with its conditions."""
+        declared = self.loaded.declared
+        far = {key: await self._programming(key) for key in declared.gateways}
+        return [
+            {"kind": key.kind, "name": key.name, "conditions": [*map(dataclasses.asdict, found)]}
+            for key, found in conditions(declared, far, self._publisher.unused).items()
+        ]
+
+    async def _programming(self, fleet: str) -> Programming:
+        if self._publisher.declared is not self.loaded.declared:
+            return Programming(waits="it is not translated yet: endpoints are still looked up")
+        if self._staging(fleet):
+            return Programming(waits="a change goes out in stages")
+        return programming(await self._front.clients(fleet))
+
+    def explain_route(
+        self, method: str, url: str, headers: Sequence[str], gateway: str | None
+    ) -> list[dict[str, Any]]:
+        """Which route takes a request. Raises `WeirError` where nobody listens for it."""
+        declared = self.loaded.declared
+        request = Request.of(method, url, headers)
+        return [document(declared, one) for one in explain_route(declared, request, gateway)]
 
     def freeze(self, service: str | None, reason: str, by: str) -> None:
         """Hold a service, or all, until a person resumes."""

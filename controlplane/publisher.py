@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+
 from controlplane.model import Service, ServiceName, Verdict
 from controlplane.ports import SnapshotSink
-from controlplane.resources import Declared
+from controlplane.resources import Declared, ObjectKey
 from controlplane.translate import Translator
+
+logger = structlog.get_logger(__name__)
 
 Sampling = Callable[[float], float]
 """The percentage of requests to log, given the one in force."""
@@ -21,9 +25,16 @@ class Publisher:
         self._sink = sink
         self._sampling = sampling
         self._percent = 100.0
-        self._declared: Declared | None = None
+        self.declared: Declared | None = None
+        """What was handed over last."""
+        self._told: Mapping[ObjectKey, str] = {}
         self.published = False
         """Whether a complete state was ever handed over."""
+
+    @property
+    def unused(self) -> Mapping[ObjectKey, str]:
+        """EnvoyPatches that were not used as they are written, and why."""
+        return self._translator.patch_faults
 
     def publish(
         self,
@@ -37,9 +48,16 @@ class Publisher:
         `verdicts` has one for every service, changed or not: a snapshot is always complete.
         """
         percent = self._sampling(self._percent)
-        if not changed and declared is self._declared and percent == self._percent:
+        if not changed and declared is self.declared and percent == self._percent:
             return
-        self._declared, self._percent = declared, percent
+        self.declared, self._percent = declared, percent
         for snapshot in self._translator.snapshots(declared, services, verdicts, percent):
             self._sink.publish(snapshot)
+        self._tell_unused()
         self.published = True
+
+    def _tell_unused(self) -> None:
+        for key, why in self.unused.items():
+            if self._told.get(key) != why:
+                logger.warning("a patch is not used as it is written", patch=str(key), why=why)
+        self._told = self.unused

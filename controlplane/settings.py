@@ -82,6 +82,8 @@ class ServeSettings(BaseSettings):
     rest follows when they took it. Empty: all at once. Weights always go to all."""
     push_bake_s: float = Field(default=10.0, ge=0.0, le=3600.0)
     """How long each share is watched before the next."""
+    envoy_patches: bool = False
+    """Use EnvoyPatch documents. Whoever may write one may change anything of an Envoy."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that serve Envoys, on one port. 1: this process does."""
     insecure: bool = False

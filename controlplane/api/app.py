@@ -20,6 +20,9 @@ Side = Literal["intended", "acked"]
 
 OneType = Annotated[str | None, Query(alias="type", max_length=64)]
 
+Header = Annotated[str, Field(max_length=8192)]
+"""`name: value`."""
+
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -53,6 +56,17 @@ class Console(Protocol):
 
     def problems(self) -> list[dict[str, Any]]:
         """What is wrong with the declared documents."""
+        ...
+
+    async def status(self) -> list[dict[str, Any]]:
+        """Every Gateway, route and policy with its conditions. Raises `WeirError` where it cannot
+        be told how far the Envoys are."""
+        ...
+
+    def explain_route(
+        self, method: str, url: str, headers: Sequence[str], gateway: str | None
+    ) -> list[dict[str, Any]]:
+        """Which route takes a request. Raises `WeirError` where that cannot be told."""
         ...
 
     def freeze(self, service: str | None, reason: str, by: str) -> None:
@@ -98,6 +112,7 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.include_router(_health(console, metrics))
     app.include_router(_views(console), prefix="/v1")
+    app.include_router(_declared(console), prefix="/v1")
     app.include_router(_switch(console), prefix="/v1")
     return app
 
@@ -171,6 +186,32 @@ async def _resources(console: Console, node: str, side: Side, only: str | None) 
 async def _not_connected(console: Console, node: str) -> NoReturn:
     known = ", ".join(one["node"] for one in (await console.proxies())[:20]) or "none"
     raise HTTPException(404, f"no Envoy {node!r} is connected; connected are: {known}")
+
+
+def _declared(console: Console) -> APIRouter:
+    """What became of what is declared."""
+    router = APIRouter()
+
+    @router.get("/status", responses={503: {}})
+    async def status() -> list[dict[str, Any]]:
+        try:
+            return await console.status()
+        except WeirError as error:
+            raise HTTPException(503, str(error)) from error
+
+    @router.get("/explain-route", responses={422: {}})
+    async def explain_route(
+        method: Annotated[str, Query(max_length=32)],
+        url: Annotated[str, Query(max_length=8192)],
+        header: Annotated[list[Header] | None, Query(max_length=100)] = None,
+        gateway: Annotated[str | None, Query(max_length=512)] = None,
+    ) -> list[dict[str, Any]]:
+        try:
+            return console.explain_route(method, url, header or (), gateway)
+        except WeirError as error:
+            raise HTTPException(422, str(error)) from error
+
+    return router
 
 
 def _switch(console: Console) -> APIRouter:

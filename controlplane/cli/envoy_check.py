@@ -16,23 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from controlplane.discovery.sets import endpoints_of
+from controlplane.cli.fleets import snapshots
 from controlplane.errors import InspectionError, StartupError
 from controlplane.inspection.found import TYPE_URLS
 from controlplane.inspection.static import Fleet, Part, refused_parts
 from controlplane.lab.envoy import die_with_parent, envoy_binary
-from controlplane.model import OVERLAY, Grouping, Service, ServiceName, Snapshot, Verdict, Weights
-from controlplane.resources import Declared, Problem, services
+from controlplane.model import OVERLAY, Snapshot
+from controlplane.resources import Declared, Problem
 from controlplane.resources.declared import ObjectKey, Source
-from controlplane.translate import Translator
 from controlplane.translate.bootstrap import ads_bootstrap
 
 DEADLINE_S = 60.0
 """For all fleets together; what was not checked by then is a problem of its own."""
-PLACEHOLDER = "192.0.2.1"
-"""In place of the addresses of a name: reserved for documentation (RFC 5737)."""
 
 _ROUTE = re.compile(r"(.+/.+)/(\d+)/(\d+)")
 _NOISE = re.compile(r"^\[[^\]]*\](\[[^\]]*\])* *(\[[^\]]*\])? *")
@@ -62,23 +57,6 @@ def _problems(declared: Declared, binary: Path, end_s: float) -> Iterator[Proble
                 yield Problem("", 0, "", f"not checked with Envoy in time: fleets {names}")
                 return
             left = left[1:]
-
-
-def snapshots(declared: Declared) -> Sequence[Snapshot]:
-    """What each fleet would be sent, with equal weights."""
-    endpoints = {
-        ServiceName(key): endpoints_of(backend, lambda hostname: (PLACEHOLDER,))
-        for key, backend in declared.backends.items()
-    }
-    balanced = services(declared, endpoints)
-    verdicts = {one.name: _even(one) for one in balanced if one.endpoints}
-    return Translator().snapshots(declared, balanced, verdicts)
-
-
-def _even(service: Service) -> Verdict:
-    ids = tuple(endpoint.id for endpoint in service.endpoints)
-    grouping = Grouping(ids, ("all",), np.zeros(len(ids), dtype=np.intp), by_locality=True)
-    return Verdict(service, grouping, np.ones(1), Weights((1,)), changed=True)
 
 
 def _by_short_name(snapshot: Snapshot) -> Mapping[str, Mapping[str, bytes]]:

@@ -14,6 +14,10 @@ VERBS = {
     "serve": ("controlplane.cli.serve:serve", "Serve xDS to Envoys from a folder of YAML."),
     "demo": ("controlplane.cli.demo:demo", "Real Envoys and requests here, Weir beside stock."),
     "weights": ("controlplane.cli.weights:app", "What was decided for a service, and why."),
+    "status": (
+        "controlplane.cli.object_status:status",
+        "Gateways, routes and policies, and whether the Envoys have taken them.",
+    ),
     "proxy-status": ("controlplane.cli.status:proxy_status", "Envoys, and what each runs."),
     "proxy-config": ("controlplane.cli.proxy_config:app", "What an Envoy runs."),
     "diff": ("controlplane.cli.diff:diff", "What an Envoy should run against what it runs."),
@@ -23,6 +27,12 @@ VERBS = {
     ),
     "resume": ("controlplane.cli.switch:resume", "Let weights move again."),
     "validate": ("controlplane.cli.validate:app", "Check a folder of YAML, change nothing."),
+    "x": ("controlplane.cli.explain_route:app", "How things come about: which route, and why."),
+    "translate": (
+        "controlplane.cli.translate:translate",
+        "What each Envoy fleet will get, from a folder of YAML.",
+    ),
+    "analyze": ("controlplane.cli.analyze:analyze", "What is unwise in a folder of YAML."),
     "version": ("controlplane.cli.version:show", "Which Weir this is."),
 }
 

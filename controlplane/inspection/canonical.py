@@ -43,19 +43,32 @@ def from_bytes(type_url: str, body: bytes) -> Json:
 def from_json(type_url: str, document: Mapping[str, Any]) -> Json:
     """The JSON of a resource, with or without its `@type`. Raises `InspectionError`."""
     try:
-        message = GetMessageClass(schema().message(type_url))()
-        for packed in _named(document):
-            schema().message(packed)
-        plain = {key: value for key, value in document.items() if key != "@type"}
-        json_format.ParseDict(plain, message, descriptor_pool=schema().pool)
-        return _written(message)
-    except UnknownTypeError as error:
-        raise _unknown(error) from None
+        return _written(_parsed(type_url, document))
     except json_format.ParseError as error:
         raise InspectionError(
             f"this {_short(type_url)} has something that the definitions of Envoy's API which "
             f"are installed do not know ({error}); install a later envoy_data_plane"
         ) from error
+
+
+def to_bytes(type_url: str, document: Mapping[str, Any]) -> bytes:
+    """The resource that somebody wrote as JSON, serialised. Raises `InspectionError`."""
+    try:
+        return _parsed(type_url, document).SerializeToString(deterministic=True)
+    except json_format.ParseError as error:
+        raise InspectionError(f"not a {_short(type_url)}: {error}") from error
+
+
+def _parsed(type_url: str, document: Mapping[str, Any]) -> Message:
+    try:
+        message = GetMessageClass(schema().message(type_url))()
+        for packed in _named(document):
+            schema().message(packed)
+    except UnknownTypeError as error:
+        raise _unknown(error) from None
+    plain = {key: value for key, value in document.items() if key != "@type"}
+    json_format.ParseDict(plain, message, descriptor_pool=schema().pool)
+    return message
 
 
 def _written(message: Message) -> Json:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 from controlplane.resources.backend import Backend
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.client_policy import ClientPolicy
+from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.grant import ReferenceGrant
 from controlplane.resources.kinds import Document, kind_of
@@ -27,6 +28,7 @@ MODELS: tuple[type[Document], ...] = (
     TrafficPolicy,
     SecurityPolicy,
     ClientPolicy,
+    EnvoyPatch,
     Secret,
     ConfigMap,
 )
@@ -34,6 +36,13 @@ MODELS: tuple[type[Document], ...] = (
 KINDS: Mapping[str, type[Document]] = MappingProxyType({kind_of(one): one for one in MODELS})
 
 D = TypeVar("D", bound=Document)
+T = TypeVar("T")
+
+_ROUTES = ("HTTPRoute",)
+_NONE: Mapping[str, Document] = MappingProxyType({})
+_MOST_KEPT = 4
+"""Facts for each object; there are fewer of those that are in force."""
+_Kept = dict[tuple[int, Callable[..., object]], tuple[Document, object]]
 
 
 class ObjectKey(NamedTuple):
@@ -62,23 +71,78 @@ class Declared:
     """The objects in force, by kind and `namespace/name`, each in the order of their names.
 
     An object that did not change from one `Declared` to the next is the same Python object in both,
-    so later stages may compare with `is`.
+    so later stages may compare with `is`; and so are the objects of a kind in which none changed,
+    and the names of a kind of which none came or went.
     """
 
     by_kind: Mapping[str, Mapping[str, Document]] = field(default_factory=dict)
     sources: Mapping[ObjectKey, Source] = field(default_factory=dict)
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By kind, what its objects are called."""
+    _kept: _Kept = field(default_factory=dict, repr=False)
+    """See `once`."""
 
     @classmethod
-    def of(cls, objects: Mapping[ObjectKey, tuple[Document, Source]]) -> Declared:
-        """These objects."""
-        by_kind: dict[str, dict[str, Document]] = {}
-        for key, (one, _) in sorted(objects.items(), key=lambda item: item[0]):
-            by_kind.setdefault(key.kind, {})[key.name] = one
-        return cls(by_kind, {key: source for key, (_, source) in objects.items()})
+    def of(
+        cls, objects: Mapping[ObjectKey, tuple[Document, Source]], before: Declared | None = None
+    ) -> Declared:
+        """These objects; what did not change is shared with what was declared `before`."""
+        before = before or cls()
+        found: dict[str, dict[str, Document]] = {}
+        for key in sorted(objects):
+            found.setdefault(key.kind, {})[key.name] = objects[key][0]
+        by_kind = {kind: _shared(before.by_kind.get(kind), held) for kind, held in found.items()}
+        names = {kind: frozenset(held) for kind, held in by_kind.items()}
+        for kind, same in before.names.items():
+            if names.get(kind) == same:
+                names[kind] = same  # the very same, so that it can be told by `is`
+        sources = {key: source for key, (_, source) in objects.items()}
+        made = cls(by_kind, sources, names)
+        return (
+            replace(made, _kept=before._kept_for(made)) if made.hangs_together_as(before) else made
+        )
+
+    def differs_in_routes_alone(self, before: Declared) -> bool:
+        """Whether nothing else changed but routes, and what is within Backends."""
+        return self.names.get("Backend") is before.names.get("Backend") and all(
+            self.by_kind.get(kind) is before.by_kind.get(kind)
+            for kind in self.by_kind.keys() | before.by_kind.keys()
+            if kind not in (*_ROUTES, "Backend")
+        )
+
+    def hangs_together_as(self, before: Declared) -> bool:
+        """Whether references of an object that did not change lead where they led before."""
+        return (
+            self.gateways is before.gateways
+            and self.all(ReferenceGrant) is before.all(ReferenceGrant)
+            and self.names.get("Backend") is before.names.get("Backend")
+        )
+
+    def once(self, one: D, work: Callable[[Declared, D], T]) -> T:
+        """`work(self, one)`, kept from one `Declared` to the next while it cannot differ.
+
+        `work` looks at the object, at Gateways and ReferenceGrants, and at the names of Backends;
+        at nothing else.
+        """
+        place = (id(one), work)
+        kept = self._kept.get(place)
+        if kept is None:
+            kept = self._kept[place] = (one, work(self, one))
+        return cast("T", kept[1])
+
+    def _kept_for(self, later: Declared) -> _Kept:
+        """What is kept; without what is of objects that are gone, once that is most of it."""
+        if len(self._kept) <= _MOST_KEPT * len(later.sources):
+            return self._kept
+        return {
+            place: kept
+            for place, kept in self._kept.items()
+            if later.by_kind.get(kept[0].kind, {}).get(kept[0].key) is kept[0]
+        }
 
     def all(self, model: type[D]) -> Mapping[str, D]:
         """The objects of one kind."""
-        return cast("Mapping[str, D]", self.by_kind.get(kind_of(model), {}))
+        return cast("Mapping[str, D]", self.by_kind.get(kind_of(model), _NONE))
 
     @property
     def gateways(self) -> Mapping[str, Gateway]:
@@ -107,3 +171,12 @@ class Declared:
             for kind, held in self.by_kind.items()
             for name, one in held.items()
         }
+
+
+def _shared(
+    before: Mapping[str, Document] | None, now: dict[str, Document]
+) -> Mapping[str, Document]:
+    """What was there before, where all of it is the same."""
+    if before is None or before.keys() != now.keys():
+        return now
+    return before if all(before[name] is one for name, one in now.items()) else now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing
 from collections.abc import Sequence
@@ -148,16 +149,19 @@ WeirApiVersion = Literal["weir.dev/v1alpha1"]
 CoreApiVersion = Literal["v1"]
 
 
+@functools.cache  # bounded by the models there are
 def kind_of(model: type[Document]) -> str:
     """The kind that a model is of."""
     return str(typing.get_args(model.model_fields["kind"].annotation)[0])
 
 
+@functools.cache
 def versions_of(model: type[Document]) -> tuple[str, ...]:
     """The apiVersions that a model takes, the one to write first."""
     return typing.get_args(model.model_fields["api_version"].annotation)
 
 
+@functools.cache
 def group_of(model: type[Document]) -> str:
     """The API group of a model; empty for Kubernetes' own."""
     group, slash, _ = versions_of(model)[0].partition("/")

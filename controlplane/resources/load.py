@@ -24,82 +24,105 @@ Files = Mapping[str, bytes | OSError]
 _Memo = Mapping[str, Outcome | None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
-    """What is in force, and what is not as it was written."""
+@dataclass(slots=True, eq=False)
+class _File:
+    """What one file holds."""
 
-    declared: Declared = field(default_factory=Declared)
-    problems: tuple[Problem, ...] = ()
-    memo: _Memo = field(default_factory=dict, repr=False)
-    """Outcomes by the text of their document, so that a reload costs what changed."""
-    policies: frozenset[str] | None = None
-    """The policies that the outcomes were checked against."""
-
-
-@dataclass(slots=True)
-class _Reading:
-    """One pass over the files."""
-
-    previous: Declared
-    policies: frozenset[str] | None
-    memo: _Memo
-    seen: dict[str, Outcome | None] = field(default_factory=dict)
+    name: str
+    content: bytes | OSError
+    outcomes: dict[str, Outcome | None] = field(default_factory=dict)
+    """By the text of the document."""
     problems: list[Problem] = field(default_factory=list)
-    valid: dict[ObjectKey, list[tuple[Document, Source]]] = field(default_factory=dict)
+    valid: list[tuple[ObjectKey, Document, Source]] = field(default_factory=list)
     refused: set[ObjectKey] = field(default_factory=set)
-    doubtful: set[str] = field(default_factory=set)
-    """Files that hold something which nobody could tell what it is."""
+    doubtful: bool = False
+    """It holds something which nobody could tell what it is."""
 
-    def doubt(self, name: str, line: int, message: str, advice: str = "") -> None:
-        """A file of which something cannot be read at all."""
-        self.problems.append(Problem(name, line, "", message, advice))
-        self.doubtful.add(name)
-
-    def file(self, name: str, content: bytes | OSError) -> None:
-        """All documents of one file."""
-        if isinstance(content, OSError):
-            self.doubt(name, 0, f"cannot be read: {content.strerror or content}")
-            return
-        if len(content) > MAX_FILE_BYTES:
-            self.doubt(name, 0, f"larger than {MAX_FILE_BYTES} bytes", "split it")
-            return
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            self.doubt(name, content.count(b"\n", 0, error.start) + 1, "not UTF-8 text")
-            return
+    def read(self, memo: _Memo, policies: frozenset[str] | None) -> _File:
+        """All of its documents; those that are in `memo` cost next to nothing."""
+        text = self._text()
         for count, chunk in enumerate(split(text)):
             if count >= MAX_DOCUMENTS:
                 message = f"more than {MAX_DOCUMENTS} documents; the rest is left out"
-                self.doubt(name, chunk.line, message, "split the file")
-                return
-            self.document(name, chunk)
+                self._doubt(chunk.line, message, "split the file")
+                break
+            if chunk.text not in self.outcomes:
+                known = chunk.text in memo
+                outcome = memo[chunk.text] if known else check(chunk.text, policies)
+                self.outcomes[chunk.text] = outcome
+            self._take(chunk, self.outcomes[chunk.text])
+        return self
 
-    def document(self, name: str, chunk: Chunk) -> None:
-        """One document of a file."""
-        if chunk.text in self.seen:
-            outcome = self.seen[chunk.text]
-        elif chunk.text in self.memo:
-            outcome = self.memo[chunk.text]
-        else:
-            outcome = check(chunk.text, self.policies)
-        self.seen[chunk.text] = outcome
+    def _text(self) -> str:
+        if isinstance(self.content, OSError):
+            self._doubt(0, f"cannot be read: {self.content.strerror or self.content}")
+            return ""
+        if len(self.content) > MAX_FILE_BYTES:
+            self._doubt(0, f"larger than {MAX_FILE_BYTES} bytes", "split it")
+            return ""
+        try:
+            return self.content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self._doubt(self.content.count(b"\n", 0, error.start) + 1, "not UTF-8 text")
+            return ""
+
+    def _doubt(self, line: int, message: str, advice: str = "") -> None:
+        """Something of it cannot be read at all."""
+        self.problems.append(Problem(self.name, line, "", message, advice))
+        self.doubtful = True
+
+    def _take(self, chunk: Chunk, outcome: Outcome | None) -> None:
         if outcome is None:
             return
         said = str(outcome.key) if outcome.key else ""
         for fault in outcome.faults:
             line = chunk.line + fault.line
             self.problems.append(
-                Problem(name, line, fault.field, fault.message, fault.advice, said)
+                Problem(self.name, line, fault.field, fault.message, fault.advice, said)
             )
         if outcome.document is not None and outcome.key is not None:
             lines = {field: chunk.line + line for field, line in outcome.lines.items()}
-            place = Source(name, chunk.line + outcome.line, lines)
-            self.valid.setdefault(outcome.key, []).append((outcome.document, place))
+            place = Source(self.name, chunk.line + outcome.line, lines)
+            self.valid.append((outcome.key, outcome.document, place))
         elif outcome.key is not None:
             self.refused.add(outcome.key)
         else:
-            self.doubtful.add(name)
+            self.doubtful = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """What is in force, and what is not as it was written."""
+
+    declared: Declared = field(default_factory=Declared)
+    problems: tuple[Problem, ...] = ()
+    """Causes before consequences: what is refused, then what leads nowhere."""
+    refusals: tuple[Problem, ...] = ()
+    """Those of them that are causes."""
+    policies: frozenset[str] | None = None
+    """The policies that the documents were checked against."""
+    read: Mapping[str, _File] = field(default_factory=dict, repr=False)
+    """The files by name, so that a reload costs what changed."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What all files hold together."""
+
+    previous: Declared
+    problems: list[Problem] = field(default_factory=list)
+    valid: dict[ObjectKey, list[tuple[Document, Source]]] = field(default_factory=dict)
+    refused: set[ObjectKey] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
+
+    def add(self, file: _File) -> None:
+        """One more file."""
+        self.problems += file.problems
+        self.refused |= file.refused
+        if file.doubtful:
+            self.doubtful.add(file.name)
+        for key, document, source in file.valid:
+            self.valid.setdefault(key, []).append((document, source))
 
     def choose(self) -> dict[ObjectKey, tuple[Document, Source]]:
         """The object in force for each key."""
@@ -107,12 +130,15 @@ class _Reading:
         chosen: dict[ObjectKey, tuple[Document, Source]] = {}
         for key, found in self.valid.items():
             before = self.previous.sources.get(key)
-            known = [one for one in found if before and one[1].file == before.file]
-            document, source = (known or found)[0]
-            if held.get(key) == document:
-                document = held[key]
+            document, source = found[0]
+            if len(found) > 1 and before is not None:
+                document, source = next((o for o in found if o[1].file == before.file), found[0])
+            same = held.get(key)
+            if same is not None and same is not document and same == document:
+                document = same
             chosen[key] = (document, source)
-            self._report_twice(key, source, found)
+            if len(found) > 1:
+                self._report_twice(key, source, found)
         for key, document in held.items():
             source = self.previous.sources[key]
             if key not in chosen and (key in self.refused or source.file in self.doubtful):
@@ -139,10 +165,17 @@ class _Reading:
 def load(previous: Loaded, files: Files, policies: Collection[str] | None = None) -> Loaded:
     """Read these files. `policies` are the names that exist; None: they are not checked."""
     names = frozenset(policies) if policies is not None else None
-    memo = previous.memo if previous.policies == names else {}
-    reading = _Reading(previous.declared, names, memo)
+    known = previous.read if previous.policies == names else {}
+    memo = {text: one for file in known.values() for text, one in file.outcomes.items()}
+    reading, read = _Reading(previous.declared), dict[str, _File]()
     for name in sorted(files):
-        reading.file(name, files[name])
-    declared = Declared.of(reading.choose())
-    problems = [*reading.problems, *reference_problems(declared)]
-    return Loaded(declared, tuple(sorted(problems)), reading.seen, names)
+        before, content = known.get(name), files[name]
+        if before is None or isinstance(content, OSError) or before.content != content:
+            before = _File(name, content).read(memo, names)
+        read[name] = before
+        reading.add(before)
+    declared = Declared.of(reading.choose(), previous.declared)
+    causes = sorted(reading.problems)
+    refused = {one.object: one for one in reversed(causes) if one.object}
+    consequences = sorted(reference_problems(declared, refused))
+    return Loaded(declared, (*causes, *consequences), tuple(causes), names, read)

@@ -15,8 +15,13 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
 
 
+def is_header_name(text: str) -> bool:
+    """Whether HTTP takes this as the name of a header."""
+    return _HEADER.fullmatch(text) is not None
+
+
 def _header_name(text: str) -> str:
-    if not _HEADER.fullmatch(text):
+    if not is_header_name(text):
         raise ValueError("want the name of an HTTP header, such as x-version")
     return text
 

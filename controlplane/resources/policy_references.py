@@ -58,6 +58,14 @@ def service_backends(declared: Declared, policy: Policy) -> Iterator[str]:
             yield key
 
 
+def called(declared: Declared) -> frozenset[str]:
+    """Every Backend that Envoys call for some policy."""
+    policies = (
+        one for model in (ClientPolicy, TrafficPolicy) for one in declared.all(model).values()
+    )
+    return frozenset(key for one in policies for key in service_backends(declared, one))
+
+
 def _uncached(declared: Declared, policy: TrafficPolicy) -> Iterator[str]:
     """Rules whose answers are kept and that say more than Envoy's cache heeds: it asks the cluster
     by itself."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from controlplane.model import Actuation, Endpoint, Rollout, Service, ServiceName
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import Declared
+from controlplane.resources.policy_references import called
 from controlplane.resources.references import policy_of
 from controlplane.resources.topology import backends_under
 
@@ -21,7 +22,7 @@ def services(
     policy `equal`.
     """
     policies = policy_of(declared)
-    routed = frozenset().union(*backends_under(declared).values())
+    routed = called(declared).union(*backends_under(declared).values())
     return tuple(
         _service(key, endpoints[name], policies.get(key), overlay=key not in routed)
         for key in declared.backends

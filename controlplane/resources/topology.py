@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from controlplane.resources.backend import Backend
 from controlplane.resources.certificates import pair_fault
@@ -26,6 +27,10 @@ class Unresolved:
 
     message: str
     advice: str = ""
+    reason: str = ""
+    """In the words of the conditions of the Gateway API."""
+    lacking: str = ""
+    """`Kind namespace/name` of what is not there."""
 
 
 def resolve_backend(declared: Declared, route: Document, ref: BackendObjectRef) -> str | Unresolved:
@@ -33,14 +38,17 @@ def resolve_backend(declared: Declared, route: Document, ref: BackendObjectRef) 
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
         return Unresolved(
-            f"{what} is not served here", "refer to a Backend: group: weir.dev, kind: Backend"
+            f"{what} is not served here",
+            "refer to a Backend: group: weir.dev, kind: Backend",
+            "InvalidKind",
         )
     namespace = ref.namespace or route.metadata.namespace
     key = f"{namespace}/{ref.name}"
     if not granted(declared, route, Backend, key):
         return _not_granted(route, Backend, key)
     if key not in declared.backends:
-        return Unresolved(f"there is no Backend {key}", near_name(key, declared.backends))
+        advice = near_name(key, declared.backends)
+        return Unresolved(f"there is no Backend {key}", advice, "BackendNotFound", f"Backend {key}")
     return key
 
 
@@ -54,9 +62,12 @@ def resolve_certificate(
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
-        return Unresolved(f"there is no Secret {key}", near_name(key, secrets))
+        advice = near_name(key, secrets)
+        why = "InvalidCertificateRef"
+        return Unresolved(f"there is no Secret {key}", advice, why, f"Secret {key}")
     if fault := pair_fault(secret):
-        return Unresolved(f"Secret {key} is no certificate: {fault}")
+        message = f"Secret {key} is no certificate: {fault}"
+        return Unresolved(message, reason="InvalidCertificateRef")
     return secret
 
 
@@ -66,6 +77,7 @@ def _not_granted(by: Document, to: type[Document], key: str) -> Unresolved:
         f"{kind} {key} is in another namespace, and no ReferenceGrant there allows it",
         f"declare a ReferenceGrant in namespace {theirs} from {kind_of(type(by))} of namespace "
         f"{by.metadata.namespace} to {kind}",
+        "RefNotPermitted",
     )
 
 
@@ -74,7 +86,10 @@ def resolve_gateway(declared: Declared, route: HttpRoute, ref: ParentRef) -> Gat
     key = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
     gateway = declared.gateways.get(key)
     if gateway is None:
-        return Unresolved(f"there is no Gateway {key}", near_name(key, declared.gateways))
+        advice = near_name(key, declared.gateways)
+        return Unresolved(
+            f"there is no Gateway {key}", advice, "NoMatchingParent", f"Gateway {key}"
+        )
     return gateway
 
 
@@ -116,18 +131,27 @@ def hostnames(listener: Listener, route: HttpRoute) -> tuple[str, ...]:
     return tuple(dict.fromkeys(both))
 
 
+@lru_cache(2)  # asked for by many, of one `Declared` after the other
 def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, HttpRoute], ...]]:
     """By Gateway, its listeners with each route that is attached to them."""
     found: dict[str, dict[tuple[str, str], tuple[Listener, HttpRoute]]] = {
         key: {} for key in declared.gateways
     }
     for route in declared.routes.values():
-        for ref in route.spec.parent_refs:
-            gateway = resolve_gateway(declared, route, ref)
-            if isinstance(gateway, Gateway):
-                for listener in listeners_for(gateway, route, ref):
-                    found[gateway.key][listener.name, route.key] = (listener, route)
+        for key, listener in declared.once(route, _attachments):
+            found[key][listener.name, route.key] = (listener, route)
     return {key: tuple(pairs.values()) for key, pairs in found.items()}
+
+
+def _attachments(declared: Declared, route: HttpRoute) -> tuple[tuple[str, Listener], ...]:
+    """The listeners that the route is attached to, with their Gateways."""
+    gateways = ((ref, resolve_gateway(declared, route, ref)) for ref in route.spec.parent_refs)
+    return tuple(
+        (gateway.key, listener)
+        for ref, gateway in gateways
+        if isinstance(gateway, Gateway)
+        for listener in listeners_for(gateway, route, ref)
+    )
 
 
 def references_of(route: HttpRoute) -> Iterator[BackendObjectRef]:
@@ -149,10 +173,14 @@ def _mirrors(filters: tuple[Filter, ...]) -> Iterator[BackendObjectRef]:
             yield one.request_mirror.backend_ref
 
 
-def backends_of(declared: Declared, route: HttpRoute) -> Iterator[str]:
+def backends_of(declared: Declared, route: HttpRoute) -> tuple[str, ...]:
     """The Backends that the route refers to, as often as it does."""
-    for rule in route.spec.rules:
-        yield from backends_of_rule(declared, route, rule)
+    return declared.once(route, _backends_of)
+
+
+def _backends_of(declared: Declared, route: HttpRoute) -> tuple[str, ...]:
+    rules = route.spec.rules
+    return tuple(key for rule in rules for key in backends_of_rule(declared, route, rule))
 
 
 def backends_of_rule(declared: Declared, route: HttpRoute, rule: Rule) -> Iterator[str]:

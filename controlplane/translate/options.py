@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controlplane.translate.patches import Patcher
+
 
 @dataclass(frozen=True, slots=True)
 class TranslateOptions:
@@ -16,3 +18,5 @@ class TranslateOptions:
     them together with load reports: one or the other in a fleet."""
     control_cluster: str = "weir"
     """The cluster of the bootstrap that leads to us."""
+    patcher: Patcher | None = None
+    """What uses EnvoyPatches; None: they are not used."""

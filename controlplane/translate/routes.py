@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
 
@@ -63,17 +64,38 @@ class _Made:
     """The part of a VirtualHost: its routes."""
 
 
+class _Kept(NamedTuple):
+    """A route that is attached to a listener, and what it comes to."""
+
+    route: HttpRoute
+    targets: _Targets
+    said: _Said
+    made: tuple[_Made, ...]
+    hosts: tuple[str, ...]
+    """For which the listener gives requests to the route."""
+
+
 class RouteTables:
     """Makes route tables; what a rule comes to is kept as long as the rule is."""
 
     def __init__(self) -> None:
-        self._kept: dict[_Key, tuple[HttpRoute, _Targets, _Said, tuple[_Made, ...]]] = {}
+        self._kept: dict[_Key, _Kept] = {}
         self._used: set[_Key] = set()
+        self._alike = False
 
-    def begin(self) -> None:
-        """Forget what the last pass did not use."""
+    def begin(self, *, alike: bool) -> None:
+        """Forget what the last pass did not use. `alike`: since then nothing changed that a route
+        which is still the same could be translated otherwise for."""
         self._kept = {key: kept for key, kept in self._kept.items() if key in self._used}
         self._used = set()
+        self._alike = alike
+
+    def targets(self, scene: Scene, pairs: Sequence[Pair]) -> frozenset[str | None]:
+        """Every cluster that these routes mean, see `target`."""
+        found: set[str | None] = set()
+        for listener, route in pairs:
+            found.update(self._keep(scene, listener, route).targets)
+        return frozenset(found)
 
     def table(self, table: Table, scene: Scene, pairs: Sequence[Pair]) -> bytes:
         """One table: the hosts of its listeners, with the routes attached to them."""
@@ -93,10 +115,10 @@ class RouteTables:
         by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
         hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
-            made = self._made(scene, listener, route)
-            hosts.update(hostnames(listener, route))
+            kept = self._keep(scene, listener, route)
+            hosts.update(kept.hosts)
             for host in route.spec.hostnames or ("*",):  # as the route has it: it counts how exact
-                by_host[listener.name].setdefault(host, []).extend(made)
+                by_host[listener.name].setdefault(host, []).extend(kept.made)
         for host in sorted(hosts):
             owner = max(
                 (one for one in listeners if covers(one.hostname or "*", host)),
@@ -109,21 +131,25 @@ class RouteTables:
                     found.setdefault(id(entry), entry)
             yield host, owner, list(found.values())
 
-    def _made(self, scene: Scene, listener: Listener, route: HttpRoute) -> tuple[_Made, ...]:
-        targets = tuple(
-            target(scene.declared, route, ref, scene.known) for ref in references_of(route)
-        )
-        said = tuple(
-            scene.policies.of_rule(scene.gateway, listener, route, rule)
-            for rule in route.spec.rules
-        )
+    def _keep(self, scene: Scene, listener: Listener, route: HttpRoute) -> _Kept:
         key = (id(route), id(scene.gateway), listener.name)
         kept = self._kept.get(key)
-        if kept is None or kept[0] is not route or kept[1:3] != (targets, said):
-            kept = (route, targets, said, tuple(_make(scene, listener, route, said)))
-            self._kept[key] = kept
+        sure = self._alike or key in self._used  # looked at in this pass already
+        if kept is None or kept.route is not route or not sure:
+            kept = self._kept[key] = _look_again(kept, scene, listener, route)
         self._used.add(key)
-        return kept[3]
+        return kept
+
+
+def _look_again(kept: _Kept | None, scene: Scene, listener: Listener, route: HttpRoute) -> _Kept:
+    targets = tuple(target(scene.declared, route, ref, scene.known) for ref in references_of(route))
+    said = tuple(
+        scene.policies.of_rule(scene.gateway, listener, route, rule) for rule in route.spec.rules
+    )
+    if kept is not None and kept.route is route and kept[1:3] == (targets, said):
+        return kept
+    made = tuple(_make(scene, listener, route, said))
+    return _Kept(route, targets, said, made, hostnames(listener, route))
 
 
 def target(

@@ -9,15 +9,18 @@ of any Backend by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
-from controlplane.resources.declared import Declared
-from controlplane.resources.topology import attached, backends_of
+from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.topology import attached
+from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import client_edge
 from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
+from controlplane.translate.patches import Patches
 from controlplane.translate.policies import Policies
 from controlplane.translate.ports import Port, ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
@@ -28,6 +31,14 @@ from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUN
 _Resources = Mapping[str, Mapping[str, bytes]]
 
 
+class _Cluster(NamedTuple):
+    """A cluster, and what it was made from."""
+
+    said: tuple[TrafficPolicy | None, ...]
+    grpc: bool
+    wire: bytes
+
+
 class Translator:
     """Makes snapshots. Deterministic; what it keeps only saves work and keeps bytes identical."""
 
@@ -35,8 +46,11 @@ class Translator:
         self._options = options or TranslateOptions()
         self._assignments = Assignments()
         self._tables = RouteTables()
+        self._patches = Patches(self._options.patcher)
         self._held: dict[tuple[str, str, str], bytes] = {}
-        self._inputs: tuple[object, ...] = ()
+        self._clusters: dict[tuple[str, str], _Cluster] = {}
+        self._declared = Declared()
+        self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
 
     def snapshots(
@@ -52,10 +66,10 @@ class Translator:
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
         """
         known = frozenset(str(service.name) for service in services)
-        inputs = (declared, known, sampling_percent)
-        if not self._inputs or self._inputs[0] is not declared or self._inputs[1:] != inputs[1:]:
+        inputs = (known, sampling_percent)
+        if self._declared is not declared or self._inputs != inputs:
             self._fleets = self._configure(declared, known, sampling_percent)
-            self._inputs = inputs
+            self._declared, self._inputs = declared, inputs
         assignments = self._assignments.resources(services, verdicts)
         fleets = [
             Snapshot(fleet, {**resources, ENDPOINT: assignments})
@@ -63,16 +77,24 @@ class Translator:
         ]
         return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
 
+    @property
+    def patch_faults(self) -> Mapping[ObjectKey, str]:
+        """Why an EnvoyPatch, as it is written now, is not used."""
+        return self._patches.faults
+
     def _configure(
         self, declared: Declared, known: frozenset[str], percent: float
     ) -> dict[str, _Resources]:
-        self._tables.begin()
+        same_known = self._inputs is not None and self._inputs[0] == known
+        alike = same_known and declared.differs_in_routes_alone(self._declared)
+        self._tables.begin(alike=alike)
         pairs = attached(declared)
         policies = Policies.of(declared)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
         }
+        self._patches.use(declared, fresh)
         held: dict[tuple[str, str, str], bytes] = {}
         for fleet, resources in fresh.items():
             for type_url, named in resources.items():
@@ -86,17 +108,8 @@ class Translator:
     def _gateway(
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
-        declared, gateway, known = scene.declared, scene.gateway, scene.known
-        services = scene.policies.services(declared, gateway, pairs) & set(known)
-        reached = {key for _, route in pairs for key in backends_of(declared, route)} & set(known)
-        reached |= services
-        said = scene.policies.of_backends(declared, gateway, pairs)
-        clusters = {
-            key: cluster(key, self._options, said.get(key), grpc=key in services)
-            for key in sorted(reached)
-        }
-        if needs_unresolved(declared, pairs, known):
-            clusters[UNRESOLVED] = unresolved()
+        declared, gateway = scene.declared, scene.gateway
+        clusters = self._clusters_of(scene, pairs)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets: dict[str, bytes] = {}
@@ -115,6 +128,34 @@ class Translator:
             SECRET: secrets,
             RUNTIME: {LAYER: runtime(percent)},
         }
+
+    def _clusters_of(self, scene: Scene, pairs: Sequence[Pair]) -> dict[str, bytes]:
+        declared, fleet = scene.declared, scene.gateway.key
+        targets = self._tables.targets(scene, pairs)
+        called = scene.policies.services(declared, scene.gateway, pairs) & set(scene.known)
+        reached = {one for one in targets if one is not None and one != UNRESOLVED} | called
+        said = scene.policies.of_backends(declared, scene.gateway, pairs)
+        clusters = {
+            name: self._cluster(fleet, name, said.get(name), grpc=name in called)
+            for name in sorted(reached)
+        }
+        for place in [one for one in self._clusters if one[0] == fleet and one[1] not in clusters]:
+            del self._clusters[place]
+        if UNRESOLVED in targets and needs_unresolved(declared, pairs, scene.known):
+            clusters[UNRESOLVED] = unresolved()
+        return clusters
+
+    def _cluster(self, fleet: str, name: str, *said: TrafficPolicy | None, grpc: bool) -> bytes:
+        """Made again when another object says something of it."""
+        kept = self._clusters.get((fleet, name))
+        if (
+            kept is None
+            or kept.grpc != grpc
+            or any(a is not b for a, b in zip(kept.said, said, strict=True))
+        ):
+            made = cluster(name, self._options, *said, grpc=grpc)
+            kept = self._clusters[fleet, name] = _Cluster(said, grpc, made)
+        return kept.wire
 
 
 def _managers(scene: Scene, port: Port) -> dict[str, bytes]:

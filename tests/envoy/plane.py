@@ -55,6 +55,14 @@ class StatusConsole:
     def problems(self) -> list[dict[str, Any]]:
         return []
 
+    async def status(self) -> list[dict[str, Any]]:
+        return []
+
+    def explain_route(
+        self, method: str, url: str, headers: Sequence[str], gateway: str | None
+    ) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
     def freeze(self, service: str | None, reason: str, by: str) -> None:
         raise NotImplementedError
 

@@ -341,60 +341,61 @@ class Scene:
     sent: Mapping[str, Mapping[str, bytes]]
 
 
+def every_document(port: int, second: int, ports: Mapping[str, int]) -> list[str]:
+    """What is declared: a Gateway on two ports, every group of routes, Backends at these ports."""
+    listeners = (
+        f"name: http, port: {port}",
+        f"name: wild, port: {second}, hostname: '*.wild.test'",
+        f"name: one, port: {second}, hostname: one.wild.test",
+        f"name: rest, port: {second}",
+    )
+    every = f"[{{{to('a')}}}]"
+    return [
+        gateway(*listeners),
+        route("paths.test", PATHS),
+        route("matches.test", MATCHES),
+        route("headers.test", HEADERS),
+        route("redirects.test", REDIRECTS),
+        route("rewrites.test", REWRITES),
+        route("whole.test", WHOLE),
+        route("cors.test", CORS),
+        route("weights.test", WEIGHTS),
+        route("mirrors.test", MIRRORS),
+        route("delivery.test", DELIVERY),
+        route("sessions.test", SESSIONS),
+        route("odd.test", ODD),
+        # hosts: the more exact one first, and routes of one host in order
+        route("'*.test'", f"[{{{to('c')}}}]", "hosts-any"),
+        route("'*.hosts.test'", f"[{{{to('b')}}}]", "hosts-wild"),
+        route("a.hosts.test", f"[{{matches: [{{path: {{value: /a}}}}], {to('a')}}}]", "hosts-a"),
+        route("same.test", every, "same-z").replace("same-z}", "same-z, creationTimestamp: '1'}"),
+        route("same.test", f"[{{{to('b')}}}]", "same-b").replace(
+            "same-b}", "same-b, creationTimestamp: '2'}"
+        ),
+        route("name.test", f"[{{{to('b')}}}]", "name-b"),
+        route("name.test", f"[{{{to('a')}}}]", "name-a"),
+        # listeners of the second port, by name and by port
+        route("", f"[{{{to('a')}}}]", "by-name", "[{name: edge, sectionName: one}]"),
+        route(
+            "one.wild.test, two.wild.test, not.here.test",
+            f"[{{{to('b')}}}]",
+            "by-port",
+            f"[{{name: edge, port: {second}}}]",
+        ),
+        route("'*.wild.test'", f"[{{{to('c')}}}]", "wild", "[{name: edge, sectionName: wild}]"),
+        *(backend(name, ports[name]) for name in "abc"),
+        backend("pair", ports["p1"], ports["p2"]),
+        backend("half-dead", ports["a"], 1),
+        backend("empty"),
+    ]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     port, second = free_port(), free_port()
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(echoes("a", "b", "c", "p1", "p2"))
-        listeners = (
-            f"name: http, port: {port}",
-            f"name: wild, port: {second}, hostname: '*.wild.test'",
-            f"name: one, port: {second}, hostname: one.wild.test",
-            f"name: rest, port: {second}",
-        )
-        every = f"[{{{to('a')}}}]"
-        documents = [
-            gateway(*listeners),
-            route("paths.test", PATHS),
-            route("matches.test", MATCHES),
-            route("headers.test", HEADERS),
-            route("redirects.test", REDIRECTS),
-            route("rewrites.test", REWRITES),
-            route("whole.test", WHOLE),
-            route("cors.test", CORS),
-            route("weights.test", WEIGHTS),
-            route("mirrors.test", MIRRORS),
-            route("delivery.test", DELIVERY),
-            route("sessions.test", SESSIONS),
-            route("odd.test", ODD),
-            # hosts: the more exact one first, and routes of one host in order
-            route("'*.test'", f"[{{{to('c')}}}]", "hosts-any"),
-            route("'*.hosts.test'", f"[{{{to('b')}}}]", "hosts-wild"),
-            route(
-                "a.hosts.test", f"[{{matches: [{{path: {{value: /a}}}}], {to('a')}}}]", "hosts-a"
-            ),
-            route("same.test", every, "same-z").replace(
-                "same-z}", "same-z, creationTimestamp: '1'}"
-            ),
-            route("same.test", f"[{{{to('b')}}}]", "same-b").replace(
-                "same-b}", "same-b, creationTimestamp: '2'}"
-            ),
-            route("name.test", f"[{{{to('b')}}}]", "name-b"),
-            route("name.test", f"[{{{to('a')}}}]", "name-a"),
-            # listeners of the second port, by name and by port
-            route("", f"[{{{to('a')}}}]", "by-name", "[{name: edge, sectionName: one}]"),
-            route(
-                "one.wild.test, two.wild.test, not.here.test",
-                f"[{{{to('b')}}}]",
-                "by-port",
-                f"[{{name: edge, port: {second}}}]",
-            ),
-            route("'*.wild.test'", f"[{{{to('c')}}}]", "wild", "[{name: edge, sectionName: wild}]"),
-            *(backend(name, found[name].port) for name in "abc"),
-            backend("pair", found["p1"].port, found["p2"].port),
-            backend("half-dead", found["a"].port, 1),
-            backend("empty"),
-        ]
+        documents = every_document(port, second, {name: one.port for name, one in found.items()})
         folder = tmp_path_factory.mktemp("routes")
         made = await stack.enter_async_context(plane(*documents))
         assert len(made.found.routes) == len([one for one in documents if "HTTPRoute" in one])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import httpx
@@ -40,6 +41,16 @@ class ScriptedConsole:
 
     def problems(self) -> list[dict[str, Any]]:
         return []
+
+    async def status(self) -> list[dict[str, Any]]:
+        return [{"kind": "Gateway", "name": "default/edge", "conditions": []}]
+
+    def explain_route(
+        self, method: str, url: str, headers: Sequence[str], gateway: str | None
+    ) -> list[dict[str, Any]]:
+        if not url:
+            raise WeirError("'' is no URL")
+        return [{"method": method, "url": url, "headers": list(headers), "gateway": gateway}]
 
     def freeze(self, service: str | None, reason: str, by: str) -> None:
         if service == "default/broken":
@@ -147,3 +158,17 @@ async def test_what_is_not_a_proper_body_changes_nothing(
 async def test_a_name_that_was_rebound_to_us_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/services", headers={"host": "evil.example"})
     assert answer.status_code == 400
+
+
+async def test_objects_have_their_status(client: httpx.AsyncClient) -> None:
+    (one,) = (await client.get("/v1/status")).json()
+    assert one["name"] == "default/edge"
+
+
+async def test_a_request_is_explained_or_refused_in_words(client: httpx.AsyncClient) -> None:
+    query = {"method": "GET", "url": "http://a/b", "header": ["x: 1", "y: 2"]}
+    (one,) = (await client.get("/v1/explain-route", params=query)).json()
+    assert one == {"method": "GET", "url": "http://a/b", "headers": ["x: 1", "y: 2"],
+                   "gateway": None}  # fmt: skip
+    answer = await client.get("/v1/explain-route", params={"method": "GET", "url": ""})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "'' is no URL")

@@ -1,0 +1,27 @@
+"""The list of analyzers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from controlplane.analyze import backends, policies, references, shadows, transport
+from controlplane.analyze.findings import Finding, Scene, Severity
+
+ANALYZERS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    references.lead_nowhere,
+    references.nobody_refers_to,
+    references.without_routes,
+    policies.do_nothing,
+    shadows.never_reached,
+    transport.in_plain_text,
+    backends.in_plain_text,
+    transport.certificates,
+    backends.sticky,
+)
+
+
+def analyze(scene: Scene) -> list[Finding]:
+    """Everything, the worst first, then by file and line."""
+    order = list(Severity)
+    found = [finding for analyzer in ANALYZERS for finding in analyzer(scene)]
+    return sorted(found, key=lambda one: (order.index(one.severity), one.file, one.line, one.code))

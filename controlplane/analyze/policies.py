@@ -1,0 +1,65 @@
+"""Policies that do nothing, or nothing any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controlplane.analyze.findings import Finding, Scene, Severity
+from controlplane.explain.policies import POLICIES, target_kinds
+from controlplane.resources.attachment import (
+    of_backends,
+    of_listener,
+    of_rule,
+    target_of,
+    winners,
+)
+from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.kinds import kind_of
+from controlplane.resources.references import target_fault
+from controlplane.resources.target import Policy
+from controlplane.resources.topology import attached
+
+
+def do_nothing(scene: Scene) -> Iterator[Finding]:
+    """WEIR0201: the target is not there. WEIR0202: another policy has the target. WEIR0203: it has
+    its target, and for all that the target stands for a nearer policy counts."""
+    for model in POLICIES:
+        of = winners(scene.declared, model)
+        used = _in_force(scene.declared, model)
+        for policy in scene.declared.all(model).values():
+            key = ObjectKey(kind_of(model), policy.key)
+            faults = 0
+            for at, ref in enumerate(policy.spec.target_refs):
+                fault = target_fault(scene.declared, of, policy, target_of(policy, ref))
+                if fault is not None:
+                    faults += 1
+                    code = "WEIR0202" if fault.reason == "Conflicted" else "WEIR0201"
+                    field, warning = f"spec.targetRefs[{at}]", Severity.WARNING
+                    yield scene.finding(warning, code, key, fault.message, fault.advice, field)
+            if faults < len(policy.spec.target_refs) and policy.key not in used:
+                yield scene.finding(
+                    Severity.WARNING,
+                    "WEIR0203",
+                    key,
+                    "it is attached, and in force nowhere",
+                    "nearer policies count, as a whole, or nothing is attached to its target",
+                )
+
+
+def _in_force(declared: Declared, model: type[Policy]) -> set[str]:
+    """The policies that count for something: a listener, a rule, the connections to a Backend."""
+    of, kinds = winners(declared, model), target_kinds(model)
+    found: list[Policy | None] = []
+    for key, pairs in attached(declared).items():
+        gateway = declared.gateways[key]
+        if kinds == ("Gateway",):
+            found += [of_listener(of, gateway, listener) for listener in gateway.spec.listeners]
+        found += [
+            of_rule(of, gateway, listener, route, rule)
+            for listener, route in pairs
+            for rule in route.spec.rules
+        ]
+    if "Backend" in kinds:
+        pairs_by_gateway = attached(declared)
+        found += of_backends(declared, of, declared.routes.values(), pairs_by_gateway).values()
+    return {policy.key for policy in found if policy is not None}

@@ -1,0 +1,52 @@
+"""`weir status`: what became of each Gateway, route and policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli.output import Output
+
+_STATUS = {True: "True", False: "False", None: "Unknown"}
+
+
+def status(
+    name: Annotated[
+        str | None, typer.Argument(help="Only objects whose `Kind namespace/name` has this.")
+    ] = None,
+    admin_address: AdminOption = DEFAULT_ADMIN,
+    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+) -> None:
+    """Every Gateway, route and policy with its conditions: Accepted, ResolvedRefs, and Programmed,
+    which is True when the Envoys have taken it. Exit status 1 when a condition is False."""
+    found = [one for one in ask(admin_address, "/v1/status") if name is None or name in _name(one)]
+    if output is Output.JSON:
+        typer.echo(json.dumps(found))
+    elif not found:
+        typer.echo("nothing is declared" if name is None else f"no object has {name!r} in its name")
+    else:
+        table = Table("OBJECT", "PART", "CONDITION", "STATUS", "REASON", box=None, pad_edge=False)
+        for row in rows(found):
+            table.add_row(*row)
+        Console().print(table)
+    if any(each["status"] is False for one in found for each in one["conditions"]):
+        raise typer.Exit(1)
+
+
+def rows(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """One row a condition; why it does not hold stands beside the reason."""
+    for one in found:
+        for each in one["conditions"]:
+            why = f": {each['message']}" if each["message"] else ""
+            status = _STATUS[each["status"]]
+            yield _name(one), each["part"] or "-", each["type"], status, f"{each['reason']}{why}"
+
+
+def _name(one: dict[str, Any]) -> str:
+    return f"{one['kind']} {one['name']}"

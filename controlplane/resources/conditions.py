@@ -1,0 +1,188 @@
+"""What became of each Gateway, route and policy, in the words of the Gateway API.
+
+`Accepted`: it is valid and in force. `ResolvedRefs`: what it refers to is there. `Programmed`: the
+Envoys have taken it, by their own ACKs. The Gateway API has no `Programmed` for routes; here a
+route has that of its Gateway, because it is what people ask next. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from controlplane.resources.attachment import Target, target_of, winners
+from controlplane.resources.declared import MODELS, Declared, ObjectKey
+from controlplane.resources.envoy_patch import EnvoyPatch
+from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.kinds import kind_of
+from controlplane.resources.references import (
+    parent_fault,
+    patch_fault,
+    route_faults,
+    target_fault,
+)
+from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.target import Policy
+from controlplane.resources.topology import Unresolved, attached, resolve_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that holds of an object, or does not."""
+
+    type: str
+    """`Accepted`, `ResolvedRefs` or `Programmed`."""
+    status: bool | None
+    """None: it is not known yet."""
+    reason: str
+    """One word of the Gateway API where it has one."""
+    message: str = ""
+    part: str = ""
+    """Of what of the object: `listener http`, `parent default/edge`, a target; empty: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programming:
+    """How far the Envoys of a Gateway are."""
+
+    envoys: int = 0
+    """Those that are connected."""
+    taken: int = 0
+    """Those that have taken all that they should run."""
+    refusal: str = ""
+    """Who refuses what, and why; empty where nobody does."""
+    waits: str = ""
+    """Why not even one can have taken it yet; empty where that is not so."""
+
+
+def conditions(
+    declared: Declared,
+    programming: Mapping[str, Programming],
+    unused: Mapping[ObjectKey, str] | None = None,
+) -> dict[ObjectKey, tuple[Condition, ...]]:
+    """By object. `programming` is by Gateway; of one that is not in it nothing is known. `unused`
+    are EnvoyPatches that were not used as they are written, and why."""
+    gateways = {
+        key: _programmed(key, programming.get(key, Programming())) for key in declared.gateways
+    }
+    found: dict[ObjectKey, tuple[Condition, ...]] = {}
+    for key, gateway in declared.gateways.items():
+        found[ObjectKey("Gateway", key)] = tuple(_of_gateway(declared, gateway, gateways[key]))
+    for key, route in declared.routes.items():
+        found[ObjectKey("HTTPRoute", key)] = tuple(_of_route(declared, route, gateways))
+    for model in MODELS:
+        if issubclass(model, Policy):
+            found |= _of_policies(declared, model)
+    for key, patch in declared.all(EnvoyPatch).items():
+        here = ObjectKey("EnvoyPatch", key)
+        found[here] = tuple(_of_patch(declared, patch, (unused or {}).get(here), gateways))
+    return found
+
+
+def _programmed(key: str, found: Programming) -> Condition:
+    if found.waits:
+        return Condition("Programmed", None, "Pending", found.waits)
+    if not found.envoys:
+        return Condition("Programmed", False, "Pending", f"no Envoy of {key} is connected")
+    if found.refusal:
+        return Condition("Programmed", False, "Invalid", found.refusal)
+    count = f"{found.taken} of {found.envoys} Envoys have taken it"
+    if found.taken < found.envoys:
+        return Condition("Programmed", False, "Pending", count)
+    return Condition("Programmed", True, "Programmed", count)
+
+
+def _of_gateway(declared: Declared, gateway: Gateway, programmed: Condition) -> Iterator[Condition]:
+    listeners = [
+        each
+        for one in gateway.spec.listeners
+        for each in _of_listener(declared, gateway, one, programmed)
+    ]
+    bad = any(one.status is False and one.type == "ResolvedRefs" for one in listeners)
+    yield Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted")
+    yield programmed
+    yield from listeners
+
+
+def _of_listener(
+    declared: Declared, gateway: Gateway, listener: Listener, programmed: Condition
+) -> Iterator[Condition]:
+    part = f"listener {listener.name}"
+    routes = sum(one is listener for one, _ in attached(declared)[gateway.key])
+    noun = "route" if routes == 1 else "routes"
+    yield Condition("Accepted", True, "Accepted", f"{routes} {noun} attached", part)
+    refs = listener.tls.certificate_refs if listener.tls else ()
+    found = [resolve_certificate(declared, gateway, ref) for ref in refs]
+    faults = [one for one in found if isinstance(one, Unresolved)]
+    if faults:
+        yield Condition("ResolvedRefs", False, faults[0].reason, faults[0].message, part)
+    else:
+        yield Condition("ResolvedRefs", True, "ResolvedRefs", "", part)
+    if refs and len(faults) == len(refs):
+        why = "without a certificate the listener is not opened"
+        yield Condition("Programmed", False, "Invalid", why, part)
+    else:
+        yield Condition("Programmed", programmed.status, programmed.reason, "", part)
+
+
+def _of_route(
+    declared: Declared, route: HttpRoute, programmed: Mapping[str, Condition]
+) -> Iterator[Condition]:
+    faults = [
+        fault
+        for field, fault in declared.once(route, route_faults)
+        if fault.reason and not field.startswith("spec.parentRefs")
+    ]
+    for ref in route.spec.parent_refs:
+        part = _parent(route, ref)
+        fault = parent_fault(declared, route, ref)
+        if fault is not None:
+            yield Condition("Accepted", False, fault.reason, fault.message, part)
+        else:
+            yield Condition("Accepted", True, "Accepted", "", part)
+        if faults:
+            yield Condition("ResolvedRefs", False, faults[0].reason, faults[0].message, part)
+        else:
+            yield Condition("ResolvedRefs", True, "ResolvedRefs", "", part)
+        if fault is None:
+            of = programmed[f"{ref.namespace or route.metadata.namespace}/{ref.name}"]
+            yield Condition("Programmed", of.status, of.reason, of.message, part)
+
+
+def _of_patch(
+    declared: Declared, patch: EnvoyPatch, unused: str | None, programmed: Mapping[str, Condition]
+) -> Iterator[Condition]:
+    fault = patch_fault(declared, patch)
+    if fault is not None:
+        yield Condition("Accepted", False, fault.reason, fault.message)
+    elif unused:
+        yield Condition("Accepted", False, "Invalid", unused)
+    else:
+        yield Condition("Accepted", True, "Accepted")
+        yield programmed[patch.gateway]
+
+
+def _parent(route: HttpRoute, ref: ParentRef) -> str:
+    section = f" {ref.section_name}" if ref.section_name else ""
+    port = f" port {ref.port}" if ref.port else ""
+    return f"parent {ref.namespace or route.metadata.namespace}/{ref.name}{section}{port}"
+
+
+def _of_policies(declared: Declared, model: type[Policy]) -> dict[ObjectKey, tuple[Condition, ...]]:
+    of = winners(declared, model)
+    return {
+        ObjectKey(kind_of(model), key): tuple(
+            _of_target(declared, of, policy, target_of(policy, ref))
+            for ref in policy.spec.target_refs
+        )
+        for key, policy in declared.all(model).items()
+    }
+
+
+def _of_target(
+    declared: Declared, of: Mapping[Target, Policy], policy: Policy, target: Target
+) -> Condition:
+    fault = target_fault(declared, of, policy, target)
+    if fault is not None:
+        return Condition("Accepted", False, fault.reason, fault.message, str(target))
+    return Condition("Accepted", True, "Accepted", "", str(target))
