@@ -166,7 +166,7 @@ def main() -> None:
     result = {
         "what": "CPU seconds from the bytes of the files to the bytes of the snapshots",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}; shared with other work",
+        f"{platform.python_version()}; shared with other work, load {os.getloadavg()[0]:.1f}",
         "routes": given.routes,
         "changes": given.changes,
         "cold_s": round(sum(cold.values()), 4),

@@ -8,6 +8,8 @@ from controlplane.analyze.findings import Finding, Scene, Severity
 from controlplane.resources.declared import ObjectKey
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.references import route_faults
+from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.security_refs import found_by
 from controlplane.resources.topology import Unresolved, attached, backends_of, resolve_certificate
 
 
@@ -19,6 +21,10 @@ def lead_nowhere(scene: Scene) -> Iterator[Finding]:
             yield _of(scene, key, field, fault)
     for gateway in scene.declared.gateways.values():
         yield from _certificates(scene, gateway)
+    for policy in scene.declared.all(SecurityPolicy).values():
+        key = ObjectKey(policy.kind, policy.key)
+        for field, fault in found_by(scene.declared, policy).faults:
+            yield _of(scene, key, field, fault)
 
 
 def _certificates(scene: Scene, gateway: Gateway) -> Iterator[Finding]:
@@ -36,13 +42,15 @@ def _of(scene: Scene, key: ObjectKey, field: str, fault: Unresolved) -> Finding:
 
 
 def nobody_refers_to(scene: Scene) -> Iterator[Finding]:
-    """WEIR0103: a Backend that no route leads to. WEIR0104: one that has no endpoints."""
+    """WEIR0103: a Backend that no route and no policy leads to. WEIR0104: without endpoints."""
     declared = scene.declared
     used = {key for route in declared.routes.values() for key in backends_of(declared, route)}
+    policies = declared.all(SecurityPolicy).values()
+    used |= {found_by(declared, policy).ext_auth for policy in policies}
     for key, backend in declared.backends.items():
         here = ObjectKey("Backend", key)
         if key not in used:
-            message = "no route leads to it"
+            message = "no route leads to it, and no policy"
             advice = "remove it, unless an Envoy with its own configuration asks for it"
             yield scene.finding(Severity.INFO, "WEIR0103", here, message, advice)
         elif not backend.spec.endpoints:

@@ -1,8 +1,9 @@
 """A fleet's snapshot as a static bootstrap, for `envoy --mode validate`, and parts of it.
 
-What comes over xDS is written out in place: endpoints into their cluster, route tables into the
-listener that asks for them, the runtime layer as a static one. Everything else stays as it is, so
-what Envoy says of it holds for the resource that it would be sent.
+What comes over xDS is written out in place: endpoints into their cluster, route tables and
+configurations of filters into the listener that asks for them, the runtime layer as a static one.
+Everything else stays as it is, so what Envoy says of it holds for the resource that it would be
+sent.
 
 A part is what can be taken out on its own, to find out which one Envoy does not take.
 """
@@ -46,6 +47,8 @@ class Fleet:
     listeners: Mapping[str, Json]
     tables: Mapping[str, Json]
     layers: Mapping[str, Json]
+    filters: Mapping[str, Json]
+    """Configurations of filters."""
 
     @classmethod
     def of(cls, resources: Resources) -> Fleet:
@@ -55,7 +58,7 @@ class Fleet:
             bodies = resources.get(kind, {})
             return {name: from_bytes(TYPE_URLS[kind], body) for name, body in bodies.items()}
 
-        return cls(read("cds"), read("eds"), read("lds"), read("rds"), read("rtds"))
+        return cls(read("cds"), read("eds"), read("lds"), read("rds"), read("rtds"), read("ecds"))
 
     def parts(self) -> list[Part]:
         """Everything that can be left out, what needs nothing else first.
@@ -122,10 +125,17 @@ class Fleet:
         for chain in chains:
             for one in chain.get("filters", ()):
                 config = one.get("typed_config", {})
+                self._write_filters(config.get("http_filters", ()))
                 if str(config.get("@type", "")).endswith(_MANAGER) and "rds" in config:
                     name = config.pop("rds").get("route_config_name", "")
                     config["route_config"] = self._table(name, wanted)
         return made
+
+    def _write_filters(self, http_filters: Sequence[Json]) -> None:
+        for one in http_filters:
+            found = self.filters.get(one.get("name", ""))
+            if found is not None and one.pop("config_discovery", None) is not None:
+                one["typed_config"] = found.get("typed_config", {})
 
     def _table(self, name: str, wanted: frozenset[Part]) -> Json:
         if Part("rds", name) not in wanted:

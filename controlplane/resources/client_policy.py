@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.client_edge import ClientHeaders, EarlyData, LocalReply
 from controlplane.resources.kinds import Fields, WeirApiVersion
 from controlplane.resources.target import GatewayTargetRef, Policy, PolicySpec
@@ -53,6 +54,10 @@ class ClientPolicySpec(PolicySpec):
         default=(), max_length=16, description="Envoy's own answers; the first that fits counts."
     )
     telemetry: ListenerTelemetry = ListenerTelemetry()
+    client_addresses: ClientAddresses | None = Field(
+        default=None,
+        description="On a port of HTTP that listeners share, the lists of all of them count.",
+    )
 
 
 class ClientPolicy(Policy):

@@ -89,14 +89,15 @@ class Declared:
         """These objects; what did not change is shared with what was declared `before`."""
         before = before or cls()
         found: dict[str, dict[str, Document]] = {}
-        for key in sorted(objects):
+        order = before.sources if before.sources.keys() == objects.keys() else sorted(objects)
+        for key in order:
             found.setdefault(key.kind, {})[key.name] = objects[key][0]
         by_kind = {kind: _shared(before.by_kind.get(kind), held) for kind, held in found.items()}
         names = {kind: frozenset(held) for kind, held in by_kind.items()}
         for kind, same in before.names.items():
             if names.get(kind) == same:
                 names[kind] = same  # the very same, so that it can be told by `is`
-        sources = {key: source for key, (_, source) in objects.items()}
+        sources = {key: objects[key][1] for key in order}
         made = cls(by_kind, sources, names)
         return (
             replace(made, _kept=before._kept_for(made)) if made.hangs_together_as(before) else made

@@ -28,6 +28,8 @@ from controlplane.resources.kinds import kind_of
 from controlplane.resources.policy_references import faults_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import HttpRoute, ParentRef
+from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.security_refs import found_by
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import (
     Unresolved,
@@ -71,6 +73,7 @@ def _reference_problems(declared: Declared) -> list[_Found]:
         *(p for route in declared.routes.values() for p in _of_route(declared, route)),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
+        *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
         *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
     ]
 
@@ -181,6 +184,13 @@ def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     """The balancing policy in force for each Backend that has one; the nearest target wins."""
     of = winners(declared, BalancingPolicy)
     return of_backends(declared, of, declared.routes.values(), attached(declared))
+
+
+def _of_security(declared: Declared, policy: SecurityPolicy) -> Iterator[_Found]:
+    key = ObjectKey("SecurityPolicy", policy.key)
+    for field, fault in found_by(declared, policy).faults:
+        message = f"{fault.message}; requests that the policy is for are answered 500"
+        yield _problem(declared, key, field, replace(fault, message=message))
 
 
 def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from controlplane.resources.api_key_auth import ApiKeyAuth, BasicAuth
+from controlplane.resources.authorization import Authorization
 from controlplane.resources.cors import Cors
+from controlplane.resources.ext_auth import ExtAuth
+from controlplane.resources.jwt import Jwt
 from controlplane.resources.kinds import WeirApiVersion
+from controlplane.resources.oidc import Oidc
+from controlplane.resources.problems import did_you_mean
 from controlplane.resources.target import Policy, PolicySpec, RouteTargetRef
 
 
@@ -22,6 +28,29 @@ class SecurityPolicySpec(PolicySpec):
         default=None,
         description="Which pages of other origins may call; a CORS filter of a route goes before.",
     )
+    ext_auth: ExtAuth | None = None
+    api_key_auth: ApiKeyAuth | None = None
+    basic_auth: BasicAuth | None = None
+    oidc: Oidc | None = None
+    jwt: Jwt | None = None
+    authorization: Authorization | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> SecurityPolicySpec:
+        providers = [one.name for one in self.jwt.providers] if self.jwt else []
+        for rule in self.authorization.rules if self.authorization else ():
+            of = rule.principal.jwt.provider if rule.principal and rule.principal.jwt else None
+            if of is not None and of not in providers:
+                raise ValueError(
+                    f"authorization: jwt has no provider {of!r}; {did_you_mean(of, providers)}"
+                )
+        passes = self.oidc is not None and self.oidc.pass_through_auth_header
+        if passes and (self.jwt is None or self.jwt.optional):
+            raise ValueError(
+                "oidc.passThroughAuthHeader lets every Authorization: Bearer pass; it needs jwt, "
+                "not optional, that checks the tokens"
+            )
+        return self
 
 
 class SecurityPolicy(Policy):
@@ -29,7 +58,10 @@ class SecurityPolicy(Policy):
 
     about: ClassVar[str] = (
         "Of several policies the nearest counts, as a whole. Of two for one target the older "
-        "is in force, then the first by name; the other is reported."
+        "is in force, then the first by name; the other is reported. What is given must all hold, "
+        "in this order: `cors`, `extAuth`, `apiKeyAuth`, `basicAuth`, `oidc`, `jwt`, "
+        "`authorization`. Where something that it refers to is not there, the requests that it is "
+        "for are answered 500. See [security-policy.md](../security-policy.md)."
     )
     api_version: WeirApiVersion
     kind: Literal["SecurityPolicy"]

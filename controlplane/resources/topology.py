@@ -6,7 +6,7 @@ One place says what a reference means, so that checking, balancing and translati
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from controlplane.resources.backend import Backend
@@ -19,6 +19,8 @@ from controlplane.resources.kinds import WEIR_GROUP, Document, kind_of
 from controlplane.resources.problems import near_name
 from controlplane.resources.route import HttpRoute, ParentRef, Rule
 from controlplane.resources.secret import Secret
+
+_NOT_FOUND, _BAD_CERTIFICATE = "SecretNotFound", "InvalidCertificateRef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Unresolved:
     """`Kind namespace/name` of what is not there."""
 
 
-def resolve_backend(declared: Declared, route: Document, ref: BackendObjectRef) -> str | Unresolved:
-    """The `namespace/name` of the Backend that a route, or a policy, means."""
+def resolve_backend(declared: Declared, by: Document, ref: BackendObjectRef) -> str | Unresolved:
+    """The `namespace/name` of the Backend that a route or a policy means."""
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
         return Unresolved(
@@ -42,10 +44,9 @@ def resolve_backend(declared: Declared, route: Document, ref: BackendObjectRef) 
             "refer to a Backend: group: weir.dev, kind: Backend",
             "InvalidKind",
         )
-    namespace = ref.namespace or route.metadata.namespace
-    key = f"{namespace}/{ref.name}"
-    if not granted(declared, route, Backend, key):
-        return _not_granted(route, Backend, key)
+    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
+    if not granted(declared, by, Backend, key):
+        return _not_granted(by, Backend, key)
     if key not in declared.backends:
         advice = near_name(key, declared.backends)
         return Unresolved(f"there is no Backend {key}", advice, "BackendNotFound", f"Backend {key}")
@@ -56,18 +57,26 @@ def resolve_certificate(
     declared: Declared, gateway: Gateway, ref: SecretRef
 ) -> Secret | Unresolved:
     """The Secret with the certificate that is meant; its key fits."""
-    key = f"{ref.namespace or gateway.metadata.namespace}/{ref.name}"
-    if not granted(declared, gateway, Secret, key):
-        return _not_granted(gateway, Secret, key)
+    secret = resolve_secret(declared, gateway, ref)
+    if isinstance(secret, Secret):
+        fault = pair_fault(secret)
+        message = f"Secret {secret.key} is no certificate: {fault}"
+        return Unresolved(message, reason=_BAD_CERTIFICATE) if fault else secret
+    if secret.reason == _NOT_FOUND:
+        return replace(secret, reason=_BAD_CERTIFICATE)
+    return secret
+
+
+def resolve_secret(declared: Declared, by: Document, ref: SecretRef) -> Secret | Unresolved:
+    """The Secret that is meant."""
+    key = f"{ref.namespace or by.metadata.namespace}/{ref.name}"
+    if not granted(declared, by, Secret, key):
+        return _not_granted(by, Secret, key)
     secrets = declared.all(Secret)
     secret = secrets.get(key)
     if secret is None:
         advice = near_name(key, secrets)
-        why = "InvalidCertificateRef"
-        return Unresolved(f"there is no Secret {key}", advice, why, f"Secret {key}")
-    if fault := pair_fault(secret):
-        message = f"Secret {key} is no certificate: {fault}"
-        return Unresolved(message, reason="InvalidCertificateRef")
+        return Unresolved(f"there is no Secret {key}", advice, _NOT_FOUND, f"Secret {key}")
     return secret
 
 

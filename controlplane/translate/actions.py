@@ -87,6 +87,11 @@ def shares(rule: Rule, resolve: Resolve, listener: Listener) -> list[Share]:
     return [made.share(parts, 0, MILLION)]
 
 
+def refused() -> list[Share]:
+    """All requests of a rule, where a policy for them cannot be kept."""
+    return [Share(_direct(500, "the security policy of this route cannot be kept"))]
+
+
 def _by_chance(made: _Maker, parts: Sequence[_Part]) -> Iterator[Share]:
     total, so_far, low = sum(part.ref.weight for part in parts), 0, 0
     for part in parts:
@@ -177,6 +182,6 @@ def _of_cluster(filters: Sequence[Filter]) -> bytes:
     return changes(kind, filters) + cors(kind, filters) + _host(kind, filters)
 
 
-def _direct(status: int) -> bytes:
-    body = wire(DataSource, inline_string="no backend of this route can be reached\n")
+def _direct(status: int, why: str = "no backend of this route can be reached") -> bytes:
+    body = wire(DataSource, inline_string=f"{why}\n")
     return wire(Route, direct_response=wire(DirectResponseAction, status=status, body=body))

@@ -43,6 +43,7 @@ from controlplane.resources.declared import Declared
 from controlplane.resources.filters import BackendObjectRef, HeaderModifier
 from controlplane.resources.topology import resolve_backend
 from controlplane.translate import telemetry
+from controlplane.translate.clusters import over_http_2
 from controlplane.translate.headers import modified
 from controlplane.translate.types import extension
 from controlplane.translate.wire import number, packed, wire
@@ -59,7 +60,7 @@ def of_manager(
 
     def service(ref: BackendObjectRef) -> str | None:
         key = resolve_backend(declared, policy, ref)
-        return key if isinstance(key, str) and key in known else None
+        return over_http_2(key) if isinstance(key, str) and key in known else None
 
     spec = policy.spec
     return (

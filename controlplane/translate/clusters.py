@@ -56,26 +56,38 @@ UNRESOLVED = "weir.dev/unresolved"
 """The cluster without endpoints that answers 503 for references that lead nowhere. No object can
 have this name: a namespace has no dot."""
 
+_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UNLIMITED = 2**32 - 1
 ORCA_METRICS = ("application_utilization", "cpu_utilization", "rps_fractional", "eps")
 """What backends say of themselves and load reports pass on, where they say it."""
 
 
-def cluster(
-    name: str,
-    options: TranslateOptions,
-    policy: TrafficPolicy | None = None,
-    *,
-    grpc: bool = False,
-) -> bytes:
-    """The cluster of a Backend, whose endpoint assignment has the same name.
-
-    `grpc`: HTTP/2 is spoken to it.
-    """
+def cluster(name: str, options: TranslateOptions, policy: TrafficPolicy | None = None) -> bytes:
+    """The cluster of a Backend, whose endpoint assignment has the same name."""
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=name)
     own = wire(Cluster, name=name, eds_cluster_config=assignment)
     limits = policy.spec.circuit_breaker if policy is not None else CircuitBreaker()
-    return own + _shared(options, grpc) + _breakers(limits)
+    return own + _shared(options) + _breakers(limits)
+
+
+def over_http_2(backend: str) -> str:
+    """The cluster of a Backend that is spoken to in HTTP/2 whatever its own cluster does."""
+    return f"weir.dev/h2/{backend}"
+
+
+def cluster_over_http_2(
+    backend: str, options: TranslateOptions, policy: TrafficPolicy | None = None
+) -> bytes:
+    """This cluster; its endpoints are the Backend's. Of what a field says twice the last counts."""
+    explicit = wire(
+        HttpProtocolOptionsExplicitHttpConfig, http2_protocol_options=wire(Http2ProtocolOptions)
+    )
+    protocol = packed(HttpProtocolOptions, wire(HttpProtocolOptions, explicit_http_config=explicit))
+    return cluster(backend, options, policy) + wire(
+        Cluster,
+        name=over_http_2(backend),
+        typed_extension_protocol_options={_HTTP: protocol},
+    )
 
 
 def unresolved() -> bytes:
@@ -86,7 +98,7 @@ def unresolved() -> bytes:
 
 
 @functools.lru_cache(maxsize=8)
-def _shared(options: TranslateOptions, grpc: bool) -> bytes:
+def _shared(options: TranslateOptions) -> bytes:
     """All of a cluster but its name: messages one after another are one."""
     policy = wire(
         LoadBalancingPolicyPolicy,
@@ -103,9 +115,7 @@ def _shared(options: TranslateOptions, grpc: bool) -> bytes:
         common_lb_config=wire(ClusterCommonLbConfig, update_merge_window=duration(0)),
         outlier_detection=_outliers(),
         typed_extension_protocol_options={
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(
-                HttpProtocolOptions, _http_2() if grpc else _http_1()
-            )
+            _HTTP: packed(HttpProtocolOptions, _http_1()),
         },
     )
     if options.endpoint_stats:
@@ -166,12 +176,5 @@ def _limited(priority: RoutingPriority, limits: CircuitBreaker) -> bytes:
 def _http_1() -> bytes:
     explicit = wire(
         HttpProtocolOptionsExplicitHttpConfig, http_protocol_options=wire(Http1ProtocolOptions)
-    )
-    return wire(HttpProtocolOptions, explicit_http_config=explicit)
-
-
-def _http_2() -> bytes:
-    explicit = wire(
-        HttpProtocolOptionsExplicitHttpConfig, http2_protocol_options=wire(Http2ProtocolOptions)
     )
     return wire(HttpProtocolOptions, explicit_http_config=explicit)

@@ -14,11 +14,9 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from controlplane.resources.cors import Cors, origin_pattern
 from controlplane.resources.filters import Filter
-from controlplane.translate.wire import TRUE, packed, wire
+from controlplane.translate.wire import FALSE, TRUE, packed, wire
 
 FILTER = "envoy.filters.http.cors"
-_FALSE = b""
-"""A truth value that may be absent, and is there and false."""
 
 
 def cors(kind: type[Message], filters: Sequence[Filter]) -> bytes:
@@ -39,7 +37,7 @@ def _policy(one: Cors) -> bytes:
         CorsPolicy,
         allow_origin_string_match=[_origin(origin) for origin in one.allow_origins],
         max_age=str(one.max_age),
-        forward_not_matching_preflights=_FALSE,
+        forward_not_matching_preflights=FALSE,
     )
     if one.allow_credentials:
         out += wire(CorsPolicy, allow_credentials=TRUE)

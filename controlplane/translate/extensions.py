@@ -25,7 +25,7 @@ from controlplane.resources.extensions import ExtProc, Processing
 from controlplane.resources.policy_references import script_of
 from controlplane.resources.topology import resolve_backend
 from controlplane.resources.traffic_policy import TrafficPolicy
-from controlplane.translate.clusters import UNRESOLVED
+from controlplane.translate.clusters import UNRESOLVED, over_http_2
 from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, packed, wire
 
@@ -75,7 +75,9 @@ class Extensions(NamedTuple):
         ]
         return cls(
             next((one if isinstance(one, str) else _FAILS for one in scripts), None),
-            next((one if isinstance(one, str) else UNRESOLVED for one in services), None),
+            next(
+                (over_http_2(one) if isinstance(one, str) else UNRESOLVED for one in services), None
+            ),
         )
 
 

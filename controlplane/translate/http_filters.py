@@ -18,13 +18,16 @@ from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import S
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from controlplane.translate import brought, compression, cors, extensions, sessions, traffic
+from controlplane.translate.security import filters as access
 from controlplane.translate.wire import number, packed, wire
 
 
-def http_filters() -> list[bytes]:
-    """All of them; the router is the last."""
+def http_filters(table: str) -> list[bytes]:
+    """All of them, for a listener with this route table; the router is the last."""
     return [
+        *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
+        *access.after_cors(),
         *(_switched_off(*one) for one in compression.filters()),
         _switched_off(extensions.LUA, packed(Lua)),
         _switched_off(traffic.BROUGHT, brought.EMPTY),

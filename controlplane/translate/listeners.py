@@ -109,7 +109,7 @@ def _http(table: str, port: Port, options: TranslateOptions) -> bytes:
         codec_type=HttpConnectionManagerCodecType.AUTO,
         stat_prefix=f"{'https' if port.tls else 'http'}-{port.number}",
         rds=wire(Rds, config_source=FROM_ADS, route_config_name=table),
-        http_filters=http_filters(),
+        http_filters=http_filters(table),
         access_log=[_access_log(options.control_cluster)] if options.access_logs else [],
         use_remote_address=TRUE,
         normalize_path=TRUE,

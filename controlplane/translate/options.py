@@ -18,5 +18,7 @@ class TranslateOptions:
     them together with load reports: one or the other in a fleet."""
     control_cluster: str = "weir"
     """The cluster of the bootstrap that leads to us."""
+    system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    """PEM file on the machines of the Envoys: the CAs of servers that Envoy asks over `https`."""
     patcher: Patcher | None = None
     """What uses EnvoyPatches; None: they are not used."""

@@ -21,7 +21,7 @@ from controlplane.resources.matches import Match, first_of_each
 from controlplane.resources.route import HttpRoute, Rule
 from controlplane.resources.topology import covers, hostnames, references_of, resolve_backend
 from controlplane.translate import client_edge
-from controlplane.translate.actions import shares
+from controlplane.translate.actions import refused, shares
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.matches import matchers
 from controlplane.translate.policies import Policies, RulePolicies
@@ -164,7 +164,12 @@ def target(
 
 def _make(scene: Scene, listener: Listener, route: HttpRoute, said: _Said) -> Iterator[_Made]:
     for at, rule in enumerate(route.spec.rules):
-        found = shares(rule, lambda ref: target(scene.declared, route, ref, scene.known), listener)
+        if said[at].refuses:
+            found = refused()
+        else:
+            found = shares(
+                rule, lambda ref: target(scene.declared, route, ref, scene.known), listener
+            )
         policies = said[at].of_route()
         preflights = any(
             one.cors

@@ -9,14 +9,20 @@ of any Backend by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
+from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.topology import attached
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import client_edge
-from controlplane.translate.clusters import UNRESOLVED, cluster, unresolved
+from controlplane.translate.clusters import (
+    UNRESOLVED,
+    cluster,
+    cluster_over_http_2,
+    over_http_2,
+    unresolved,
+)
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listener
 from controlplane.translate.options import TranslateOptions
@@ -26,17 +32,19 @@ from controlplane.translate.ports import Port, ports
 from controlplane.translate.routes import Pair, RouteTables, Scene, needs_unresolved
 from controlplane.translate.runtime import LAYER, runtime
 from controlplane.translate.secrets import certificate
-from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.translate.security import Secured, Securing
+from controlplane.translate.security.filters import extensions
+from controlplane.translate.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SECRET,
+)
 
 _Resources = Mapping[str, Mapping[str, bytes]]
-
-
-class _Cluster(NamedTuple):
-    """A cluster, and what it was made from."""
-
-    said: tuple[TrafficPolicy | None, ...]
-    grpc: bool
-    wire: bytes
 
 
 class Translator:
@@ -46,12 +54,14 @@ class Translator:
         self._options = options or TranslateOptions()
         self._assignments = Assignments()
         self._tables = RouteTables()
+        self._securing = Securing(self._options)
         self._patches = Patches(self._options.patcher)
         self._held: dict[tuple[str, str, str], bytes] = {}
-        self._clusters: dict[tuple[str, str], _Cluster] = {}
+        self._clusters: dict[tuple[str, str], tuple[tuple[TrafficPolicy | None, ...], bytes]] = {}
         self._declared = Declared()
         self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
+        self._asking: dict[str, Sequence[Secured]] = {}
 
     def snapshots(
         self,
@@ -89,7 +99,7 @@ class Translator:
         alike = same_known and declared.differs_in_routes_alone(self._declared)
         self._tables.begin(alike=alike)
         pairs = attached(declared)
-        policies = Policies.of(declared)
+        policies = Policies.of(declared, known, self._securing)
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), pairs[key], percent)
             for key, gateway in declared.gateways.items()
@@ -103,16 +113,22 @@ class Translator:
                     before = self._held.get(place)
                     held[place] = named[name] = before if before == wire else wire
         self._held = held
+        self._asking = {key: self._asking[key] for key in fresh}
         return dict(fresh)
 
     def _gateway(
         self, scene: Scene, pairs: Sequence[Pair], percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway = scene.declared, scene.gateway
-        clusters = self._clusters_of(scene, pairs)
+        secured = scene.policies.secured_in(gateway, pairs)
+        let_go = self._let_go(gateway.key, secured)
+        clusters = self._clusters_of(scene, pairs, secured)
+        for one in (*secured, *let_go):
+            clusters |= one.clusters
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
-        secrets: dict[str, bytes] = {}
+        secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
+        addresses: dict[str, tuple[ClientAddresses, ...]] = {}
         for port in ports(declared, gateway):
             listeners[port.name] = listener(
                 gateway, port, scene.policies, self._options, _managers(scene, port)
@@ -121,41 +137,55 @@ class Translator:
                 here = [pair for pair in pairs if pair[0] in table.listeners]
                 tables[table.name] = self._tables.table(table, scene, here)
                 secrets |= {one.key: certificate(one) for one in table.certificates}
+                addresses[table.name] = scene.policies.addresses_of(gateway, table.listeners)
         return {
             CLUSTER: clusters,
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
+            EXTENSION: extensions([*secured, *let_go], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
 
-    def _clusters_of(self, scene: Scene, pairs: Sequence[Pair]) -> dict[str, bytes]:
+    def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
+        """Policies with tokens that the pass before had and this one has not.
+
+        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
+        for by a policy that is not there. So these stay for one pass more, when no route asks.
+        """
+        asking = [one for one in secured if one.requirement is not None]
+        here = {one.policy for one in asking}
+        before = self._asking.get(gateway, ())
+        self._asking[gateway] = asking
+        return [one for one in before if one.policy not in here]
+
+    def _clusters_of(
+        self, scene: Scene, pairs: Sequence[Pair], secured: Sequence[Secured]
+    ) -> dict[str, bytes]:
         declared, fleet = scene.declared, scene.gateway.key
         targets = self._tables.targets(scene, pairs)
-        called = scene.policies.services(declared, scene.gateway, pairs) & set(scene.known)
-        reached = {one for one in targets if one is not None and one != UNRESOLVED} | called
+        asked = {one.backend for one in secured if one.backend}
+        reached = sorted({one for one in targets if one and one != UNRESOLVED} | asked)
         said = scene.policies.of_backends(declared, scene.gateway, pairs)
-        clusters = {
-            name: self._cluster(fleet, name, said.get(name), grpc=name in called)
-            for name in sorted(reached)
-        }
+        clusters = {name: self._cluster(fleet, name, said.get(name)) for name in reached}
         for place in [one for one in self._clusters if one[0] == fleet and one[1] not in clusters]:
             del self._clusters[place]
         if UNRESOLVED in targets and needs_unresolved(declared, pairs, scene.known):
             clusters[UNRESOLVED] = unresolved()
+        called = {one.backend for one in secured if one.over_http_2}
+        called |= scene.policies.services(declared, scene.gateway, pairs) & set(scene.known)
+        for backend in sorted(called):
+            made = cluster_over_http_2(backend, self._options, said.get(backend))
+            clusters[over_http_2(backend)] = made
         return clusters
 
-    def _cluster(self, fleet: str, name: str, *said: TrafficPolicy | None, grpc: bool) -> bytes:
+    def _cluster(self, fleet: str, name: str, *said: TrafficPolicy | None) -> bytes:
         """Made again when another object says something of it."""
         kept = self._clusters.get((fleet, name))
-        if (
-            kept is None
-            or kept.grpc != grpc
-            or any(a is not b for a, b in zip(kept.said, said, strict=True))
-        ):
-            made = cluster(name, self._options, *said, grpc=grpc)
-            kept = self._clusters[fleet, name] = _Cluster(said, grpc, made)
-        return kept.wire
+        if kept is None or any(a is not b for a, b in zip(kept[0], said, strict=True)):
+            made = cluster(name, self._options, *said)
+            kept = self._clusters[fleet, name] = (said, made)
+        return kept[1]
 
 
 def _managers(scene: Scene, port: Port) -> dict[str, bytes]:

@@ -18,6 +18,7 @@ ENDPOINT = f"{TYPE_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = f"{TYPE_PREFIX}envoy.config.listener.v3.Listener"
 ROUTE = f"{TYPE_PREFIX}envoy.config.route.v3.RouteConfiguration"
 SECRET = f"{TYPE_PREFIX}envoy.extensions.transport_sockets.tls.v3.Secret"
+EXTENSION = f"{TYPE_PREFIX}envoy.config.core.v3.TypedExtensionConfig"
 RUNTIME = f"{TYPE_PREFIX}envoy.service.runtime.v3.Runtime"
 
 FROM_ADS = wire(ConfigSource, ads=wire(AggregatedConfigSource), resource_api_version=ApiVersion.V3)

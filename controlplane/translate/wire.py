@@ -65,6 +65,8 @@ def number(value: int) -> bytes:
 
 TRUE = b"\x08\x01"
 """A truth value that may be absent, and is there and true."""
+FALSE = b""
+"""The same, there and false."""
 
 
 def prefixed(field: int, value: bytes) -> bytes:

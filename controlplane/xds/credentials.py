@@ -12,9 +12,11 @@ found by its type, wherever it stands.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+
+from controlplane.xds.fields import UnreadableError, fields, varint
 
 _PREFIX = b"type.googleapis.com/"
 _TYPED_STRUCTS = ("xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct")
@@ -22,10 +24,6 @@ _TYPE_URL = 1  # of a typed struct
 _INLINE = (2, 3)  # inline_bytes and inline_string of a DataSource
 _DEEPEST = 100
 """Messages within one another; protobuf reads no more either."""
-
-
-class UnreadableError(ValueError):
-    """Bytes that are no message."""
 
 
 def carries(type_url: str, body: bytes) -> bool:
@@ -61,7 +59,7 @@ def _holds(name: str, body: bytes, depth: int = 0) -> bool:
     """Whether a message of this name has a credential in one of its fields."""
     leads = _table().get(name)
     return leads is not None and any(
-        _is_credential(leads[number], value, depth + 1) for number, value in _fields(body, leads)
+        _is_credential(leads[number], value, depth + 1) for number, value in fields(body, leads)
     )
 
 
@@ -78,7 +76,7 @@ def _is_credential(kind: str, value: bytes | None, depth: int = 0) -> bool:
 
 def _inline(data_source: bytes) -> Iterator[bytes]:
     """What it holds itself, and not in a file or a variable."""
-    return (value for _, value in _fields(data_source, _INLINE) if value)
+    return (value for _, value in fields(data_source, _INLINE) if value)
 
 
 def _has_secret_keys(data_source: bytes) -> bool:
@@ -114,7 +112,7 @@ def _packed(body: bytes) -> Iterator[tuple[str, bytes | None]]:
         if name in table:
             yield name, _value(body, begin, end)
         elif name in _TYPED_STRUCTS:
-            urls = [url for _, url in _fields(_value(body, begin, end) or b"", (_TYPE_URL,))]
+            urls = [url for _, url in fields(_value(body, begin, end) or b"", (_TYPE_URL,))]
             inner = _name(urls[-1]) if urls else ""
             if inner in table:  # its fields are not there by their numbers
                 yield inner, None
@@ -131,7 +129,7 @@ def _type_url(body: bytes, at: int) -> tuple[int, int]:
     """
     for begin in (at - 2, at - 3):
         if begin >= 0 and body[begin] == 0x0A:
-            size, text = _varint(body, begin + 1)
+            size, text = varint(body, begin + 1)
             if text == at:
                 return begin, at + size
     return at, at
@@ -144,7 +142,7 @@ def _value(body: bytes, begin: int, url_end: int) -> bytes | None:
     if _is_sized(body, begin, url_end - begin):
         return b""
     if body[url_end : url_end + 1] == b"\x12":
-        length, value = _varint(body, url_end + 1)
+        length, value = varint(body, url_end + 1)
         end = value + length
         if _is_sized(body, begin, end - begin) and end <= len(body):
             return body[value:end]
@@ -158,43 +156,6 @@ def _is_sized(body: bytes, at: int, size: int) -> bool:
     number = _encoded(size)
     begin = at - len(number)
     return body.endswith(number, 0, at) and (begin == 0 or body[begin - 1] < 0x80)
-
-
-def _fields(body: bytes, wanted: Collection[int]) -> Iterator[tuple[int, bytes]]:
-    """Those of these fields of a message that have a length."""
-    at, end = 0, len(body)
-    while at < end:
-        tag, at = _varint(body, at)
-        wire = tag & 7
-        if wire == 2:
-            size, begin = _varint(body, at)
-            at = begin + size
-            if tag >> 3 in wanted and at <= end:
-                yield tag >> 3, body[begin:at]
-        elif wire == 0:
-            _, at = _varint(body, at)
-        elif wire == 1:
-            at += 8
-        elif wire == 5:
-            at += 4
-        else:
-            raise UnreadableError(f"wire type {wire}")
-    if at > end:
-        raise UnreadableError("cut off")
-
-
-def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """A number, and where it ends."""
-    if at < len(body) and body[at] < 0x80:  # most are short
-        return body[at], at + 1
-    value = shift = 0
-    while at < len(body) and shift < 70:
-        byte = body[at]
-        value |= (byte & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if byte < 0x80:
-            return value, at
-    raise UnreadableError("a number without an end")
 
 
 def _encoded(number: int) -> bytes:

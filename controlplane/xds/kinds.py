@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from controlplane._pb.cluster_pb2 import Cluster
 from controlplane.xds.references import (
+    clusters_of_extension,
     clusters_of_listener,
     clusters_of_routes,
     clusters_of_scope,
@@ -88,13 +89,13 @@ _TABLE = (
         "cds",
         rank=0,
         whole=True,
-        removals_after=(LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST),
+        removals_after=(EXTENSION, LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST),
         warms=ENDPOINT,
         warmed=assignment_of,
     ),
     Kind(ENDPOINT, "eds", rank=1),
     Kind(SECRET, "sds", rank=2),
-    Kind(EXTENSION, "ecds", rank=2),
+    Kind(EXTENSION, "ecds", rank=2, after=(CLUSTER,), refers=clusters_of_extension),
     Kind(LISTENER, "lds", rank=3, whole=True, after=(CLUSTER,), refers=clusters_of_listener),
     Kind(
         SCOPED_ROUTE,

@@ -1,4 +1,4 @@
-"""The clusters that routes and listeners send to, read from their bytes.
+"""The clusters that routes, listeners and filters send to, read from their bytes.
 
 Bytes that are not what their type says name nothing: they are the client's to refuse.
 """
@@ -18,10 +18,14 @@ from controlplane._pb.route_pb2 import (
     TcpProxy,
     VirtualHost,
 )
+from controlplane.xds.fields import below
 
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network."
 _HTTP = _NETWORK + "http_connection_manager.v3.HttpConnectionManager"
 _TCP = _NETWORK + "tcp_proxy.v3.TcpProxy"
+_JWT = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+_CLUSTER_OF_KEYS = (1, 2, 3, 1, 2)
+"""Of a JwtAuthentication: providers, the value of an entry, remote_jwks, http_uri, cluster."""
 _KEPT = 4096
 """Resources whose references are remembered; one is read for every stream that it goes to."""
 
@@ -64,6 +68,17 @@ def clusters_of_listener(body: bytes) -> frozenset[str]:
     try:
         return frozenset(_of_listener(Listener.FromString(body)))
     except DecodeError:
+        return frozenset()
+
+
+@lru_cache(_KEPT)
+def clusters_of_extension(body: bytes) -> frozenset[str]:
+    """Clusters from which the filter of a TypedExtensionConfig fetches keys of tokens."""
+    try:
+        if _JWT.encode() not in below(body, 2, 1):
+            return frozenset()
+        return frozenset(one.decode() for one in below(body, 2, 2, *_CLUSTER_OF_KEYS))
+    except ValueError:
         return frozenset()
 
 

@@ -57,6 +57,10 @@ def test_everything_that_comes_over_xds_is_written_out_in_place() -> None:
     (listener,) = made["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     assert "rds" not in manager
+    filters = {one["name"]: one for one in manager["http_filters"]}
+    assert not [name for name, one in filters.items() if "config_discovery" in one]
+    assert filters["weir.dev/jwt"]["typed_config"]["@type"].endswith(".JwtAuthentication")
+    assert filters["weir.dev/jwt"]["disabled"]
     routes = manager["route_config"]["virtual_hosts"][0]["routes"]
     assert [one["name"] for one in routes] == ["default/web/0/0", "default/web/0/1"]
     assert made["layered_runtime"]["layers"][0]["static_layer"]

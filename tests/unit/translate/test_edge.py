@@ -44,8 +44,8 @@ def test_a_service_of_a_policy_has_a_cluster_while_the_policy_is_there() -> None
     assert set(plain[CLUSTER]) == {"default/web"}
     policy = f"{TRAFFIC}  extProc: [{{backendRefs: [{{name: inspector}}]}}]\n"
     found = resources(translator, service, policy)
-    assert set(found[CLUSTER]) == {"default/web", "default/inspector"}
-    assert speaks_http_2(found[CLUSTER]["default/inspector"])
+    assert set(found[CLUSTER]) == {"default/web", "weir.dev/h2/default/inspector"}
+    assert speaks_http_2(found[CLUSTER]["weir.dev/h2/default/inspector"])
     assert not speaks_http_2(found[CLUSTER]["default/web"])
     assert found[LISTENER] == plain[LISTENER]
 
@@ -54,8 +54,8 @@ def test_a_collector_has_one_too() -> None:
     provider = "provider: {backendRefs: [{name: collector}]}"
     policy = f"{CLIENT}  telemetry: {{tracing: {{{provider}}}}}\n"
     found = resources(Translator(), backend("collector"), policy)
-    assert speaks_http_2(found[CLUSTER]["default/collector"])
-    assert b"default/collector" in found[LISTENER]["default/edge/http-8080"]
+    assert speaks_http_2(found[CLUSTER]["weir.dev/h2/default/collector"])
+    assert b"weir.dev/h2/default/collector" in found[LISTENER]["default/edge/http-8080"]
 
 
 def test_a_script_that_changes_changes_the_routes_that_run_it() -> None:
@@ -79,7 +79,8 @@ def source(route: Route) -> str:
 
 def test_code_sees_answers_before_they_are_compressed_and_requests_before_the_cache() -> None:
     names = [
-        HttpFilter.parse(one).name.removeprefix("envoy.filters.http.") for one in http_filters()
+        HttpFilter.parse(one).name.removeprefix("envoy.filters.http.")
+        for one in http_filters("table")
     ]
     order = [
         names.index(one) for one in ("cors", "compressor.gzip", "lua", "weir.extensions", "router")

@@ -9,7 +9,15 @@ from envoy_data_plane.envoy.service.runtime.v3 import Runtime
 
 from controlplane.model import OVERLAY, Snapshot, fleet_of
 from controlplane.translate import TranslateOptions, Translator
-from controlplane.translate.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
+from controlplane.translate.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SECRET,
+)
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY
 from tests.unit.resources.documents import ROUTE as WEB_ROUTE
 from tests.unit.translate.scenes import all_services, declared, even, grouped
@@ -37,7 +45,7 @@ def test_a_gateway_is_a_fleet_and_the_overlay_has_endpoints_alone() -> None:
     made = fleets(Translator().snapshots(found, services, even(services)))
     assert set(made) == {"default/edge", OVERLAY}
     edge = made["default/edge"].resources
-    assert set(edge) == {CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET}
+    assert set(edge) == {CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET}
     assert set(edge[CLUSTER]) == {"default/web"}  # what its routes reach, no more
     assert set(edge[ENDPOINT]) == {"default/web", "web", "default/other", "other"}
     assert set(made[OVERLAY].resources) == {ENDPOINT}

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import HttpUri, TypedExtensionConfig
+from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
+    JwtAuthentication,
+    JwtProvider,
+    RemoteJwks,
+)
+from envoy_data_plane.google.protobuf import Any as PackedAny
 
 from controlplane._pb.cluster_pb2 import Cluster
 from controlplane._pb.discovery_pb2 import Any
@@ -21,6 +28,7 @@ from controlplane.xds.kinds import CLUSTER
 from controlplane.xds.steps import Mode
 from tests.unit.xds.session import Session
 
+JWT = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 
 
@@ -307,6 +315,26 @@ def test_rule_06_a_listener_with_routes_inside_waits_too(mode: Mode) -> None:
     told = session.set(cds={"a": "1", "b": "1"}, lds={"in": listening("b")})
     assert of(session, "lds", told) == []
     assert of(session, "lds", session.ack("cds")) == ["in"]
+
+
+def test_rule_06_the_configuration_of_a_filter_waits_too(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1"}, ecds={"jwt": believing("a")})
+    session.ask("cds")
+    session.ack("cds")
+    session.ask("ecds", "jwt")
+    session.ack("ecds", *(["jwt"] if mode is Mode.SOTW else []))
+    told = session.set(cds={"a": "1", "b": "1"}, ecds={"jwt": believing("b")})
+    assert of(session, "ecds", told) == []
+    assert of(session, "ecds", session.ack("cds")) == ["jwt"]
+
+
+def believing(cluster: str) -> str:
+    """A filter that fetches the keys of tokens from a cluster, as text."""
+    uri = HttpUri(uri="http://keys", cluster=cluster)
+    provider = JwtProvider(remote_jwks=RemoteJwks(http_uri=uri))
+    config = JwtAuthentication(providers={"one": provider})
+    packed = PackedAny(type_url=JWT, value=bytes(config))
+    return bytes(TypedExtensionConfig(name="jwt", typed_config=packed)).decode()
 
 
 def listening(cluster: str) -> str:

@@ -1,0 +1,125 @@
+"""What `SecurityPolicy` comes to in Envoy.
+
+`Securing` looks at each policy. What it says of requests is a part of their routes, so that it is
+in force, or not, together with them. The rest are things that the routes name: providers of tokens
+(ECDS), secrets (SDS), clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envoy_data_plane.envoy.config.route.v3 import Route
+
+from controlplane.resources.declared import Declared
+from controlplane.resources.security_policy import SecurityPolicy, SecurityPolicySpec
+from controlplane.resources.security_refs import Found, found_by
+from controlplane.translate import cors
+from controlplane.translate.options import TranslateOptions
+from controlplane.translate.security import (
+    authorization,
+    credentials,
+    ext_auth,
+    jwt,
+    names,
+    oidc,
+    servers,
+)
+from controlplane.translate.wire import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """One policy in Envoy's terms. Two are equal where their routes are."""
+
+    policy: str
+    """Its `namespace/name`."""
+    route: bytes | None = field(repr=False)
+    """The part of a Route; None: it cannot be kept, so its requests are refused."""
+    providers: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Of tokens, by the names that they have in Envoy."""
+    requirement: bytes | None = field(default=None, compare=False, repr=False)
+    """Which tokens are wanted, where some are."""
+    secrets: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    clusters: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Those of servers that stand in the policy by address."""
+    backend: str = field(default="", compare=False)
+    """A Backend that it asks."""
+    over_http_2: bool = field(default=False, compare=False)
+    """It is asked over HTTP/2."""
+
+
+class Securing:
+    """Makes them; what a policy comes to is kept as long as it and what it refers to are."""
+
+    def __init__(self, options: TranslateOptions) -> None:
+        self._options = options
+        self._kept: dict[str, tuple[SecurityPolicy, Found, Secured]] = {}
+
+    def all(
+        self, declared: Declared, policies: Iterable[SecurityPolicy], known: Collection[str]
+    ) -> Mapping[str, Secured]:
+        """These policies, by `namespace/name`. `known` are the Backends whose endpoints are known:
+        a policy that asks another cannot be kept."""
+        made = {one.key: self._one(one, found_by(declared, one)) for one in policies}
+        self._kept = made
+        return {
+            key: secured if not secured.backend or secured.backend in known else Secured(key, None)
+            for key, (_, _, secured) in made.items()
+        }
+
+    def _one(self, policy: SecurityPolicy, found: Found) -> tuple[SecurityPolicy, Found, Secured]:
+        kept = self._kept.get(policy.key)
+        if kept is not None and kept[0] is policy and kept[1] == found:
+            return kept
+        return policy, found, secure(policy, found, self._options)
+
+
+def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> Secured:
+    """This policy, with what was found of what it refers to."""
+    spec = policy.spec
+    if found.faults:
+        return Secured(policy.key, None)
+    uris = _uris(spec)
+    return Secured(
+        policy.key,
+        _route(policy.key, spec, found),
+        providers=_providers(policy.key, spec, found),
+        requirement=jwt.requirement(policy.key, spec.jwt) if spec.jwt else None,
+        secrets=oidc.secrets(policy.key, found.client_secret) if spec.oidc else {},
+        clusters={servers.name_of(uri): servers.cluster(uri, options) for uri in uris},
+        backend=found.ext_auth,
+        over_http_2=spec.ext_auth is not None and spec.ext_auth.grpc is not None,
+    )
+
+
+def _route(policy: str, spec: SecurityPolicySpec, found: Found) -> bytes:
+    filters: dict[str, bytes] = {}
+    if spec.ext_auth:
+        filters[names.EXT_AUTH] = ext_auth.for_route(spec.ext_auth, found.ext_auth)
+    if spec.api_key_auth:
+        filters[names.API_KEY] = credentials.api_keys(spec.api_key_auth, found.keys)
+    if spec.basic_auth:
+        filters[names.BASIC] = credentials.basic(spec.basic_auth, found.users)
+    if spec.oidc:
+        filters[names.OIDC] = oidc.for_route(policy, spec.oidc)
+    if spec.jwt:
+        filters[names.JWT] = jwt.for_route(policy)
+    if spec.authorization:
+        filters[names.RBAC] = authorization.for_route(policy, spec.authorization)
+    allowed = cors.policy_for(Route, spec.cors) if spec.cors else b""
+    return allowed + wire(Route, typed_per_filter_config=filters)
+
+
+def _providers(policy: str, spec: SecurityPolicySpec, found: Found) -> dict[str, bytes]:
+    pairs = zip(spec.jwt.providers, found.jwks, strict=True) if spec.jwt else ()
+    return {
+        jwt.provider_name(policy, one.name): jwt.provider(policy, one, jwks) for one, jwks in pairs
+    }
+
+
+def _uris(spec: SecurityPolicySpec) -> list[str]:
+    providers = spec.jwt.providers if spec.jwt else ()
+    found = [one.remote_jwks.uri for one in providers if one.remote_jwks]
+    return [*found, spec.oidc.provider.token_endpoint] if spec.oidc else found

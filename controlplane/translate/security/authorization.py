@@ -1,0 +1,197 @@
+"""Who may what: Envoy's RBAC, as a list of rules of which the first that fits decides."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterator, Sequence
+
+from envoy_data_plane.envoy.config.core.v3 import CidrRange
+from envoy_data_plane.envoy.config.rbac.v3 import Action, RbacAction
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac, RbacPerRoute
+from envoy_data_plane.envoy.extensions.matching.common_inputs.network.v3 import (
+    DynamicMetadataInput,
+    DynamicMetadataInputPathSegment,
+    SourceIpInput,
+)
+from envoy_data_plane.envoy.extensions.matching.input_matchers.ip.v3 import Ip
+from envoy_data_plane.envoy.extensions.matching.input_matchers.metadata.v3 import Metadata
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    HttpRequestHeaderMatchInput,
+    ListMatcher,
+    ValueMatcher,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher as ValueStringMatcher
+from envoy_data_plane.xds.type.matcher.v3 import (
+    Matcher,
+    MatcherMatcherList,
+    MatcherMatcherListFieldMatcher,
+    MatcherMatcherListPredicate,
+    MatcherMatcherListPredicatePredicateList,
+    MatcherMatcherListPredicateSinglePredicate,
+    MatcherOnMatch,
+    StringMatcher,
+)
+
+from controlplane.resources.authorization import (
+    Authorization,
+    AuthorizationRule,
+    ClientAddresses,
+    JwtPrincipal,
+    OperationPath,
+)
+from controlplane.translate.security.jwt import METADATA, provider_name
+from controlplane.translate.types import extension
+from controlplane.translate.wire import number, packed, wire
+
+_ACTIONS = {"Allow": RbacAction.ALLOW, "Deny": RbacAction.DENY}
+
+
+def for_route(policy: str, rules: Authorization) -> bytes:
+    """For a route: these rules."""
+    tried = [
+        (_all(list(_conditions(policy, rule))), _decision(rule.name or f"rule-{at}", rule.action))
+        for at, rule in enumerate(rules.rules)
+    ]
+    rbac = wire(Rbac, matcher=_first(tried, _decision("default", rules.default_action)))
+    return packed(RbacPerRoute, wire(RbacPerRoute, rbac=rbac))
+
+
+@functools.lru_cache(maxsize=256)
+def for_addresses(lists: tuple[ClientAddresses, ...]) -> bytes:
+    """For a listener, an `Any`: clients that none of these lists turns away."""
+    denied = [one for lists_ in lists for one in lists_.deny]
+    tried = [(_from(denied), _decision("deny", "Deny"))] if denied else []
+    for allowed in (one.allow for one in lists if one.allow):
+        tried.append((_not(_from(allowed)), _decision("allow", "Deny")))
+    if not tried:
+        return packed(Rbac)
+    return packed(Rbac, wire(Rbac, matcher=_first(tried, _decision("others", "Allow"))))
+
+
+def _decision(name: str, action: str) -> bytes:
+    made = packed(Action, wire(Action, name=name, action=_ACTIONS[action]))
+    return wire(MatcherOnMatch, action=extension("envoy.filters.rbac.action", made))
+
+
+def _first(tried: Sequence[tuple[bytes, bytes]], otherwise: bytes) -> bytes:
+    if not tried:
+        return wire(Matcher, on_no_match=otherwise)
+    matchers = [
+        wire(MatcherMatcherListFieldMatcher, predicate=predicate, on_match=decision)
+        for predicate, decision in tried
+    ]
+    listed = wire(MatcherMatcherList, matchers=matchers)
+    return wire(Matcher, matcher_list=listed, on_no_match=otherwise)
+
+
+def _conditions(policy: str, rule: AuthorizationRule) -> Iterator[bytes]:
+    if rule.operation is not None:
+        if rule.operation.methods:
+            yield _any([_header(":method", exact=one) for one in rule.operation.methods])
+        if rule.operation.paths:
+            yield _any([each for one in rule.operation.paths for each in _path(one)])
+    if rule.principal is not None:
+        if rule.principal.client_cidrs:
+            yield _from(rule.principal.client_cidrs)
+        for header in rule.principal.headers:
+            yield _any([_header(header.name.lower(), exact=one) for one in header.values])
+        if rule.principal.jwt is not None:
+            yield from _token(policy, rule.principal.jwt)
+
+
+def _path(path: OperationPath) -> Iterator[bytes]:
+    """Envoy's path has the query with it. It has no fragment: such requests are refused."""
+    value = path.value if path.type == "Exact" else path.value.rstrip("/")
+    if value:
+        yield _header(":path", exact=value)
+    yield _header(":path", prefix=f"{value}?")
+    if path.type == "PathPrefix":
+        yield _header(":path", prefix=f"{value}/")
+
+
+def _header(name: str, **how: str) -> bytes:
+    return wire(
+        MatcherMatcherListPredicate,
+        single_predicate=wire(
+            MatcherMatcherListPredicateSinglePredicate,
+            input=extension(
+                name,
+                packed(
+                    HttpRequestHeaderMatchInput,
+                    wire(HttpRequestHeaderMatchInput, header_name=name),
+                ),
+            ),
+            value_match=wire(StringMatcher, **how),
+        ),
+    )
+
+
+def _token(policy: str, principal: JwtPrincipal) -> Iterator[bytes]:
+    payload = provider_name(policy, principal.provider)
+    for claim in principal.claims:
+        path, listed = claim.name.split("."), claim.value_type == "StringArray"
+        yield _any([_claim([payload, *path], value, listed=listed) for value in claim.values])
+    for scope in principal.scopes:
+        yield _claim([payload, "scope"], scope, listed=True)
+
+
+def _claim(path: Sequence[str], value: str, *, listed: bool) -> bytes:
+    where = wire(
+        DynamicMetadataInput,
+        filter=METADATA,
+        path=[wire(DynamicMetadataInputPathSegment, key=key) for key in path],
+    )
+    wanted = wire(ValueMatcher, string_match=wire(ValueStringMatcher, exact=value))
+    if listed:
+        wanted = wire(ValueMatcher, list_match=wire(ListMatcher, one_of=wanted))
+    return _custom(
+        extension("claim", packed(DynamicMetadataInput, where)),
+        extension(
+            "envoy.matching.matchers.metadata_matcher",
+            packed(Metadata, wire(Metadata, value=wanted)),
+        ),
+    )
+
+
+def _from(cidrs: Sequence[str]) -> bytes:
+    ranges = [_cidr(one) for one in cidrs]
+    return _custom(
+        extension("client", packed(SourceIpInput)),
+        extension(
+            "envoy.matching.matchers.ip",
+            packed(Ip, wire(Ip, cidr_ranges=ranges, stat_prefix="clients")),
+        ),
+    )
+
+
+def _cidr(text: str) -> bytes:
+    network = ipaddress.ip_network(text)
+    return wire(
+        CidrRange,
+        address_prefix=str(network.network_address),
+        prefix_len=number(network.prefixlen),
+    )
+
+
+def _custom(input_: bytes, matcher: bytes) -> bytes:
+    single = wire(MatcherMatcherListPredicateSinglePredicate, input=input_, custom_match=matcher)
+    return wire(MatcherMatcherListPredicate, single_predicate=single)
+
+
+def _any(predicates: Sequence[bytes]) -> bytes:
+    if len(predicates) == 1:
+        return predicates[0]
+    listed = wire(MatcherMatcherListPredicatePredicateList, predicate=predicates)
+    return wire(MatcherMatcherListPredicate, or_matcher=listed)
+
+
+def _all(predicates: Sequence[bytes]) -> bytes:
+    if len(predicates) == 1:
+        return predicates[0]
+    listed = wire(MatcherMatcherListPredicatePredicateList, predicate=predicates)
+    return wire(MatcherMatcherListPredicate, and_matcher=listed)
+
+
+def _not(predicate: bytes) -> bytes:
+    return wire(MatcherMatcherListPredicate, not_matcher=predicate)

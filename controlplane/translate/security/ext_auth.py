@@ -1,0 +1,74 @@
+"""A service of one's own is asked whether a request may pass."""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    HttpUri,
+)
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    AuthorizationResponse,
+    BufferSettings,
+    ExtAuthz,
+    HttpService,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import HttpStatus
+
+from controlplane.resources import ext_auth as declared_auth
+from controlplane.translate.clusters import over_http_2
+from controlplane.translate.security.delegation import brought
+from controlplane.translate.wire import duration, packed, wire
+
+
+def cluster_of(auth: declared_auth.ExtAuth, backend: str) -> str:
+    """The cluster of the service: the Backend's own, or for gRPC one that speaks HTTP/2."""
+    return over_http_2(backend) if auth.grpc else backend
+
+
+def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
+    """For a route: ask this Backend."""
+    made = wire(
+        ExtAuthz,
+        transport_api_version=ApiVersion.V3,
+        failure_mode_allow=auth.fail_open,
+        status_on_error=wire(HttpStatus, code=auth.status_on_error),
+        clear_route_cache=auth.recompute_route,
+        validate_mutations=True,
+    )
+    if auth.headers_to_ext_auth:
+        made += wire(ExtAuthz, allowed_headers=_names(auth.headers_to_ext_auth))
+    if auth.body_to_ext_auth:
+        settings = wire(BufferSettings, max_request_bytes=auth.body_to_ext_auth.max_request_bytes)
+        made += wire(ExtAuthz, with_request_body=settings)
+    made += _grpc(auth, backend) if auth.grpc else _http(auth, backend)
+    return brought("envoy.filters.http.ext_authz", packed(ExtAuthz, made))
+
+
+def _grpc(auth: declared_auth.ExtAuth, backend: str) -> bytes:
+    to = wire(GrpcServiceEnvoyGrpc, cluster_name=cluster_of(auth, backend))
+    service = wire(GrpcService, envoy_grpc=to, timeout=duration(auth.timeout))
+    return wire(ExtAuthz, grpc_service=service)
+
+
+def _http(auth: declared_auth.ExtAuth, backend: str) -> bytes:
+    assert auth.http is not None
+    uri = wire(
+        HttpUri,
+        uri=f"http://{backend.replace('/', '.')}",  # Envoy sends the client's host, not this one
+        cluster=cluster_of(auth, backend),
+        timeout=duration(auth.timeout),
+    )
+    service = wire(HttpService, server_uri=uri, path_prefix=auth.http.path or "")
+    if auth.http.headers_to_backend:
+        allowed = _names(auth.http.headers_to_backend)
+        response = wire(AuthorizationResponse, allowed_upstream_headers=allowed)
+        service += wire(HttpService, authorization_response=response)
+    return wire(ExtAuthz, http_service=service)
+
+
+def _names(names: tuple[str, ...]) -> bytes:
+    patterns = [wire(StringMatcher, exact=name, ignore_case=True) for name in names]
+    return wire(ListStringMatcher, patterns=patterns)

@@ -1,0 +1,67 @@
+"""The filters of access control in every listener, in their order.
+
+All but two are switched off until a route switches them on. The lists of client addresses hold for
+every request of a listener. These and the providers of tokens come over ECDS, so that they change
+without the listener; until they have come, a listener does not open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy_data_plane.envoy.config.core.v3 import ExtensionConfigSource
+from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import ApiKeyAuth
+from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import JwtAuthentication
+from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.message_pool import default_message_pool
+
+from controlplane.resources.authorization import ClientAddresses
+from controlplane.translate.security import Secured, authorization, delegation, jwt, names
+from controlplane.translate.types import FROM_ADS, extension
+from controlplane.translate.wire import packed, wire
+
+
+def before_cors(table: str) -> list[bytes]:
+    """Who may not come at all is not answered any question."""
+    name = names.addresses(table)
+    return [wire(HttpFilter, name=name, config_discovery=_discovered(Rbac))]
+
+
+def after_cors() -> list[bytes]:
+    """Who sends the request, and whether they may."""
+    return [
+        _off(names.EXT_AUTH, delegation.empty()),
+        _off(names.API_KEY, packed(ApiKeyAuth)),
+        _off(names.BASIC, delegation.empty()),
+        _off(names.OIDC, packed(OAuth2)),
+        wire(
+            HttpFilter,
+            name=names.JWT,
+            config_discovery=_discovered(JwtAuthentication),
+            disabled=True,
+        ),
+        _off(names.RBAC, packed(Rbac)),
+    ]
+
+
+def extensions(
+    secured: Sequence[Secured], addresses: dict[str, tuple[ClientAddresses, ...]]
+) -> dict[str, bytes]:
+    """What comes over ECDS: the providers of these policies, the lists of each route table."""
+    providers = {name: one for each in secured for name, one in each.providers.items()}
+    requirements = {one.policy: one.requirement for one in secured if one.requirement is not None}
+    found = {names.JWT: jwt.filter_config(providers, requirements)}
+    for table, lists in addresses.items():
+        found[names.addresses(table)] = authorization.for_addresses(lists)
+    return {name: extension(name, config) for name, config in found.items()}
+
+
+def _off(name: str, config: bytes) -> bytes:
+    return wire(HttpFilter, name=name, typed_config=config, disabled=True)
+
+
+def _discovered(kind: type) -> bytes:
+    url = default_message_pool.type_to_url[kind]
+    return wire(ExtensionConfigSource, config_source=FROM_ADS, type_urls=[url])

@@ -1,0 +1,119 @@
+"""Tokens: the providers of a Gateway's policies in one filter, of which a route names one policy.
+
+Routes cannot bring providers along, so these come over ECDS: listeners stay as they are. A route
+that names a policy which is not there yet is refused (403), never let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
+    JwksAsyncFetch,
+    JwtAuthentication,
+    JwtCacheConfig,
+    JwtClaimToHeader,
+    JwtHeader,
+    JwtProvider,
+    JwtProviderNormalizePayload,
+    JwtRequirement,
+    JwtRequirementOrList,
+    PerRouteConfig,
+    RemoteJwks,
+)
+from envoy_data_plane.google.protobuf import Empty
+
+from controlplane.resources import jwt as declared_jwt
+from controlplane.translate.security.servers import http_uri
+from controlplane.translate.wire import duration, packed, wire
+
+METADATA = "envoy.filters.http.jwt_authn"
+"""Where Envoy keeps what it read of tokens."""
+_FETCH_S = 5.0
+_CACHED_TOKENS = 1000
+"""Of each provider and worker: a token that was good a moment ago is not verified again."""
+
+
+def provider_name(policy: str, provider: str) -> str:
+    """Of a provider of a policy, and of what is kept of its tokens."""
+    return f"{policy}/{provider}"
+
+
+def for_route(policy: str) -> bytes:
+    """What a route says: the tokens of this policy."""
+    return packed(PerRouteConfig, wire(PerRouteConfig, requirement_name=policy))
+
+
+def filter_config(providers: Mapping[str, bytes], requirements: Mapping[str, bytes]) -> bytes:
+    """The configuration of the filter, an `Any`. Nothing needs a token until a route says so."""
+    return packed(
+        JwtAuthentication,
+        wire(
+            JwtAuthentication,
+            providers=dict(sorted(providers.items())),
+            requirement_map=dict(sorted(requirements.items())),
+        ),
+    )
+
+
+def requirement(policy: str, jwt: declared_jwt.Jwt) -> bytes:
+    """A token of one of the providers, or none where that is enough."""
+    any_ = [
+        wire(JwtRequirement, provider_name=provider_name(policy, one.name)) for one in jwt.providers
+    ]
+    if jwt.optional:
+        any_.append(wire(JwtRequirement, allow_missing=wire(Empty)))
+    if len(any_) == 1:
+        return any_[0]
+    return wire(JwtRequirement, requires_any=wire(JwtRequirementOrList, requirements=any_))
+
+
+def provider(policy: str, one: declared_jwt.JwtProvider, jwks: str) -> bytes:
+    """Somebody whose tokens are believed; `jwks` is its key set, where it is not fetched."""
+    return (
+        wire(
+            JwtProvider,
+            issuer=one.issuer,
+            audiences=one.audiences,
+            forward=True,
+            payload_in_metadata=provider_name(policy, one.name),
+            normalize_payload_in_metadata=wire(
+                JwtProviderNormalizePayload, space_delimited_claims=["scope"]
+            ),
+            jwt_cache_config=wire(JwtCacheConfig, jwt_cache_size=_CACHED_TOKENS),
+            claim_to_headers=[
+                wire(JwtClaimToHeader, header_name=to.header, claim_name=to.claim)
+                for to in one.claim_to_headers
+            ],
+            clear_route_cache=one.recompute_route,
+        )
+        + _keys(one.remote_jwks, jwks)
+        + _places(one.extract_from)
+    )
+
+
+def _keys(remote: declared_jwt.RemoteJwks | None, jwks: str) -> bytes:
+    if remote is None:
+        return wire(JwtProvider, local_jwks=wire(DataSource, inline_string=jwks))
+    fetched = wire(
+        RemoteJwks,
+        http_uri=http_uri(remote.uri, _FETCH_S),
+        cache_duration=duration(remote.cache_duration),
+        async_fetch=wire(JwksAsyncFetch, fast_listener=True),
+    )
+    return wire(JwtProvider, remote_jwks=fetched)
+
+
+def _places(places: declared_jwt.JwtExtractFrom | None) -> bytes:
+    if places is None:
+        return b""
+    headers = [
+        wire(JwtHeader, name=one.name, value_prefix=one.value_prefix) for one in places.headers
+    ]
+    return wire(
+        JwtProvider,
+        from_headers=headers,
+        from_cookies=places.cookies,
+        from_params=places.params,
+    )

@@ -1,0 +1,19 @@
+"""What the parts of access control are called in Envoy.
+
+A namespace has no dot, so no object can have such a name.
+"""
+
+from __future__ import annotations
+
+EXT_AUTH = "weir.dev/ext-auth"
+API_KEY = "envoy.filters.http.api_key_auth"
+BASIC = "weir.dev/passwords"
+OIDC = "envoy.filters.http.oauth2"
+JWT = "weir.dev/jwt"
+"""Of the filter, and of its configuration."""
+RBAC = "envoy.filters.http.rbac"
+
+
+def addresses(table: str) -> str:
+    """The filter with the lists of client addresses of a route table, and its configuration."""
+    return f"weir.dev/addresses/{table}"

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+
+from controlplane.model import Snapshot
+from controlplane.translate import Translator
+from controlplane.translate.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from controlplane.xds.confidential import confidential
+from tests.unit.resources.documents import BACKEND, GATEWAY
+from tests.unit.resources.documents import ROUTE as WEB_ROUTE
+from tests.unit.resources.test_security_policy import API_KEYS, HEAD, LOCAL, OIDC
+from tests.unit.translate.scenes import all_services, declared, even
+
+HELD = """\
+apiVersion: v1
+kind: Secret
+metadata: {name: held}
+stringData:
+  .htpasswd: "ann:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc="
+  client-secret: the-secret-of-the-shop
+"""
+KEYS = HELD.partition("stringData")[0] + "stringData: {shop: the-key-of-the-shop}\n"
+OTHER_GATEWAY = GATEWAY.replace("name: edge", "name: other").replace("8080", "8081")
+JWT = f"jwt: {{providers: [{{name: a, {LOCAL}}}]}}"
+
+
+def snapshots(translator: Translator, *documents: str) -> dict[str, Snapshot]:
+    found = declared(GATEWAY, WEB_ROUTE, BACKEND, *documents)
+    services = all_services(found)
+    return {one.fleet: one for one in translator.snapshots(found, services, even(services))}
+
+
+def policy(spec: str) -> str:
+    return f"{HEAD}  {spec.strip()}\n"
+
+
+@pytest.mark.parametrize(
+    ("spec", "held", "credential", "in_types"),
+    [
+        (API_KEYS, KEYS, b"the-key-of-the-shop", {ROUTE}),
+        ("basicAuth: {users: {name: held}}", HELD, b"0DPiKuNIrrVmD8IUCuw1hQxNqZc=", {ROUTE}),
+        (f"{OIDC}}}", HELD, b"the-secret-of-the-shop", {SECRET}),
+    ],
+)
+def test_credentials_are_withheld_and_go_to_the_gateway_that_needs_them_alone(
+    spec: str, held: str, credential: bytes, in_types: set[str]
+) -> None:
+    made = snapshots(Translator(), policy(spec), held, OTHER_GATEWAY)
+    edge = made["default/edge"].resources
+    bodies = [(url, body) for url, named in edge.items() for body in named.values()]
+    assert {url for url, body in bodies if credential in body} == in_types
+    assert all(confidential(url, body) for url, body in bodies if credential in body)
+    others = made["default/other"].resources
+    assert not any(credential in body for named in others.values() for body in named.values())
+    # Nothing else is withheld for it.
+    assert {url for url, body in bodies if confidential(url, body)} == in_types
+
+
+def test_public_keys_are_no_secret() -> None:
+    edge = snapshots(Translator(), policy(JWT))["default/edge"].resources
+    assert not any(confidential(url, one) for url, named in edge.items() for one in named.values())
+
+
+def test_policies_change_routes_and_what_these_name_but_no_listener() -> None:
+    translator = Translator()
+    before = snapshots(translator)["default/edge"].resources
+    for spec in (JWT, API_KEYS, "authorization: {}", f"{OIDC}}}"):
+        now = snapshots(translator, policy(spec), HELD)["default/edge"].resources
+        assert now[LISTENER] == before[LISTENER]
+        assert now[ROUTE] != before[ROUTE]
+
+
+def test_tokens_of_a_policy_that_is_gone_stay_until_no_route_asks_for_them() -> None:
+    translator = Translator()
+    asks = snapshots(translator, policy(JWT))["default/edge"].resources[EXTENSION]
+    lets_go = snapshots(translator)["default/edge"].resources[EXTENSION]
+    gone = snapshots(translator)["default/edge"].resources[EXTENSION]
+    assert asks == lets_go
+    assert b"default/web" not in gone["weir.dev/jwt"]
+
+
+def test_what_did_not_change_is_not_made_again() -> None:
+    found = declared(GATEWAY, WEB_ROUTE, BACKEND, policy(f"{OIDC}}}"), HELD)
+    translator, services = Translator(), all_services(found)
+    (before, _) = translator.snapshots(found, services, even(services))
+    (again, _) = translator.snapshots(found, [*services], even(services), 50.0)
+    assert again.resources[ROUTE] == before.resources[ROUTE]
+    changed = HELD.replace("the-secret-of-the-shop", "another-secret")
+    found = declared(GATEWAY, WEB_ROUTE, BACKEND, policy(f"{OIDC}}}"), changed)
+    (after, _) = translator.snapshots(found, services, even(services))
+    assert after.resources[ROUTE] == before.resources[ROUTE]  # it names the secrets alone
+    assert after.resources[SECRET].keys() == before.resources[SECRET].keys()
+    assert all(
+        one != before.resources[SECRET][name] for name, one in after.resources[SECRET].items()
+    )
+
+
+def test_on_a_port_that_listeners_share_the_lists_of_all_count() -> None:
+    shared = GATEWAY + "    - {name: other, port: 8080, protocol: HTTP, hostname: a.test}\n"
+    lists = "".join(
+        "---\napiVersion: weir.dev/v1alpha1\nkind: ClientPolicy\n"
+        f"metadata: {{name: {name}}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, "
+        f"kind: Gateway, name: edge, sectionName: {name}}}]\n"
+        f"  clientAddresses: {{deny: [{network}]}}\n"
+        for name, network in (("http", "192.0.2.0/24"), ("other", "198.51.100.0/24"))
+    )
+    found = declared(shared, WEB_ROUTE, BACKEND, lists.removeprefix("---\n"))
+    services = all_services(found)
+    (edge, _) = Translator().snapshots(found, services, even(services))
+    made = edge.resources[EXTENSION]["weir.dev/addresses/default/edge/http-8080"]
+    assert b"192.0.2.0" in made
+    assert b"198.51.100.0" in made
+
+
+def test_a_service_whose_endpoints_are_not_known_keeps_everybody_out() -> None:
+    spec = policy("extAuth: {http: {backendRefs: [{name: web}]}, failOpen: true}")
+    found = declared(GATEWAY, WEB_ROUTE, BACKEND, spec)
+    (edge, *_) = Translator().snapshots(found, [], {})
+    (table,) = edge.resources[ROUTE].values()
+    assert b"security policy of this route cannot be kept" in table
+    assert not edge.resources[CLUSTER]
