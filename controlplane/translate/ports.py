@@ -39,6 +39,8 @@ class Table:
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
     """Whose certificates are believed of clients."""
+    more: bytes = b""
+    """Of the connection manager: what refers to other objects, see `client_edge`."""
 
     def held(self) -> dict[str, bytes]:
         """All secrets, by name."""

@@ -62,9 +62,10 @@ class Clusters:
             del self._kept[place]
         for policy in (*secured, *let_go):
             out |= policy.clusters
-        for policy in secured:
-            if policy.over_http_2:
-                out |= self._over_http_2(policy.backend, said.get(policy.backend), encryption)
+        called = {one.backend for one in secured if one.over_http_2}
+        called |= scene.policies.services(scene.declared, scene.gateway, pairs) & set(scene.known)
+        for backend in sorted(called):
+            out |= self._over_http_2(backend, said.get(backend), encryption)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.waiting and needs_unresolved(scene, pairs):
             out[UNRESOLVED] = closed(UNRESOLVED)
