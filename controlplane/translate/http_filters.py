@@ -28,7 +28,7 @@ from controlplane.translate import (
     compression,
     concurrency,
     cors,
-    extensions,
+    edge_functions,
     faults,
     geo_ip,
     overrides,
@@ -60,7 +60,7 @@ def http_filters(client: ClientSettings, table: str, control_cluster: str) -> li
             for closed, name in rate_limits.GLOBAL.items()
         ),
         *(_switched_off(*one) for one in compression.filters()),
-        _switched_off(extensions.LUA, packed(Lua)),
+        _switched_off(edge_functions.LUA, packed(Lua)),
         _switched_off(traffic.BROUGHT, brought.EMPTY),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(concurrency.FILTER, brought.EMPTY),

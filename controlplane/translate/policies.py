@@ -28,7 +28,7 @@ from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.target import Policy
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import classes, retries, traffic
-from controlplane.translate.extensions import Extensions
+from controlplane.translate.edge_functions import Extensions
 from controlplane.translate.security import Secured, Securing
 
 

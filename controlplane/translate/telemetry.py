@@ -36,7 +36,7 @@ from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, KeyValue, K
 
 from controlplane.resources import telemetry
 from controlplane.resources.filters import BackendObjectRef
-from controlplane.translate.extensions import grpc_service
+from controlplane.translate.edge_functions import grpc_service
 from controlplane.translate.matches import header_matchers, method_matcher
 from controlplane.translate.runtime import PER_PERCENT
 from controlplane.translate.types import extension

@@ -13,7 +13,7 @@ from controlplane.translate import (
     brought,
     compression,
     concurrency,
-    extensions,
+    edge_functions,
     faults,
     overrides,
     rate_limits,
@@ -21,7 +21,7 @@ from controlplane.translate import (
     telemetry,
     wasm,
 )
-from controlplane.translate.extensions import Extensions
+from controlplane.translate.edge_functions import Extensions
 from controlplane.translate.wire import number, packed, wire
 
 BUFFER = "envoy.filters.http.buffer"
@@ -47,14 +47,14 @@ def of_route(policy: TrafficPolicy | None, found: Extensions, route: str) -> byt
     limits = b""
     if spec.rate_limit is not None:
         limits = rate_limits.of_route(policy.key, route, spec.rate_limit)
-    out = compression.of_route(spec.compressor) + extensions.of_route(found)
+    out = compression.of_route(spec.compressor) + edge_functions.of_route(found)
     out += wire(Route, typed_per_filter_config=filters) + limits
     return out + telemetry.of_route(spec.telemetry)
 
 
 def _in_order(spec: OfRequests, found: Extensions) -> list[bytes]:
     """Code of your own before the cache, so that it sees every request."""
-    filters = [extensions.chained(one, found.service) for one in spec.ext_proc]
+    filters = [edge_functions.chained(one, found.service) for one in spec.ext_proc]
     filters += [wasm.chained(one) for one in spec.wasm]
     if spec.response_cache is not None:
         filters += response_cache.chained(spec.response_cache)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation,
+)
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions
 
 from controlplane.resources.client_ports import USUAL
@@ -88,3 +95,16 @@ def test_code_sees_answers_before_they_are_compressed_and_requests_before_the_ca
     ]
     assert order == sorted(order)
     assert names[-1] == "router"
+
+
+def test_what_strangers_say_is_removed_before_headers_that_a_policy_sets_early() -> None:
+    detection = "  clientIPDetection: {customHeader: {name: x-client}}\n"
+    early = "  headers: {earlyRequestHeaders: {set: [{name: x-a, value: b}]}}\n"
+    listeners = resources(Translator(), CLIENT + detection + early)[LISTENER]
+    (http,) = (Listener.parse(one).filter_chains[0].filters[-1] for one in listeners.values())
+    assert http.typed_config is not None
+    config = HttpConnectionManager.parse(http.typed_config.value)
+    found = [one.typed_config for one in config.early_header_mutation_extensions]
+    strangers, said = (HeaderMutation.parse(one.value).mutations for one in found if one)
+    assert strangers[0].remove_on_match is not None
+    assert said[0].append is not None
