@@ -25,6 +25,7 @@ from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.filters import Filter
 from controlplane.resources.gateway import ROUTE_KINDS, Gateway
 from controlplane.resources.kinds import GATEWAY_API_GROUP, kind_of
+from controlplane.resources.policy_references import faults_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
@@ -305,6 +306,8 @@ def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:
             if fault is not None:
                 field = f"spec.targetRefs[{at}]"
                 yield _problem(declared, key, field, fault)
+        for field, fault in faults_of(declared, policy):
+            yield _problem(declared, key, field, fault)
 
 
 def _of_sessions(declared: Declared) -> Iterator[_Found]:

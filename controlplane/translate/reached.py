@@ -64,9 +64,12 @@ class Clusters:
             del self._kept[place]
         for policy in (*secured, *let_go):
             out |= policy.clusters
-        for policy in secured:
-            if policy.over_http_2:
-                out |= self._over_http_2(policy.backend, said.get(policy.backend), encryption)
+        asked = {one.backend for one in secured if one.over_http_2}
+        asked |= scene.policies.services(scene.declared, scene.gateway, attached.requests) & set(
+            scene.known
+        )
+        for backend in sorted(asked):
+            out |= self._over_http_2(backend, said.get(backend), encryption)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.closing or (found.waiting and needs_unresolved(scene, attached.requests)):
             out[UNRESOLVED] = closed(UNRESOLVED)
