@@ -23,8 +23,16 @@ give `Balancing(Algorithm.LEAST_REQUEST)` (P2C) or `Balancing(Algorithm.FULL_SCA
 `policies.simulator.play` runs whole control loops with a delay between look and weights.
 """
 
-from policies.simulator.case import Algorithm, Balancing, Case, Station, endpoint_id, station_of
-from policies.simulator.demand import Law, Traffic, Work
+from policies.simulator.case import (
+    Algorithm,
+    Balancing,
+    Case,
+    Orca,
+    Station,
+    endpoint_id,
+    station_of,
+)
+from policies.simulator.demand import Keys, Law, RequestClass, Traffic, Work
 from policies.simulator.scenarios import (
     FAMILIES,
     HELD_OUT_ENDPOINTS,
@@ -49,8 +57,11 @@ __all__ = [
     "Algorithm",
     "Balancing",
     "Case",
+    "Keys",
     "Law",
+    "Orca",
     "Outcome",
+    "RequestClass",
     "Simulation",
     "Size",
     "Station",

@@ -1,11 +1,8 @@
-"""The event loop of the simulator, compiled by numba: arrivals, picks, queues, completions.
+"""Compiled: the event loop. Arrivals, picks, queues, completions.
 
-Everything compiled stands in this one module because numba's cache of machine code notices a
-change only of the file that it was compiled from.
-
-A request's whole fate is known when it arrives: endpoints serve first come, first served, and
-their speeds are given beforehand as functions of time. So the only event that waits in the heap
-is the moment at which the request leaves its proxy.
+Where endpoints serve first come, first served and are near, a request's whole fate is known when it
+arrives, and one event waits in the heap for it: the moment at which it leaves its proxy. On the way
+to an endpoint that is far, or served by one that shares its workers, it takes more.
 """
 
 from __future__ import annotations
@@ -13,327 +10,294 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.simulator.case import Algorithm
-from policies.simulator.compiled import compiled
-from policies.simulator.state import BIN_FROM, BIN_WIDTH, BINS, Floats, Ints, State
+from policies.simulator.compiled import compiled, entry, seldom
+from policies.simulator.events import ENDS, LEAVES, REACHES, SHARED, bin_of, pop, push
+from policies.simulator.outliers import answered, believe, sweep
+from policies.simulator.picks import CSWRR, PEAK_EWMA, pick, restart_all
+from policies.simulator.reports import feel, hear, report, reweigh
+from policies.simulator.serving import announce, depart, effort, join, serve
+from policies.simulator.state import (
+    ALGORITHM,
+    EJECT_AFTER,
+    NETWORK,
+    QUEUE_LIMIT,
+    REPORT,
+    REWEIGH,
+    SHARING,
+    SOONEST,
+    SWEEP,
+    TIMEOUT_S,
+    WINDOW_FROM_S,
+    Ints,
+    State,
+)
 
-ROUND_ROBIN, CHOICES = int(Algorithm.ROUND_ROBIN), int(Algorithm.LEAST_REQUEST)
-
-
-@compiled
-def _uniform(random: NDArray[np.uint64]) -> float:
-    """The next number of splitmix64, in [0, 1)."""
-    random[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = random[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
-@compiled
-def _push(heap_s: Floats, heap_of: Ints, size: int, when: float, what: int) -> None:
-    i = size
-    while i > 0:
-        parent = (i - 1) // 2
-        if heap_s[parent] <= when:
-            break
-        heap_s[i], heap_of[i] = heap_s[parent], heap_of[parent]
-        i = parent
-    heap_s[i], heap_of[i] = when, what
+CLOSES, NOTHING = 4, 5
+"""Besides what waits in the heap: the fate of an open request is known; nothing happens."""
+REFUSAL_S = 1e-3
+"""How long it takes to be told 503."""
 
 
-@compiled
-def _pop(heap_s: Floats, heap_of: Ints, size: int) -> None:
-    """Take the first out of a heap that had `size` entries."""
-    last, what = heap_s[size - 1], heap_of[size - 1]
-    i = 0
-    while True:
-        child = 2 * i + 1
-        if child >= size - 1:
-            break
-        if child + 1 < size - 1 and heap_s[child + 1] < heap_s[child]:
-            child += 1
-        if heap_s[child] >= last:
-            break
-        heap_s[i], heap_of[i] = heap_s[child], heap_of[child]
-        i = child
-    heap_s[i], heap_of[i] = last, what
-
-
-@compiled
+@entry
 def restart(s: State) -> None:
-    """Begin every schedule anew, as Envoy does when weights change.
-
-    Envoy lets a new schedule make a random number of picks first, so that proxies do not all
-    begin with the heaviest: the same as looking at the endless schedule from a random time on.
-    """
-    groups = s.options[3]
-    for b in range(s.in_flight.shape[0]):
-        total = 0.0
-        for g in range(groups):
-            total += s.group_weight[g]
-        seen = _uniform(s.random) * 1000.0 / total
-        for g in range(groups):
-            weight = s.group_weight[g]
-            s.group_due[b, g] = (np.floor(seen * weight) + 1.0) / weight - seen
-            first, end = s.group_from[g], s.group_from[g + 1]
-            s.turn[b, g] = int(_uniform(s.random) * 1e9)
-            s.group_time[b, g] = 0.0
-            inside = 0.0
-            for m in range(first, end):
-                inside += s.host_weight[s.members[m]]
-            ahead = _uniform(s.random) * 1000.0 / inside
-            for m in range(first, end):
-                host = s.members[m]
-                weight = s.host_weight[host]
-                s.due[b, host] = (np.floor(ahead * weight) + 1.0) / weight - ahead
-
-
-@compiled
-def _available(s: State, b: int, g: int) -> float:
-    """Part of the group's endpoints that the balancer has not ejected."""
-    first, end = s.group_from[g], s.group_from[g + 1]
-    count = 0
-    for m in range(first, end):
-        if s.ejected_until_s[b, s.members[m]] <= s.now_s[0]:
-            count += 1
-    return float(count / (end - first))
-
-
-@compiled
-def _pick_group(s: State, b: int) -> int:
-    """Envoy's weighted schedule over localities: the earliest deadline goes first."""
-    groups = s.options[3]
-    ejects = s.options[4] > 0
-    for _ in range(groups):
-        best = 0
-        for g in range(1, groups):
-            if s.group_due[b, g] < s.group_due[b, best]:
-                best = g
-        part = 1.0
-        if ejects:
-            part = min(1.0, 1.4 * _available(s, b, best))
-        s.group_due[b, best] += 1.0 / (s.group_weight[best] * max(part, 0.05))
-        if part > 0.0:
-            return best
-    return best
-
-
-@compiled
-def _pick_scheduled(s: State, b: int, g: int) -> int:
-    """The weighted schedule over endpoints; LEAST_REQUEST divides a weight by what is in flight."""
-    first, end = s.group_from[g], s.group_from[g + 1]
-    best = s.members[first]
-    for _ in range(end - first):
-        best = s.members[first]
-        for m in range(first + 1, end):
-            if s.due[b, s.members[m]] < s.due[b, best]:
-                best = s.members[m]
-        weight = s.host_weight[best]
-        if s.options[0] != ROUND_ROBIN:
-            weight /= (s.in_flight[b, best] + 1.0) ** s.numbers[0]
-        s.group_time[b, g] = s.due[b, best]
-        s.due[b, best] = s.group_time[b, g] + 1.0 / weight
-        if s.ejected_until_s[b, best] <= s.now_s[0]:
-            break
-    return int(best)
-
-
-@compiled
-def _pick_in_turn(s: State, b: int, g: int) -> int:
-    """Plain round robin."""
-    first, size = s.group_from[g], s.group_from[g + 1] - s.group_from[g]
-    host = s.members[first]
-    for _ in range(size):
-        s.turn[b, g] += 1
-        host = s.members[first + s.turn[b, g] % size]
-        if s.ejected_until_s[b, host] <= s.now_s[0]:
-            break
-    return int(host)
-
-
-@compiled
-def _pick_choices(s: State, b: int, g: int) -> int:
-    """The least loaded of N that are drawn at random, with repetition."""
-    first, size = s.group_from[g], s.group_from[g + 1] - s.group_from[g]
-    best, tried = -1, 0
-    for _ in range(20 * s.options[1]):
-        host = s.members[first + int(_uniform(s.random) * size)]
-        if s.ejected_until_s[b, host] > s.now_s[0]:
-            continue
-        if best < 0 or s.in_flight[b, host] < s.in_flight[b, best]:
-            best = host
-        tried += 1
-        if tried >= s.options[1]:
-            break
-    return int(best)
-
-
-@compiled
-def _pick_least(s: State, b: int, g: int) -> int:
-    """The least loaded of all, ties at random."""
-    best, ties = -1, 0
-    for m in range(s.group_from[g], s.group_from[g + 1]):
-        host = s.members[m]
-        if s.ejected_until_s[b, host] > s.now_s[0]:
-            continue
-        if best < 0 or s.in_flight[b, host] < s.in_flight[b, best]:
-            best, ties = host, 1
-        elif s.in_flight[b, host] == s.in_flight[b, best]:
-            ties += 1
-            if _uniform(s.random) * ties < 1.0:
-                best = host
-    return int(best)
-
-
-@compiled
-def _pick(s: State, b: int, g: int) -> int:
-    """The endpoint of a group that gets the next request of a balancer."""
-    if not s.group_equal[g]:
-        return _pick_scheduled(s, b, g)
-    if s.options[0] == ROUND_ROBIN:
-        return _pick_in_turn(s, b, g)
-    best = _pick_choices(s, b, g) if s.options[0] == CHOICES else _pick_least(s, b, g)
-    if best >= 0:
-        return best
-    first, size = s.group_from[g], s.group_from[g + 1] - s.group_from[g]
-    return int(s.members[first + int(_uniform(s.random) * size)])  # all ejected: panic
-
-
-@compiled
-def _serve(s: State, e: int, work: float) -> float:
-    """When the endpoint will have done this work, first come, first served."""
-    now = s.now_s[0]
-    worker = 0
-    for w in range(1, s.workers[e]):
-        if s.free_at_s[e, w] < s.free_at_s[e, worker]:
-            worker = w
-    at = max(now, s.free_at_s[e, worker])
-    while s.speed_from_s[e, s.segment[e] + 1] <= at:
-        s.segment[e] += 1
-    k = s.segment[e]
-    left = (s.speed_from_s[e, k + 1] - at) * s.speed[e, k]
-    while work > left:  # more than what this segment can do
-        work -= left
-        k += 1
-        at = s.speed_from_s[e, k]
-        left = (s.speed_from_s[e, k + 1] - at) * s.speed[e, k]
-    at += work / s.speed[e, k]
-    s.free_at_s[e, worker] = at
-    return float(at)
+    """New weights, or other endpoints, are in force."""
+    for p in range(s.shut.shape[0]):
+        believe(s, p)
+    restart_all(s)
 
 
 @compiled
 def _touch(s: State, e: int) -> None:
-    """Bring the endpoint's integrals over time up to now."""
-    gone = s.now_s[0] - s.touched_s[e]
-    s.in_flight_s[e] += gone * s.total[e]
-    s.busy_s[e] += gone * min(s.total[e], s.workers[e])
-    s.touched_s[e] = s.now_s[0]
+    """Bring the integrals of the endpoint over time up to now."""
+    now = s.now_s[0]
+    busy = (now - s.touched_s[e]) * min(s.total[e], s.workers[e])
+    s.busy_s[e] += busy
+    s.orca_busy_s[e] += busy
+    s.touched_s[e] = now
 
 
 @compiled
-def _bin(latency: float) -> int:
-    if latency <= 1e-5:
-        return 0
-    return min(BINS - 1, int((np.log(latency) - BIN_FROM) / BIN_WIDTH))
+def _touch_open(s: State, x: int, e: int) -> None:
+    """The same for what the proxies of a region have in flight there."""
+    now = s.now_s[0]
+    s.in_flight_s[x, e] += (now - s.open_touched_s[x, e]) * s.open_requests[x, e]
+    s.open_touched_s[x, e] = now
 
 
 @compiled
-def _arrive(s: State, i: int) -> None:
+def _wait(s: State, when: float, i: int, kind: int) -> None:
+    push(s.heap_s, s.heap_of, s.position[1], when, i * 4 + kind)
+    s.position[1] += 1
+
+
+@compiled
+def _known(s: State, i: int, fine: bool, latency: float) -> None:
+    """What a request gets is certain now."""
+    k = s.klass[i] if len(s.klass) > 1 else 0
+    s.fine[i] = fine
+    s.outcome[k, 0] += 1.0
+    if fine:
+        s.outcome[k, 2] += latency
+        s.outcome[k, 3] += latency**2
+        s.outcome_histogram[k, bin_of(latency)] += 1
+    else:
+        s.outcome[k, 1] += 1.0
+
+
+@compiled
+def _arrive(s: State, i: int) -> bool:
+    """A request arrives and is sent on; whether it is at its endpoint at once."""
     b, now = s.balancer[i], s.arrives_s[i]
     s.now_s[0] = now
-    g = _pick_group(s, b) if s.options[2] else 0
-    e = _pick(s, b, g)
+    x, e = s.region_of[b], pick(s, b, i)
+    _touch_open(s, x, e)
+    s.open_requests[x, e] += 1
+    s.in_flight[b, e] += 1
+    s.endpoint[i], s.generation_of[i] = e, s.generation[e]
+    if s.sharing[e]:
+        s.open[i] = True
+    if s.options[NETWORK] and s.network_s[x, s.place[e]] > 0.0:
+        _wait(s, now + s.network_s[x, s.place[e]], i, REACHES)
+        return False
+    return True
+
+
+@compiled
+def _way(s: State, i: int) -> float:
+    """Seconds between the request's proxy and its endpoint, one way."""
+    if not s.options[NETWORK]:
+        return 0.0
+    return float(s.network_s[s.region_of[s.balancer[i]], s.place[s.endpoint[i]]])
+
+
+@compiled
+def _reach(s: State, i: int) -> int:
+    """The request is at its endpoint. Returns the endpoint if it shares its workers, or -1."""
+    e, now, way = s.endpoint[i], s.now_s[0], _way(s, i)
+    deadline = s.arrives_s[i] + s.numbers[TIMEOUT_S]
     while s.fails_from_s[e, s.fail_segment[e] + 1] <= now:
         s.fail_segment[e] += 1
     fine = s.luck[i] >= s.fails[e, s.fail_segment[e]]
-    if s.total[e] >= s.numbers[4]:
-        fine, leaves = False, now + 1e-3
-    else:
-        leaves = _serve(s, e, s.work_s[i] if fine else s.work_s[i] * s.fail_work[e])
-        if leaves > now + s.numbers[1]:
-            fine, leaves = False, now + s.numbers[1]
+    refused = max(s.total[e], s.jobs[e]) >= s.numbers[QUEUE_LIMIT]
     _touch(s, e)
     s.total[e] += 1
-    s.in_flight[b, e] += 1
-    s.endpoint[i], s.generation_of[i], s.fine[i] = e, s.generation[e], fine
-    _push(s.heap_s, s.heap_of, s.position[1], leaves, i)
-    s.position[1] += 1
-    s.outcome[0] += 1.0
-    if fine:
-        s.outcome[2] += leaves - now
-        s.outcome[3] += (leaves - now) ** 2
-        s.outcome_histogram[_bin(leaves - now)] += 1
+    ends = now + REFUSAL_S
+    if not refused:
+        work = effort(s, e, s.work_s[i] if fine else s.work_s[i] * s.fail_work[e])
+        s.given[e] += 1
+        if s.sharing[e]:
+            s.fine[i] = fine
+            join(s, e, i, work)
+            return int(e)
+        ends = serve(s, e, work)
+    elif s.sharing[e]:
+        s.open[i] = False
+    leaves = min(ends + way, deadline)
+    _known(s, i, fine and not refused and ends + way <= deadline, leaves - s.arrives_s[i])
+    if way > 0.0:
+        _wait(s, min(ends, deadline), i, ENDS)
     else:
-        s.outcome[1] += 1.0
+        _wait(s, leaves, i, LEAVES)
+    return -1
 
 
 @compiled
-def _strike(s: State, b: int, e: int) -> None:
-    """A failure in a row: at the limit the endpoint is ejected, if not too many are already."""
-    s.strikes[b, e] += 1
-    if s.strikes[b, e] < s.options[4] or s.ejected_until_s[b, e] > s.now_s[0]:
-        return
-    out, known = 1, s.group_from[s.options[3]]
-    for m in range(known):
-        if s.ejected_until_s[b, s.members[m]] > s.now_s[0]:
-            out += 1
-    if out <= s.numbers[3] * known:
-        s.ejections[b, e] += 1
-        s.ejected_until_s[b, e] = s.now_s[0] + s.numbers[2] * s.ejections[b, e]
-        s.strikes[b, e] = 0
+def _close(s: State, i: int, fine: bool) -> None:
+    """A request at an endpoint that shares ends there, or is given up by its proxy."""
+    leaves, deadline = s.now_s[0] + _way(s, i), s.arrives_s[i] + s.numbers[TIMEOUT_S]
+    s.open[i] = False
+    _known(s, i, fine and leaves <= deadline, min(leaves, deadline) - s.arrives_s[i])
 
 
 @compiled
-def _leave(s: State) -> None:
-    s.now_s[0] = s.heap_s[0]
-    i = s.heap_of[0]
-    _pop(s.heap_s, s.heap_of, s.position[1])
-    s.position[1] -= 1
-    e, b = s.endpoint[i], s.balancer[i]
+def _end(s: State, i: int) -> None:
+    """The endpoint is done with the request, whose answer is on its way."""
+    e = s.endpoint[i]
     _touch(s, e)
     s.total[e] -= 1
-    if s.generation_of[i] == s.generation[e]:
-        s.in_flight[b, e] -= 1
-    if s.fine[i]:
-        s.succeeded[e] += 1.0
-        s.strikes[b, e] = 0
-        if s.sampled[i]:
-            latency = s.now_s[0] - s.arrives_s[i]
-            s.latency_sum_s[e] += latency
-            s.latency_count[e] += 1.0
-            s.histogram[e, _bin(latency)] += 1
-    else:
-        s.failed[e] += 1.0
-        if s.options[4] > 0:
-            _strike(s, b, e)
+    deadline = s.arrives_s[i] + s.numbers[TIMEOUT_S]
+    _wait(s, min(s.now_s[0] + _way(s, i), deadline), i, LEAVES)
 
 
 @compiled
+def _leave(s: State, i: int) -> None:
+    """The proxy has the answer, or gives it up."""
+    e, b = s.endpoint[i], s.balancer[i]
+    x, p, fine = s.region_of[b], s.proxy_of[b], s.fine[i]
+    if _way(s, i) == 0.0:
+        _touch(s, e)
+        s.total[e] -= 1
+    _touch_open(s, x, e)
+    s.open_requests[x, e] -= 1
+    if s.generation_of[i] == s.generation[e]:
+        s.in_flight[b, e] -= 1
+    _learn(s, i, e, b, p, fine)
+    if s.lost[p]:
+        s.in_flight_s[x, e] -= s.now_s[0] - max(s.arrives_s[i], s.numbers[WINDOW_FROM_S])
+    elif fine:
+        s.succeeded[x, e] += 1.0
+        if s.sampled[i]:
+            latency = s.now_s[0] - s.arrives_s[i]
+            s.latency_sum_s[x, e] += latency
+            s.latency_count[x, e] += 1.0
+            s.histogram[x, e, bin_of(latency)] += 1
+    else:
+        s.failed[x, e] += 1.0
+
+
+@compiled
+def _learn(s: State, i: int, e: int, b: int, p: int, fine: bool) -> None:
+    """What the balancer makes of an answer."""
+    if s.options[EJECT_AFTER] > 0:
+        answered(s, p, e, fine)
+    if s.options[ALGORITHM] == CSWRR:
+        s.orca_ended[e] += 1.0
+        if not fine:
+            s.orca_failed[e] += 1.0
+        hear(s, p, e)
+    elif s.options[ALGORITHM] == PEAK_EWMA and fine:
+        feel(s, b, e, s.now_s[0] - s.arrives_s[i])
+
+
+@compiled
+def _given_up(s: State) -> float:
+    """When the next open request is given up: all wait equally long, so they are in order."""
+    if not s.options[SHARING]:
+        return np.inf
+    while s.position[2] < s.position[0] and not s.open[s.position[2]]:
+        s.position[2] += 1
+    if s.position[2] == s.position[0]:
+        return np.inf
+    return float(s.arrives_s[s.position[2]] + s.numbers[TIMEOUT_S])
+
+
+@seldom
+def _timers(s: State) -> None:
+    """What happens at multiples of an interval, for which `now` has come."""
+    if s.timer_s[SWEEP] <= s.now_s[0]:
+        sweep(s)
+        s.timer_s[SWEEP] += s.every_s[SWEEP]
+    if s.timer_s[REPORT] <= s.now_s[0]:
+        for e in range(len(s.workers)):
+            _touch(s, e)
+        report(s)
+        s.timer_s[REPORT] += s.every_s[REPORT]
+    if s.timer_s[REWEIGH] <= s.now_s[0]:
+        reweigh(s)
+        s.timer_s[REWEIGH] += s.every_s[REWEIGH]
+    s.timer_s[SOONEST] = min(s.timer_s[SWEEP], s.timer_s[REPORT], s.timer_s[REWEIGH])
+
+
+@compiled
+def _pop(s: State) -> tuple[int, int, int]:
+    """What waited for now: what it is, of which request, at which endpoint that shares."""
+    what = s.heap_of[0]
+    pop(s.heap_s, s.heap_of, s.position[1])
+    s.position[1] -= 1
+    kind, i = what & 3, what >> 2
+    if kind != SHARED:
+        return kind, i, -1
+    e = i % len(s.workers)
+    if s.version[e] != i // len(s.workers):  # another request came meanwhile
+        return NOTHING, -1, -1
+    i = depart(s, e)
+    return CLOSES if s.open[i] else NOTHING, i, e
+
+
+@compiled
+def _step(s: State, waits: float, arrives: float, given_up: float) -> None:
+    """Play what is next. Each part stands here once, because all of it is inlined."""
+    kind, i, shares, fine = NOTHING, -1, -1, True
+    if given_up < min(waits, arrives):
+        s.now_s[0] = given_up
+        kind, i, fine = CLOSES, s.position[2], False
+    elif waits <= arrives:
+        s.now_s[0] = waits
+        kind, i, shares = _pop(s)
+    else:
+        i = s.position[0]
+        s.position[0] += 1
+        if _arrive(s, i):
+            kind = REACHES
+    if kind == REACHES:
+        shares = _reach(s, i)
+    if shares >= 0:
+        announce(s, shares)
+    if kind == CLOSES:
+        _close(s, i, fine and s.fine[i])
+        kind = ENDS if _way(s, i) > 0.0 else LEAVES
+    if kind == ENDS:
+        _end(s, i)
+    elif kind == LEAVES:
+        _leave(s, i)
+
+
+@entry
 def advance(s: State, until_s: float, arrivals: bool) -> None:
     """Play everything up to a time; without `arrivals` only what is on its way."""
     while True:
-        leaves = s.heap_s[0] if s.position[1] > 0 else np.inf
+        waits = s.heap_s[0] if s.position[1] > 0 else np.inf
         arrives = np.inf
         if arrivals and s.position[0] < len(s.arrives_s):
             arrives = s.arrives_s[s.position[0]]
-        soonest = min(leaves, arrives)
+        given_up = _given_up(s)
+        soonest = min(waits, arrives, given_up)
+        if s.timer_s[SOONEST] <= min(soonest, until_s) < np.inf:
+            s.now_s[0] = max(s.timer_s[SOONEST], s.now_s[0])
+            _timers(s)
+            continue
         if soonest > until_s or soonest == np.inf:
             break
-        if leaves <= arrives:
-            _leave(s)
-        else:
-            _arrive(s, s.position[0])
-            s.position[0] += 1
+        _step(s, waits, arrives, given_up)
     if until_s < np.inf:
         s.now_s[0] = until_s
         for e in range(len(s.total)):
             _touch(s, e)
+            for x in range(s.open_requests.shape[0]):
+                _touch_open(s, x, e)
 
 
-@compiled
+@entry
 def quantile_bins(histogram: NDArray[np.int32], q: float, bins: Ints) -> None:
     """For each row the bin in which its quantile lies, -1 for an empty row."""
     for row in range(histogram.shape[0]):

@@ -77,6 +77,46 @@ def dear_part(scv: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestClass:
+    """Some of the requests, which cost and are worth something else than the others."""
+
+    name: str = "all"
+    part: float = 1.0
+    """Of the requests; the parts of all classes sum to 1."""
+    work: float = 1.0
+    """Its work, as a multiple of what `Work` says."""
+    value: float = 1.0
+    """What one that is answered well is worth."""
+
+    def __post_init__(self) -> None:
+        if self.part <= 0.0 or self.work <= 0.0:
+            raise ValueError(f"class {self.name}: it has some requests, which are some work")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What requests are hashed by: `count` keys, the k-th as popular as 1 / k ** `skew` (Zipf)."""
+
+    count: int = 10_000
+    skew: float = 0.0
+
+    def sample(self, requests: int, random: np.random.Generator) -> NDArray[np.uint64]:
+        """(requests,) hashes."""
+        odds = np.arange(1, self.count + 1, dtype=np.float64) ** -self.skew
+        drawn = random.choice(self.count, requests, p=odds / odds.sum())
+        return hashed(drawn.astype(np.uint64))
+
+
+def hashed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """splitmix64's mixing function, where Envoy has xxHash: as good as random, and cheap."""
+    with np.errstate(over="ignore"):
+        z = values + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """Open-loop arrivals: clients do not wait for one answer before they send the next request."""
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from controlplane.model import Grouping
 from policies.simulator import core
-from policies.simulator.case import Case, endpoint_id, station_of
-from policies.simulator.state import fresh
+from policies.simulator.case import HASHED, Algorithm, Case, endpoint_id, station_of
+from policies.simulator.hashing import maglev, ring
+from policies.simulator.state import GROUPS, LOCALITIES, WINDOW_FROM_S, fresh
 from policies.simulator.telemetry import Floats, Outcome, Telemetry, quantile
 
 
@@ -18,9 +19,12 @@ class Simulation:
         self.case = case
         self._state = fresh(case, seed)
         self._window_from_s = 0.0
+        self._losses = np.random.Generator(np.random.PCG64([seed, 91]))
         self._grouping: Grouping | None = None
         self._shares: Floats | None = None
-        self.split(one_group(case, 0.0), np.ones(1))
+        self._lose()
+        start = one_group(case, 0.0)
+        self.split(start, np.ones(len(start.names)))
 
     @property
     def now_s(self) -> float:
@@ -28,44 +32,50 @@ class Simulation:
         return float(self._state.now_s[0])
 
     def split(self, grouping: Grouping, shares: Floats) -> None:
-        """Put weights in force: shares (g,) above 0 of the groups.
+        """Put weights in force: shares (g,) above 0 of the groups, or (regions, g).
 
         With localities each balancer schedules groups by weight and picks inside a group as the
         case's algorithm does; otherwise each group's share is spread over its endpoints as endpoint
-        weights. Endpoints that moved to another group are new hosts to Envoy: balancers forget
-        what they have in flight there.
+        weights. With a row for each region the proxies of each have their own. Endpoints that moved
+        to another group are new hosts to Envoy: balancers forget what they have in flight there.
         """
-        if shares.shape != (len(grouping.names),) or not np.all(shares > 0.0):
-            raise ValueError("wanted a share above 0 for each group")
+        regions, g = len(self.case.regions), len(grouping.names)
+        if shares.shape not in ((g,), (regions, g)) or not np.all(shares > 0.0):
+            raise ValueError("wanted a share above 0 for each group, or for each in each region")
         same = self._grouping is not None and grouping.same_as(self._grouping)
         if same and self._shares is not None and np.array_equal(shares, self._shares):
             return
         s = self._state
         if not same:
             self._regroup(grouping)
+        rows = np.broadcast_to(shares, (regions, g))
+        stations = [station_of(one) for one in grouping.endpoints]
+        each = rows[:, grouping.index] / grouping.sizes[grouping.index]
         if grouping.by_locality:
-            s.group_weight[: len(shares)] = shares
+            s.group_weight[:, :g] = rows
         else:
-            each = shares[grouping.index] / grouping.sizes[grouping.index]
-            stations = [station_of(one) for one in grouping.endpoints]
-            s.host_weight[stations] = each / each.max()
-            s.group_equal[0] = bool(np.ptp(each) <= 1e-9 * each.max())
+            s.host_weight[:, stations] = each / each.max(axis=1, keepdims=True)
+            s.group_equal[:, 0] = np.ptp(each, axis=1) <= 1e-9 * each.max(axis=1)
+        if self.case.balancing.algorithm in HASHED:
+            self._rehash(np.array(stations), each / each.sum(axis=1, keepdims=True))
         self._shares = shares.copy()
-        core.restart(s)
+        core.restart(self._state)
 
     def _regroup(self, grouping: Grouping) -> None:
         s, before = self._state, self._grouping
         stations = np.array([station_of(one) for one in grouping.endpoints], np.int64)
+        self._check_levels(grouping, s.level_of[stations])
         if grouping.by_locality:
             order = np.argsort(grouping.index, kind="stable")
             s.members[: len(stations)] = stations[order]
             s.group_from[: len(grouping.names) + 1] = [0, *np.cumsum(grouping.sizes)]
-            s.options[2], s.options[3] = 1, len(grouping.names)
+            s.options[LOCALITIES], s.options[GROUPS] = 1, len(grouping.names)
+            s.group_level[grouping.index] = s.level_of[stations]
         else:
             s.members[: len(stations)] = stations
             s.group_from[:2] = [0, len(stations)]
-            s.options[2], s.options[3] = 0, 1
-            s.group_weight[0] = 1.0
+            s.options[LOCALITIES], s.options[GROUPS] = 0, 1
+            s.group_weight[:, 0] = 1.0
         s.host_weight[:] = 1.0
         s.group_equal[:] = True
         if before is not None and before.by_locality and grouping.by_locality:
@@ -79,6 +89,32 @@ class Simulation:
                     s.in_flight[:, station] = 0
         self._grouping = grouping
 
+    def _check_levels(
+        self, grouping: Grouping, level: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> None:
+        if not level.any():
+            return
+        if self.case.balancing.algorithm in HASHED or not grouping.by_locality:
+            raise ValueError("priorities want groups that are localities, and no hashing")
+        for g, name in enumerate(grouping.names):
+            if np.ptp(level[grouping.index == g]) > 0:
+                raise ValueError(f"group {name} has endpoints of several priorities")
+
+    def _rehash(self, stations: np.ndarray[tuple[int], np.dtype[np.int64]], shares: Floats) -> None:
+        rules = self.case.balancing
+        if rules.algorithm is Algorithm.MAGLEV:
+            tables = [maglev(stations, row, rules.table_size) for row in shares]
+            made = [(np.zeros(len(one), np.uint64), one) for one in tables]
+        else:
+            made = [ring(stations, row, rules.ring_size) for row in shares]
+        longest = max(len(hosts) for _, hosts in made)
+        hashes = np.zeros((len(made), longest), np.uint64)
+        owners = np.zeros((len(made), longest), np.int64)
+        for x, (at, hosts) in enumerate(made):
+            hashes[x, : len(at)], owners[x, : len(at)] = at, hosts
+            self._state.ring_size[x] = len(at)
+        self._state = self._state._replace(ring=hashes, ring_host=owners)
+
     def advance(self, until_s: float) -> None:
         """Play on until a time."""
         core.advance(self._state, until_s, True)
@@ -89,39 +125,89 @@ class Simulation:
 
     def telemetry(self) -> Telemetry:
         """What was seen since the last call, of the endpoints that the service has now."""
-        s, now = self._state, self.now_s
+        seen = self._telemetry([list(range(len(self.case.regions)))])[0]
+        self._next_window()
+        return seen
+
+    def telemetry_by_region(self) -> tuple[Telemetry, ...]:
+        """The same, apart for the proxies of each region."""
+        seen = self._telemetry([[x] for x in range(len(self.case.regions))])
+        self._next_window()
+        return tuple(seen)
+
+    def _telemetry(self, parts: list[list[int]]) -> list[Telemetry]:
+        s, now, here = self._state, self.now_s, self.case.present(self.now_s)
         window = max(now - self._window_from_s, 1e-9)
-        here = self.case.present(now)
-        count = s.latency_count[here]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            latency = np.where(count > 0, s.latency_sum_s[here] / count, np.nan)
-        seen = Telemetry(
-            at_s=now,
-            window_s=window,
-            endpoints=tuple(endpoint_id(i) for i in here.tolist()),
-            succeeded=s.succeeded[here],
-            failed=s.failed[here],
-            in_flight=s.in_flight_s[here] / window,
-            latency_s=latency,
-            latency_p99_s=quantile(s.histogram[here], 0.99),
-            latency_samples=count,
-            utilisation=s.busy_s[here] / window / s.workers[here],
-            proxies=self.case.proxies,
-            workers=self.case.proxies * self.case.workers_per_proxy,
-        )
+        of = np.array(self.case.proxies_of)
+        ids = tuple(endpoint_id(i) for i in here.tolist())
+        seen = []
+        for part in parts:
+
+            def total(counter: Floats, part: list[int] = part) -> Floats:
+                rows: Floats = counter[part[0]] if len(part) == 1 else counter[part].sum(0)
+                return rows[here]
+
+            count = total(s.latency_count)
+            histogram = s.histogram[part[0]] if len(part) == 1 else s.histogram[part].sum(0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                latency = np.where(count > 0, total(s.latency_sum_s) / count, np.nan)
+            proxies = np.isin(of, part)
+            reporting = int((proxies & ~s.lost).sum())
+            seen.append(
+                Telemetry(
+                    at_s=now,
+                    window_s=window,
+                    endpoints=ids,
+                    succeeded=total(s.succeeded),
+                    failed=total(s.failed),
+                    in_flight=total(s.in_flight_s) / window,
+                    latency_s=latency,
+                    latency_p99_s=quantile(histogram[here].astype(np.int32, copy=False), 0.99),
+                    latency_samples=count,
+                    utilisation=s.busy_s[here] / window / s.workers[here],
+                    proxies=reporting,
+                    workers=reporting * self.case.workers_per_proxy,
+                    coverage=reporting / max(int(proxies.sum()), 1),
+                )
+            )
+        return seen
+
+    def _next_window(self) -> None:
+        s = self._state
         for counter in (s.succeeded, s.failed, s.in_flight_s, s.busy_s, s.latency_sum_s):
             counter[:] = 0.0
         s.latency_count[:] = 0.0
         s.histogram[:] = 0
-        self._window_from_s = now
-        return seen
+        self._window_from_s = s.numbers[WINDOW_FROM_S] = self.now_s
+        self._lose()
+
+    def _lose(self) -> None:
+        """Whose reports of the window that begins will be lost."""
+        if self.case.loss > 0.0:
+            self._state.lost[:] = self._losses.random(self.case.proxies) < self.case.loss
 
     def outcome(self) -> Outcome:
-        """What the requests that arrived since the last call get, be it later."""
+        """What the requests that arrived since the last call get, be it later.
+
+        At endpoints that share their workers, and on the way to those that are far, that is not
+        known yet; such requests count when it is.
+        """
+        whole, *rest = self.outcome_by_class().values()
+        for one in rest:
+            whole = whole + one
+        return whole
+
+    def outcome_by_class(self) -> dict[str, Outcome]:
+        """The same, apart for each class of requests."""
         s = self._state
-        result = Outcome(
-            int(s.outcome[0]), int(s.outcome[1]), float(s.outcome[2]), s.outcome_histogram.copy()
-        )
+        result = {
+            one.name: Outcome(
+                int(row[0]), int(row[1]), float(row[2]), histogram.copy(), float(row[3])
+            )
+            for one, row, histogram in zip(
+                self.case.classes, s.outcome, s.outcome_histogram, strict=True
+            )
+        }
         s.outcome[:] = 0.0
         s.outcome_histogram[:] = 0
         return result
@@ -133,6 +219,10 @@ class Simulation:
 
 
 def one_group(case: Case, at_s: float) -> Grouping:
-    """All endpoints that the service has at a time, in one group."""
-    ids = tuple(endpoint_id(i) for i in case.present(at_s).tolist())
-    return Grouping(ids, ("all",), np.zeros(len(ids), np.intp))
+    """All endpoints that the service has at a time, in one group, or in one for each priority."""
+    here = case.present(at_s).tolist()
+    ids = tuple(endpoint_id(i) for i in here)
+    levels, index = np.unique([case.stations[i].priority for i in here], return_inverse=True)
+    if len(levels) == 1:
+        return Grouping(ids, ("all",), np.zeros(len(ids), np.intp))
+    return Grouping(ids, tuple(f"priority-{level}" for level in levels.tolist()), index)

@@ -31,7 +31,10 @@ class Telemetry:
     utilisation: Floats
     """Part of the workers that were busy: the truth, which ORCA would report with some noise."""
     proxies: int
+    """Those that reported."""
     workers: int
+    coverage: float = 1.0
+    """Part of the proxies that reported."""
 
     def observation(
         self,
@@ -44,6 +47,8 @@ class Telemetry:
 
         Utilisation is seen only where its noise is given, (n,) factors.
         """
+        if self.proxies == 0:
+            return Observation.unknown(service, self.endpoints, self.at_s)
         unseen = np.full(len(self.endpoints), np.nan)
         said = unseen if utilisation_noise is None else self.utilisation * utilisation_noise
         return Observation(
@@ -61,6 +66,7 @@ class Telemetry:
             age_s=np.full(len(self.endpoints), age_s),
             proxies=self.proxies,
             workers=self.workers,
+            coverage=self.coverage,
         )
 
 
@@ -72,6 +78,8 @@ class Outcome:
     failed: int
     latency_sum_s: float
     histogram: NDArray[np.int64]
+    latency_squares_s2: float = 0.0
+    """Sum of the squares of the latencies."""
 
     @property
     def mean_s(self) -> float:
@@ -94,6 +102,7 @@ class Outcome:
             self.failed + other.failed,
             self.latency_sum_s + other.latency_sum_s,
             self.histogram + other.histogram,
+            self.latency_squares_s2 + other.latency_squares_s2,
         )
 
 

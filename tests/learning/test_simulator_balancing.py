@@ -25,7 +25,7 @@ from policies.simulator import (
     endpoint_id,
     scenario,
 )
-from policies.simulator.case import station_of
+from policies.simulator.case import HASHED, station_of
 
 pytestmark = pytest.mark.learning
 
@@ -69,7 +69,7 @@ def test_round_robin_with_equal_weights_takes_turns() -> None:
     assert np.ptp(run.arrived()) <= 1.0
 
 
-@pytest.mark.parametrize("algorithm", list(Algorithm))
+@pytest.mark.parametrize("algorithm", sorted(set(Algorithm) - set(HASHED)))
 def test_localities_get_exactly_their_weights_whatever_picks_inside(algorithm: Algorithm) -> None:
     run = Simulation(quiet(6, algorithm), seed=2)
     shares = np.array([0.2, 0.5, 0.3])
@@ -134,7 +134,7 @@ def test_an_endpoint_that_only_fails_is_ejected_by_every_proxy() -> None:
     bad = tuple(Station(4, fails=Steps.of(1.0 if i == 0 else 0.0)) for i in range(4))
     rules = Balancing(Algorithm.FULL_SCAN, eject_after=5)
     run = Simulation(quiet(4, Algorithm.FULL_SCAN, stations=bad, proxies=3, balancing=rules), 7)
-    run.advance(25.0)
+    run.advance(14.0)
     assert run.arrived()[0] == pytest.approx(15, abs=3)
     looked = run.telemetry()
     assert looked.failed.sum() == run.arrived()[0]
