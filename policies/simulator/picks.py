@@ -264,6 +264,18 @@ def _pick_hashed(s: State, b: int, key: np.uint64) -> int:
 
 
 @compiled
+def _pick_any(s: State, b: int, g: int) -> int:
+    """The first from a random one on that is not ejected; that one, if all are."""
+    first, size = s.group_from[g], s.group_from[g + 1] - s.group_from[g]
+    start = int(uniform(s.random) * size)
+    for step in range(size):
+        host = s.members[first + (start + step) % size]
+        if not s.shut[s.proxy_of[b], host]:
+            return int(host)
+    return int(s.members[first + start])
+
+
+@compiled
 def _pick_in(s: State, b: int, g: int, work: float) -> int:
     """The endpoint of a group that gets the next request of a balancer."""
     algorithm = s.options[ALGORITHM]
@@ -287,8 +299,7 @@ def _pick_in(s: State, b: int, g: int, work: float) -> int:
         best = _pick_least_work(s, b, g, work)
     if best >= 0:
         return best
-    first, size = s.group_from[g], s.group_from[g + 1] - s.group_from[g]
-    return int(s.members[first + int(uniform(s.random) * size)])  # all ejected: any
+    return _pick_any(s, b, g)
 
 
 @compiled
