@@ -32,7 +32,7 @@ from policies.simulator.case import (
     endpoint_id,
     station_of,
 )
-from policies.simulator.demand import Keys, Law, RequestClass, Traffic, Work
+from policies.simulator.demand import Keys, Law, Mmpp, RequestClass, Traffic, Work
 from policies.simulator.scenarios import (
     FAMILIES,
     HELD_OUT_ENDPOINTS,
@@ -46,6 +46,7 @@ from policies.simulator.scenarios import (
 from policies.simulator.simulation import Simulation, one_group
 from policies.simulator.steps import Steps
 from policies.simulator.telemetry import Outcome, Telemetry
+from policies.simulator.trace import Trace
 
 __all__ = [
     "FAMILIES",
@@ -59,6 +60,7 @@ __all__ = [
     "Case",
     "Keys",
     "Law",
+    "Mmpp",
     "Orca",
     "Outcome",
     "RequestClass",
@@ -67,6 +69,7 @@ __all__ = [
     "Station",
     "Steps",
     "Telemetry",
+    "Trace",
     "Traffic",
     "Work",
     "endpoint_id",

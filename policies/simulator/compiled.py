@@ -2,8 +2,8 @@
 
 `compiled` is for functions that others call, `entry` for those that Python calls. Only entries are
 kept on disk, as what they call is a part of them. numba's cache notices a change only of the file
-that the entry stands in, so here its stamp is a digest of every file of this package: a stale cache
-can not answer for a source that has changed.
+that the entry stands in, so here its stamp is a digest of all of `COMPILED`: a stale cache cannot answer
+for a source that has changed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,20 @@ from numba import njit
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+COMPILED = (
+    "case",
+    "compiled",
+    "core",
+    "events",
+    "hashing",
+    "outliers",
+    "picks",
+    "reports",
+    "serving",
+    "state",
+)
+"""The modules that machine code is made of: functions, and constants that stand in it."""
 
 _INNER = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Python never calls these: what unpacks a hundred arrays for it would be half of the compile time.
@@ -40,7 +54,7 @@ def seldom(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def entry(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile at the first call, and keep it beside the source until the package changes."""
+    """Compile at the first call, and keep it beside the source until one of `COMPILED` changes."""
     dispatcher: Any = njit(cache=True, _nrt=False)(function)
     file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
@@ -52,8 +66,8 @@ def entry(function: Callable[P, R]) -> Callable[P, R]:
 
 @cache
 def digest(folder: Path) -> str:
-    """Of the text of every module in a folder."""
+    """Of the text of the modules that are compiled, in the folder of this package."""
     total = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in COMPILED:
+        total.update((folder / f"{name}.py").read_bytes() + b"\0")
     return total.hexdigest()

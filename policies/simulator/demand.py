@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.simulator.steps import Steps
+from policies.simulator.trace import Trace
 
 Floats = NDArray[np.float64]
 
@@ -117,6 +118,34 @@ def hashed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 @dataclass(frozen=True, slots=True)
+class Mmpp:
+    """A Markov-modulated Poisson process: phases of random length, each with a rate of its own."""
+
+    rates: tuple[float, ...]
+    """Of each phase, relative to `Traffic.rate_rps`."""
+    lasts_s: tuple[float, ...]
+    """Mean length of each phase, exponentially distributed; then any other one comes."""
+
+    def __post_init__(self) -> None:
+        if len(self.rates) != len(self.lasts_s) or len(self.rates) < 2:
+            raise ValueError("wanted a rate and a length for each of two phases or more")
+        if min(self.rates) < 0.0 or min(self.lasts_s) <= 0.0:
+            raise ValueError("a phase has a rate of at least 0 and a length above 0")
+
+    def steps(self, duration_s: float, random: np.random.Generator) -> Steps:
+        """One course of it, beginning in a phase as it is found at a random time."""
+        odds, many = np.array(self.lasts_s) / sum(self.lasts_s), len(self.rates)
+        phase, at = int(random.choice(many, p=odds)), 0.0
+        from_s, value = [], []
+        while at < duration_s:
+            from_s.append(at)
+            value.append(self.rates[phase])
+            at += random.exponential(self.lasts_s[phase])
+            phase = (phase + 1 + int(random.integers(many - 1))) % many
+        return Steps(tuple(from_s), tuple(value))
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """Open-loop arrivals: clients do not wait for one answer before they send the next request."""
 
@@ -125,12 +154,20 @@ class Traffic:
     """Peak over mean of the bursts; 1 is Poisson."""
     burst_s: float = 0.5
     """Mean length of a burst. Bursts and lulls alternate, each exponentially long."""
+    mmpp: Mmpp | None = None
+    """Phases that come on top of the rate."""
+    trace: Trace | None = None
+    """Replayed instead of everything above."""
 
     def arrivals(self, duration_s: float, random: np.random.Generator) -> Floats:
         """The times of all arrivals until `duration_s`."""
+        if self.trace is not None:
+            return self.trace.arrivals(duration_s, random)
         rate = self.rate_rps
         if self.burst > 1.0:
             rate = rate * self._bursts(duration_s, random)
+        if self.mmpp is not None:
+            rate = rate * self.mmpp.steps(duration_s, random)
         times = []
         for i, (begin, value) in enumerate(zip(rate.from_s, rate.value, strict=True)):
             end = rate.from_s[i + 1] if i + 1 < len(rate.from_s) else duration_s

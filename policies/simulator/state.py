@@ -208,12 +208,16 @@ def fresh(case: Case, seed: int) -> State:
     network = np.array(case.network_s, np.float64)
     simple = not sharing.any() and not network.any()
     goals = min(case.queue_limit, r) + 1 if sharing.any() else 0
+    balancer = _balancers(case, r, requests)
     klass, scale = _classes(case, r, others)
+    work = case.work.sample(r, requests) * scale
+    if case.traffic.trace is not None and case.traffic.trace.work_s is not None:
+        work = case.traffic.trace.work_s[:r].copy()
     cswrr = rules.algorithm is Algorithm.CSWRR
     return State(
         arrives_s=arrives,
-        balancer=_balancers(case, r, requests),
-        work_s=case.work.sample(r, requests) * scale,
+        balancer=balancer,
+        work_s=work,
         luck=requests.random(r),
         sampled=requests.random(r) < case.sampling,
         endpoint=np.zeros(r, np.int32),

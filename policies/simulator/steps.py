@@ -49,13 +49,28 @@ class Steps:
             value.append(1.0)
         return cls(tuple(from_s), tuple(value))
 
+    @classmethod
+    def wave(cls, mean: float, swing: float, period_s: float, until_s: float) -> Steps:
+        """A day: mean x (1 - swing x cos), lowest at 0, in steps of a 48th of the period."""
+        if not 0.0 <= swing <= 1.0:
+            raise ValueError("a wave swings by 0 to 1 of its mean")
+        width = period_s / 48.0
+        count = max(1, int(np.ceil(until_s / width)))
+        middle = (np.arange(count) + 0.5) * width
+        value = mean * (1.0 - swing * np.cos(2.0 * np.pi * middle / period_s))
+        return cls(tuple((np.arange(count) * width).tolist()), tuple(value.tolist()))
+
     def at(self, when_s: float) -> float:
         """The value at a time."""
         return self.value[int(np.searchsorted(self.from_s, when_s, side="right")) - 1]
 
     def __mul__(self, other: Steps) -> Steps:
-        times = sorted({*self.from_s, *other.from_s})
-        return Steps(tuple(times), tuple(self.at(t) * other.at(t) for t in times))
+        times = np.union1d(self.from_s, other.from_s)
+        values = self._at(times) * other._at(times)
+        return Steps(tuple(times.tolist()), tuple(values.tolist()))
+
+    def _at(self, times_s: Floats) -> Floats:
+        return np.array(self.value)[np.searchsorted(self.from_s, times_s, side="right") - 1]
 
 
 def table(rows: Sequence[Steps]) -> tuple[Floats, Floats]:
