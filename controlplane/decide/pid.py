@@ -2,8 +2,10 @@
 
 A baseline: what balancing by feedback alone is worth. Setpoint is the mean utilisation of the
 service; each controller moves the weight of its group by what its own utilisation is off, in
-relation to the mean. It is in velocity form: the shares in force are its integral, so that it keeps
-no state, cannot wind up, and goes on from whatever the guard let through. Where endpoints do not say
+relation to the mean. Only the integral part acts: the shares in force are the integral, so that it
+keeps no state, cannot wind up, and goes on from whatever the guard let through. Proportional and
+derivative parts would act on differences between two looks, which at a look a second are mostly
+noise. Where endpoints do not say
 how busy they are it takes their requests in flight, which Robinhood does for services that are not
 bound by CPU. Source: "What's new with Robinhood, our in-house load balancing service", Dropbox,
 2024, which does not publish gains; ours were chosen on the simulator.
@@ -25,7 +27,7 @@ MOST = 0.2
 
 
 class Pid:
-    """Velocity form: w <- w (1 - gain x (u - mean u) / mean u), then made to sum to 1."""
+    """w <- w (1 - gain x (u - mean u) / mean u), then made to sum to 1."""
 
     name = "pid"
 
@@ -37,7 +39,7 @@ class Pid:
 def _stepped(situation: Situation) -> Floats:
     error = _error(situation)
     moved: Floats = situation.shares * (1.0 - np.clip(GAIN * error, -MOST, MOST))
-    return moved / moved.sum()
+    return np.asarray(moved / moved.sum(), np.float64)
 
 
 def _error(situation: Situation) -> Floats:

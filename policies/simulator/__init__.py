@@ -1,11 +1,14 @@
 """A discrete-event simulator of a fleet of Envoys, their endpoints and their clients.
 
-What it has: open-loop Poisson and bursty arrivals that change with time; ROUND_ROBIN as the
-weighted schedule that Envoy has, LEAST_REQUEST with N choices and with FULL_SCAN, both also with
-unequal endpoint weights and `active_request_bias`; locality weights as a schedule over groups;
-outlier detection; and balancers (one a proxy worker) that know only their own requests in flight.
-Endpoints are workers behind one queue, first come, first served, with a speed and a failure ratio
-that are given functions of time. It has no network, no connections and no retries.
+What it has: open-loop arrivals, Poisson, bursty, by phases, by day and night, or replayed; Envoy's
+ROUND_ROBIN, LEAST_REQUEST (N choices, FULL_SCAN, weights with `active_request_bias`), RANDOM,
+CSWRR over ORCA, RING_HASH and MAGLEV, Peak EWMA, and an omniscient bound; locality weights as a
+schedule over groups, for each region of proxies its own; priorities with overprovisioning and
+panic; outlier detection; balancers (one a proxy worker) that know only their own requests in
+flight. Endpoints are workers behind one queue, or shared by all requests, with a speed and a
+failure ratio that are given functions of time, and caches that may be cold. Regions have latencies
+between them, requests have classes, telemetry is sampled, late and partly lost. It has no
+connections and no retries. docs/simulator.md has the whole, with what it was checked against.
 
     case = scenario("hardware_4x", seed=1, size=Size(endpoints=8, proxies=16, load=0.7))
     run = Simulation(case, seed=1)          # same case and seed: the same requests for every policy
@@ -20,7 +23,7 @@ that are given functions of time. It has no network, no connections and no retri
 `telemetry()` covers the time since its last call; `outcome()` the requests that arrived since its
 last call, each with the latency that it gets in the end. Stock Envoy: leave the weights alone and
 give `Balancing(Algorithm.LEAST_REQUEST)` (P2C) or `Balancing(Algorithm.FULL_SCAN)`.
-`policies.simulator.play` runs whole control loops with a delay between look and weights.
+`policies.env.lockstep` runs whole control loops with a delay between look and weights.
 """
 
 from policies.simulator.case import (
@@ -33,8 +36,8 @@ from policies.simulator.case import (
     station_of,
 )
 from policies.simulator.demand import Keys, Law, Mmpp, RequestClass, Traffic, Work
+from policies.simulator.families import FAMILIES
 from policies.simulator.scenarios import (
-    FAMILIES,
     HELD_OUT_ENDPOINTS,
     HELD_OUT_FAMILIES,
     HELD_OUT_SEEDS,

@@ -2,8 +2,8 @@
 
 `compiled` is for functions that others call, `entry` for those that Python calls. Only entries are
 kept on disk, as what they call is a part of them. numba's cache notices a change only of the file
-that the entry stands in, so here its stamp is a digest of all of `COMPILED`: a stale cache cannot answer
-for a source that has changed.
+that the entry stands in, so here its stamp is a digest of all of `COMPILED`: a stale cache
+cannot answer for a source that has changed.
 """
 
 from __future__ import annotations

@@ -303,5 +303,7 @@ def test_the_stamp_of_the_cache_changes_with_any_compiled_module(tmp_path: Path)
     assert before != digest.__wrapped__(tmp_path)
     here = Path(core.__file__).parent
     assert core.advance._cache._cache_file._source_stamp == digest(here)  # type: ignore[attr-defined]
-    uses = {p.stem for p in here.glob("*.py") if "policies.simulator.compiled import" in p.read_text()}
+    uses = {
+        p.stem for p in here.glob("*.py") if "policies.simulator.compiled import" in p.read_text()
+    }
     assert uses <= set(COMPILED)
