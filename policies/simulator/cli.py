@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from policies.simulator.recording import Recording
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+app.__doc__ = "The simulator: fit it to a service of yours."
 
 
 class Output(StrEnum):
@@ -113,16 +114,16 @@ def _show(document: Mapping[str, Any], console: Console) -> None:
 
 def _plot(recording: Recording, fit: Fit, path: Path) -> None:
     """Mean latency, 99th percentile and requests over time: recorded and simulated."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     from policies.simulator.recording import Recording as Again
 
     played = Again.of(fit.case, 1, recording.window_s)
-    figure, axes = plt.subplots(3, 1, figsize=(8, 8), sharex=True)
+    figure = Figure(figsize=(8.0, 8.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, 1, sharex=True)
     for name, one in (("recorded", recording), ("simulated", played)):
         rows = len(one.succeeded)
         at = (np.arange(rows) + 1) * one.window_s
@@ -138,6 +139,4 @@ def _plot(recording: Recording, fit: Fit, path: Path) -> None:
         axis.set_ylim(bottom=0)
     axes[0].legend()
     axes[2].set_xlabel("seconds")
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
