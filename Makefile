@@ -131,6 +131,14 @@ train: $(VENV)/.dev ## Train the released policy again from its recipe.
 evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.
 	$(BIN)/weir evaluate $(ARGS)
 
+.PHONY: simulator-theory
+simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes the table into docs/simulator.md.
+	$(BIN)/python -m benchmarks.simulator_theory --docs docs/simulator.md $(ARGS)
+
+.PHONY: simulator-speed
+simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
+	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
+
 .PHONY: features
 features: $(VENV)/.dev ## Every feature of the data path, with the tests that send its requests, run.
 	$(BIN)/python -m tests.features $(ARGS)

@@ -2,9 +2,10 @@
 
     python -m benchmarks.simulator_speed [--requests 1000000] [--ticks 39]
 
-CPU seconds, compilation not counted. Requests per second of the event loop for three balancers
-and two fleets, then steps per second of the paired environment (each step a tick of the learner's
-control loop and of its reference). Written to `benchmarks/results/simulator_speed.json`.
+CPU seconds, compilation not counted. Requests per second of the event loop for every balancer
+and two fleets, and for endpoints that share their workers and regions that are apart; then steps
+per second of the paired environment (each step a tick of the learner's control loop and of its
+reference). Written to `benchmarks/results/simulator_speed.json`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,15 @@ from policies.simulator import Algorithm, Balancing, Simulation, Size, Work, sce
 RESULT = Path(__file__).parent / "results" / "simulator_speed.json"
 
 
-def requests_per_s(endpoints: int, proxies: int, algorithm: Algorithm, requests: int) -> float:
+def requests_per_s(
+    endpoints: int,
+    proxies: int,
+    algorithm: Algorithm,
+    requests: int,
+    family: str = "hardware_2x",
+) -> float:
     case = scenario(
-        "hardware_2x",
+        family,
         seed=1,
         size=Size(endpoints, proxies, 0.7),
         work=Work(0.05),
@@ -71,6 +78,13 @@ def main() -> None:
             print(
                 f"{name:14} {endpoints:3} endpoints {proxies:3} proxies {speed:12,.0f} requests/s"
             )
+    for family in ("shared_workers", "two_regions"):
+        speed = requests_per_s(8, 4, Algorithm.FULL_SCAN, args.requests, family)
+        rows.append(
+            {"balancer": "full_scan", "family": family, "endpoints": 8, "proxies": 4,
+             "requests_per_s": round(speed)}
+        )  # fmt: skip
+        print(f"full_scan        8 endpoints   4 proxies {speed:12,.0f} requests/s, {family}")
     environment = []
     for slots, copies in ((1, 1), (32, 1), (32, 4)):
         speed = steps_per_s(slots, copies, args.ticks)
