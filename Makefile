@@ -135,6 +135,10 @@ evaluate: $(VENV)/.dev ## Play the released policy against the others on held-ou
 simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes the table into docs/simulator.md.
 	$(BIN)/python -m benchmarks.simulator_theory --docs docs/simulator.md $(ARGS)
 
+.PHONY: simulator-algorithms
+simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choices; writes the table into docs/simulator.md.
+	$(BIN)/python -m benchmarks.simulator_algorithms --docs docs/simulator.md $(ARGS)
+
 .PHONY: simulator-speed
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
