@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from controlplane.model import EndpointId, Observation, Service, ServiceName
+from controlplane.model import EndpointId, Observation, Service, ServiceName, Zone
 from controlplane.model.observation import Floats
 from controlplane.observe.access_logs import AccessLogs
 from controlplane.observe.catalogue import Catalogue
@@ -46,6 +46,7 @@ class Mark:
     counted: Floats
     bins: Bins
     """Latencies between the mark before and this one."""
+    ended_at: Mapping[Zone, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -160,7 +161,8 @@ class InProcessSource:
 
 
 def _mark(totals: Totals, now_s: float) -> Mark:
-    return Mark(now_s, totals.reported_s, totals.counted.copy(), totals.take_bins())
+    bins, ended_at = totals.take_bins(), dict(totals.ended_at)
+    return Mark(now_s, totals.reported_s, totals.counted.copy(), bins, ended_at)
 
 
 def _observation(
@@ -195,6 +197,10 @@ def _observation(
             proxies=proxies,
             workers=max(proxies, present.workers),
             coverage=proxies / (proxies + present.missing),
+            by_place={
+                place: max(0.0, ended - begin.ended_at.get(place, 0.0))
+                for place, ended in end.ended_at.items()
+            },
         )
 
 
