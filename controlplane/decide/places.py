@@ -1,11 +1,14 @@
 """How the requests of each place are spread over the zones of a Backend: as near as there is room.
 
-Envoy's rule of zone aware routing ("Load balancing: zone aware routing" in its documentation), with
-regions between zones and the world, and with requests as they are counted where Envoy takes each
-proxy for as busy as every other: a zone serves of its own Envoys as much as is its part of the
-capacity. What is above goes to zones of the region in proportion to the room that is left in them,
-and what is above that to all others likewise. So no zone gets more than its part, and no request
-goes further than it must.
+Within a region it is Envoy's rule of zone aware routing ("Load balancing: zone aware routing" in
+its documentation), with requests as they are counted where Envoy takes each proxy for as busy as
+every other. A zone serves of its own Envoys as much as is its part of the region's capacity; what
+is above goes to the other zones in proportion to the room that is left in them. So all endpoints of
+a region are equally busy, and no request goes further than it must.
+
+Between regions the way is long, so a region may be busier than others: it keeps its requests until
+they are `slack` times its part of all capacity. What is above goes to the regions with room below
+that, in proportion to it.
 """
 
 from __future__ import annotations
@@ -19,88 +22,132 @@ from controlplane.model.places import capacity_of, thousandths
 
 SMOOTH_S = 30.0
 """Requests are counted over about so long: no push follows the noise of a second."""
-PRIOR_RPS = 1.0
-"""So many requests a second are taken to come in where the capacity is, besides those counted:
-a handful tells nothing, and then all stay at home."""
+PRIOR = 100.0
+"""So many requests are taken to come in where the capacity is, besides those counted: a handful
+tells nothing, and then all stay at home."""
 HOLD = 0.05
-"""Shares that differ less than this from those in force are not pushed."""
+"""Orders are pushed when this part of all requests goes elsewhere by them, or when the load of a
+zone changes by this part of what its capacity says."""
 LEAST = 0.01
 """A zone gets this share of a place's requests, or none as long as the others are well."""
-_NOTHING = 1e-9
-
 Shares = Mapping[Zone, Mapping[Zone, float]]
 """By the place of the Envoys, and by zone: parts of the requests of that place."""
 
 
-@dataclass(slots=True)
-class _Flows:
-    """Requests on their way, all as parts of 1."""
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """What a region's zones get, all as parts of all requests or of all capacity."""
 
-    over: dict[Zone, float]
-    """Of places: what has no zone yet."""
-    room: dict[Zone, float]
-    given: dict[Zone, dict[Zone, float]]
+    zones: Mapping[Zone, float]
+    """Their capacity."""
+    asked: float
+    forced: float
+    """Of what is asked: what does not go elsewhere whatever happens."""
 
-    def give(self, sources: Iterable[Zone], zones: Collection[Zone]) -> None:
-        """What these places have over to these zones, by the room in them, as far as it goes."""
-        sources = list(sources)
-        wanted, room = sum(self.over[s] for s in sources), sum(self.room[z] for z in zones)
-        if wanted <= 0.0 or room <= _NOTHING:
-            return
-        fits = min(1.0, room / wanted)
-        for zone in zones:
-            part = fits * self.room[zone] / room
-            for source in sources:
-                self.add(source, zone, part * self.over[source])
-            self.room[zone] -= part * wanted
-        for source in sources:
-            self.over[source] *= 1.0 - fits
+    @property
+    def capacity(self) -> float:
+        """Of all its zones."""
+        return sum(self.zones.values())
 
-    def add(self, source: Zone, zone: Zone, requests: float) -> None:
-        """Settle where these go."""
-        self.given[source][zone] = self.given[source].get(zone, 0.0) + requests
+    def kept(self, slack: float) -> float:
+        """The part of its requests that stays, of those that may go elsewhere."""
+        free = self.asked - self.forced
+        most = max(0.0, slack * self.capacity - self.forced)
+        return min(1.0, most / free) if free > 0.0 else 1.0
+
+    def over(self, slack: float) -> float:
+        """What goes elsewhere."""
+        return (1.0 - self.kept(slack)) * (self.asked - self.forced)
+
+    def room(self, slack: float) -> float:
+        """What may come from elsewhere."""
+        return max(0.0, slack * self.capacity - self.asked)
 
 
 def spread(
     capacity: Mapping[Zone, float],
     traffic: Mapping[Zone, float],
     forced: Collection[Zone] = (),
+    slack: float = 1.4,
 ) -> Shares:
-    """The shares of every zone and region with capacity; `forced` zones keep all requests.
+    """The shares of every zone and region that has capacity; `forced` zones keep all requests.
 
     Places without traffic are told what the first of their requests should do.
 
     >>> a, b = Zone("eu", "a"), Zone("eu", "b")
     >>> shares = spread({a: 1, b: 3}, {a: 2, b: 2})
-    >>> {str(zone): round(part, 3) for zone, part in shares[a].items()}
+    >>> {str(zone): part for zone, part in shares[a].items()}
     {'eu:a': 0.5, 'eu:b': 0.5}
     """
     whole = sum(capacity.values())
-    room = {zone: own / whole for zone, own in capacity.items()}
-    regions = {zone.region: [z for z in room if z.region == zone.region] for zone in room}
-    sources = sorted(({*room} | {Zone(region) for region in regions}) - {NOWHERE})
+    names = {zone.region for zone in capacity}
+    sources = sorted(({*capacity} | {Zone(name) for name in names}) - {NOWHERE})
     all_traffic = sum(traffic.get(s, 0.0) for s in sources) or 1.0
-    asked = {s: max(traffic.get(s, 0.0) / all_traffic, _NOTHING) for s in sources}
-    home = {s: asked[s] if s in forced else min(asked[s], room.get(s, 0.0)) for s in sources}
-    flows = _Flows(
-        over={s: asked[s] - home[s] for s in sources},
-        room={z: max(0.0, room[z] - home.get(z, 0.0)) for z in room},
-        given={s: {s: home[s]} if home[s] > 0.0 else {} for s in sources},
-    )
-    for region, zones in regions.items():
-        flows.give([s for s in sources if s.region == region], zones)
-    flows.give(sources, room)
-    for source, over in flows.over.items():
-        if over > LEAST * asked[source]:  # no room is left anywhere: as if none came before
-            there = regions[source.region]
-            near = sum(capacity[zone] for zone in there)
-            for zone in there:
-                flows.add(source, zone, over * capacity[zone] / near)
-    return {s: _whole(flows.given[s]) for s in sources}
+    asked = {s: traffic.get(s, 0.0) / all_traffic for s in sources}
+    regions = {
+        name: _Region(
+            {zone: own / whole for zone, own in capacity.items() if zone.region == name},
+            sum(part for s, part in asked.items() if s.region == name),
+            sum(part for s, part in asked.items() if s.region == name and s in forced),
+        )
+        for name in names
+    }
+    over = sum(one.over(slack) for one in regions.values())
+    room = sum(one.room(slack) for one in regions.values())
+    gets = {name: one.room(slack) / room if room > 0.0 else 0.0 for name, one in regions.items()}
+    home: dict[Zone, float] = {}
+    left: dict[str, dict[Zone, float]] = {}
+    for name, one in regions.items():
+        stays = one.kept(slack)
+        load = one.asked - one.over(slack) + gets[name] * over
+        wanted = {zone: load * own / one.capacity for zone, own in one.zones.items()}
+        here = [source for source in sources if source.region == name]
+        home |= {s: _home(asked[s], wanted.get(s), stays, s in forced) for s in here}
+        spare = {z: max(0.0, wanted[z] - asked.get(z, 0.0) * home.get(z, 0.0)) for z in wanted}
+        left[name] = _parts(spare) or _parts(one.zones)
+    shares = {}
+    for source in sources:
+        region = regions[source.region]
+        shares[source] = _given(source, home[source], left, gets, region.kept(slack))
+        if not asked[source] and source not in capacity:  # the room is noise as long as nobody asks
+            shares[source] = _parts(region.zones)
+    return shares
+
+
+def _home(asked: float, wanted: float | None, stays: float, forced: bool) -> float:
+    """The part of a place's requests that its zone serves; `wanted` is None where it is none."""
+    if wanted is None:
+        return 0.0
+    if forced:
+        return 1.0
+    return min(stays, wanted / asked) if asked > 0.0 else stays
+
+
+def _parts(of: Mapping[Zone, float]) -> dict[Zone, float]:
+    total = sum(of.values())
+    return {zone: one / total for zone, one in of.items()} if total > LEAST**3 else {}
+
+
+def _given(
+    source: Zone,
+    home: float,
+    left: Mapping[str, Mapping[Zone, float]],
+    gets: Mapping[str, float],
+    stays: float,
+) -> dict[Zone, float]:
+    """The shares of one place."""
+    given = {source: home} if home > 0.0 else {}
+    stays = max(stays, home)  # all of it, where that is forced
+    by_region = {name: (1.0 - stays) * part for name, part in gets.items()}
+    by_region[source.region] = by_region.get(source.region, 0.0) + stays - home
+    for name, part in by_region.items():
+        for zone, own in left[name].items():
+            given[zone] = given.get(zone, 0.0) + part * own
+    return _whole(given)
 
 
 def _whole(given: Mapping[Zone, float]) -> dict[Zone, float]:
-    """As parts of 1, without those that are not worth a connection."""
+    """As parts of 1, without those that are next to nothing."""
     total = sum(given.values())
     some = {zone: part for zone, part in given.items() if part >= LEAST * total}
     left = sum(some.values())
@@ -122,13 +169,17 @@ def order(where: Zone, shares: Mapping[Zone, float], parts: Sequence[Service]) -
         weights = thousandths([weight for _, weight in here])
         for (service, _), weight in zip(here, weights, strict=True):
             alone = None if len(here) == 1 else weight
-            assert service.part is not None
-            found[service.name] = replace(service.part, priority=priority, weight=alone)
+            found[service.name] = replace(_part(service), priority=priority, weight=alone)
     return found
 
 
+def _part(service: Service) -> Part:
+    assert service.part is not None, "a zone of a Backend is a part"
+    return service.part
+
+
 def _zone(service: Service) -> Zone:
-    return service.part.where if service.part is not None else NOWHERE
+    return _part(service).where
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +188,7 @@ class _Kept:
 
     parts: tuple[Service, ...]
     traffic: Mapping[Zone, float]
-    """Requests a second."""
+    """Requests by the place of the Envoys, the less the longer ago."""
     at_s: float
     shares: Shares = field(default_factory=dict)
     orders: Mapping[Zone, Order] = field(default_factory=dict)
@@ -182,7 +233,7 @@ def _settled(old: _Kept | None, parts: tuple[Service, ...], look: Observation, h
     if old is not None and same and held:
         return replace(old, traffic=traffic, at_s=look.at_s)
     capacity = {_zone(one): capacity_of(one.endpoints) for one in parts}
-    near = parts[0].part.near if parts[0].part is not None else None
+    near = _part(parts[0]).near
     if near is None or sum(len(one.endpoints) for one in parts) < near.least_endpoints:
         orders = old.orders if old is not None and not old.orders else {}
         return _Kept(parts, traffic, look.at_s, orders=orders)
@@ -192,28 +243,28 @@ def _settled(old: _Kept | None, parts: tuple[Service, ...], look: Observation, h
         if near.forced_from is not None and len(one.endpoints) >= near.forced_from
     }
     whole = sum(capacity.values())
-    assumed = {place: PRIOR_RPS * own / whole for place, own in capacity.items()}
+    assumed = {place: PRIOR * own / whole for place, own in capacity.items()}
     places = {*assumed, *traffic} - {NOWHERE}
     counted = {p: assumed.get(p, 0.0) + traffic.get(p, 0.0) for p in places}
-    shares = spread(capacity, counted, forced)
-    if old is not None and same and _apart(old.shares, shares) < HOLD:
+    shares = spread(capacity, counted, forced, _part(parts[0]).overprovisioning_factor / 100)
+    if old is not None and same and _apart(old.shares, shares, counted, capacity) < HOLD:
         return replace(old, traffic=traffic, at_s=look.at_s)
     orders = {place: order(place, shares[place], parts) for place in shares}
     return _Kept(parts, traffic, look.at_s, shares, orders)
 
 
 def _traffic(old: _Kept | None, look: Observation) -> Mapping[Zone, float]:
-    """Requests a second by place, smoothed."""
+    """The requests of a look added to those of before. Windows of looks overlap."""
     before = old.traffic if old is not None else {}
     if not look.by_place or (old is not None and look.at_s <= old.at_s):
         return before
-    now = {place: requests / look.window_s for place, requests in look.by_place.items()}
     if old is None or not before:
-        return now
-    kept = math.exp(-(look.at_s - old.at_s) / SMOOTH_S)
+        return look.by_place
+    since_s = look.at_s - old.at_s
+    fades, new = math.exp(-since_s / SMOOTH_S), since_s / look.window_s
     return {
-        place: kept * before.get(place, 0.0) + (1.0 - kept) * now.get(place, 0.0)
-        for place in {*before, *now}
+        place: fades * before.get(place, 0.0) + new * look.by_place.get(place, 0.0)
+        for place in {*before, *look.by_place}
     }
 
 
@@ -223,11 +274,18 @@ def _alike(some: Sequence[Service], others: Sequence[Service]) -> bool:
     ]
 
 
-def _apart(some: Shares, others: Shares) -> float:
-    """The greatest change of the requests of a place, as a part of them."""
+def _apart(
+    some: Shares, others: Shares, traffic: Mapping[Zone, float], capacity: Mapping[Zone, float]
+) -> float:
+    """How much it matters which of them is in force, for these requests: see `HOLD`."""
     if some.keys() != others.keys():
         return 1.0
-    return max(
-        sum(abs(some[place].get(z, 0.0) - there.get(z, 0.0)) for z in {*some[place], *there}) / 2
-        for place, there in others.items()
-    )
+    whole, requests = sum(capacity.values()), sum(traffic.get(place, 0.0) for place in others)
+    elsewhere, loads = 0.0, dict.fromkeys(capacity, 0.0)
+    for place, there in others.items():
+        part = traffic.get(place, 0.0) / requests
+        for zone in {*some[place], *there}:
+            change = part * (there.get(zone, 0.0) - some[place].get(zone, 0.0))
+            elsewhere += abs(change) / 2
+            loads[zone] += change
+    return max(elsewhere, *(abs(load) * whole / capacity[z] for z, load in loads.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from controlplane.model.service import NOWHERE, Endpoint, Part, ServiceName, Zone
@@ -33,8 +34,17 @@ def nearest(where: Zone, places: Container[Zone]) -> Zone | None:
 
 
 def capacity_of(endpoints: Iterable[Endpoint]) -> float:
-    """What these can take together, as it is declared: 1 for each where nothing is."""
-    return sum(endpoint.capacity or 1.0 for endpoint in endpoints)
+    """What these can take together, as it is declared: 1 for each of which nothing is."""
+    return sum(map(_capacity, endpoints))
+
+
+def _capacity(endpoint: Endpoint) -> float:
+    """A label is text that anybody may have written."""
+    try:
+        value = endpoint.capacity
+    except ValueError:
+        return 1.0
+    return value if value is not None and 0.0 < value < math.inf else 1.0
 
 
 def thousandths(parts: Sequence[float]) -> list[int]:

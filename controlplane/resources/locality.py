@@ -5,7 +5,7 @@ One order for all Envoys (`failover`), or the place of each Envoy first (`zoneAw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Annotated
 
@@ -98,8 +98,9 @@ class Locality(Fields):
     """Where requests go by place: `failover` or `zoneAware`. Each place is balanced, and guarded,
     as a service of its own."""
 
-    failover: tuple[Level, ...] = Field(
-        default=(),
+    failover: tuple[Level, ...] | None = Field(
+        default=None,
+        min_length=1,
         max_length=8,
         description="The first serves; each other as far as those before it have too few healthy "
         "endpoints. Endpoints of places that are not named come last.",
@@ -115,13 +116,13 @@ class Locality(Fields):
 
     @model_validator(mode="after")
     def _one_way(self) -> Locality:
-        if bool(self.failover) == (self.zone_aware is not None):
+        if (self.failover is None) == (self.zone_aware is None):
             raise ValueError("wanted either failover or zoneAware, exactly one of them")
         return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Locality:
-        twice = first_twice([place.name for level in self.failover for place in level.places])
+        twice = first_twice([place.name for level in self.failover or () for place in level.places])
         if twice is not None:
             raise ValueError(f"place {twice!r} is named twice; keep one of them")
         return self
@@ -139,7 +140,7 @@ def in_parts(service: Service, locality: Locality | None) -> Iterator[Service]:
 
 
 def _in_order(service: Service, locality: Locality) -> Iterator[Service]:
-    found = list(_levels(service.endpoints, locality))
+    found = list(_levels(service.endpoints, locality.failover or ()))
     leaving = list(service.draining)
     for priority, level in enumerate(found):  # Envoy takes no gaps between priorities
         for place, here in level.items():
@@ -160,9 +161,9 @@ _Level = dict[Place | None, tuple[Endpoint, ...]]
 """The endpoints of each place that has some; None: those of no place that is named."""
 
 
-def _levels(endpoints: tuple[Endpoint, ...], locality: Locality) -> Iterator[_Level]:
+def _levels(endpoints: tuple[Endpoint, ...], levels: Iterable[Level]) -> Iterator[_Level]:
     left = list(endpoints)
-    for level in locality.failover:
+    for level in levels:
         found: _Level = {}
         for place in level.places:
             here = tuple(one for one in left if place.takes(one))
