@@ -88,6 +88,7 @@ class Totals:
         """
         self.service = service
         self._places = places_of(service.endpoints)
+        self.ended_at = {w: n for w, n in self.ended_at.items() if w in {*self._places, NOWHERE}}
         endpoints = tuple(endpoint.id for endpoint in service.endpoints)
         if endpoints == self.endpoints:
             return None
@@ -99,7 +100,6 @@ class Totals:
         self.logged_at_s = moved(self.logged_at_s[None], moves, len(endpoints), -np.inf)[0]
         self.bins = self.bins.moved(moves)
         self.endpoints = endpoints
-        self.ended_at = {w: n for w, n in self.ended_at.items() if w in {*self._places, NOWHERE}}
         self.slots = {
             (str(ipaddress.ip_address(endpoint.address)), endpoint.port): i
             for i, endpoint in enumerate(service.endpoints)

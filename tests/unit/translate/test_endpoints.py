@@ -10,7 +10,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.model import Endpoint, Part, Service, ServiceName, Verdict, Zone
+from controlplane.model import Endpoint, Near, Part, Service, ServiceName, Verdict, Zone
 from controlplane.translate.endpoints import Assignments
 from tests.unit.translate.scenes import grouped, single
 
@@ -193,3 +193,49 @@ def test_endpoints_that_drain_stand_apart_with_no_share() -> None:
     plain = grouped(service(2), [0, 1], [7, 3])
     after = read(common(assignments, [plain.service], {WEB: plain})["default/web"])
     assert len(after.endpoints) == 2
+
+
+A, B = Zone("eu", "a"), Zone("eu", "b")
+
+
+def zone(where: Zone, endpoint: int, count: int) -> Service:
+    return part(str(where), endpoint, count, Part(0, 500, where=where, near=Near()))
+
+
+def placed(wire: bytes) -> list[tuple[int, int | None]]:
+    return [(one.priority, one.load_balancing_weight) for one in read(wire).endpoints]
+
+
+def test_the_envoys_of_a_place_get_other_priorities_and_weights_of_the_same_parts() -> None:
+    a, b = zone(A, 1, 2), zone(B, 2, 1)
+    api = service(1, "default/api")
+    verdicts = {
+        a.name: grouped(a, [0, 1], [30, 10]),
+        b.name: grouped(b, [0], [1]),
+        api.name: grouped(api, [0], [1]),
+    }
+    assert a.part is not None
+    assert b.part is not None
+    orders = {
+        a.cluster: {
+            A: {a.name: replace(a.part, weight=None), b.name: replace(b.part, priority=1)},
+            B: {a.name: replace(a.part, priority=1), b.name: replace(b.part, weight=None)},
+            Zone("eu"): {},
+        }
+    }
+    made = Assignments()
+    found = made.resources([a, b, api], verdicts, orders)
+    assert placed(found.common["web"]) == [(0, 37_500_000), (0, 12_500_000), (0, 50_000_000)]
+    assert found.by_place.keys() == {A, B}  # for the others it is as for all
+    assert found.by_place[A].keys() == {"default/web", "web"}
+    assert placed(found.by_place[A]["web"]) == [(0, 30), (0, 10), (1, 50_000_000)]
+    assert placed(found.by_place[B]["web"]) == [(1, 37_500_000), (1, 12_500_000), (0, 1)]
+    again = made.resources([a, b, api], verdicts, orders)
+    assert again.by_place[A]["web"] is found.by_place[A]["web"]
+    # New weights within a zone are news for all, whatever their place.
+    verdicts[a.name] = grouped(a, [0, 1], [20, 20])
+    moved = made.resources([a, b, api], verdicts, orders)
+    assert placed(moved.common["web"])[:2] == [(0, 25_000_000), (0, 25_000_000)]
+    assert placed(moved.by_place[A]["web"]) == [(0, 20), (0, 20), (1, 50_000_000)]
+    assert moved == Assignments().resources([a, b, api], verdicts, orders)
+    assert made.resources([a, b, api], verdicts).by_place == {}
