@@ -77,6 +77,8 @@ def show(document: dict[str, Any], console: Console) -> None:
             f"numbers {_seconds(look['age_s'])} old from {envoys} "
             f"(coverage {_percent(look['coverage'])})"
         )
+    if look["sticky_share"]:
+        numbers += f"; sessions hold {_percent(look['sticky_share'])} of the requests in place"
     console.print(
         f"{document['service']}: policy {document['policy']}, actuation {document['actuation']}, "
         f"{numbers}"

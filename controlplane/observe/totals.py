@@ -69,6 +69,8 @@ class Totals:
         """When the newest number of any kind came."""
         self.ended_at: dict[Zone, float] = {}
         """Requests by the place of the Envoys, of load reports; at most one more than places."""
+        self.sticky = 0
+        """Of the latencies: those of requests that a session led."""
         self._places: frozenset[Zone] = frozenset()
         self.members: dict[ProxyKey, Member] = {}
         self.bins = Bins.empty()

@@ -178,3 +178,22 @@ async def test_requests_are_counted_by_the_place_of_the_envoys() -> None:
     source.declare([moved])
     source.load_reports.on_load_report(proxies[2], again, first=False)
     assert (await look_at(source, moved)).by_place.keys() == {NOWHERE, us}
+
+
+async def test_what_sessions_led_is_a_part_of_what_has_a_latency() -> None:
+    source, clock = make_source(service())
+    led = {"custom_tags": {"sticky": "y"}}
+    entries = [entry(common=led), entry(), entry("10.0.0.2"), entry("10.0.0.2", common=led)]
+    source.access_logs.on_access_logs(
+        PROXY, logs(*entries, entry("10.0.0.2", common=led, code=503))
+    )
+    assert (await look_at(source, service())).sticky_share == 0.5
+    clock.now_s += 1
+    source.access_logs.on_access_logs(PROXY, logs(*[entry(common=led)] * 4))
+    clock.now_s += 1
+    assert (await look_at(source, service())).sticky_share == 1.0
+    await source.observe([service()])
+    clock.now_s += 1
+    source.declare([service(endpoints=1)])  # what the other had is not in the sum any more
+    source.access_logs.on_access_logs(PROXY, logs(entry()))
+    assert (await look_at(source, service(endpoints=1))).sticky_share <= 1.0
