@@ -75,6 +75,7 @@ def show_one(proxy: dict[str, Any], console: Console) -> None:
         f"connected since {proxy['connected_at']}",
         highlight=False,
         markup=False,
+        emoji=False,
     )
     if proxy["also_in"]:
         fleets = ", ".join(proxy["also_in"])

@@ -113,7 +113,8 @@ def show(document: dict[str, Any], console: Console) -> None:
         )
     console.print(endpoints)
     for one in document["places"]:
-        console.print(f"Envoys in {one['place']}: {_zones(one['zones'])}", highlight=False)
+        text = f"Envoys in {one['place']}: {_zones(one['zones'])}"
+        console.print(text, highlight=False, markup=False, emoji=False)  # as `eu:a:` would be
     for note in document["notes"]:
         console.print(f"note: {note}", highlight=False)
     for reason in document["reasons"]:
