@@ -3,7 +3,7 @@
 All of it fails closed, for it may be what keeps strangers out: without its script a route answers
 500, and Envoy does likewise when a service cannot be called. Envoy lets a request go on when a
 script raises an error; so what the script does to requests is called from a function that answers
-500 instead.
+500 instead. A script has the machine taken from it first, see `sandbox`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from controlplane.resources.extensions import ExtProc, Processing
 from controlplane.resources.policy_references import script_of
 from controlplane.resources.topology import resolve_backend
 from controlplane.resources.traffic_policy import TrafficPolicy
+from controlplane.translate import sandbox
 from controlplane.translate.clusters import UNRESOLVED, over_http_2
 from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, packed, wire
@@ -85,7 +86,8 @@ def of_route(found: Extensions) -> bytes:
     """The part of a Route."""
     if found.script is None:
         return b""
-    source = wire(LuaPerRoute, source_code=wire(DataSource, inline_string=found.script + _GUARD))
+    script = sandbox.BEFORE + found.script + _GUARD
+    source = wire(LuaPerRoute, source_code=wire(DataSource, inline_string=script))
     return wire(Route, typed_per_filter_config={LUA: packed(LuaPerRoute, source)})
 
 

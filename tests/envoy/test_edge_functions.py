@@ -193,6 +193,39 @@ async def test_a_script_lets_in_what_the_cdn_signed(world: World) -> None:
     assert world.origin.asked["/origin/a"] == 1
 
 
+async def test_a_script_has_nothing_of_the_machine_it_runs_on(world: World) -> None:
+    port = free_port()
+    told = """  lua:
+    - type: Inline
+      inline: |
+        local function names(from)
+          local found = {}
+          for name in pairs(from) do found[#found + 1] = name end
+          table.sort(found)
+          return table.concat(found, " ")
+        end
+        function envoy_on_request(h)
+          local dump = tostring(("").dump)
+          h:respond({[":status"] = "200"}, names(_G) .. "|" .. names(os) .. "|" .. dump)
+        end
+"""
+    await world.made.apply(
+        gateway(f"name: http, port: {port}, protocol: HTTP"),
+        backend("shop", world.origin.port),
+        route("tells", f"[{{{to('shop')}}}]"),
+        policy("TrafficPolicy", "tells", "HTTPRoute/tells", told),
+    )
+    everything, of_os, dump = (await call(port)).body.split("|")
+    harmless = {"EnvoyTimestampResolution", "envoy_on_request", "math", "os", "pcall", "string"}
+    assert harmless < set(everything.split())
+    assert not set(everything.split()) & {
+        *("io", "debug", "package", "require", "module", "jit", "ffi", "dofile", "load"),
+        *("loadfile", "loadstring", "getfenv", "setfenv", "getmetatable", "coroutine", "newproxy"),
+    }
+    assert (of_os, dump) == ("clock date difftime time", "nil")
+    await world.made.apply(*world.documents)
+
+
 async def test_a_service_changes_and_refuses_requests(world: World) -> None:
     good = await world.call("/api/a")
     assert (good.status, good.headers["x-inspected"]) == (200, "answer")
