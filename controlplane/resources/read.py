@@ -20,6 +20,8 @@ MAX_DOCUMENTS = 5_000
 MAX_DEPTH = 40
 MAX_VALUES = 500_000
 """In one document."""
+MAX_DIGITS = 64
+"""Of a number. YAML has ways to write numbers that take for ever to read, or cannot be written."""
 
 _MARKER = re.compile(r"^(---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -179,6 +181,10 @@ def _scalar(node: yaml.ScalarNode, path: str) -> object:
     kind = node.tag.rpartition(":")[2]
     if kind in ("str", "timestamp"):
         return node.value
+    line = node.start_mark.line
+    if kind in ("int", "float") and len(node.value) > MAX_DIGITS:
+        message = f"a number of more than {MAX_DIGITS} characters"
+        raise UnreadableError(line, message, "quote it if it is text", path)
     try:
         if kind == "null":
             return None
@@ -189,9 +195,6 @@ def _scalar(node: yaml.ScalarNode, path: str) -> object:
         if kind == "float":
             return _SAFE.construct_yaml_float(node)
     except (ValueError, KeyError, IndexError) as error:
-        raise UnreadableError(
-            node.start_mark.line, f"{node.value!r} is not a {kind}", "quote it if it is text", path
-        ) from error
-    raise UnreadableError(
-        node.start_mark.line, f"tag {node.tag} is not taken", "write a plain value", path
-    )
+        message = f"what stands here is not a {kind}"  # not what: it may be a secret
+        raise UnreadableError(line, message, "quote it if it is text", path) from error
+    raise UnreadableError(line, f"tag {node.tag} is not taken", "write a plain value", path)

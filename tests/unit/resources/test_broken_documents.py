@@ -252,6 +252,20 @@ def test_a_few_aliases_cannot_stand_for_billions_of_values() -> None:
     assert "more than" in problem.message
 
 
+@pytest.mark.parametrize("field", ["port: 8080", "name: web", "apiVersion: weir.dev/v1alpha1"])
+@pytest.mark.parametrize("number", ["0x" + "f" * 6000, "1" + ":59" * 1_000_000, "9" * 6000])
+def test_a_number_that_cannot_be_written_or_read_takes_no_other_document_with_it(
+    field: str, number: str
+) -> None:
+    name = field.partition(":")[0]
+    bad = BACKEND.replace(field, f"{name}: {number}", 1)
+    assert bad != BACKEND
+    result = read({"all.yaml": joined(GATEWAY, bad)})
+    assert [str(key) for key in result.declared.sources] == ["Gateway default/edge"]
+    (problem,) = result.problems
+    assert "a number of more than 64 characters" in problem.message
+
+
 def test_a_document_that_contains_itself_is_refused() -> None:
     (problem,) = read({"loop.yaml": "a: &a {b: *a}\n"}).problems
     assert "deeper" in problem.message
