@@ -131,6 +131,51 @@ def _bound_depth(text: str) -> None:
             depth -= 1
 
 
+def readable_part(text: str) -> object:
+    """What stands before the place where a text stops being YAML: mappings, lists and text, with
+    what is open there closed. Aliases are left out."""
+    events, stops = _events(text)
+    rows = text.split("\n")
+    # The scanner looks ahead, and stops before it gave all that it had read.
+    cut = (_events("\n".join(rows[:stop]))[0] for stop in stops)
+    open_: list[tuple[bool, list[object]]] = [(False, [])]
+    for event in max((events, *cut), key=len):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((isinstance(event, yaml.MappingStartEvent), []))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            _close(open_)
+        elif isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
+            open_[-1][1].append(getattr(event, "value", None))
+    while len(open_) > 1:
+        _close(open_)
+    return next(iter(open_[0][1]), None)
+
+
+def _events(text: str) -> tuple[list[yaml.Event], list[int]]:
+    """As many as can be read, and the lines near which it stopped."""
+    found: list[yaml.Event] = []
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                break
+            found.append(event)
+    except yaml.MarkedYAMLError as error:
+        return found, [one.line for one in (error.problem_mark, error.context_mark) if one]
+    except (yaml.YAMLError, ValueError):
+        return found, []
+    return found, []
+
+
+def _close(open_: list[tuple[bool, list[object]]]) -> None:
+    is_mapping, found = open_.pop()
+    pairs = zip(found[::2], found[1::2], strict=False)
+    names = {key: value for key, value in pairs if isinstance(key, str)}
+    open_[-1][1].append(names if is_mapping else found)
+
+
 class _Builder:
     def __init__(self) -> None:
         self.values = 0

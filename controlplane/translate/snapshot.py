@@ -115,8 +115,10 @@ class Translator:
         self, scene: Scene, found: Attached, percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway = scene.declared, scene.gateway
+        policies = scene.policies
+        shut = policies.shut.get("BackendTLSPolicy", {})
         encryption = Encryption(
-            declared, gateway, scene.policies.backend_tls, self._options.system_ca
+            declared, gateway, policies.backend_tls, shut, self._options.system_ca
         )
         secured = scene.policies.secured_in(gateway, found.requests)
         let_go = self._let_go(gateway.key, secured)

@@ -96,7 +96,7 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(
     spec: str, field: str, message: str
 ) -> None:
     loaded = read({"all.yaml": joined(GATEWAY, ROUTE, BACKEND, f"{HEAD}  {spec}\n")})
-    (problem,) = loaded.problems
+    (problem,) = loaded.refusals
     assert (problem.field, message in problem.message) == (field, True), str(problem)
     assert problem.line > 0
 
