@@ -35,6 +35,12 @@ class SecurityPolicySpec(PolicySpec):
     jwt: Jwt | None = None
     authorization: Authorization | None = None
 
+    @property
+    def identifies(self) -> bool:
+        """Whether clients say who they are."""
+        ways = (self.ext_auth, self.api_key_auth, self.basic_auth, self.oidc, self.jwt)
+        return any(one is not None for one in ways)
+
     @model_validator(mode="after")
     def _fits(self) -> SecurityPolicySpec:
         providers = [one.name for one in self.jwt.providers] if self.jwt else []

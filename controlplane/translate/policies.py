@@ -42,6 +42,8 @@ class RulePolicies(NamedTuple):
     extensions: Extensions = Extensions()
     shut: bool = False
     """A policy that was never valid is for them."""
+    by_certificate: bool = False
+    """Clients may say who they are by certificates."""
 
     @property
     def refuses(self) -> bool:
@@ -52,7 +54,9 @@ class RulePolicies(NamedTuple):
         """The part of a Route; what the route itself says comes after it and goes before. `route`
         names the rule that it is for."""
         secured = self.security.route if self.security is not None else None
-        said = traffic.of_route(self.traffic, self.extensions, route)
+        by_policy = self.security is not None and self.security.identifies
+        identified = by_policy or self.by_certificate
+        said = traffic.of_route(self.traffic, self.extensions, route, identified=identified)
         return (secured or b"") + said + classes.decide(self.traffic)
 
     def of_action(self, rule: Rule, *, fails_over: bool) -> bytes:
@@ -140,11 +144,13 @@ class Policies:
             return _NONE
         place = (gateway, listener, route, rule)
         of_traffic, of_security = of_rule(self.traffic, *place), of_rule(self.security, *place)
+        of_client = self.client_policy(gateway, listener)
         return RulePolicies(
             of_traffic,
             self.secured[of_security.key] if of_security is not None else None,
             self.extensions[of_traffic.key] if of_traffic is not None else Extensions(),
             any(of_rule(of, *place) is Standing.SHUT for of in self.shut.values()),
+            of_client is not None and of_client.spec.tls.client_validation is not None,
         )
 
     def secured_in(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,18 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from controlplane.lab.envoy import free_port
 from controlplane.xds.status import Nack
 from tests.envoy.echo import Answer, call
-from tests.envoy.edge import Edge, backend, edge, gateway, policy, publish, route, to, until
+from tests.envoy.edge import (
+    Edge,
+    backend,
+    edge,
+    gateway,
+    policy,
+    publish,
+    route,
+    secret,
+    to,
+    until,
+)
 from tests.envoy.files import ETAG, TEXT, Files
 from tests.envoy.inspector import Inspector, inspecting
 from tests.envoy.origin import running
@@ -130,6 +141,53 @@ async def test_an_answer_is_kept_until_another_version_is_declared(world: World)
     assert "age" in (await world.call(path)).headers
     assert asked(world, path) == 3
     assert await _listener_updates(world.made) == listeners
+
+
+async def test_what_one_client_or_port_was_answered_is_kept_for_no_other(world: World) -> None:
+    port, other = free_port(), free_port()
+    keys = (
+        "  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}], "
+        "forwardClientIDHeader: x-client, sanitize: true}\n"
+    )
+    documents = [
+        gateway(
+            f"name: http, port: {port}, protocol: HTTP",
+            f"name: other, port: {other}, protocol: HTTP",
+        ),
+        backend("shop", world.origin.port),
+        secret("keys", {"ann": b"the-key-of-ann", "ben": b"the-key-of-ben"}),
+        route("keys", f"[{{{to('shop')}}}]", hosts="[keys.test]"),
+        policy("SecurityPolicy", "keys", "HTTPRoute/keys", keys),
+        *(
+            route(one, f"[{{{to('shop')}}}]", parents=f"[{{name: edge, sectionName: {one}}}]")
+            for one in ("http", "other")
+        ),
+        *(
+            policy("TrafficPolicy", one, f"HTTPRoute/{one}", "  responseCache: {}\n")
+            for one in ("http", "other")
+        ),
+    ]
+    cached = policy("TrafficPolicy", "keys", "HTTPRoute/keys", "  responseCache: {CACHE}\n")
+
+    async def is_kept(path: str, ask: Callable[[], Awaitable[Answer]]) -> bool:
+        await ask()
+        before = asked(world, path)
+        return "age" in (await ask()).headers and asked(world, path) == before
+
+    async def ann() -> Answer:
+        return await call(port, "/me?a=1", host="keys.test", headers={"x-key": "the-key-of-ann"})
+
+    told = "say who they are, by SecurityPolicy default/keys"
+    await world.made.apply(*documents, cached.replace("CACHE", ""), faults=[told])
+    assert not await is_kept("/me?a=1", ann)
+    await world.made.apply(*documents, cached.replace("CACHE", "forAuthenticated: true"))
+    assert await is_kept("/me?a=1", ann)
+    ben = await call(port, "/me?a=1", host="keys.test", headers={"x-key": "the-key-of-ben"})
+    assert "age" in ben.headers
+    # Routes of two ports that take the same host.
+    assert await is_kept("/both?a=1", lambda: call(other, "/both?a=1", host="some.test"))
+    assert "age" not in (await call(port, "/both?a=1", host="some.test")).headers
+    await world.made.apply(*world.documents)
 
 
 async def test_answers_in_files_make_room_for_new_ones(world: World, tmp_path: Path) -> None:

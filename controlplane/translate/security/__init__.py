@@ -46,6 +46,8 @@ class Secured:
     """Those of servers that stand in the policy by address."""
     backend: str = field(default="", compare=False)
     """A Backend that it asks."""
+    identifies: bool = False
+    """Clients say who they are."""
     over_http_2: bool = field(default=False, compare=False)
     """It is asked over HTTP/2."""
 
@@ -90,6 +92,7 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
         secrets=oidc.secrets(policy.key, found.client_secret) if spec.oidc else {},
         clusters={servers.name_of(uri): servers.cluster(uri, options) for uri in uris},
         backend=found.ext_auth,
+        identifies=spec.identifies,
         over_http_2=spec.ext_auth is not None and spec.ext_auth.grpc is not None,
     )
 
