@@ -50,6 +50,11 @@ class SecurityPolicySpec(PolicySpec):
                 raise ValueError(
                     f"authorization: jwt has no provider {of!r}; {did_you_mean(of, providers)}"
                 )
+        if self.cors is not None and self.cors.lets_everybody_act:
+            raise ValueError(
+                "cors.allowCredentials with an origin of any host lets every page act as the user "
+                "who looks at it; name the origins, or the domain as in https://*.example.com"
+            )
         passes = self.oidc is not None and self.oidc.pass_through_auth_header
         if passes and (self.jwt is None or self.jwt.optional):
             raise ValueError(
