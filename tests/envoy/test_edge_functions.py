@@ -274,13 +274,54 @@ async def test_a_script_has_nothing_of_the_machine_it_runs_on(world: World) -> N
         policy("TrafficPolicy", "tells", "HTTPRoute/tells", told),
     )
     everything, of_os, dump = (await call(port)).body.split("|")
-    harmless = {"EnvoyTimestampResolution", "envoy_on_request", "math", "os", "pcall", "string"}
+    harmless = {"EnvoyTimestampResolution", "math", "os", "pcall", "string"}
     assert harmless < set(everything.split())
     assert not set(everything.split()) & {
         *("io", "debug", "package", "require", "module", "jit", "ffi", "dofile", "load"),
         *("loadfile", "loadstring", "getfenv", "setfenv", "getmetatable", "coroutine", "newproxy"),
+        "rawset",
     }
     assert (of_os, dump) == ("clock date difftime time", "nil")
+    await world.made.apply(*world.documents)
+
+
+@pytest.mark.parametrize(
+    "twist",
+    [
+        "",
+        "do return end",
+        "rawset = rawset or function() end; rawset(_G, 'envoy_on_request', envoy_on_request)",
+        "envoy_on_request = nil; function envoy_on_request(h) call(h) end",
+        "pcall(setmetatable, _G, nil); _G.envoy_on_request = call",
+        "string.sub = function() return 'default/' end; pairs = function() return next, {} end",
+    ],
+)
+async def test_a_script_calls_backends_of_its_namespace_alone(world: World, twist: str) -> None:
+    port = free_port()
+    calls = """  lua:
+    - type: Inline
+      inline: |
+        function call(h)
+          local to = h:headers():get("x-to")
+          local sent = {[":method"] = "GET", [":path"] = "/called", [":authority"] = "a"}
+          local headers = h:httpCall(to, sent, "", 5000)
+          h:respond({[":status"] = "200"}, headers[":status"])
+        end
+        function envoy_on_request(h) call(h) end
+        TWIST
+"""
+    await world.made.apply(
+        gateway(f"name: http, port: {port}, protocol: HTTP"),
+        backend("shop", world.origin.port),
+        backend("other", world.origin.port).replace("name: other", "name: a, namespace: other"),
+        route("calls", f"[{{{to('shop')}}}]"),
+        policy("TrafficPolicy", "calls", "HTTPRoute/calls", calls.replace("TWIST", twist)),
+    )
+    good = await call(port, headers={"x-to": "default/shop"})
+    assert (good.status, good.body) == (200, "200")
+    for other in ("weir", "other/a", "defaultx/shop", "weir.dev/h2/other/a", ""):
+        got = await call(port, headers={"x-to": other})
+        assert (got.status, got.body) == (500, "the script of this route failed\n")
     await world.made.apply(*world.documents)
 
 

@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions
 
 from controlplane.resources.client_ports import USUAL
-from controlplane.translate import Translator, sandbox
+from controlplane.translate import Translator
 from controlplane.translate.http_filters import http_filters
 from controlplane.translate.types import CLUSTER, LISTENER, ROUTE
 from tests.unit.resources.documents import BACKEND, GATEWAY, joined, read
@@ -74,7 +74,8 @@ def test_a_script_that_changes_changes_the_routes_that_run_it() -> None:
         held += f"data: {{lua: {script}}}\n"
         (table,) = resources(translator, held, policy)[ROUTE].values()
         (route,) = RouteConfiguration.parse(table).virtual_hosts[0].routes
-        assert source(route).startswith(sandbox.BEFORE + script)
+        assert source(route).endswith(f"end {script}")
+        assert "\n" not in source(route)
 
 
 def source(route: Route) -> str:
