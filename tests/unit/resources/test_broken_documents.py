@@ -44,6 +44,13 @@ spec: {payload: {fields: [{path: [a], value: b}]}}
 BROKEN = [
     (BACKEND.replace("address:", "adress:", 1), 6, "spec.endpoints[0].ip.adress", "no such field",
      '"address"'),
+    *(
+        (BACKEND.replace("10.0.0.1", f"'{one}'"), 6, "spec.endpoints[0].ip.address",
+         "want the address or name of a server", "")
+        for one in ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1")
+    ),
+    (BACKEND.replace("ip: {address: 10.0.0.1,", "fqdn: {hostname: '0xa9fea9fe',"), 6,
+     "spec.endpoints[0].fqdn.hostname", "want the address or name of a server", ""),
     (BACKEND.replace("endpoints:", "endpoint:"), 5, "spec.endpoint", "no such field",
      '"endpoints"'),
     (BACKEND.replace("  endpoints:\n", "").partition("    - ip")[0] + "  {}\n", 4,

@@ -77,6 +77,12 @@ API_KEYS = "apiKeyAuth: {credentialRefs: [{name: held}], extractFrom: [{headers:
         (f"{OIDC.strip()}, redirectURL: 'https://a.test/logout'}}", "spec.oidc",
          "logoutPath is not the path"),
         (f"{OIDC.strip()}, passThroughAuthHeader: true}}", "spec", "it needs jwt, not optional"),
+        *(
+            (f"jwt: {{providers: [{{name: a, remoteJWKS: {{uri: 'http://{one}/'}}}}]}}",
+             "spec.jwt.providers[0].remoteJWKS.uri", "want the address of a server")
+            for one in ("169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "2852039166",
+                        "0xa9.0xfe.0xa9.0xfe")
+        ),
         ("cors: {allowOrigins: ['*'], allowCredentials: true}", "spec", "name the origins"),
         ("cors: {allowOrigins: ['https://*:8443'], allowCredentials: true}", "spec",
          "name the origins"),
