@@ -23,6 +23,7 @@ from controlplane.resources.declared import Declared
 from controlplane.resources.delivery import SessionPersistence
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.kinds import kind_of
+from controlplane.resources.matches import Match
 from controlplane.resources.policy_references import service_backends, services_of
 from controlplane.resources.references import policy_of
 from controlplane.resources.route import RequestRoute, Route, Rule
@@ -49,6 +50,12 @@ class RulePolicies(NamedTuple):
     def refuses(self) -> bool:
         """Whether every request is refused, because it cannot be looked at as was said."""
         return self.shut or (self.security is not None and self.security.route is None)
+
+    def proofs(self, match: Match) -> list[bytes]:
+        """Parts of a RouteMatch, of which one must hold for this match."""
+        if self.security is None:
+            return [b""]
+        return self.security.proofs(sorted({one.name.lower() for one in match.headers}))
 
     def of_route(self, route: str) -> bytes:
         """The part of a Route; what the route itself says comes after it and goes before. `route`

@@ -184,8 +184,9 @@ def _make(
             order = (*match.precedence, *route.age_order, at, which)
             name = route.name_of(at, which)
             session = _session(route, rule, at, match, said[at])
+            proofs = said[at].proofs(match)
             entries = [
-                wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher)
+                wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher + proof)
                 + policies
                 + kind.of_route
                 + share.wire
@@ -199,6 +200,7 @@ def _make(
                     below=share.below,
                     condition=share.condition,
                 )
+                for proof in proofs
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
 

@@ -46,8 +46,18 @@ class Secured:
     """A Backend that it asks."""
     identifies: bool = False
     """Clients say who they are."""
+    told_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """See `jwt.told_by`."""
     over_http_2: bool = field(default=False, compare=False)
     """It is asked over HTTP/2."""
+
+    def proofs(self, headers: Iterable[str]) -> list[bytes]:
+        """Parts of a RouteMatch, of which one must hold where a route asks for these headers."""
+        asked = [self.told_by[one] for one in headers if one in self.told_by]
+        if not asked:
+            return [b""]
+        together = frozenset.intersection(*asked)  # they come of one token
+        return [jwt.proof(one) for one in sorted(together or frozenset.union(*asked))]
 
 
 class Securing:
@@ -91,6 +101,7 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
         clusters={servers.name_of(uri): servers.cluster(uri, options) for uri in uris},
         backend=found.ext_auth,
         identifies=spec.identifies,
+        told_by=jwt.told_by(policy.key, spec.jwt) if spec.jwt else {},
         over_http_2=spec.ext_auth is not None and spec.ext_auth.grpc is not None,
     )
 

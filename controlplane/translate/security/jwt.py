@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.route.v3 import RouteMatch
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwksAsyncFetch,
     JwtAuthentication,
@@ -23,6 +24,11 @@ from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwtRequirementOrList,
     PerRouteConfig,
     RemoteJwks,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    ValueMatcher,
 )
 from envoy_data_plane.google.protobuf import Empty
 
@@ -69,6 +75,27 @@ def provider_name(policy: str, provider: str) -> str:
 def for_route(wanted: Tokens) -> bytes:
     """What a route says: these tokens."""
     return packed(PerRouteConfig, wire(PerRouteConfig, requirement_name=wanted.name))
+
+
+def told_by(policy: str, jwt: declared_jwt.Jwt) -> dict[str, frozenset[str]]:
+    """By header, what is kept of the tokens that set it."""
+    found: dict[str, set[str]] = {}
+    for one in jwt.providers:
+        for to in one.claim_to_headers:
+            found.setdefault(to.header.lower(), set()).add(provider_name(policy, one.name))
+    return {header: frozenset(names) for header, names in found.items()}
+
+
+def proof(payload: str) -> bytes:
+    """The part of a RouteMatch: there was such a token. Envoy chooses a route before it looks at
+    tokens, and what a client says in a header would choose it."""
+    wanted = wire(
+        MetadataMatcher,
+        filter=METADATA,
+        path=[wire(MetadataMatcherPathSegment, key=payload)],
+        value=wire(ValueMatcher, present_match=True),
+    )
+    return wire(RouteMatch, dynamic_metadata=[wanted])
 
 
 def filter_config(providers: Mapping[str, bytes], requirements: Mapping[str, bytes]) -> bytes:
