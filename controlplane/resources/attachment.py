@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, TypeVar
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar, cast
 
 from controlplane.resources.declared import KINDS, Declared
 from controlplane.resources.gateway import Gateway, Listener
@@ -61,15 +63,20 @@ def exists(declared: Declared, policy: Policy, target: Target) -> bool:
     return document is not None and target.section in (None, *sections(document))
 
 
-def winners(declared: Declared, model: type[P]) -> dict[Target, P]:
+def winners(declared: Declared, model: type[P]) -> Winners[P]:
     """The policies of a kind that are in force."""
-    out: dict[Target, P] = {}
+    return cast("Winners[P]", _winners(declared, model))
+
+
+@lru_cache(32)  # asked for by many, of each kind, of one `Declared` after the other
+def _winners(declared: Declared, model: type[Policy]) -> Winners[Policy]:
+    out: dict[Target, Policy] = {}
     for policy in sorted(declared.all(model).values(), key=lambda one: one.age_order):
         for ref in policy.spec.target_refs:
             target = target_of(policy, ref)
             if exists(declared, policy, target):
                 out.setdefault(target, policy)
-    return out
+    return MappingProxyType(out)
 
 
 def shut(declared: Declared, model: type[P], of: Winners[P]) -> Mapping[Target, Standing]:
