@@ -14,7 +14,7 @@ Row = tuple[str, ...]
 
 _HEADS = {
     "cds": ("CLUSTER", "TYPE", "ENDPOINTS FROM", "LB POLICY", "VERSION", "STATE"),
-    "eds": ("ENDPOINT", "CLUSTER", "GROUP", "WEIGHT", "GROUP WEIGHT", "HEALTH"),
+    "eds": ("ENDPOINT", "CLUSTER", "GROUP", "WEIGHT", "GROUP WEIGHT", "PRIORITY", "HEALTH"),
     "lds": ("LISTENER", "ADDRESSES", "ROUTES FROM", "VERSION", "STATE"),
     "rds": ("ROUTES", "DOMAINS", "MATCH", "TO"),
 }
@@ -90,6 +90,7 @@ def _endpoints(one: Found, body: Json) -> Iterator[Row]:
                 name,
                 str(each.get("load_balancing_weight", 1)),
                 str(group.get("load_balancing_weight", "-")),
+                str(group.get("priority", 0)),
                 each.get("health_status", "-"),
             )
     if not body.get("endpoints"):
