@@ -2,12 +2,12 @@
 
 `Securing` looks at each policy. What it says of requests is a part of their routes, so that it is
 in force, or not, together with them. The rest are things that the routes name: providers of tokens
-(ECDS), secrets (SDS), clusters.
+and hashes of API keys (ECDS), secrets (SDS), clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.route.v3 import Route
@@ -18,6 +18,7 @@ from controlplane.resources.security_refs import Found, found_by
 from controlplane.translate import cors
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.security import (
+    api_keys,
     authorization,
     credentials,
     ext_auth,
@@ -41,6 +42,8 @@ class Secured:
     """Of tokens, by the names that they have in Envoy."""
     requirement: bytes | None = field(default=None, compare=False, repr=False)
     """Which tokens are wanted, where some are."""
+    api_keys: Sequence[bytes] = field(default=(), compare=False, repr=False)
+    """What clients may present, where keys are wanted."""
     secrets: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     clusters: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     """Those of servers that stand in the policy by address."""
@@ -48,6 +51,11 @@ class Secured:
     """A Backend that it asks."""
     over_http_2: bool = field(default=False, compare=False)
     """It is asked over HTTP/2."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether its routes name something that comes over ECDS."""
+        return self.requirement is not None or bool(self.api_keys)
 
 
 class Securing:
@@ -76,6 +84,25 @@ class Securing:
         return policy, found, secure(policy, found, self._options)
 
 
+def let_go(before: Iterable[Secured], now: Iterable[Secured]) -> list[Secured]:
+    """What routes of before may still ask for by policies that do not have it now."""
+    known = {one.policy: one for one in now}
+    return [_gone(one, known.get(one.policy)) for one in before]
+
+
+def _gone(before: Secured, now: Secured | None) -> Secured:
+    tokens = now is None or now.requirement is None
+    keys = now is None or not now.api_keys
+    return Secured(
+        before.policy,
+        None,
+        providers=before.providers if tokens else {},
+        requirement=before.requirement if tokens else None,
+        api_keys=before.api_keys if keys else (),
+        clusters=before.clusters if tokens else {},
+    )
+
+
 def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> Secured:
     """This policy, with what was found of what it refers to."""
     spec = policy.spec
@@ -87,6 +114,7 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
         _route(policy.key, spec, found),
         providers=_providers(policy.key, spec, found),
         requirement=jwt.requirement(policy.key, spec.jwt) if spec.jwt else None,
+        api_keys=[api_keys.of_client(policy.key, *one) for one in found.keys],
         secrets=oidc.secrets(policy.key, found.client_secret) if spec.oidc else {},
         clusters={servers.name_of(uri): servers.cluster(uri, options) for uri in uris},
         backend=found.ext_auth,
@@ -99,7 +127,7 @@ def _route(policy: str, spec: SecurityPolicySpec, found: Found) -> bytes:
     if spec.ext_auth:
         filters[names.EXT_AUTH] = ext_auth.for_route(spec.ext_auth, found.ext_auth)
     if spec.api_key_auth:
-        filters[names.API_KEY] = credentials.api_keys(spec.api_key_auth, found.keys)
+        filters |= api_keys.for_route(policy, spec.api_key_auth)
     if spec.basic_auth:
         filters[names.BASIC] = credentials.basic(spec.basic_auth, found.users)
     if spec.oidc:

@@ -1,0 +1,94 @@
+"""API keys: hashes of all policies of a Gateway in one filter, of which a route names one policy.
+
+Envoy's filter compares what is presented as it is. So a script in front of it puts the SHA-256 of
+the key that a request presents, behind the name of the policy, into a header that no client can
+send, and Envoy's filter holds that against the hashes of the clients. The script knows none of
+them. Where it fails, or is not there, there is no header, and the request is refused (401).
+
+The hashes come over ECDS, once for all routes: a key that is new or gone changes no route. A route
+that names a policy whose hashes are not there yet refuses (401).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import (
+    ApiKeyAuth,
+    ApiKeyAuthPerRoute,
+    Credential,
+    Forwarding,
+    KeySource,
+)
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
+from envoy_data_plane.google.protobuf import ListValue, Struct, Value
+
+from controlplane.resources import api_key_auth as declared_auth
+from controlplane.translate.security import names
+from controlplane.translate.wire import FALSE, packed, wire
+
+HASH = "x-weir-api-key"
+"""The header between the two filters. The script has the same name for it."""
+_SCRIPT = (files(__package__) / "api_keys.lua").read_text()
+
+
+def unbelieved() -> bytes:
+    """Takes the header away from what clients send: who has read a hash has no key by it."""
+    return wire(HeaderMutation, remove=HASH)
+
+
+def hashing() -> bytes:
+    """The configuration of the filter that hashes. The route stays chosen."""
+    source = wire(DataSource, inline_string=_SCRIPT)
+    lua = wire(Lua, default_source_code=source, stat_prefix="api_keys", clear_route_cache=FALSE)
+    return packed(Lua, lua)
+
+
+def filter_config(credentials: Iterable[bytes]) -> bytes:
+    """The configuration of the filter that compares, with what `of_client` made of all policies.
+    Nothing needs a key until a route says so."""
+    return packed(ApiKeyAuth, wire(ApiKeyAuth, credentials=list(credentials)))
+
+
+def of_client(policy: str, client: str, digest: str) -> bytes:
+    """What a client may present to the routes of a policy."""
+    return wire(Credential, key=f"{policy} {digest}", client=client)
+
+
+def for_route(policy: str, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
+    """What a route says to each of the two filters: a key of a client of this policy."""
+    places = [
+        _list(_text(kind), _text(name))
+        for source in auth.extract_from
+        for kind, group in (
+            ("header", source.headers),
+            ("param", source.params),
+            ("cookie", source.cookies),
+        )
+        for name in group
+    ]
+    context = {
+        "policy": _text(policy),
+        "places": _list(*places),
+        "sanitize": wire(Value, bool_value=auth.sanitize),
+    }
+    hashes = wire(LuaPerRoute, filter_context=wire(Struct, fields=context))
+    forwarding = wire(Forwarding, header=auth.forward_client_id_header or "", hide_credentials=True)
+    compares = wire(
+        ApiKeyAuthPerRoute, key_sources=[wire(KeySource, header=HASH)], forwarding=forwarding
+    )
+    return {
+        names.API_KEY_HASHES: packed(LuaPerRoute, hashes),
+        names.API_KEYS: packed(ApiKeyAuthPerRoute, compares),
+    }
+
+
+def _text(text: str) -> bytes:
+    return wire(Value, string_value=text)
+
+
+def _list(*values: bytes) -> bytes:
+    return wire(Value, list_value=wire(ListValue, values=values))
