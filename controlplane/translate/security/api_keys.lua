@@ -26,15 +26,19 @@ for i = 1, 64 do
   K[i], W[i] = tobit(K[i]), 0
 end
 
-local function padded(text)
-  local size = #text
-  local bits = char(shr(size, 13) % 256, shr(size, 5) % 256, size * 8 % 256)
-  return text .. "\128" .. rep("\0", (55 - size) % 64 + 5) .. bits
+local tails = {}
+
+-- What stands behind a message of this size (5.1.1), kept: there are LONGEST of them.
+local function tail(size)
+  if not tails[size] then
+    local bits = char(shr(size, 13) % 256, shr(size, 5) % 256, size * 8 % 256)
+    tails[size] = "\128" .. rep("\0", (55 - size) % 64 + 5) .. bits
+  end
+  return tails[size]
 end
 
--- Of less than 2 MiB.
 local function sha256(text)
-  local message = padded(text)
+  local message = text .. tail(#text)
   local h1, h2, h3, h4 = 0x6a09e667, tobit(0xbb67ae85), 0x3c6ef372, tobit(0xa54ff53a)
   local h5, h6, h7, h8 = 0x510e527f, tobit(0x9b05688c), 0x1f83d9ab, 0x5be0cd19
   for at = 1, #message, 64 do
@@ -84,46 +88,69 @@ local function apart(text, separator, name, read)
   return value, table.concat(others, separator)
 end
 
--- Each takes the headers and a name: the value there, and a function that takes it away.
-local SOURCE = {}
+-- By kind of place: the value there, and how it is taken away.
+local VALUE, REMOVE = {}, {}
 
 -- Of a header that is there twice Envoy gives both values, with a comma between them: no key.
-function SOURCE.header(headers, name)
+function VALUE.header(headers, name)
   local value = headers:get(name)
-  if value and sub(value, 1, 7) == "Bearer " then value = sub(value, 8) end
-  return value, function() headers:remove(name) end
+  return value and sub(value, 1, 7) == "Bearer " and sub(value, 8) or value
 end
 
-function SOURCE.param(headers, name)
+function REMOVE.header(headers, name) headers:remove(name) end
+
+local function param(headers, name)
   local path = headers:get(":path") or ""
-  local mark = find(path, "?", 1, true)
-  if not mark then return nil end
+  local mark = find(path, "?", 1, true) or #path + 1
   local value, others = apart(sub(path, mark + 1), "&", name, from_percent)
-  return value, value ~= nil and function()
-    headers:replace(":path", sub(path, 1, mark - 1) .. (others ~= "" and "?" .. others or ""))
-  end
+  return value, sub(path, 1, mark - 1) .. (others ~= "" and "?" .. others or "")
 end
 
-function SOURCE.cookie(headers, name)
-  local text = headers:get("cookie")
-  if not text then return nil end
-  local value, others = apart(text, ";", name, from_cookie)
-  return value, value ~= nil and function()
-    headers:remove("cookie")
-    if others ~= "" then headers:add("cookie", (gsub(others, "^ ", ""))) end
+function VALUE.param(headers, name) return (param(headers, name)) end
+
+function REMOVE.param(headers, name)
+  local value, path = param(headers, name)
+  if value ~= nil then headers:replace(":path", path) end
+end
+
+local function cookie(headers, name)
+  return apart(headers:get("cookie") or "", ";", name, from_cookie)
+end
+
+function VALUE.cookie(headers, name) return (cookie(headers, name)) end
+
+function REMOVE.cookie(headers, name)
+  local value, others = cookie(headers, name)
+  if value == nil then return end
+  headers:remove("cookie")
+  if others ~= "" then headers:add("cookie", (gsub(others, "^ ", ""))) end
+end
+
+-- What a route says, told apart once: the policy, whether to sanitize, and the places, a line each.
+local plans, count = {}, 0
+
+local function plan_of(text)
+  local plan = plans[text]
+  if plan then return plan end
+  if count == 1000 then plans, count = {}, 0 end
+  local lines = gmatch(text, "[^\n]+")
+  plan = { prefix = lines() .. " ", sanitize = lines() == "sanitize" }
+  for kind, name in gmatch(text, "\n(%l+) ([^\n]+)") do
+    plan[#plan + 1] = { value = VALUE[kind], remove = REMOVE[kind], name = from_percent(name) }
   end
+  plans[text], count = plan, count + 1
+  return plan
 end
 
 function envoy_on_request(handle)
-  local headers, context = handle:headers(), handle:filterContext()
-  local sanitize, key = context:get("sanitize"), nil
-  for _, place in ipairs(context:get("places")) do
-    local value, remove = SOURCE[place[1]](headers, place[2])
-    if key == nil and value ~= "" then key = value end
-    if sanitize and remove then remove() end
-    if key ~= nil and not sanitize then break end
+  local headers, key = handle:headers(), nil
+  local plan = plan_of(handle:filterContext():get("plan"))
+  for i = 1, #plan do
+    key = plan[i].value(headers, plan[i].name)
+    if key ~= nil and key ~= "" then break end
   end
-  if key and #key <= LONGEST then
-    headers:replace(HASH, context:get("policy") .. " " .. sha256(key))
+  if plan.sanitize then
+    for i = 1, #plan do plan[i].remove(headers, plan[i].name) end
   end
+  if key and #key <= LONGEST then headers:replace(HASH, plan.prefix .. sha256(key)) end
 end

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.resources import files
+from urllib.parse import quote
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
 from envoy_data_plane.envoy.config.core.v3 import DataSource
@@ -24,7 +25,7 @@ from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import (
     KeySource,
 )
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
-from envoy_data_plane.google.protobuf import ListValue, Struct, Value
+from envoy_data_plane.google.protobuf import Struct, Value
 
 from controlplane.resources import api_key_auth as declared_auth
 from controlplane.translate.security import names
@@ -61,7 +62,7 @@ def of_client(policy: str, client: str, digest: str) -> bytes:
 def for_route(policy: str, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
     """What a route says to each of the two filters: a key of a client of this policy."""
     places = [
-        _list(_text(kind), _text(name))
+        f"{kind} {quote(name)}"
         for source in auth.extract_from
         for kind, group in (
             ("header", source.headers),
@@ -70,12 +71,9 @@ def for_route(policy: str, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
         )
         for name in group
     ]
-    context = {
-        "policy": _text(policy),
-        "places": _list(*places),
-        "sanitize": wire(Value, bool_value=auth.sanitize),
-    }
-    hashes = wire(LuaPerRoute, filter_context=wire(Struct, fields=context))
+    plan = "\n".join([policy, "sanitize" if auth.sanitize else "keep", *places])
+    context = wire(Struct, fields={"plan": wire(Value, string_value=plan)})
+    hashes = wire(LuaPerRoute, filter_context=context)
     forwarding = wire(Forwarding, header=auth.forward_client_id_header or "", hide_credentials=True)
     compares = wire(
         ApiKeyAuthPerRoute, key_sources=[wire(KeySource, header=HASH)], forwarding=forwarding
@@ -84,11 +82,3 @@ def for_route(policy: str, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
         names.API_KEY_HASHES: packed(LuaPerRoute, hashes),
         names.API_KEYS: packed(ApiKeyAuthPerRoute, compares),
     }
-
-
-def _text(text: str) -> bytes:
-    return wire(Value, string_value=text)
-
-
-def _list(*values: bytes) -> bytes:
-    return wire(Value, list_value=wire(ListValue, values=values))
