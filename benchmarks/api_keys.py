@@ -1,10 +1,10 @@
-"""What a request costs whose API key is compared by its hash, and what the keys of many routes cost.
+"""What a request costs whose API key is compared by its hash, and what many routes with keys cost.
 
     python -m benchmarks.api_keys [--requests 40000] [--rounds 7]
 
 Requests: one Envoy with TLS, HTTP/2, local limits, breakers, retries and sampled access logs has a
-host for each way, and h2load (Debian: nghttp2-client) asks them in turn; what counts is the CPU time
-of the Envoy. `envoy` is Envoy's filter alone with keys as they are, in the route; `weir` is what
+host for each way, and h2load (Debian: nghttp2-client) asks them in turn; what counts is the CPU
+time of the Envoy. `envoy` is its filter alone with keys as they are, in the route; `weir` is what
 Weir makes, keys hashed. Each round is compared within itself, as the machine is not quiet.
 
 Routes: a policy with 1,000 keys for 1,000 routes, both ways.
@@ -23,7 +23,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,11 @@ from tests.certificates import Authority
 from tests.envoy.edge import FLEET, Edge, backend, edge, gateway, policy, route, secret, to
 
 RESULT = Path(__file__).parent / "results" / "api_keys.json"
-COUNTS = (1,)
+COUNTS = (1, 100, 10_000)
 NONE = "none"
 PER_SECRET = 1000
+ROUTES, RULES, KEYS = 1000, 10, 1000
+"""Routes of Envoy, of which an HTTPRoute here has so many."""
 HEADER = "x-api-key"
 
 
@@ -225,43 +227,42 @@ async def of_requests(folder: Path, requests: int, rounds: int) -> dict[str, Any
 
 
 async def of_routes(folder: Path, routes: int, keys: int, *, native: bool) -> dict[str, Any]:
-    """What it takes to declare a policy for many routes, and a key that is new."""
+    """What it takes until an Envoy has a policy for so many routes, and then a key that is new."""
     port = free_port()
     rules = ", ".join(
-        f"{{matches: [{{path: {{value: /{at}}}}}], {to('origin')}}}" for at in range(10)
+        f"{{matches: [{{path: {{value: /{at}}}}}], {to('origin')}}}" for at in range(RULES)
     )
     usual = [gateway(f"name: http, port: {port}, protocol: HTTP"), backend("origin", free_port())]
-    usual += [route(f"r-{at}", f"[{rules}]", hosts=f"[r-{at}.test]") for at in range(routes // 10)]
-    spec, *secrets = keyed("shared", keys)
-    spec = spec.replace("kind: HTTPRoute, name: shared", "kind: Gateway, name: edge")
-    extra = secret("shared-0", {client: one.encode() for client, one in clients(keys - 1).items()})
-    with envoys_filter({"default/shared": keys} if native else {}):
-        async with edge(folder, *usual, envoy_options_name="routes") as made:
-            empty_mb = resident_mb(made.envoy)
-            first_s = await _timed(made, *usual, spec, *secrets)
-            full_mb = resident_mb(made.envoy)
-            sizes = _sizes(made)
-    with envoys_filter({"default/shared": keys - 1} if native else {}):
-        pass
-    del extra
-    return {
-        "way": "envoy" if native else "weir",
-        "declared_to_acked_s": round(first_s, 2),
-        "envoy_grew_mb": round(full_mb - empty_mb, 1),
-        **sizes,
-    }
+    usual += [
+        route(f"r-{at}", f"[{rules}]", hosts=f"[r-{at}.test]") for at in range(routes // RULES)
+    ]
+    async with edge(folder, *usual) as made:
+        empty_mb = resident_mb(made.envoy)
+        first_s = await _declare(made, usual, keys - 1, native=native)
+        first_mb = resident_mb(made.envoy)
+        new_s = await _declare(made, usual, keys, native=native)
+        view = made.cache.view(FLEET) or {}
+        sizes = {url: sum(len(one.body) for one in view[url].by_name.values()) for url in view}
+        return {
+            "way": "envoy" if native else "weir",
+            "route_table_mb": round(sizes[ROUTE] / 1e6, 2),
+            "hashes_mb": round(sizes[EXTENSION] / 1e6, 2),
+            "first_s": round(first_s, 2),
+            "new_key_s": round(new_s, 2),
+            "envoy_before_mb": round(empty_mb),
+            "envoy_after_mb": round(first_mb),
+        }
 
 
-async def _timed(made: Edge, *documents: str) -> float:
+async def _declare(made: Edge, usual: Sequence[str], keys: int, *, native: bool) -> float:
+    documents = [
+        one.replace("kind: HTTPRoute, name: shared", "kind: Gateway, name: edge")
+        for one in keyed("shared", keys)
+    ]
     began = time.monotonic()
-    await made.apply(*documents, deadline_s=300.0)
+    with envoys_filter({"default/shared": keys} if native else {}):
+        await made.apply(*usual, *documents, deadline_s=300.0)
     return time.monotonic() - began
-
-
-def _sizes(made: Edge) -> dict[str, int]:
-    view = made.cache.view(FLEET) or {}
-    size: Callable[[str], int] = lambda url: sum(len(one.body) for one in view[url].resources.values())
-    return {"route_table_bytes": size(ROUTE), "extension_bytes": size(EXTENSION)}
 
 
 async def measure(requests: int, rounds: int) -> dict[str, Any]:
@@ -272,7 +273,9 @@ async def measure(requests: int, rounds: int) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         out["requests"] = await of_requests(Path(folder), requests, rounds)
-    print(json.dumps(out["requests"]["throughput_kept"]))
+        out["routes"] = [
+            await of_routes(Path(folder), ROUTES, KEYS, native=native) for native in (True, False)
+        ]
     return out
 
 
