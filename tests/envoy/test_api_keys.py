@@ -156,6 +156,7 @@ async def test_every_live_key_is_its_clients_and_no_other_is(scene: Scene) -> No
         (f"/?k=&a%20b={ANN}", {}),
         ("/", {"cookie": f"a=b; k={ANN}; c=d"}),
         ("/", {"cookie": f'k="{ANN}"', "x-last": STRANGER}),
+        ("/", {"cookie": f"a;{' ' * 10_000}k ={' ' * 10_000}{ANN}{' ' * 10_000}; a"}),
     ],
 )
 async def test_keys_are_looked_for_in_the_order_of_the_policy(
@@ -181,6 +182,8 @@ async def test_keys_are_looked_for_in_the_order_of_the_policy(
         ("/", {"cookie": f"k={ANN}; k={STRANGER}"}),
         ("/", {"cookie": f"K={ANN}"}),
         ("/", {"cookie": ";".join(["k="] * 2000)}),
+        ("/", {"cookie": f"k={' ' * 40_000}{ANN}{' ' * 10_000}a"}),
+        (f"/?{'%6b&' * 10_000}k={STRANGER}", {}),
     ],
 )
 async def test_what_is_there_twice_or_elsewhere_is_no_key(

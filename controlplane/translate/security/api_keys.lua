@@ -8,7 +8,7 @@ local LONGEST = 1024
 local band, bxor, ror, shr = bit.band, bit.bxor, bit.ror, bit.rshift
 local tobit, tohex = bit.tobit, bit.tohex
 local byte, char, find, gmatch = string.byte, string.char, string.find, string.gmatch
-local gsub, rep, sub = string.gsub, string.rep, string.sub
+local gsub, match, rep, sub = string.gsub, string.match, string.rep, string.sub
 
 -- FIPS 180-4: the constants of 4.2.2, and room for the message schedule of 6.2.2.
 local K = {
@@ -65,13 +65,18 @@ local function sha256(text)
     .. tohex(h5) .. tohex(h6) .. tohex(h7) .. tohex(h8)
 end
 
+local function from_hex(digits) return char(tonumber(digits, 16)) end
+
 local function from_percent(text)
-  return (gsub(text, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
+  if not find(text, "%", 1, true) then return text end
+  return (gsub(text, "%%(%x%x)", from_hex))
 end
 
+-- Without spaces around it, and quotes. In linear time: patterns that trim at once are not.
 local function from_cookie(text)
-  local trimmed = gsub(text, "^%s*(.-)%s*$", "%1")
-  return (gsub(trimmed, '^"(.*)"$', "%1"))
+  local first = find(text, "%S")
+  local trimmed = first and match(text, "^.*%S", first) or ""
+  return match(trimmed, '^"(.*)"$') or trimmed
 end
 
 -- The value of a name among `name=value` parts, false where it is there twice, and the other parts.

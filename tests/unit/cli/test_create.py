@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ def weir(*args: str) -> Result:
 
 @pytest.mark.parametrize(("output", "read"), [("yaml", yaml.safe_load), ("json", json.loads)])
 def test_the_key_is_shown_apart_from_the_secret_that_has_its_hash(
-    output: str, read: type[object]
+    output: str, read: Callable[[str], object]
 ) -> None:
     done = weir("create", "api-key", "acme", "--secret", "keys", "-n", "shop", "-o", output)
     key = done.stderr.strip()
