@@ -1,11 +1,11 @@
 """What a request costs whose API key is compared by its hash, and what many routes with keys cost.
 
-    python -m benchmarks.api_keys [--requests 40000] [--rounds 7]
+    python -m benchmarks.api_keys [--requests 8000] [--rounds 11]
 
-Requests: one Envoy with TLS, HTTP/2, local limits, breakers, retries and sampled access logs has a
-host for each way, and h2load (Debian: nghttp2-client) asks them in turn; what counts is the CPU
-time of the Envoy. `envoy` is its filter alone with keys as they are, in the route; `weir` is what
-Weir makes, keys hashed. Each round is compared within itself, as the machine is not quiet.
+Requests: one Envoy with TLS, HTTP/2, local limits, breakers and retries has a host for each way, and
+h2load (Debian: nghttp2-client) asks them in turn; what counts is the CPU time of the Envoy. `envoy`
+is its filter alone with keys as they are, in the route; `weir` is what Weir makes, keys hashed. Each
+round is compared within itself, as the machine is not quiet.
 
 Routes: a policy with 1,000 keys for 1,000 routes, both ways.
 
@@ -281,8 +281,8 @@ async def measure(requests: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=40_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=8_000)
+    parser.add_argument("--rounds", type=int, default=11)
     asked = parser.parse_args()
     found = asyncio.run(measure(asked.requests, asked.rounds))
     RESULT.write_text(json.dumps(found, indent=2) + "\n")

@@ -217,6 +217,21 @@ async def test_who_has_read_a_hash_has_no_key_and_a_policy_knows_its_own_alone(
     assert HASH not in (await scene.get("free", **{HASH: stolen})).sent.headers
 
 
+async def test_envoy_counts_who_came_in_and_who_did_not(scene: Scene) -> None:
+    async def counted() -> dict[str, int]:
+        found = await scene.made.envoy.stats(r"api_key_auth\\.")
+        return {name.rpartition(".")[2]: value for name, value in found.items()}
+
+    before = await counted()
+    assert await scene.client("here", x_one=ANN) == "ann"
+    assert await scene.client("here", x_one=STRANGER) is None
+    after = await counted()
+    assert {name: after[name] - before[name] for name in ("allowed", "unauthorized")} == {
+        "allowed": 1,
+        "unauthorized": 1,
+    }
+
+
 async def test_limits_count_by_the_client_of_a_key(scene: Scene) -> None:
     found = [(await scene.get("limits", x_one=one)).status for one in (BEN, BEN_NEXT, BEN, ANN)]
     assert found == [200, 200, 429, 200]
