@@ -2,10 +2,10 @@
 
     python -m benchmarks.api_keys [--requests 8000] [--rounds 11]
 
-Requests: one Envoy with TLS, HTTP/2, local limits, breakers and retries has a host for each way, and
-h2load (Debian: nghttp2-client) asks them in turn; what counts is the CPU time of the Envoy. `envoy`
-is its filter alone with keys as they are, in the route; `weir` is what Weir makes, keys hashed. Each
-round is compared within itself, as the machine is not quiet.
+Requests: one Envoy with TLS, HTTP/2, local limits, breakers and retries has a host for each way,
+and h2load (Debian: nghttp2-client) asks them in turn; what counts is the CPU time of the Envoy.
+`envoy` is its filter alone with keys as they are, in the route; `weir` is what Weir makes, keys
+hashed. Each round is compared within itself, as the machine is not quiet.
 
 Routes: a policy with 1,000 keys for 1,000 routes, both ways.
 
