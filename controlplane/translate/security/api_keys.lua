@@ -118,8 +118,11 @@ function REMOVE.param(headers, name)
   if value ~= nil then headers:replace(":path", path) end
 end
 
+-- Some clients send several of these headers.
 local function cookie(headers, name)
-  return apart(headers:get("cookie") or "", ";", name, from_cookie)
+  local all = {}
+  for at = 1, headers:getNumValues("cookie") do all[at] = headers:getAtIndex("cookie", at - 1) end
+  return apart(table.concat(all, "; "), ";", name, from_cookie)
 end
 
 function VALUE.cookie(headers, name) return (cookie(headers, name)) end
