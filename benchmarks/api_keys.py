@@ -86,9 +86,10 @@ def envoys_filter(counts: Mapping[str, int]) -> Iterator[None]:
     """Translate these policies to Envoy's filter alone, with their keys as they are."""
     ours = api_keys.for_route
 
-    def for_route(policy: str, auth: ApiKeyAuth) -> dict[str, bytes]:
+    def for_route(wanted: api_keys.Keys, auth: ApiKeyAuth) -> dict[str, bytes]:
+        policy = wanted.name.partition("#")[0]
         if policy not in counts:
-            return ours(policy, auth)
+            return ours(wanted, auth)
         found = clients(counts[policy]).items()
         made = wire(
             ApiKeyAuthPerRoute,

@@ -7,8 +7,8 @@ and hashes of API keys (ECDS), secrets (SDS), clusters.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from envoy_data_plane.envoy.config.route.v3 import Route
 
@@ -42,8 +42,8 @@ class Secured:
     """Of tokens, by the names that they have in Envoy."""
     requirement: bytes | None = field(default=None, compare=False, repr=False)
     """Which tokens are wanted, where some are."""
-    api_keys: Sequence[bytes] = field(default=(), compare=False, repr=False)
-    """What clients may present, where keys are wanted."""
+    keys: api_keys.Keys | None = field(default=None, compare=False)
+    """Of clients, where some are wanted."""
     secrets: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     clusters: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     """Those of servers that stand in the policy by address."""
@@ -55,7 +55,7 @@ class Secured:
     @property
     def asks(self) -> bool:
         """Whether its routes name something that comes over ECDS."""
-        return self.requirement is not None or bool(self.api_keys)
+        return self.requirement is not None or self.keys is not None
 
 
 class Securing:
@@ -84,23 +84,25 @@ class Securing:
         return policy, found, secure(policy, found, self._options)
 
 
-def let_go(before: Iterable[Secured], now: Iterable[Secured]) -> list[Secured]:
-    """What routes of before may still ask for by policies that do not have it now."""
-    known = {one.policy: one for one in now}
-    return [_gone(one, known.get(one.policy)) for one in before]
+def let_go(before: Iterable[Secured], now: Collection[Secured]) -> list[Secured]:
+    """What routes of before may still ask for and is not there now."""
+    tokens = {one.policy for one in now if one.requirement is not None}
+    keys = {one.keys.name for one in now if one.keys is not None}
+    return [_gone(one, tokens, keys) for one in before]
 
 
-def _gone(before: Secured, now: Secured | None) -> Secured:
-    tokens = now is None or now.requirement is None
-    keys = now is None or not now.api_keys
-    return Secured(
-        before.policy,
-        None,
-        providers=before.providers if tokens else {},
-        requirement=before.requirement if tokens else None,
-        api_keys=before.api_keys if keys else (),
-        clusters=before.clusters if tokens else {},
-    )
+def _gone(before: Secured, tokens: Collection[str], keys: Collection[str]) -> Secured:
+    gone = Secured(before.policy, None)
+    if before.policy not in tokens:
+        gone = replace(
+            gone,
+            providers=before.providers,
+            requirement=before.requirement,
+            clusters=before.clusters,
+        )
+    if before.keys is not None and before.keys.name not in keys:
+        gone = replace(gone, keys=before.keys)
+    return gone
 
 
 def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> Secured:
@@ -109,12 +111,14 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
     if found.faults:
         return Secured(policy.key, None)
     uris = _uris(spec)
+    wanted = spec.api_key_auth
+    keys = api_keys.keys(policy.key, wanted, found.keys) if wanted else None
     return Secured(
         policy.key,
-        _route(policy.key, spec, found),
+        _route(policy.key, spec, found, keys),
         providers=_providers(policy.key, spec, found),
         requirement=jwt.requirement(policy.key, spec.jwt) if spec.jwt else None,
-        api_keys=[api_keys.of_client(policy.key, *one) for one in found.keys],
+        keys=keys,
         secrets=oidc.secrets(policy.key, found.client_secret) if spec.oidc else {},
         clusters={servers.name_of(uri): servers.cluster(uri, options) for uri in uris},
         backend=found.ext_auth,
@@ -122,12 +126,14 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
     )
 
 
-def _route(policy: str, spec: SecurityPolicySpec, found: Found) -> bytes:
+def _route(
+    policy: str, spec: SecurityPolicySpec, found: Found, keys: api_keys.Keys | None
+) -> bytes:
     filters: dict[str, bytes] = {}
     if spec.ext_auth:
         filters[names.EXT_AUTH] = ext_auth.for_route(spec.ext_auth, found.ext_auth)
-    if spec.api_key_auth:
-        filters |= api_keys.for_route(policy, spec.api_key_auth)
+    if spec.api_key_auth and keys is not None:
+        filters |= api_keys.for_route(keys, spec.api_key_auth)
     if spec.basic_auth:
         filters[names.BASIC] = credentials.basic(spec.basic_auth, found.users)
     if spec.oidc:

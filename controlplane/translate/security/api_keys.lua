@@ -134,7 +134,8 @@ function REMOVE.cookie(headers, name)
   if others ~= "" then headers:add("cookie", (gsub(others, "^ ", ""))) end
 end
 
--- What a route says, told apart once: the policy, whether to sanitize, and the places, a line each.
+-- What a route says, told apart once: the name of the keys, whether to sanitize, and the places, a
+-- line each.
 local plans, count = {}, 0
 
 local function plan_of(text)
@@ -160,5 +161,9 @@ function envoy_on_request(handle)
   if plan.sanitize then
     for i = 1, #plan do plan[i].remove(headers, plan[i].name) end
   end
-  if key and #key <= LONGEST then headers:replace(HASH, plan.prefix .. sha256(key)) end
+  if key and #key <= LONGEST then
+    headers:replace(HASH, plan.prefix .. sha256(key))
+  else
+    headers:remove(HASH)
+  end
 end

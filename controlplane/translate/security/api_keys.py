@@ -1,17 +1,19 @@
 """API keys: hashes of all policies of a Gateway in one filter, of which a route names one policy.
 
 Envoy's filter compares what is presented as it is. So a script in front of it puts the SHA-256 of
-the key that a request presents, behind the name of the policy, into a header that no client can
+the key that a request presents, behind a name for its policy, into a header that no client can
 send, and Envoy's filter holds that against the hashes of the clients. The script knows none of
 them. Where it fails, or is not there, there is no header, and the request is refused (401).
 
 The hashes come over ECDS, once for all routes: a key that is new or gone changes no route. A route
-that names a policy whose hashes are not there yet refuses (401).
+that names hashes which are not there yet refuses (401).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from urllib.parse import quote
 
@@ -48,19 +50,37 @@ def hashing() -> bytes:
     return packed(Lua, lua)
 
 
-def filter_config(credentials: Iterable[bytes]) -> bytes:
-    """The configuration of the filter that compares, with what `of_client` made of all policies.
-    Nothing needs a key until a route says so."""
-    return packed(ApiKeyAuth, wire(ApiKeyAuth, credentials=list(credentials)))
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Whose keys a policy wants: what a route names, and what is behind the name.
+
+    The name changes with the Secrets that a policy refers to, not with what they hold. So a route
+    never meets the clients of other Secrets than those that it was made for, also where Envoy
+    refuses the routes that come with these, and a key that is taken away is gone at once.
+    """
+
+    name: str
+    credentials: Sequence[bytes] = field(repr=False)
 
 
-def of_client(policy: str, client: str, digest: str) -> bytes:
-    """What a client may present to the routes of a policy."""
-    return wire(Credential, key=f"{policy} {digest}", client=client)
+def keys(policy: str, auth: declared_auth.ApiKeyAuth, found: Iterable[tuple[str, str]]) -> Keys:
+    """Those of this policy, from clients and hashes."""
+    held = repr(sorted({(ref.namespace or "", ref.name) for ref in auth.credential_refs}))
+    version = hashlib.blake2b(held.encode(), digest_size=8).hexdigest()
+    name = f"{policy}#{version}"
+    return Keys(
+        name, [wire(Credential, key=f"{name} {digest}", client=client) for client, digest in found]
+    )
 
 
-def for_route(policy: str, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
-    """What a route says to each of the two filters: a key of a client of this policy."""
+def filter_config(wanted: Iterable[Keys]) -> bytes:
+    """The configuration of the filter that compares. Nothing needs a key until a route says so."""
+    credentials = [credential for one in wanted for credential in one.credentials]
+    return packed(ApiKeyAuth, wire(ApiKeyAuth, credentials=credentials))
+
+
+def for_route(wanted: Keys, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
+    """What a route says to each of the two filters: one of these keys."""
     places = [
         f"{kind} {quote(name)}"
         for source in auth.extract_from
@@ -71,7 +91,7 @@ def for_route(policy: str, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
         )
         for name in group
     ]
-    plan = "\n".join([policy, "sanitize" if auth.sanitize else "keep", *places])
+    plan = "\n".join([wanted.name, "sanitize" if auth.sanitize else "keep", *places])
     context = wire(Struct, fields={"plan": wire(Value, string_value=plan)})
     hashes = wire(LuaPerRoute, filter_context=context)
     forwarding = wire(Forwarding, header=auth.forward_client_id_header or "", hide_credentials=True)

@@ -51,7 +51,7 @@ def extensions(
     requirements = {one.policy: one.requirement for one in secured if one.requirement is not None}
     found = {
         names.JWT: jwt.filter_config(providers, requirements),
-        names.API_KEYS: api_keys.filter_config(key for one in secured for key in one.api_keys),
+        names.API_KEYS: api_keys.filter_config(one.keys for one in secured if one.keys is not None),
     }
     for table, lists in addresses.items():
         found[names.addresses(table)] = authorization.for_addresses(lists)

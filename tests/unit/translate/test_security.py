@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 import pytest
@@ -106,6 +107,20 @@ def test_of_a_policy_that_asks_for_less_the_rest_stays_for_a_while() -> None:
     both = snapshots(translator, policy(f"{JWT}\n  {API_KEYS}"), KEYS)["default/edge"].resources
     less = snapshots(translator, policy(JWT), KEYS)["default/edge"].resources
     assert less[EXTENSION] == both[EXTENSION]
+
+
+def test_routes_of_before_meet_no_clients_of_other_secrets() -> None:
+    """Envoy may refuse the routes and take the keys."""
+    translator, other = Translator(), KEYS.replace("name: held", "name: other")
+    first = snapshots(translator, policy(API_KEYS), KEYS)["default/edge"].resources
+    others = policy(API_KEYS.replace("name: held", "name: other"))
+    then = snapshots(translator, others, other.replace("the-key", "a-key"))["default/edge"]
+    name, *more = set(re.findall(rb"default/web#[0-9a-f]+", first[EXTENSION]["weir.dev/api-keys"]))
+    assert not more
+    found = then.resources[EXTENSION]["weir.dev/api-keys"]
+    key = sha256(b"the-key-of-the-shop").hexdigest().encode()
+    assert [one[-64:] for one in re.findall(name + b" [0-9a-f]{64}", found)] == [key]
+    assert len(re.findall(rb"default/web#[0-9a-f]+ ", found)) == 2
 
 
 def test_what_did_not_change_is_not_made_again() -> None:
