@@ -28,7 +28,7 @@ from controlplane.translate.ports import Port, ports
 from controlplane.translate.reached import Clusters
 from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
-from controlplane.translate.security import Secured, Securing
+from controlplane.translate.security import Secured, Securing, let_go
 from controlplane.translate.security.filters import extensions
 from controlplane.translate.spread import Reached, Scene
 from controlplane.translate.types import (
@@ -123,12 +123,12 @@ class Translator:
             declared, gateway, policies.backend_tls, shut, self._options.system_ca
         )
         secured = scene.policies.secured_in(gateway, found.requests)
-        let_go = self._let_go(gateway.key, secured)
+        gone = self._let_go(gateway.key, secured)
         destinations = streams.destinations(scene, found.streams)
         reached = Reached.all(
             [self._tables.reached(scene, found.requests), streams.reached(destinations)]
         )
-        clusters = self._clusters.of(scene, found, reached, secured, let_go, encryption)
+        clusters = self._clusters.of(scene, found, reached, secured, gone, encryption)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
@@ -146,21 +146,19 @@ class Translator:
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
-            EXTENSION: extensions([*secured, *let_go], addresses),
+            EXTENSION: extensions([*secured, *gone], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
 
     def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
-        """Tokens of policies that the pass before had and this one has not.
+        """Tokens and API keys of policies that the pass before had and this one has not.
 
-        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
-        for by a name that is not there. So these stay for one pass more, when no route asks.
+        Envoy takes what routes name before the routes, and refuses what routes of before ask for by
+        a name that is not there. So these stay for one pass more, when no route asks.
         """
-        asking = [one for one in secured if one.tokens is not None]
-        here = {one.tokens.name for one in asking if one.tokens is not None}
         before = self._asking.get(gateway, ())
-        self._asking[gateway] = asking
-        return [one for one in before if one.tokens is not None and one.tokens.name not in here]
+        self._asking[gateway] = [one for one in secured if one.asks]
+        return let_go(before, secured)
 
 
 def _ports(scene: Scene) -> Iterator[Port]:
