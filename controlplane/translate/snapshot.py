@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
+from controlplane.model import OVERLAY, Orders, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared, ObjectKey
@@ -66,8 +66,10 @@ class Translator:
         services: Sequence[Service],
         verdicts: Mapping[ServiceName, Verdict],
         sampling_percent: float = 100.0,
+        orders: Orders | None = None,
     ) -> tuple[Snapshot, ...]:
-        """One for each Gateway, and the overlay's.
+        """One for each Gateway, and the overlay's. `orders` are for Backends of which the Envoys
+        of each place get another assignment.
 
         `services` are those whose endpoints are known; a Backend that is not among them is treated
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
@@ -77,12 +79,12 @@ class Translator:
         if self._declared is not declared or self._inputs != inputs:
             self._fleets = self._configure(declared, known, sampling_percent)
             self._declared, self._inputs = declared, inputs
-        assignments = self._assignments.resources(services, verdicts)
+        common, by_place = self._assignments.resources(services, verdicts, orders)
         fleets = [
-            Snapshot(fleet, {**resources, ENDPOINT: assignments})
+            Snapshot(fleet, {**resources, ENDPOINT: common}, by_place)
             for fleet, resources in self._fleets.items()
         ]
-        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
+        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: common}, by_place))
 
     @property
     def patch_faults(self) -> Mapping[ObjectKey, str]:
