@@ -19,6 +19,7 @@ from controlplane.resources.attachment import (
     target_of,
     winners,
 )
+from controlplane.resources.backend_protocols import unasked
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
 from controlplane.resources.envoy_patch import EnvoyPatch
@@ -82,6 +83,7 @@ def _reference_problems(declared: Declared) -> list[_Found]:
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
         *_of_sessions(declared),
         *(_problem(declared, key, field, fault) for key, field, fault in tls_references(declared)),
+        *(_problem(declared, key, field, fault) for key, field, fault in unasked(declared)),
         *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
         *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
     ]

@@ -90,7 +90,7 @@ def _rest(options: TranslateOptions, said: OfConnections, host: str, http_2: boo
         + balancer(said.load_balancer)
         + connections(said, http_2=http_2)
         + breakers(said.circuit_breaker)
-        + health(said.health_check, host)
+        + health(said.health_check, host, http_2=http_2)
     )
 
 

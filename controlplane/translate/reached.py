@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controlplane.resources.backend_protocols import in_http_2
 from controlplane.resources.connections import CircuitBreaker
 from controlplane.resources.topology import Attached
 from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
@@ -44,15 +45,14 @@ class Clusters:
         is closed."""
         said = scene.policies.of_backends(scene.declared, scene.gateway, attached.pairs)
         heads = {name for members in found.chains for name in members[:-1]}
-        fleet = scene.gateway.key
+        fleet, http_2 = scene.gateway.key, in_http_2(scene.declared, attached)
 
         def made(backend: str, name: str, limits: CircuitBreaker | None = None) -> bytes:
             encrypted = encryption.part(backend)
             if encrypted is None:
                 return closed(name)
             fails_over = name in heads or backend in scene.policies.by_place
-            http_2 = backend in found.called or scene.declared.backends[backend].spec.h2c
-            spoken = (said.get(backend), limits, fails_over, http_2)
+            spoken = (said.get(backend), limits, fails_over, backend in http_2)
             return self._cluster(fleet, backend, name, spoken) + encrypted
 
         backends = found.backends | ({one.backend for one in secured} & set(scene.known))
