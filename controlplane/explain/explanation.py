@@ -11,6 +11,7 @@ from controlplane.explain.fate import Fate, fates, has_cors
 from controlplane.explain.matching import misses
 from controlplane.explain.policies import InForce, of_listener, of_request
 from controlplane.explain.request import Request
+from controlplane.resources.attachment import of_rule, winners
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.security_policy import SecurityPolicy
@@ -126,7 +127,9 @@ def _routed(
             policies=of_listener(declared, gateway, listener),
         )
     chosen = matching[0]
-    became = fates(declared, chosen.route, chosen.rule)
+    place = (gateway, listener, chosen.route, chosen.rule)
+    security = of_rule(winners(declared, SecurityPolicy), *place)
+    became = fates(declared, chosen.route, chosen.rule, security)
     backends = [one.backend for one in became if one.backend]
     policies = of_request(declared, gateway, chosen, backends)
     said, alike = f"taken by {chosen.name}", {one.status for one in became}

@@ -34,6 +34,7 @@ from controlplane.resources.security_refs import found_by
 from controlplane.resources.stream_route import StreamRoute
 from controlplane.resources.target import Policy
 from controlplane.resources.tls_references import tls_references
+from controlplane.resources.token_references import untold
 from controlplane.resources.topology import (
     Unresolved,
     attachments,
@@ -54,6 +55,7 @@ Fault = tuple[str, Unresolved]
 _Found = tuple[Problem, str]
 """With what is not there, see `Unresolved.lacking`."""
 
+_CONDITIONS = "payload, cel or jwt"
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
 
@@ -84,6 +86,7 @@ def _reference_problems(declared: Declared) -> list[_Found]:
         *_of_sessions(declared),
         *(_problem(declared, key, field, fault) for key, field, fault in tls_references(declared)),
         *(_problem(declared, key, field, fault) for key, field, fault in unasked(declared)),
+        *(_problem(declared, key, field, fault) for key, field, fault in untold(declared)),
         *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
         *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
     ]
@@ -147,7 +150,7 @@ def _of_extensions(
     """What `ExtensionRef`s of a rule lead nowhere, or stand where they mean nothing."""
     places = [(where, rule.filters, "directResponse")]
     for which, ref in enumerate(rule.backend_refs):
-        places.append((f"{where}.backendRefs[{which}]", ref.filters, "payload or cel"))
+        places.append((f"{where}.backendRefs[{which}]", ref.filters, _CONDITIONS))
     for place, filters, wanted in places:
         for number, one in enumerate(filters):
             if one.extension_ref is None:
@@ -158,7 +161,7 @@ def _of_extensions(
             ):
                 found = Unresolved(
                     f"HTTPRouteFilter {found.key} has no {wanted}",
-                    "directResponse is for the filters of a rule, payload and cel for those of a "
+                    "directResponse is for the filters of a rule, the others are for those of a "
                     "backendRef",
                     "InvalidFilter",
                 )

@@ -24,7 +24,6 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from controlplane.resources.client_policy import ClientSettings
 from controlplane.translate import (
     brought,
-    classes,
     compression,
     concurrency,
     cors,
@@ -35,6 +34,7 @@ from controlplane.translate import (
     overrides,
     payloads,
     rate_limits,
+    second_choice,
     sessions,
     traffic,
 )
@@ -57,7 +57,7 @@ def http_filters(client: ClientSettings, table: str, control_cluster: str) -> li
         *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
         *access.after_cors(),
-        _switched_off(classes.FILTER, classes.choice()),  # behind all that says who it is
+        _switched_off(second_choice.FILTER, second_choice.unused()),
         _switched_off(rate_limits.LOCAL, rate_limits.local_filter()),
         *(
             _switched_off(name, rate_limits.global_filter(control_cluster, closed=closed))

@@ -44,6 +44,11 @@ class RulePolicies(NamedTuple):
         """Whether every request is refused, because it cannot be looked at as was said."""
         return self.security is not None and self.security.route is None
 
+    @property
+    def secured_by(self) -> str:
+        """The SecurityPolicy, by `namespace/name`; empty where there is none."""
+        return self.security.policy if self.security is not None else ""
+
     def of_route(self, route: str) -> bytes:
         """The part of a Route; what the route itself says comes after it and goes before. `route`
         names the rule that it is for."""

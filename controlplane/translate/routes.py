@@ -194,6 +194,7 @@ def _make(
                     preflights=preflights,
                     below=share.below,
                     condition=share.condition,
+                    policy=said[at].secured_by,
                 )
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))

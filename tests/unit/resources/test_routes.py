@@ -285,8 +285,8 @@ def test_a_filter_where_it_means_nothing_is_told() -> None:
     assert problems(GATEWAY, at_rule, made) == []
     (problem,) = problems(GATEWAY, at_part, made)
     assert (
-        "spec.rules[0].backendRefs[0].filters[0]: HTTPRouteFilter default/gone has no payload or "
-        "cel; what it is for is answered 500 (directResponse is for"
+        "spec.rules[0].backendRefs[0].filters[0]: HTTPRouteFilter default/gone has no payload, cel "
+        "or jwt; what it is for is answered 500 (directResponse is for"
     ) in problem
     (problem,) = problems(GATEWAY, at_rule.replace("gone", "gnoe"), made)
     assert (
