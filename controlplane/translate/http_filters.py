@@ -31,6 +31,7 @@ from controlplane.translate import (
     expressions,
     faults,
     geo_ip,
+    grpc_web,
     overrides,
     payloads,
     rate_limits,
@@ -56,6 +57,8 @@ def http_filters(client: ClientSettings, table: str, control_cluster: str) -> li
         _switched_off(overrides.FILTER, brought.EMPTY),
         *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
+        # Before access control, so that browsers understand what it refuses, too.
+        _switched_off(grpc_web.FILTER, grpc_web.unused()),
         *access.after_cors(),
         _switched_off(second_choice.FILTER, second_choice.unused()),
         _switched_off(rate_limits.LOCAL, rate_limits.local_filter()),

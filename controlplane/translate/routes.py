@@ -16,10 +16,11 @@ from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
 from controlplane.resources.gateway import Listener
+from controlplane.resources.grpc_route import CallRoute
 from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Rule
 from controlplane.resources.topology import covering, hostnames, owner
-from controlplane.translate import client_edge, conditions, http3
+from controlplane.translate import client_edge, conditions, grpc_web, http3
 from controlplane.translate.actions import refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
@@ -180,7 +181,9 @@ def _make(
             order = (*match.precedence, *route.age_order, at, which)
             name = route.name_of(at, which)
             session = _session(route, rule, at, match, said[at])
-            entries = [
+            web = isinstance(route, CallRoute)
+            entries = list(_from_browsers(name, match, policies + session)) if web else []
+            entries += [
                 wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher)
                 + policies
                 + kind.of_route
@@ -198,6 +201,14 @@ def _make(
                 )
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
+
+
+def _from_browsers(name: str, match: Match, said: bytes) -> Iterator[bytes]:
+    """The routes of calls from browsers, which go before those of a match; `said`: the policies."""
+    for matcher in matchers(match, apart=False, preflights=False, below=None):
+        found = matcher + grpc_web.of_match()
+        route = wire(EnvoyRoute, name=name + grpc_web.SUFFIX, match=found)
+        yield route + said + grpc_web.of_route()
 
 
 def _session(route: RequestRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:

@@ -11,6 +11,7 @@ from controlplane.lab.envoy import free_port
 from tests.envoy.calls import call, callees, channel
 from tests.envoy.edge import edge, until
 from tests.envoy.origin import ask, origins
+from tests.envoy.test_grpc_web import from_browser
 
 pytestmark = pytest.mark.envoy
 
@@ -37,6 +38,12 @@ async def test_the_example_sends_each_method_to_its_backend(tmp_path: Path) -> N
             assert writes.count("new") < 40
             other = await call(via, "/shop.v1.Orders/Add")
             assert other.code == grpc.StatusCode.UNIMPLEMENTED
+            page = "https://www.shop.example"
+            called = await from_browser(
+                port, b"x", host=HOST, path="/shop.v1.Carts/Get", origin=page
+            )
+            assert (called.status, called.messages[0]["origin"]) == ("0", "read")
+            assert called.answer.headers["access-control-allow-origin"] == page
             assert await ask(tcp) == {(200, "database"): 1}
 
 
