@@ -32,7 +32,7 @@ from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
-from controlplane.resources.stream_route import StreamRoute
+from controlplane.resources.stream_route import StreamRoute, UdpRoute
 from controlplane.resources.target import Policy
 from controlplane.resources.tls_references import tls_references
 from controlplane.resources.token_references import untold
@@ -178,12 +178,14 @@ def _of_extensions(
 
 
 def _of_stream(declared: Declared, route: StreamRoute) -> Iterator[Fault]:
+    by_udp = isinstance(route, UdpRoute)
     for at, rule in enumerate(route.spec.rules):
         for which, ref in enumerate(rule.backend_refs):
             field = f"spec.rules[{at}].backendRefs[{which}]"
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
-                message = f"{backend.message}; its part of the connections is closed"
+                lost = "datagrams is dropped" if by_udp else "connections is closed"
+                message = f"{backend.message}; its part of the {lost}"
                 yield field, replace(backend, message=message)
             elif len(rule.backend_refs) > 1 and _stands_in(declared, backend):
                 message = f"Backend {backend} is a fallback; of connections it gets its weight"

@@ -127,6 +127,8 @@ class Reached:
     """Clusters that stand in for one another."""
     closing: bool = False
     """Whether connections are sent where no endpoint is."""
+    datagrams: frozenset[str] = frozenset()
+    """Backends that datagrams go to."""
 
     @classmethod
     def all(cls, parts: Iterable[Reached]) -> Reached:
@@ -138,6 +140,7 @@ class Reached:
             frozenset().union(*(one.classed for one in found)),
             frozenset().union(*(one.chains for one in found)),
             any(one.closing for one in found),
+            frozenset().union(*(one.datagrams for one in found)),
         )
 
 
