@@ -18,7 +18,6 @@ from tests.envoy.edge import Edge, backend, edge, gateway, policy, to, until
 from tests.envoy.origin import ask, origins
 from tests.envoy.test_backend_tls import backend_tls
 from tests.envoy.test_stream_routes import stream_route
-from tests.unit.translate.scenes import all_services, even, grouped
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -177,7 +176,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             backend_tls("secret", "wellKnownCACertificates: System, hostname: good.test"),
         ]
         async with edge(folder, *documents, faults=FAULTS) as made:
-            await _weigh(made)
+            await made.weigh("default/weighed", 4, 1)
             yield Scene(made, ports, servers, folder / "log")
 
 
@@ -189,17 +188,6 @@ def brief(log: Path) -> str:
         "  timeout: {udp: {idleTimeout: 200ms}}\n"
         f"  telemetry: {{accessLog: {{settings: {settings}}}}}\n"
     )
-
-
-async def _weigh(made: Edge) -> None:
-    """Of `weighed` the first endpoint gets four fifths."""
-    services = all_services(made.found)
-    verdicts = even(services)
-    (one,) = (one for one in services if one.name == "default/weighed")
-    verdicts[one.name] = grouped(one, [0, 1], [4, 1])
-    for snapshot in made.translator.snapshots(made.found, services, verdicts):
-        made.cache.publish(snapshot)
-    await made.taken()
 
 
 FEW = "  circuitBreaker: {maxConnections: 200}\n"
