@@ -91,12 +91,25 @@ def _explained(declared: Declared, gateway: Gateway, request: Request) -> Explan
         if request.scheme == "https":
             return Explanation(request, gateway, None, f"the connection is closed: {said}")
         return Explanation(request, gateway, None, f"answered 404: {said}", 404)
+    theirs = _of_another(gateway, listener, request)
+    if theirs is not None:
+        said = f"answered 421: listener {theirs.name} has the host {request.host}"
+        return Explanation(request, gateway, listener, said, 421)
     early = _before_routing(request)
     if early is not None:
         status, said = early
         policies = of_listener(declared, gateway, listener)
         return Explanation(request, gateway, listener, said, status, policies=policies)
     return _routed(declared, gateway, listener, request)
+
+
+def _of_another(gateway: Gateway, listener: Listener, request: Request) -> Listener | None:
+    """The listener that a host belongs to which is asked for by the connection of another."""
+    if request.scheme != "https":
+        return None
+    port = [one for one in gateway.spec.listeners if one.at == listener.at]
+    found = listener_for(port, request.host)
+    return found if found is not listener else None
 
 
 def _before_routing(request: Request) -> tuple[int, str] | None:

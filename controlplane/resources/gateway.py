@@ -43,6 +43,10 @@ def _ip_address(text: str) -> str:
         raise ValueError("want an IP address such as 10.0.0.7 or 2001:db8::7") from error
 
 
+def _address(text: str) -> str:
+    return _ip_address(text) if text else text
+
+
 IpAddress = Annotated[str, AfterValidator(_ip_address)]
 
 
@@ -194,7 +198,10 @@ class GatewayAddress(Fields):
     """An address to listen on."""
 
     type: Literal["IPAddress"] = "IPAddress"
-    value: IpAddress = Field(description="An IP address of the machine the Envoy runs on.")
+    value: Annotated[str, AfterValidator(_address)] = Field(
+        default="",
+        description="An IP address of the machine the Envoy runs on; not given: all of IPv4.",
+    )
 
 
 class BackendTls(Fields):

@@ -44,6 +44,7 @@ from controlplane.translate.wire import duration, number, packed, wire
 SILENT_PERCENT = 10
 """Requests logged when no runtime has come yet."""
 LOG_NAME = "weir"
+_EVERY = "0.0.0.0"  # noqa: S104
 
 
 def listeners(
@@ -134,8 +135,8 @@ def _chain(table: Table, port: Port, options: TranslateOptions, over: Transport)
 
 
 def _addresses(gateway: Gateway, port: int, protocol: SocketAddressProtocol) -> bytes:
-    hosts = [address.value for address in gateway.spec.addresses] or ["0.0.0.0"]  # noqa: S104
-    first, *more = [_address(host, port, protocol) for host in hosts]
+    said = [address.value or _EVERY for address in gateway.spec.addresses] or [_EVERY]
+    first, *more = [_address(host, port, protocol) for host in dict.fromkeys(said)]
     return wire(
         Listener,
         address=first,

@@ -2,12 +2,14 @@
 
 On a port of HTTP all listeners share a table: the host of a request says which it belongs to. With
 TLS the name that the client asks for (SNI) does, so each listener has a table of its own, and a
-request for another listener's host is not let in by the back door. Listeners that carry connections
-as they are have no table; they may share a port with listeners of HTTPS.
+request for another listener's host is not let in by the back door: it came to the wrong connection
+(421). Listeners that carry connections as they are have no table; they may share a port with
+listeners of HTTPS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,6 +67,9 @@ class Table:
     bundle: Bundle | None = None
     more: bytes = b""
     """Of the connection manager: what refers to other objects, see `client_edge`."""
+    others: tuple[Listener, ...] = ()
+    """Listeners of the port with tables of their own. By a connection that was made for one host a
+    browser asks for others too, where the certificate has them: HTTP/2 may share connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ def _port(
     name = f"{gateway.key}/https-{number}"  # whichever of its listeners come and go
     ended = [(one, _secured(declared, gateway, one, at_listener(of, gateway, one))) for one in here]
     tables = (
-        Table(f"{name}/{one.name}", (one,), *found)
+        Table(f"{name}/{one.name}", (one,), *found, others=_others(here, one))
         for one, found in ended
         if one.protocol == "HTTPS" and found is not None
     )
@@ -139,6 +144,10 @@ def _port(
         Passage(one, *found) for one, found in ended if one.protocol == "TLS" and found is not None
     )
     return Port(name, number, True, here, tuple(tables), tuple(through), whole)
+
+
+def _others(here: Sequence[Listener], one: Listener) -> tuple[Listener, ...]:
+    return tuple(other for other in here if other is not one)
 
 
 def _secured(

@@ -12,8 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
 from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
 from controlplane.resources.gateway import Listener
 from controlplane.resources.grpc_route import CallRoute
@@ -103,26 +109,29 @@ class RouteTables:
             one.name: client_edge.of_host(scene.policies.client_policy(scene.gateway, one))
             for one in table.listeners
         }
-        for host, listener, entries in self._hosts(scene, table.listeners, pairs):
+        for host, listener, entries in self._hosts(scene, table, pairs):
             head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
             head += said[listener.name]
             body = b"".join(entry.wire for entry in entries)
             out.append(wire(RouteConfiguration, virtual_hosts=[head + body]))
-        return b"".join(out)
+        wrong = [_misdirected(host) for host in sorted(one.hostname or "*" for one in table.others)]
+        return b"".join((*out, wire(RouteConfiguration, virtual_hosts=wrong)))
 
     def _hosts(
-        self, scene: Scene, listeners: Sequence[Listener], pairs: Sequence[Pair]
+        self, scene: Scene, table: Table, pairs: Sequence[Pair]
     ) -> Iterator[tuple[str, Listener, list[_Made]]]:
         """Each host, whose it is, its entries in order: a listener's without routes has none."""
-        by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
-        hosts: set[str] = {listener.hostname or "*" for listener in listeners}
+        by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in table.listeners}
+        hosts: set[str] = {listener.hostname or "*" for listener in table.listeners}
         for listener, route in pairs:
             kept = self._keep(scene, listener, route)
             hosts.update(kept.hosts)
             for host in route.hosts or ("*",):  # as the route has it: it counts how exact
                 by_host[listener.name].setdefault(host, []).extend(kept.made)
         for host in sorted(hosts):
-            mine = owner(listeners, host)
+            mine = owner((*table.listeners, *table.others), host)
+            if mine in table.others:
+                continue  # a listener that fits it better has it, see `_misdirected`
             found: dict[int, _Made] = {}
             for pattern in covering(host):  # the most exact first, each sorted on its own
                 entries = by_host[mine.name].get(pattern, ())
@@ -138,6 +147,15 @@ class RouteTables:
             kept = self._kept[key] = _look_again(kept, scene, listener, route)
         self._used.add(key)
         return kept
+
+
+def _misdirected(host: str) -> bytes:
+    """A VirtualHost of hosts that another listener of the port has: the client is to make another
+    connection (RFC 9110, 15.5.20)."""
+    body = wire(DataSource, inline_string="this connection is for another host\n")
+    answer = wire(DirectResponseAction, status=421, body=body)
+    every = wire(EnvoyRoute, match=wire(RouteMatch, prefix="/"), direct_response=answer)
+    return wire(VirtualHost, name=host, domains=[host], routes=[every])
 
 
 def _look_again(kept: _Kept | None, scene: Scene, listener: Listener, route: RequestRoute) -> _Kept:
