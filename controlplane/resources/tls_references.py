@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from controlplane.resources.attachment import Target, Winners, target_of, winners
+from controlplane.resources.attachment import Winners, target_of, winners
 from controlplane.resources.backend_tls import BackendTlsPolicy
 from controlplane.resources.ca_refs import LocalCaRef
 from controlplane.resources.client_policy import ClientPolicy
@@ -14,6 +14,7 @@ from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.gateway import Gateway, listener_named
 from controlplane.resources.kinds import Document, kind_of
 from controlplane.resources.stream_route import UdpRoute
+from controlplane.resources.target import Target
 from controlplane.resources.topology import Unresolved, resolve_backend, resolve_certificate
 from controlplane.resources.trust import resolve_ca
 

@@ -2,14 +2,13 @@
 
 On a port of HTTP all listeners share a table: the host of a request says which it belongs to. With
 TLS the name that the client asks for (SNI) does, so each listener has a table of its own, and a
-request for another listener's host is not let in by the back door: it came to the wrong connection
-(421). Listeners that carry connections as they are have no table; they may share a port with
-listeners of HTTPS.
+request for another listener's host is not let in by the back door: what is asked of clients there
+was not asked of this one. Listeners that carry connections as they are have no table; they may
+share a port with listeners of HTTPS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,11 +64,10 @@ class Table:
     certificates: tuple[Held, ...] = ()
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
+    others: tuple[Listener, ...] = ()
+    """Listeners of the port that have their requests by other connections."""
     more: bytes = b""
     """Of the connection manager: what refers to other objects, see `client_edge`."""
-    others: tuple[Listener, ...] = ()
-    """Listeners of the port with tables of their own. By a connection that was made for one host a
-    browser asks for others too, where the certificate has them: HTTP/2 may share connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,12 @@ def _port(
     name = f"{gateway.key}/https-{number}"  # whichever of its listeners come and go
     ended = [(one, _secured(declared, gateway, one, at_listener(of, gateway, one))) for one in here]
     tables = (
-        Table(f"{name}/{one.name}", (one,), *found, others=_others(here, one))
+        Table(
+            f"{name}/{one.name}",
+            (one,),
+            *found,
+            others=tuple(each for each in here if each is not one),
+        )
         for one, found in ended
         if one.protocol == "HTTPS" and found is not None
     )
@@ -144,10 +147,6 @@ def _port(
         Passage(one, *found) for one, found in ended if one.protocol == "TLS" and found is not None
     )
     return Port(name, number, True, here, tuple(tables), tuple(through), whole)
-
-
-def _others(here: Sequence[Listener], one: Listener) -> tuple[Listener, ...]:
-    return tuple(other for other in here if other is not one)
 
 
 def _secured(

@@ -12,14 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource
-from envoy_data_plane.envoy.config.route.v3 import (
-    DirectResponseAction,
-    RouteConfiguration,
-    RouteMatch,
-    VirtualHost,
-)
 from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, RouteMatch, VirtualHost
 
 from controlplane.resources.gateway import Listener
 from controlplane.resources.grpc_route import CallRoute
@@ -27,7 +21,7 @@ from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Rule
 from controlplane.resources.topology import covering, hostnames, owner
 from controlplane.translate import client_edge, conditions, grpc_web, http3
-from controlplane.translate.actions import refused, shares
+from controlplane.translate.actions import misdirected, refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.extensions import extended
@@ -114,24 +108,25 @@ class RouteTables:
             head += said[listener.name]
             body = b"".join(entry.wire for entry in entries)
             out.append(wire(RouteConfiguration, virtual_hosts=[head + body]))
-        wrong = [_misdirected(host) for host in sorted(one.hostname or "*" for one in table.others)]
-        return b"".join((*out, wire(RouteConfiguration, virtual_hosts=wrong)))
+        out += [_misdirected(one.hostname or "*") for one in table.others]
+        return b"".join(out)
 
     def _hosts(
         self, scene: Scene, table: Table, pairs: Sequence[Pair]
     ) -> Iterator[tuple[str, Listener, list[_Made]]]:
         """Each host, whose it is, its entries in order: a listener's without routes has none."""
-        by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in table.listeners}
-        hosts: set[str] = {listener.hostname or "*" for listener in table.listeners}
+        listeners = table.listeners
+        by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
+        hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
             kept = self._keep(scene, listener, route)
             hosts.update(kept.hosts)
             for host in route.hosts or ("*",):  # as the route has it: it counts how exact
                 by_host[listener.name].setdefault(host, []).extend(kept.made)
         for host in sorted(hosts):
-            mine = owner((*table.listeners, *table.others), host)
+            mine = owner((*listeners, *table.others), host)
             if mine in table.others:
-                continue  # a listener that fits it better has it, see `_misdirected`
+                continue
             found: dict[int, _Made] = {}
             for pattern in covering(host):  # the most exact first, each sorted on its own
                 entries = by_host[mine.name].get(pattern, ())
@@ -147,15 +142,6 @@ class RouteTables:
             kept = self._kept[key] = _look_again(kept, scene, listener, route)
         self._used.add(key)
         return kept
-
-
-def _misdirected(host: str) -> bytes:
-    """A VirtualHost of hosts that another listener of the port has: the client is to make another
-    connection (RFC 9110, 15.5.20)."""
-    body = wire(DataSource, inline_string="this connection is for another host\n")
-    answer = wire(DirectResponseAction, status=421, body=body)
-    every = wire(EnvoyRoute, match=wire(RouteMatch, prefix="/"), direct_response=answer)
-    return wire(VirtualHost, name=host, domains=[host], routes=[every])
 
 
 def _look_again(kept: _Kept | None, scene: Scene, listener: Listener, route: RequestRoute) -> _Kept:
@@ -199,10 +185,11 @@ def _make(
             order = (*match.precedence, *route.age_order, at, which)
             name = route.name_of(at, which)
             session = _session(route, rule, at, match, said[at])
+            proofs = said[at].proofs(match)
             web = isinstance(route, CallRoute)
-            entries = list(_from_browsers(name, match, policies + session)) if web else []
+            entries = list(_from_browsers(name, match, proofs, policies + session)) if web else []
             entries += [
-                wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher)
+                wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher + proof)
                 + policies
                 + kind.of_route
                 + share.wire
@@ -217,16 +204,29 @@ def _make(
                     condition=share.condition,
                     policy=said[at].secured_by,
                 )
+                for proof in proofs
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
 
 
-def _from_browsers(name: str, match: Match, said: bytes) -> Iterator[bytes]:
+def _from_browsers(
+    name: str, match: Match, proofs: Sequence[bytes], said: bytes
+) -> Iterator[bytes]:
     """The routes of calls from browsers, which go before those of a match; `said`: the policies."""
     for matcher in matchers(match, apart=False, preflights=False, below=None):
-        found = matcher + grpc_web.of_match()
-        route = wire(EnvoyRoute, name=name + grpc_web.SUFFIX, match=found)
-        yield route + said + grpc_web.of_route()
+        for proof in proofs:
+            found = matcher + grpc_web.of_match() + proof
+            route = wire(EnvoyRoute, name=name + grpc_web.SUFFIX, match=found)
+            yield route + said + grpc_web.of_route()
+
+
+def _misdirected(host: str) -> bytes:
+    """A host that has its requests by other connections: the client is to open one (RFC 9110,
+    15.5.20)."""
+    name = f"misdirected/{host}"
+    entry = wire(EnvoyRoute, name=name, match=wire(RouteMatch, prefix="/")) + misdirected()
+    head = wire(VirtualHost, name=name, domains=[host], routes=[entry])
+    return wire(RouteConfiguration, virtual_hosts=[head])
 
 
 def _session(route: RequestRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:
