@@ -9,9 +9,11 @@ from controlplane.analyze.findings import Finding, Scene, Severity
 
 ANALYZERS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     references.lead_nowhere,
+    references.for_nobody,
     references.nobody_refers_to,
     references.without_routes,
     policies.do_nothing,
+    policies.not_asked,
     shadows.never_reached,
     transport.in_plain_text,
     backends.in_plain_text,

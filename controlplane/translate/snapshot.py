@@ -17,7 +17,7 @@ from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.gateway import Listener
 from controlplane.resources.topology import Attached, attachments
-from controlplane.translate import client_edge, streams
+from controlplane.translate import client_edge, datagrams, streams
 from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listeners as listeners_of
@@ -126,9 +126,17 @@ class Translator:
         )
         secured = scene.policies.secured_in(gateway, found.requests)
         gone = self._let_go(gateway.key, secured)
-        destinations = streams.destinations(scene, found.streams)
+        by_udp = [one for one in found.streams if one.listener.at[0]]
+        by_tcp = [one for one in found.streams if not one.listener.at[0]]
+        connections = streams.destinations(scene, by_tcp)
+        sessions = streams.destinations(scene, by_udp)
+        destinations = connections | sessions
         reached = Reached.all(
-            [self._tables.reached(scene, found.requests), streams.reached(destinations)]
+            [
+                self._tables.reached(scene, found.requests),
+                streams.reached(connections),
+                datagrams.reached(sessions),
+            ]
         )
         clusters = self._clusters.of(scene, found, reached, secured, gone, encryption)
         listeners: dict[str, bytes] = {}

@@ -46,6 +46,14 @@ KEYED = (
            "  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}]}\n"),
 )  # fmt: skip
 REDIRECT = "[{filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}]"
+BY_TOKEN = (
+    "[{backendRefs: [{name: a, filters: [{type: ExtensionRef, extensionRef: {name: t}}]}, "
+    "{name: a}]}]"
+)
+TOKEN = (
+    "apiVersion: weir.dev/v1alpha1\nkind: HTTPRouteFilter\nmetadata: {name: t}\n"
+    "spec: {jwt: {provider: p, scopes: [read]}}\n"
+)
 EXACT = "path: {type: Exact, value: /x}"
 
 TABLE = [
@@ -62,6 +70,9 @@ TABLE = [
       "  extAuth: {http: {backendRefs: [{name: gone}]}}\n")),
      [("WEIR0101", "SecurityPolicy default/p")]),
     ((gateway(HTTP), backend("a"), route("web", GOOD)), [("WEIR0104", "Backend default/a")]),
+    (of(route("web", BY_TOKEN), TOKEN), [("WEIR0107", "HTTPRoute default/web")]),
+    ((*BASE, policy("TrafficPolicy", "p", "Gateway/edge",
+      "  healthCheck: {active: {type: GRPC}}\n")), [("WEIR0204", "TrafficPolicy default/p")]),
     ((gateway(HTTP),), [("WEIR0105", "Gateway default/edge")]),
     ((gateway(HTTP, "name: more, port: 81, protocol: HTTP"), backend("a", 1),
       route("web", GOOD, parents="[{name: edge, port: 80}]")),
