@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from controlplane.analyze import backends, policies, references, shadows, transport
+from controlplane.analyze import api_keys, backends, policies, references, shadows, transport
 from controlplane.analyze.findings import Finding, Scene, Severity
 
 ANALYZERS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
@@ -18,6 +18,7 @@ ANALYZERS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     transport.in_plain_text,
     backends.in_plain_text,
     transport.certificates,
+    api_keys.in_secrets,
     backends.sticky,
 )
 

@@ -38,6 +38,7 @@ from controlplane.translate.http_connections import Transport, manager
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.ports import Port, Table
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
+from controlplane.translate.sessions import sticky_tag
 from controlplane.translate.streams import NOWHERE, Destination, Host
 from controlplane.translate.wire import duration, number, packed, wire
 
@@ -173,6 +174,7 @@ def _access_log(control_cluster: str) -> bytes:
         transport_api_version=ApiVersion.V3,
         buffer_flush_interval=duration(0.2),
         buffer_size_bytes=number(8 * 1024),
+        custom_tags=[sticky_tag()],
     )
     return wire(
         AccessLog,

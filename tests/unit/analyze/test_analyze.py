@@ -41,6 +41,10 @@ def of(web: str, *more: str, listeners: tuple[str, ...] = (HTTP,)) -> tuple[str,
     return (gateway(*listeners), backend("a", 1), web, *more)
 
 
+KEYED = (
+    policy("SecurityPolicy", "keyed", "HTTPRoute/web",
+           "  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}]}\n"),
+)  # fmt: skip
 REDIRECT = "[{filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}]"
 BY_TOKEN = (
     "[{backendRefs: [{name: a, filters: [{type: ExtensionRef, extensionRef: {name: t}}]}, "
@@ -122,6 +126,13 @@ TABLE = [
     (of(route("web", GOOD), CERTIFICATE, listeners=(f"{TLS}, hostname: x.w.test",)), []),
     (of(route("web", GOOD), CERTIFICATE, listeners=(f"{TLS}, hostname: x.y.w.test",)),
      [("WEIR0406", "Secret default/cert")]),
+    # API keys
+    ((*BASE, *KEYED, secret("keys", {"ann": b"sha256:" + b"0" * 64})), []),
+    ((*BASE, *KEYED, secret("keys", {"ann": b"weir_" + b"aB-0" * 11})),
+     [("WEIR0408", "Secret default/keys")]),
+    ((*BASE, *KEYED, secret("keys", {"ann": b"0" * 30 + b"f", "ben": b"sha256:" + b"0" * 64})),
+     [("WEIR0407", "Secret default/keys"), ("WEIR0408", "Secret default/keys")]),
+    ((*BASE, secret("keys", {"ann": b"of-nobody"})), []),
     # sessions
     (of(route("web", f"[{{sessionPersistence: {{}}, {to('a')}}}]")),
      [("WEIR0501", "Backend default/a")]),

@@ -101,6 +101,13 @@ BROKEN = [
     (POLICY + "  locality: {failover: []}\n", 8, "spec.locality.failover", "at least one", ""),
     (POLICY + "  locality:\n    failover:\n      - places: [{region: eu}]\n"
      "      - places: [{region: eu}]\n", 9, "spec.locality", "'eu' is named twice", ""),
+    (POLICY + "  locality: {}\n", 8, "spec.locality", "either failover or zoneAware", ""),
+    (POLICY + "  locality:\n    failover: [{places: [{region: eu}]}]\n"
+     "    zoneAware: {preferLocal: {}}\n", 9, "spec.locality", "exactly one of them", ""),
+    (POLICY + "  locality: {zoneAware: {}}\n", 8, "spec.locality.zoneAware.preferLocal",
+     "is missing", ""),
+    (POLICY + "  locality: {zoneAware: {preferLocal: {force: {minEndpoints: 1}}}}\n", 8,
+     "spec.locality.zoneAware.preferLocal.force.minEndpoints", "no such field", ""),
     (POLICY + "  locality: {failover: [{places: [{zone: a}]}]}\n", 8,
      "spec.locality.failover[0].places[0].region", "is missing", ""),
     (POLICY + "  locality: {failover: [{places: [{region: eu, weight: 0}]}]}\n", 8,
