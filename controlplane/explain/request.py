@@ -139,5 +139,6 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _without_port(host: str) -> str:
+    """Nor the dot that may stand at the end of a name."""
     bare, colon, port = host.rpartition(":")
-    return bare if colon and port.isdigit() else host
+    return (bare if colon and port.isdigit() else host).removesuffix(".")
