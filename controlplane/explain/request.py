@@ -24,7 +24,7 @@ class Request:
     method: str
     scheme: str
     host: str
-    """Of the header `host`, in lower case and without a port."""
+    """Of the header `host`, in lower case, without a port and without a dot at its end."""
     server_name: str
     """What a client asks for in TLS (SNI): the host of the URL."""
     port: int
