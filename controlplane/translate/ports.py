@@ -75,6 +75,8 @@ class Passage:
     certificates: tuple[Held, ...] = ()
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
+    logs: tuple[bytes, ...] = ()
+    """Where its connections are written down, see `client_edge`."""
 
 
 @dataclass(frozen=True, slots=True)

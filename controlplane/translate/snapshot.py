@@ -13,7 +13,9 @@ from dataclasses import replace
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
+from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.gateway import Listener
 from controlplane.resources.topology import Attached, attachments
 from controlplane.translate import client_edge, streams
 from controlplane.translate.encryption import Encryption
@@ -160,10 +162,22 @@ class Translator:
 
 
 def _ports(scene: Scene) -> Iterator[Port]:
-    """The ports of a Gateway, with what ClientPolicies add to each connection manager."""
+    """The ports of a Gateway, with what in ClientPolicies refers to other objects."""
     declared, gateway, known = scene.declared, scene.gateway, frozenset(scene.known)
+
+    def said(listener: Listener) -> ClientPolicy | None:
+        return scene.policies.client_policy(gateway, listener)
+
     for port in ports(declared, gateway, scene.policies.client):
-        said = [scene.policies.client_policy(gateway, one.listeners[0]) for one in port.tables]
-        more = [client_edge.of_manager(one, declared, known, gateway.key) for one in said]
-        tables = (replace(one, more=part) for one, part in zip(port.tables, more, strict=True))
-        yield replace(port, tables=tuple(tables))
+        tables = (
+            replace(
+                one,
+                more=client_edge.of_manager(said(one.listeners[0]), declared, known, gateway.key),
+            )
+            for one in port.tables
+        )
+        passages = (
+            replace(one, logs=client_edge.of_connections(said(one.listener), declared, known))
+            for one in port.passages
+        )
+        yield replace(port, tables=tuple(tables), passages=tuple(passages))
