@@ -43,6 +43,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from benchmarks import path_by_hand as by_hand
 from benchmarks import path_declared as declared
 from benchmarks.path_load import (
+    STREAMS,
     Client,
     Machine,
     Shares,
@@ -64,6 +65,8 @@ ENDPOINTS = 4
 IN_FLIGHT = 64
 CONNECTIONS = 64
 """Of the open loop."""
+AT_ONCE = 400
+"""Connections that are opened for one request each."""
 SETTLED_S = 15.0
 """Weir looks every 5 s how much is to be logged."""
 COUNTED_S = 2.0
@@ -225,11 +228,11 @@ def _client(name: str, port: int, token: str) -> Client:
     return Client(f"https://127.0.0.1:{port}/", http_2=True, headers=headers)
 
 
-async def one_slice(lane: Lane, requests: int) -> Slice:
+async def one_slice(lane: Lane, requests: int, in_flight: int = IN_FLIGHT) -> Slice:
     """So many requests, and what they cost. Raises `RuntimeError` where the client and the Envoy
     do not count the same."""
     counted, spent_ns = await lane.counted(), cpu_ns(lane.pid)
-    done = await as_fast_as_it_goes(lane.client, requests, IN_FLIGHT)
+    done = await as_fast_as_it_goes(lane.client, requests, in_flight)
     end_s = time.monotonic() + COUNTED_S
     while (found := await lane.counted() - counted) < requests:
         if time.monotonic() > end_s:
@@ -267,6 +270,17 @@ async def settled_percent(lane: Lane) -> float:
     percent = await lane.sampled_percent()
     assert percent is not None, "Weir has sent no runtime"
     return percent
+
+
+async def new_connections(lanes: Sequence[Lane], rounds: int) -> dict[str, list[float]]:
+    """CPU microseconds of each lane for a connection with one request, TLS without resumption."""
+    found: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    for _ in range(rounds):
+        for lane in lanes:
+            count = AT_ONCE * (STREAMS if lane.client.http_2 else 1)
+            made = await one_slice(lane, AT_ONCE, in_flight=count)
+            found[lane.name].append(round(1e6 * made.cpu_s / AT_ONCE, 1))
+    return found
 
 
 async def in_turn(
@@ -316,6 +330,8 @@ async def measure(options: argparse.Namespace) -> Result:
                 list(made.lanes.values()), rates, options.rounds, options.slice_s
             )
             between = Machine.now(made.pids)
+            opened = [made.lanes[name] for name in (declared.PLAIN, declared.TLS)]
+            connected_us = await new_connections(opened, options.rounds)
             half = 0.5 * float(np.median([one.requests / one.wall_s for one in slices["minimal"]]))
             callers = {
                 name: made.lanes[name].client if name != DIRECT else made.direct
@@ -333,6 +349,7 @@ async def measure(options: argparse.Namespace) -> Result:
         throughput=between.since(start),
         latency=end.since(between),
         slices={name: [asdict(one) for one in rows] for name, rows in slices.items()},
+        connected_us=connected_us,
         half_rps=round(half),
         latencies_ms=took,
     )

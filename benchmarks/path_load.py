@@ -55,10 +55,14 @@ class Done:
     seconds: float
 
 
+STREAMS = 4
+"""At a time on a connection of HTTP/2."""
+
+
 async def as_fast_as_it_goes(client: Client, requests: int, in_flight: int) -> Done:
     """So many requests, so many at a time: on that many connections of HTTP/1.1, or on a fourth of
     them of HTTP/2. Raises `RuntimeError` where one of them was not answered with 2xx."""
-    streams = 4 if client.http_2 else 1
+    streams = STREAMS if client.http_2 else 1
     shape = ("-n", str(requests), "-c", str(in_flight // streams), "-m", str(streams))
     said = await _run(client.command(*shape))
     took = re.search(r"finished in ([0-9.]+)(us|ms|s|m)\b", said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ class Result:
     throughput: Shares
     latency: Shares
     slices: Mapping[str, Sequence[Mapping[str, Any]]]
+    connected_us: Mapping[str, Sequence[float]]
     half_rps: int
     latencies_ms: Mapping[str, Sequence[tuple[float, float]]]
 
@@ -95,6 +97,8 @@ def _lines(result: Result) -> Iterator[str]:
     yield "| lane | client | p50 ms (least to most) | p99 ms (least to most) | added to direct |"
     yield "|---|---|---|---|---|"
     yield from _latency(result)
+    yield ""
+    yield from _on_paper(result)
 
 
 def _quiet(result: Result) -> Iterator[str]:
@@ -131,4 +135,31 @@ def _latency(result: Result) -> Iterator[str]:
         yield (
             f"| {title} | {client} | {p50:.2f} ({low50:.2f} to {high50:.2f}) "
             f"| {p99:.2f} ({low99:.2f} to {high99:.2f}) | {added} |"
+        )
+
+
+# What is wanted of a fleet, for the last table.
+RATE_RPS = 100_000
+REQUESTS_A_CONNECTION = 20
+WORKERS = 4
+LOAD = 0.5
+ZONES = 3
+
+
+def _on_paper(result: Result) -> Iterator[str]:
+    yield f"On paper, {RATE_RPS:,} requests a second, {REQUESTS_A_CONNECTION} on each connection,"
+    yield f"Envoys with {WORKERS} workers that are at {LOAD:.0%} when one of {ZONES} zones is gone:"
+    yield ""
+    yield "| lane | cores busy: requests | connections | in all | Envoys | cores |"
+    yield "|---|---|---|---|---|---|"
+    for lane, opened in (("plain", "plain"), ("careful", "tls")):
+        requests = RATE_RPS / float(np.median(result.per_cpu_s(lane)))
+        a_request_us = 1e6 / float(np.median(result.per_cpu_s(opened)))
+        extra_us = max(0.0, float(np.median(result.connected_us[opened])) - a_request_us)
+        connections = RATE_RPS / REQUESTS_A_CONNECTION * extra_us / 1e6
+        busy = requests + connections
+        in_a_zone = math.ceil(busy / LOAD / WORKERS / (ZONES - 1))
+        yield (
+            f"| {TITLES[lane][0]} | {requests:.1f} | {connections:.1f} | {busy:.1f} "
+            f"| {in_a_zone} in each of {ZONES} zones | {in_a_zone * ZONES * WORKERS} |"
         )
