@@ -107,8 +107,8 @@ class ClientHeaders(Fields):
     x_forwarded_client_cert: XForwardedClientCert = XForwardedClientCert()
     enable_envoy_headers: Flag = Field(
         default=False,
-        description="`x-envoy-*` headers are added to requests and responses: how long it took, how "
-        "long it may take, and `x-envoy-overloaded` where a circuit breaker answers.",
+        description="`x-envoy-*` headers are added to requests and responses: how long it took, "
+        "how long it may take, and `x-envoy-overloaded` where a circuit breaker answers.",
     )
     preserve_x_request_id: Flag = Field(
         default=False,
