@@ -1,7 +1,7 @@
 """The HTTP filters of every listener, in the order in which a request meets them.
 
-Those that routes switch on stand in every listener and cost nothing until one does: so a policy
-that comes or goes changes route tables alone, and no connection is drained for it.
+Those that routes switch on stand in every listener and cost next to nothing until one does: so a
+policy that comes or goes changes route tables alone, and no connection is drained for it.
 
 Who may come in is asked first. Answers are compressed last, so code of your own sees them plain,
 and the cache keeps them plain, one for all clients. That code stands before the cache: it sees
@@ -97,5 +97,5 @@ def _health(client: ClientSettings) -> list[bytes]:
 
 
 def _switched_off(name: str, config: bytes) -> bytes:
-    """A filter that costs nothing until a route switches it on."""
+    """A filter that is left out of a request's chain until a route switches it on."""
     return wire(HttpFilter, name=name, typed_config=config, disabled=True)

@@ -68,6 +68,7 @@ OF_BACKENDS = {
     "astray": "  healthCheck: {passive: {maxEjectionPercent: 0}}\n",
     "lopsided": "  healthCheck: {passive: {maxEjectionPercent: 0}}\n",
 }
+TOLD = "  headers: {enableEnvoyHeaders: true}\n"
 OF_ROUTES = {
     "high": "  priority: High\n",
     "slow": "  timeout: {http: {requestTimeout: 200ms}}\n",
@@ -143,6 +144,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         hosts = dict.fromkeys((*OF_BACKENDS, *OF_ROUTES, *LEADS))
         documents = [
             gateway(f"name: http, port: {port}, protocol: HTTP"),
+            policy("ClientPolicy", "told", "Gateway/edge", TOLD),
             *(backend(name, *ports) for name, ports in places.items()),
             *(_route(host) for host in hosts),
             *(policy("TrafficPolicy", f"b-{n}", f"Backend/{n}", s) for n, s in OF_BACKENDS.items()),

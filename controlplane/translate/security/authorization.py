@@ -34,6 +34,7 @@ from controlplane.resources.authorization import (
     JwtPrincipal,
     OperationPath,
 )
+from controlplane.translate import brought
 from controlplane.translate.predicates import all_of, any_of
 from controlplane.translate.security import claims
 from controlplane.translate.security.jwt import METADATA
@@ -55,13 +56,17 @@ def for_route(policy: str, rules: Authorization) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def for_addresses(lists: tuple[ClientAddresses, ...]) -> bytes:
-    """For a listener, an `Any`: clients that none of these lists turns away."""
+    """For a listener, an `Any`: clients that none of these lists turns away.
+
+    Where there is no list it is a chain without filters. RBAC without rules lets everybody pass as
+    well, but is a filter of every request.
+    """
     denied = [one for lists_ in lists for one in lists_.deny]
     tried = [(_from(denied), _decision("deny", "Deny"))] if denied else []
     for allowed in (one.allow for one in lists if one.allow):
         tried.append((_not(_from(allowed)), _decision("allow", "Deny")))
     if not tried:
-        return packed(Rbac)
+        return brought.EMPTY
     return packed(Rbac, wire(Rbac, matcher=_first(tried, _decision("others", "Allow"))))
 
 

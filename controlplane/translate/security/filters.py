@@ -1,8 +1,9 @@
 """The filters of access control in every listener, in their order.
 
-All but two are switched off until a route switches them on. The lists of client addresses hold for
-every request of a listener. These, the providers of tokens and the hashes of API keys come over
-ECDS, so that they change without the listener; until they have come, a listener does not open.
+All but one are switched off until a route switches them on. The lists of client addresses hold for
+every request of a listener; where there are none, a chain without filters stands for them. These,
+the providers of tokens and the hashes of API keys come over ECDS, so that they change without the
+listener; until they have come, a listener does not open.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 from envoy_data_plane.envoy.config.core.v3 import ExtensionConfigSource
 from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import ApiKeyAuth
+from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import FilterChainConfig
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import JwtAuthentication
 from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
@@ -26,7 +28,7 @@ from controlplane.translate.wire import packed, wire
 def before_cors(table: str) -> list[bytes]:
     """Who may not come at all is not answered any question."""
     name = names.addresses(table)
-    return [wire(HttpFilter, name=name, config_discovery=_discovered(Rbac))]
+    return [wire(HttpFilter, name=name, config_discovery=_discovered(Rbac, FilterChainConfig))]
 
 
 def after_cors() -> list[bytes]:
@@ -67,6 +69,6 @@ def _discovered_off(name: str, kind: type) -> bytes:
     return wire(HttpFilter, name=name, config_discovery=_discovered(kind), disabled=True)
 
 
-def _discovered(kind: type) -> bytes:
-    url = default_message_pool.type_to_url[kind]
-    return wire(ExtensionConfigSource, config_source=FROM_ADS, type_urls=[url])
+def _discovered(*kinds: type) -> bytes:
+    urls = [default_message_pool.type_to_url[kind] for kind in kinds]
+    return wire(ExtensionConfigSource, config_source=FROM_ADS, type_urls=urls)
