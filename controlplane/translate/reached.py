@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from controlplane.resources.connections import CircuitBreaker
 from controlplane.resources.topology import Attached
@@ -20,6 +20,7 @@ from controlplane.translate.failover import aggregate, chain
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.routes import needs_unresolved
 from controlplane.translate.security import Secured
+from controlplane.translate.security.ext_auth import asked
 from controlplane.translate.spread import Reached, Scene
 
 
@@ -29,6 +30,9 @@ class Clusters:
     def __init__(self, options: TranslateOptions) -> None:
         self._options = options
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._asked: dict[str, dict[str, str]] = {}
+        """By Gateway, the Backends of the clusters that its policies ask, or have asked: with such
+        a cluster Envoy would drop the questions that are still underway there."""
 
     def of(
         self,
@@ -67,10 +71,25 @@ class Clusters:
         for policy in secured:
             if policy.over_http_2:
                 out |= self._over_http_2(policy.backend, said.get(policy.backend), encryption)
+        out |= self._asks(fleet, secured, scene.known)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.closing or (found.waiting and needs_unresolved(scene, attached.requests)):
             out[UNRESOLVED] = closed(UNRESOLVED)
         return out
+
+    def _asks(
+        self, fleet: str, secured: Sequence[Secured], known: Collection[str]
+    ) -> dict[str, bytes]:
+        now = {
+            over_http_2(one.backend) if one.over_http_2 else one.backend: one.backend
+            for one in secured
+            if one.backend
+        }
+        before = self._asked.get(fleet, {})
+        self._asked[fleet] = {
+            name: backend for name, backend in {**before, **now}.items() if backend in known
+        }
+        return {asked(name): aggregate([name], asked(name)) for name in self._asked[fleet]}
 
     def _over_http_2(
         self, backend: str, policy: TrafficPolicy | None, encryption: Encryption

@@ -5,7 +5,7 @@ Bytes that are not what their type says name nothing: they are the client's to r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from google.protobuf.message import DecodeError
@@ -26,20 +26,32 @@ _TCP = _NETWORK + "tcp_proxy.v3.TcpProxy"
 _JWT = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 _CLUSTER_OF_KEYS = (1, 2, 3, 1, 2)
 """Of a JwtAuthentication: providers, the value of an entry, remote_jwks, http_uri, cluster."""
+_FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
+_COMPOSITE = f"{_FILTERS}composite.v3.CompositePerRoute".encode()
+_EXT_AUTHZ = f"{_FILTERS}ext_authz.v3.ExtAuthz".encode()
+_FILTER_CONFIGS = (3, 13, 2)
+"""Of a VirtualHost: routes, typed_per_filter_config, the value of an entry."""
+_BROUGHT = (1, 3, 2, 2, 2, 1, 2)
+"""Of a CompositePerRoute, what it brings: matcher, on_no_match, action, typed_config, the value
+(an ExecuteFilterAction), typed_config, and typed_config within that."""
+_CLUSTERS_ASKED = ((1, 1, 1), (3, 1, 2))
+"""Of an ExtAuthz: grpc_service, envoy_grpc, cluster_name; http_service, server_uri, cluster."""
 _KEPT = 4096
 """Resources whose references are remembered; one is read for every stream that it goes to."""
 
 
 @lru_cache(_KEPT)
 def clusters_of_routes(body: bytes) -> frozenset[str]:
-    """Clusters that a RouteConfiguration names, mirrors among them.
+    """Clusters that a RouteConfiguration names: those of mirrors, and of services that are asked
+    whether a request may pass, among them.
 
     >>> sorted(clusters_of_routes(b"no message"))
     []
     """
     try:
-        return frozenset(_of_routes(RouteConfiguration.FromString(body)))
-    except DecodeError:
+        asked = _asked(below(body, 2)) if _EXT_AUTHZ in body else ()
+        return frozenset((*_of_routes(RouteConfiguration.FromString(body)), *asked))
+    except (DecodeError, ValueError):
         return frozenset()
 
 
@@ -47,10 +59,11 @@ def clusters_of_routes(body: bytes) -> frozenset[str]:
 def clusters_of_virtual_host(body: bytes) -> frozenset[str]:
     """Clusters that the routes of a VirtualHost name."""
     try:
-        host = VirtualHost.FromString(body)
-    except DecodeError:
+        host = RouteConfiguration(virtual_hosts=[VirtualHost.FromString(body)])
+        asked = _asked([body]) if _EXT_AUTHZ in body else ()
+        return frozenset((*_of_routes(host), *asked))
+    except (DecodeError, ValueError):
         return frozenset()
-    return frozenset(_of_routes(RouteConfiguration(virtual_hosts=[host])))
 
 
 @lru_cache(_KEPT)
@@ -106,3 +119,13 @@ def _of_routes(routes: RouteConfiguration) -> Iterator[str]:
                 yield action.cluster
             yield from (each.name for each in action.weighted_clusters.clusters)
     yield from (each.cluster for each in mirrors if each.cluster)
+
+
+def _asked(hosts: Iterable[bytes]) -> Iterator[str]:
+    """Clusters that filters ask which routes of these virtual hosts bring along."""
+    configs = (one for host in hosts for one in below(host, *_FILTER_CONFIGS))
+    composites = (one for one in configs if _COMPOSITE in below(one, 1))
+    for brought in (each for one in composites for each in below(one, 2, *_BROUGHT)):
+        if _EXT_AUTHZ in below(brought, 1):
+            for path in _CLUSTERS_ASKED:
+                yield from (cluster.decode() for cluster in below(brought, 2, *path))

@@ -23,9 +23,16 @@ from controlplane.translate.security.delegation import brought
 from controlplane.translate.wire import duration, packed, wire
 
 
-def cluster_of(auth: declared_auth.ExtAuth, backend: str) -> str:
-    """The cluster of the service: the Backend's own, or for gRPC one that speaks HTTP/2."""
-    return over_http_2(backend) if auth.grpc else backend
+def asked(cluster: str) -> str:
+    """The cluster by which the one of a service is asked: an aggregate of that alone, which never
+    changes. With a cluster that changes Envoy drops the questions that its filters have underway
+    there, and the requests that these are about would be refused."""
+    return f"weir.dev/asked/{cluster.removeprefix('weir.dev/')}"
+
+
+def _cluster(auth: declared_auth.ExtAuth, backend: str) -> str:
+    """For gRPC one that speaks HTTP/2."""
+    return asked(over_http_2(backend) if auth.grpc else backend)
 
 
 def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
@@ -48,7 +55,7 @@ def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
 
 
 def _grpc(auth: declared_auth.ExtAuth, backend: str) -> bytes:
-    to = wire(GrpcServiceEnvoyGrpc, cluster_name=cluster_of(auth, backend))
+    to = wire(GrpcServiceEnvoyGrpc, cluster_name=_cluster(auth, backend))
     service = wire(GrpcService, envoy_grpc=to, timeout=duration(auth.timeout))
     return wire(ExtAuthz, grpc_service=service)
 
@@ -58,7 +65,7 @@ def _http(auth: declared_auth.ExtAuth, backend: str) -> bytes:
     uri = wire(
         HttpUri,
         uri=f"http://{backend.replace('/', '.')}",  # Envoy sends the client's host, not this one
-        cluster=cluster_of(auth, backend),
+        cluster=_cluster(auth, backend),
         timeout=duration(auth.timeout),
     )
     service = wire(HttpService, server_uri=uri, path_prefix=auth.http.path or "")

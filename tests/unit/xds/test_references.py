@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 from envoy_data_plane.envoy.config.listener import v3 as listener_v3
 from envoy_data_plane.envoy.config.route import v3 as route_v3
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm_v3
 from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy import v3 as tcp_v3
 from envoy_data_plane.google.protobuf import Any
 
+from controlplane.resources.ext_auth import ExtAuth
+from controlplane.translate.clusters import over_http_2
+from controlplane.translate.security.ext_auth import asked, for_route
+from controlplane.translate.wire import wire
 from controlplane.xds.references import (
     clusters_of_listener,
     clusters_of_routes,
     clusters_of_scope,
+    clusters_of_virtual_host,
 )
 
 
@@ -57,6 +63,21 @@ def chain(config: object) -> listener_v3.FilterChain:
 
 def test_a_route_configuration_names_its_clusters_and_mirrors() -> None:
     assert clusters_of_routes(bytes(routes())) == NAMED
+
+
+@pytest.mark.parametrize("how", ["http", "grpc"])
+def test_a_route_names_the_service_that_it_asks_whether_a_request_may_pass(how: str) -> None:
+    asks = ExtAuth.model_validate({how: {"backendRefs": [{"name": "door"}]}})
+    plain = bytes(route_v3.Route(route=route_v3.RouteAction(cluster="plain")))
+    asking = plain + wire(
+        route_v3.Route, typed_per_filter_config={"asks": for_route(asks, "default/door")}
+    )
+    host = wire(route_v3.VirtualHost, name="one", domains=["*"], routes=[plain, asking])
+    backend = "default/door" if how == "http" else over_http_2("default/door")
+    named = {"plain", asked(backend)}
+    assert clusters_of_virtual_host(host) == named
+    table = wire(route_v3.RouteConfiguration, name="routes", virtual_hosts=[host])
+    assert clusters_of_routes(table) == named
 
 
 def test_a_scope_names_those_of_the_routes_inside() -> None:
