@@ -7,7 +7,9 @@ a kind counts, as a whole: see `target`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar, cast
 
 from controlplane.resources.declared import KINDS, Declared
 from controlplane.resources.gateway import Gateway, Listener
@@ -64,15 +66,20 @@ def exists(declared: Declared, policy: Policy, target: Target) -> bool:
     return document is not None and target.section in (None, *sections(document))
 
 
-def winners(declared: Declared, model: type[P]) -> dict[Target, P]:
+def winners(declared: Declared, model: type[P]) -> Winners[P]:
     """The policies of a kind that are in force."""
-    out: dict[Target, P] = {}
+    return cast("Winners[P]", _winners(declared, model))
+
+
+@lru_cache(32)  # asked for by many, of each kind, of one `Declared` after the other
+def _winners(declared: Declared, model: type[Policy]) -> Winners[Policy]:
+    out: dict[Target, Policy] = {}
     for policy in sorted(declared.all(model).values(), key=lambda one: one.age_order):
         for ref in policy.spec.target_refs:
             target = target_of(policy, ref)
             if exists(declared, policy, target):
                 out.setdefault(target, policy)
-    return out
+    return MappingProxyType(out)
 
 
 def of_listener(of: Winners[P], gateway: Gateway, listener: Listener) -> P | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from controlplane.resources.filters import HeaderModifier
 from controlplane.resources.kinds import Fields, Flag, Integer, first_twice
 from controlplane.resources.quantity import Size
 
@@ -119,6 +120,12 @@ class ClientHeaders(Fields):
     )
     max_count: Annotated[Integer, Field(ge=1, le=10_000)] = Field(
         default=100, description="Headers of a request; what has more is answered 431."
+    )
+    early_request_headers: HeaderModifier | None = Field(
+        default=None, description="Of requests, before they are matched."
+    )
+    late_response_headers: HeaderModifier | None = Field(
+        default=None, description="Of answers of every route, after what the route did."
     )
 
 

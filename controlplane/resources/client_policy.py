@@ -13,6 +13,7 @@ from controlplane.resources.client_connection import (
     ClientTimeouts,
     ProxyProtocol,
 )
+from controlplane.resources.client_edge import EarlyData, LocalReply
 from controlplane.resources.client_http import (
     ClientHeaders,
     ClientIpDetection,
@@ -26,6 +27,7 @@ from controlplane.resources.client_tls import ClientTls
 from controlplane.resources.geo_ip import GeoIp
 from controlplane.resources.kinds import Fields, WeirApiVersion
 from controlplane.resources.target import GatewayTargetRef, Policy, PolicySpec
+from controlplane.resources.telemetry import ListenerTelemetry
 
 
 class ClientSettings(Fields):
@@ -48,6 +50,16 @@ class ClientSettings(Fields):
     http2: Http2 = Http2()
     http3: Http3 | None = Field(default=None, description="`{}`: spoken too, where there is TLS.")
     health_check: HealthCheck | None = Field(default=None, description="Not given: none.")
+    early_data: EarlyData = Field(
+        default="Accept",
+        description="Requests marked `early-data: 1` by a proxy before us, which anyone may replay "
+        "(RFC 8470). `Accept` leaves it to the backend; `RejectUnsafe` answers 425 to all but GET, "
+        "HEAD and OPTIONS.",
+    )
+    local_replies: tuple[LocalReply, ...] = Field(
+        default=(), max_length=16, description="Envoy's own answers; the first that fits counts."
+    )
+    telemetry: ListenerTelemetry = ListenerTelemetry()
     geo_ip: GeoIp | None = Field(
         default=None,
         alias="geoIP",

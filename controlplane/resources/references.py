@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from controlplane.resources.attachment import (
     Target,
@@ -25,6 +26,7 @@ from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.filters import Filter
 from controlplane.resources.gateway import ROUTE_KINDS, Gateway
 from controlplane.resources.kinds import GATEWAY_API_GROUP, kind_of
+from controlplane.resources.policy_references import faults_of
 from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
@@ -75,8 +77,13 @@ def _with_cause(problem: Problem, lacking: str, refused: Mapping[str, Problem]) 
 
 
 def _reference_problems(declared: Declared) -> list[_Found]:
+    late = {id(one.route) for at in attachments(declared).values() for one in at.conflicts}
     return [
-        *(p for route in declared.every_route for p in _of_route(declared, route)),
+        *(
+            problem
+            for route in declared.every_route
+            for problem in _of_route(declared, route, late=id(route) in late)
+        ),
         *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
         *_of_sessions(declared),
@@ -93,11 +100,12 @@ def _problem(declared: Declared, key: ObjectKey, field: str, fault: Unresolved) 
     return problem, fault.lacking
 
 
-def _of_route(declared: Declared, route: Route) -> Iterator[_Found]:
+def _of_route(declared: Declared, route: Route, *, late: bool) -> Iterator[_Found]:
+    """`late`: an older route goes before it somewhere."""
     key = ObjectKey(route.kind, route.key)
     for field, fault in declared.once(route, route_faults):
         yield _problem(declared, key, field, fault)
-    for at, ref in enumerate(route.spec.parent_refs):
+    for at, ref in enumerate(route.spec.parent_refs if late else ()):
         for fault in conflicts(declared, route, ref):
             yield _problem(declared, key, f"spec.parentRefs[{at}]", fault)
 
@@ -282,6 +290,7 @@ def _of_patch(declared: Declared, patch: EnvoyPatch) -> Iterator[_Found]:
         yield _problem(declared, ObjectKey("EnvoyPatch", patch.key), "spec.targetRef", fault)
 
 
+@lru_cache(2)  # asked for by many, of one `Declared` after the other
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     """The balancing policy in force for each Backend that has one; the nearest target wins."""
     of = winners(declared, BalancingPolicy)
@@ -305,6 +314,8 @@ def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:
             if fault is not None:
                 field = f"spec.targetRefs[{at}]"
                 yield _problem(declared, key, field, fault)
+        for field, fault in faults_of(declared, policy):
+            yield _problem(declared, key, field, fault)
 
 
 def _of_sessions(declared: Declared) -> Iterator[_Found]:

@@ -8,6 +8,7 @@ from controlplane.model import Actuation, Endpoint, Rollout, Service, ServiceNam
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import Declared
 from controlplane.resources.locality import in_parts
+from controlplane.resources.policy_references import called
 from controlplane.resources.references import policy_of
 from controlplane.resources.topology import backends_under
 
@@ -24,7 +25,7 @@ def services(
     end.
     """
     policies = policy_of(declared)
-    routed = frozenset().union(*backends_under(declared).values())
+    routed = called(declared).union(*backends_under(declared).values())
     return tuple(
         part
         for key in declared.backends

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from controlplane.resources.classes import TrafficClasses
+from controlplane.resources.compression import Compressor, once
 from controlplane.resources.connections import CircuitBreaker, Connection, TcpKeepalive, Timeout
 from controlplane.resources.delivery import SessionPersistence
+from controlplane.resources.extensions import ExtProc, Lua, Wasm, wasm_once
 from controlplane.resources.health_check import HealthCheck
 from controlplane.resources.kinds import Fields, Flag, Integer, WeirApiVersion
 from controlplane.resources.load_balancer import LoadBalancer
@@ -21,7 +23,9 @@ from controlplane.resources.resilience import (
     ResponseOverride,
     RetryPolicy,
 )
+from controlplane.resources.response_cache import ResponseCache
 from controlplane.resources.target import BackendTargetRef, Policy, PolicySpec
+from controlplane.resources.telemetry import RouteTelemetry
 
 
 class RequestBuffer(Fields):
@@ -94,6 +98,20 @@ class OfRequests(Fields):
         max_length=16,
         description="Answers that are replaced, such as 503 by a page; the first that fits counts.",
     )
+    compressor: Annotated[tuple[Compressor, ...], AfterValidator(once)] = Field(
+        default=(), max_length=3, description="The encodings that are offered."
+    )
+    lua: tuple[Lua, ...] = Field(default=(), max_length=1, description="A script to run.")
+    ext_proc: tuple[ExtProc, ...] = Field(
+        default=(), max_length=1, description="A service to ask; it sees what `lua` made."
+    )
+    wasm: Annotated[tuple[Wasm, ...], AfterValidator(wasm_once)] = Field(
+        default=(), max_length=4, description="Modules to run, after `extProc`, in this order."
+    )
+    response_cache: ResponseCache | None = Field(
+        default=None, description="Not given: every request is sent on."
+    )
+    telemetry: RouteTelemetry = RouteTelemetry()
 
 
 class TrafficPolicySpec(OfRequests, OfConnections, PolicySpec):

@@ -8,6 +8,8 @@ comes or goes changes no listener here either.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import (
     FilterChain,
     FilterChainConfig,
@@ -23,5 +25,10 @@ EMPTY = packed(FilterChainConfig)
 
 def brought(name: str, config: bytes) -> bytes:
     """The configuration for a route, which runs the filter `name` with its configuration."""
-    chain = wire(FilterChain, filters=[extension(name, config)])
+    return in_order([extension(name, config)])
+
+
+def in_order(filters: Sequence[bytes]) -> bytes:
+    """The configuration for a route, which runs these filters one after another."""
+    chain = wire(FilterChain, filters=filters)
     return packed(FilterChainConfigPerRoute, wire(FilterChainConfigPerRoute, filter_chain=chain))

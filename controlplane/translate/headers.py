@@ -25,15 +25,15 @@ def changes(kind: type[Message], filters: Sequence[Filter]) -> bytes:
     responses = [one.response_header_modifier for one in filters if one.response_header_modifier]
     out = b""
     if requests:
-        added, removed = _one_after_another(requests)
+        added, removed = modified(requests)
         out += wire(kind, request_headers_to_add=added, request_headers_to_remove=removed)
     if responses:
-        added, removed = _one_after_another(responses)
+        added, removed = modified(responses)
         out += wire(kind, response_headers_to_add=added, response_headers_to_remove=removed)
     return out
 
 
-def _one_after_another(modifiers: Iterable[HeaderModifier]) -> tuple[list[bytes], list[str]]:
+def modified(modifiers: Iterable[HeaderModifier]) -> tuple[list[bytes], list[str]]:
     """What is added, in order, after all that is removed."""
     action = HeaderValueOptionHeaderAppendAction
     added: list[tuple[str, bytes]] = []

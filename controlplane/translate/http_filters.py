@@ -2,6 +2,10 @@
 
 Those that routes switch on stand in every listener and cost nothing until one does: so a policy
 that comes or goes changes route tables alone, and no connection is drained for it.
+
+Who may come in is asked first. Answers are compressed last, so code of your own sees them plain,
+and the cache keeps them plain, one for all clients. That code stands before the cache: it sees
+every request, also one that the cache answers.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
 from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import HttpFault
 from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.stateful_session.v3 import StatefulSession
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -20,8 +25,10 @@ from controlplane.resources.client_policy import ClientSettings
 from controlplane.translate import (
     brought,
     classes,
+    compression,
     concurrency,
     cors,
+    edge_functions,
     expressions,
     faults,
     geo_ip,
@@ -56,6 +63,9 @@ def http_filters(client: ClientSettings, table: str, control_cluster: str) -> li
             _switched_off(name, rate_limits.global_filter(control_cluster, closed=closed))
             for closed, name in rate_limits.GLOBAL.items()
         ),
+        *(_switched_off(*one) for one in compression.filters()),
+        _switched_off(edge_functions.LUA, packed(Lua)),
+        _switched_off(traffic.BROUGHT, brought.EMPTY),
         _switched_off(traffic.BUFFER, packed(Buffer, wire(Buffer, max_request_bytes=number(1)))),
         _switched_off(concurrency.FILTER, brought.EMPTY),
         _switched_off(faults.FILTER, packed(HttpFault)),

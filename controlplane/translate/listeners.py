@@ -122,7 +122,7 @@ def _chain(table: Table, port: Port, options: TranslateOptions, over: Transport)
     http = wire(
         Filter,
         name="envoy.filters.network.http_connection_manager",
-        typed_config=packed(HttpConnectionManager, managed),
+        typed_config=packed(HttpConnectionManager, managed + table.more),
     )
     limit = client_connections.limit(table.client.connection.connection_limit, stats)
     name = table.listeners[0].name if port.tls else ""

@@ -7,7 +7,7 @@ with CORS a browser asks first, by OPTIONS, whether it may use the method of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from envoy_data_plane.envoy.config.core.v3 import RuntimeFractionalPercent
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -44,7 +44,7 @@ def matchers(
     used. `below`: of a million requests those with a random number below this. `condition`:
     those for which it holds.
     """
-    headers = [header(one) for one in first_of_each(match.headers)]
+    headers = header_matchers(match.headers)
     queries = [
         wire(QueryParameterMatcher, name=one.name, string_match=_value(one))
         for one in match.query_params
@@ -57,6 +57,16 @@ def matchers(
     for path in _paths(match.path, apart):
         for method in _methods(match, preflights):
             yield path + rest + wire(RouteMatch, headers=method)
+
+
+def header_matchers(headers: Sequence[HeaderMatch]) -> list[bytes]:
+    """Of a name given twice the first."""
+    return [header(one) for one in first_of_each(headers)]
+
+
+def method_matcher(method: str) -> bytes:
+    """Requests of one method."""
+    return _header(":method", wire(StringMatcher, exact=method))
 
 
 def chance(millionths: int) -> bytes:
@@ -86,12 +96,11 @@ def _methods(match: Match, preflights: bool) -> Iterator[list[bytes]]:
     if match.method is None:
         yield []
         return
-    exact = wire(StringMatcher, exact=match.method)
-    yield [_header(":method", exact)]
+    yield [method_matcher(match.method)]
     if preflights and match.method != "OPTIONS":
         yield [
-            _header(":method", wire(StringMatcher, exact="OPTIONS")),
-            _header("access-control-request-method", exact),
+            method_matcher("OPTIONS"),
+            _header("access-control-request-method", wire(StringMatcher, exact=match.method)),
         ]
 
 

@@ -16,15 +16,19 @@ from controlplane.resources.attachment import (
 from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.backend_tls import BackendTlsPolicy
 from controlplane.resources.client_policy import ClientPolicy
+from controlplane.resources.client_ports import at_listener
 from controlplane.resources.declared import Declared
 from controlplane.resources.delivery import SessionPersistence
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.kinds import kind_of
+from controlplane.resources.policy_references import service_backends, services_of
 from controlplane.resources.references import policy_of
 from controlplane.resources.route import RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.target import Policy
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import classes, retries, traffic
+from controlplane.translate.edge_functions import Extensions
 from controlplane.translate.security import Secured, Securing
 
 
@@ -33,6 +37,7 @@ class RulePolicies(NamedTuple):
 
     traffic: TrafficPolicy | None = None
     security: Secured | None = None
+    extensions: Extensions = Extensions()
 
     @property
     def refuses(self) -> bool:
@@ -43,7 +48,7 @@ class RulePolicies(NamedTuple):
         """The part of a Route; what the route itself says comes after it and goes before. `route`
         names the rule that it is for."""
         secured = self.security.route if self.security is not None else None
-        said = traffic.of_route(self.traffic, route)
+        said = traffic.of_route(self.traffic, self.extensions, route)
         return (secured or b"") + said + classes.decide(self.traffic)
 
     def of_action(self, rule: Rule, *, fails_over: bool) -> bytes:
@@ -74,8 +79,10 @@ class Policies:
     backend_tls: Winners[BackendTlsPolicy]
     secured: Mapping[str, Secured]
     """The SecurityPolicies that are in force, by `namespace/name`."""
-    by_place: Set[str] = frozenset()
+    by_place: Set[str]
     """The Backends whose endpoints have priorities, by place."""
+    extensions: Mapping[str, Extensions]
+    """Of the TrafficPolicies, by `namespace/name`."""
 
     @classmethod
     def of(cls, declared: Declared, known: Collection[str], securing: Securing) -> Policies:
@@ -88,7 +95,12 @@ class Policies:
             winners(declared, BackendTlsPolicy),
             securing.all(declared, of_security.values(), known),
             {key for key, policy in policy_of(declared).items() if policy.spec.locality},
+            {key: Extensions.of(declared, one) for key, one in declared.all(TrafficPolicy).items()},
         )
+
+    def client_policy(self, gateway: Gateway, listener: Listener) -> ClientPolicy | None:
+        """The policy in force for the clients of a listener."""
+        return at_listener(self.client, gateway, listener)
 
     def addresses_of(
         self, gateway: Gateway, listeners: Sequence[Listener]
@@ -105,9 +117,12 @@ class Policies:
         if not self.traffic and not self.security:
             return _NONE
         place = (gateway, listener, route, rule)
-        said = of_rule(self.security, *place)
-        secured = self.secured[said.key] if said is not None else None
-        return RulePolicies(of_rule(self.traffic, *place), secured)
+        of_traffic, of_security = of_rule(self.traffic, *place), of_rule(self.security, *place)
+        return RulePolicies(
+            of_traffic,
+            self.secured[of_security.key] if of_security is not None else None,
+            self.extensions[of_traffic.key] if of_traffic is not None else Extensions(),
+        )
 
     def secured_in(
         self, gateway: Gateway, pairs: Sequence[tuple[Listener, RequestRoute]]
@@ -126,6 +141,26 @@ class Policies:
         """What is said of the connections of a Gateway to its Backends."""
         routes = [route for _, route in pairs]
         return of_backends(declared, self.traffic, routes, {gateway.key: pairs})
+
+    def services(
+        self, declared: Declared, gateway: Gateway, pairs: Sequence[tuple[Listener, RequestRoute]]
+    ) -> frozenset[str]:
+        """The Backends that the Envoys of a Gateway call for its policies, over gRPC."""
+        called = {
+            policy.key: tuple(service_backends(declared, policy))
+            for policy in {id(one): one for one in self.traffic.values()}.values()
+            if any(services_of(policy))
+        }
+        client: list[Policy | None] = [
+            self.client_policy(gateway, listener) for listener in gateway.spec.listeners
+        ]
+        found = {key for one in client if one for key in service_backends(declared, one)}
+        if called:
+            for listener, route in pairs:
+                for rule in route.spec.rules:
+                    policy = of_rule(self.traffic, gateway, listener, route, rule)
+                    found.update(called.get(policy.key, ()) if policy else ())
+        return frozenset(found)
 
 
 _NONE = RulePolicies()

@@ -63,6 +63,8 @@ class Table:
     certificates: tuple[Held, ...] = ()
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
+    more: bytes = b""
+    """Of the connection manager: what refers to other objects, see `client_edge`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Passage:
     certificates: tuple[Held, ...] = ()
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
+    logs: tuple[bytes, ...] = ()
+    """Where its connections are written down, see `client_edge`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from controlplane.resources.connections import CircuitBreaker
 from controlplane.resources.topology import Attached
@@ -10,6 +11,7 @@ from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
 from controlplane.translate.clusters import (
     UNRESOLVED,
     USUAL,
+    asked,
     closed,
     cluster,
     cluster_over_http_2,
@@ -20,7 +22,6 @@ from controlplane.translate.failover import aggregate, chain
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.routes import needs_unresolved
 from controlplane.translate.security import Secured
-from controlplane.translate.security.ext_auth import asked
 from controlplane.translate.spread import Reached, Scene
 
 
@@ -30,9 +31,9 @@ class Clusters:
     def __init__(self, options: TranslateOptions) -> None:
         self._options = options
         self._kept: dict[tuple[str, str], _Kept] = {}
-        self._asked: dict[str, dict[str, str]] = {}
-        """By Gateway, the Backends of the clusters that its policies ask, or have asked: with such
-        a cluster Envoy would drop the questions that are still underway there."""
+        self._asking: dict[str, frozenset[_Asked]] = {}
+        """By Gateway, who is asked by its policies, or was: with its cluster Envoy would drop the
+        questions that are still underway."""
 
     def of(
         self,
@@ -59,7 +60,8 @@ class Clusters:
             spoken = (said.get(backend), limits, fails_over, http_2)
             return self._cluster(fleet, backend, name, spoken) + encrypted
 
-        backends = found.backends | ({one.backend for one in secured} & set(scene.known))
+        asking = self._asked_by(scene, attached, secured)
+        backends = found.backends | {one.backend for one in asking if not one.over_http_2}
         out = {key: made(key, key) for key in sorted(backends)}
         for key, kind in sorted(found.classed, key=lambda one: (one[0], one[1].name)):
             name = kind.cluster(key)
@@ -68,28 +70,28 @@ class Clusters:
             del self._kept[place]
         for policy in (*secured, *let_go):
             out |= policy.clusters
-        for policy in secured:
-            if policy.over_http_2:
-                out |= self._over_http_2(policy.backend, said.get(policy.backend), encryption)
-        out |= self._asks(fleet, secured, scene.known)
+        for one in sorted(asking):
+            name = one.backend
+            if one.over_http_2:
+                name = over_http_2(one.backend)
+                out |= self._over_http_2(one.backend, said.get(one.backend), encryption)
+            out[asked(name)] = aggregate([name], asked(name))
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.closing or (found.waiting and needs_unresolved(scene, attached.requests)):
             out[UNRESOLVED] = closed(UNRESOLVED)
         return out
 
-    def _asks(
-        self, fleet: str, secured: Sequence[Secured], known: Collection[str]
-    ) -> dict[str, bytes]:
-        now = {
-            over_http_2(one.backend) if one.over_http_2 else one.backend: one.backend
-            for one in secured
-            if one.backend
-        }
-        before = self._asked.get(fleet, {})
-        self._asked[fleet] = {
-            name: backend for name, backend in {**before, **now}.items() if backend in known
-        }
-        return {asked(name): aggregate([name], asked(name)) for name in self._asked[fleet]}
+    def _asked_by(
+        self, scene: Scene, attached: Attached, secured: Sequence[Secured]
+    ) -> frozenset[_Asked]:
+        """Who is asked, or was and is still there."""
+        called = scene.policies.services(scene.declared, scene.gateway, attached.requests)
+        now = {_Asked(one.backend, one.over_http_2) for one in secured}
+        now |= {_Asked(backend, True) for backend in called}
+        before = self._asking.get(scene.gateway.key, frozenset())
+        found = frozenset(one for one in now | before if one.backend in scene.known)
+        self._asking[scene.gateway.key] = found
+        return found
 
     def _over_http_2(
         self, backend: str, policy: TrafficPolicy | None, encryption: Encryption
@@ -108,6 +110,13 @@ class Clusters:
             kept = (said, cluster(backend, self._options, spec, name=name, http_2=http_2))
             self._kept[fleet, name] = kept
         return kept[1]
+
+
+class _Asked(NamedTuple):
+    """A Backend that filters ask about requests."""
+
+    backend: str
+    over_http_2: bool
 
 
 _Said = tuple[TrafficPolicy | None, CircuitBreaker | None, bool, bool]

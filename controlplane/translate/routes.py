@@ -19,7 +19,7 @@ from controlplane.resources.gateway import Listener
 from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Rule
 from controlplane.resources.topology import covering, hostnames, owner
-from controlplane.translate import conditions, http3
+from controlplane.translate import client_edge, conditions, http3
 from controlplane.translate.actions import refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
@@ -98,16 +98,21 @@ class RouteTables:
         """One table: the hosts of its listeners, with the routes attached to them."""
         head = wire(RouteConfiguration, name=table.name, ignore_port_in_host_matching=True)
         out = [head, http3.told(table)]
-        for host, entries in self._hosts(scene, table.listeners, pairs):
+        said = {
+            one.name: client_edge.of_host(scene.policies.client_policy(scene.gateway, one))
+            for one in table.listeners
+        }
+        for host, listener, entries in self._hosts(scene, table.listeners, pairs):
             head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
+            head += said[listener.name]
             body = b"".join(entry.wire for entry in entries)
             out.append(wire(RouteConfiguration, virtual_hosts=[head + body]))
         return b"".join(out)
 
     def _hosts(
         self, scene: Scene, listeners: Sequence[Listener], pairs: Sequence[Pair]
-    ) -> Iterator[tuple[str, list[_Made]]]:
-        """Each host with its entries in order; a host of a listener without routes has none."""
+    ) -> Iterator[tuple[str, Listener, list[_Made]]]:
+        """Each host, whose it is, its entries in order: a listener's without routes has none."""
         by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
         hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
@@ -122,7 +127,7 @@ class RouteTables:
                 entries = by_host[mine.name].get(pattern, ())
                 for entry in sorted(entries, key=lambda one: one.order):
                     found.setdefault(id(entry), entry)
-            yield host, list(found.values())
+            yield host, mine, list(found.values())
 
     def _keep(self, scene: Scene, listener: Listener, route: RequestRoute) -> _Kept:
         key = (id(route), id(scene.gateway), listener.name)

@@ -8,20 +8,23 @@ of any Backend by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
+from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.gateway import Listener
 from controlplane.resources.topology import Attached, attachments
-from controlplane.translate import streams
+from controlplane.translate import client_edge, streams
 from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listeners as listeners_of
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.patches import Patches
 from controlplane.translate.policies import Policies
-from controlplane.translate.ports import ports
+from controlplane.translate.ports import Port, ports
 from controlplane.translate.reached import Clusters
 from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
@@ -129,7 +132,7 @@ class Translator:
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
         secrets |= encryption.secrets
         addresses: dict[str, tuple[ClientAddresses, ...]] = {}
-        for port in ports(declared, gateway, scene.policies.client):
+        for port in _ports(scene):
             listeners |= listeners_of(gateway, port, self._options, destinations)
             secrets |= port.held()
             for table in port.tables:
@@ -156,3 +159,25 @@ class Translator:
         before = self._asking.get(gateway, ())
         self._asking[gateway] = asking
         return [one for one in before if one.policy not in here]
+
+
+def _ports(scene: Scene) -> Iterator[Port]:
+    """The ports of a Gateway, with what in ClientPolicies refers to other objects."""
+    declared, gateway, known = scene.declared, scene.gateway, frozenset(scene.known)
+
+    def said(listener: Listener) -> ClientPolicy | None:
+        return scene.policies.client_policy(gateway, listener)
+
+    for port in ports(declared, gateway, scene.policies.client):
+        tables = (
+            replace(
+                one,
+                more=client_edge.of_manager(said(one.listeners[0]), declared, known, gateway.key),
+            )
+            for one in port.tables
+        )
+        passages = (
+            replace(one, logs=client_edge.of_connections(said(one.listener), declared, known))
+            for one in port.passages
+        )
+        yield replace(port, tables=tuple(tables), passages=tuple(passages))

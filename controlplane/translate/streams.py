@@ -17,7 +17,6 @@ from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import (
     TcpProxyWeightedClusterClusterWeight,
 )
 
-from controlplane.resources.client_policy import ClientSettings
 from controlplane.resources.topology import Stream, owner
 from controlplane.translate import client_connections, downstream_tls
 from controlplane.translate.clusters import UNRESOLVED
@@ -65,7 +64,7 @@ def chains(port: Port, passage: Passage, found: Mapping[Host, Destination]) -> I
         chain = wire(
             FilterChain,
             name=f"{listener.name}/{host}",
-            filters=_filters(port, found.get((listener.name, host), ()), client),
+            filters=_filters(port, found.get((listener.name, host), ()), passage),
         )
         if port.tls:
             chain += wire(FilterChain, filter_chain_match=downstream_tls.match(host))
@@ -78,16 +77,17 @@ def chains(port: Port, passage: Passage, found: Mapping[Host, Destination]) -> I
         yield chain
 
 
-def _filters(port: Port, to: Destination, client: ClientSettings) -> list[bytes]:
+def _filters(port: Port, to: Destination, passage: Passage) -> list[bytes]:
     """Envoy closes a connection that no filter takes."""
     if not to:
         return []
-    stats = f"{'tls' if port.tls else 'tcp'}-{port.number}"
+    client, stats = passage.client, f"{'tls' if port.tls else 'tcp'}-{port.number}"
     proxy = wire(
         TcpProxy,
         stat_prefix=stats,
         idle_timeout=duration(client.timeout.tcp.idle_timeout),
         max_connect_attempts=number(TRIES),
+        access_log=passage.logs,
     )
     if len(to) == 1:
         proxy += wire(TcpProxy, cluster=to[0][0])

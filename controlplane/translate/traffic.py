@@ -8,14 +8,28 @@ from __future__ import annotations
 from envoy_data_plane.envoy.config.route.v3 import Route
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 
-from controlplane.resources.traffic_policy import RequestBuffer, TrafficPolicy
-from controlplane.translate import concurrency, faults, overrides, rate_limits
+from controlplane.resources.traffic_policy import OfRequests, RequestBuffer, TrafficPolicy
+from controlplane.translate import (
+    brought,
+    compression,
+    concurrency,
+    edge_functions,
+    faults,
+    overrides,
+    rate_limits,
+    response_cache,
+    telemetry,
+    wasm,
+)
+from controlplane.translate.edge_functions import Extensions
 from controlplane.translate.wire import number, packed, wire
 
 BUFFER = "envoy.filters.http.buffer"
+BROUGHT = "weir.extensions"
+"""What a route brings along: a service to ask, modules, the cache."""
 
 
-def of_route(policy: TrafficPolicy | None, route: str) -> bytes:
+def of_route(policy: TrafficPolicy | None, found: Extensions, route: str) -> bytes:
     """The part of a Route; `route` names the rule that it is for."""
     if policy is None:
         return b""
@@ -28,10 +42,23 @@ def of_route(policy: TrafficPolicy | None, route: str) -> bytes:
         filters[concurrency.FILTER] = concurrency.concurrency(spec.adaptive_concurrency)
     if spec.response_override:
         filters[overrides.FILTER] = overrides.overrides(spec.response_override)
+    if chained := _in_order(spec, found):
+        filters[BROUGHT] = brought.in_order(chained)
     limits = b""
     if spec.rate_limit is not None:
         limits = rate_limits.of_route(policy.key, route, spec.rate_limit)
-    return wire(Route, typed_per_filter_config=filters) + limits
+    out = compression.of_route(spec.compressor) + edge_functions.of_route(found)
+    out += wire(Route, typed_per_filter_config=filters) + limits
+    return out + telemetry.of_route(spec.telemetry)
+
+
+def _in_order(spec: OfRequests, found: Extensions) -> list[bytes]:
+    """Code of your own before the cache, so that it sees every request."""
+    filters = [edge_functions.chained(one, found.service) for one in spec.ext_proc]
+    filters += [wasm.chained(one) for one in spec.wasm]
+    if spec.response_cache is not None:
+        filters += response_cache.chained(spec.response_cache)
+    return filters
 
 
 def _buffer(one: RequestBuffer) -> bytes:

@@ -27,15 +27,22 @@ _JWT = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthen
 _CLUSTER_OF_KEYS = (1, 2, 3, 1, 2)
 """Of a JwtAuthentication: providers, the value of an entry, remote_jwks, http_uri, cluster."""
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
-_COMPOSITE = f"{_FILTERS}composite.v3.CompositePerRoute".encode()
-_EXT_AUTHZ = f"{_FILTERS}ext_authz.v3.ExtAuthz".encode()
 _FILTER_CONFIGS = (3, 13, 2)
 """Of a VirtualHost: routes, typed_per_filter_config, the value of an entry."""
-_BROUGHT = (1, 3, 2, 2, 2, 1, 2)
-"""Of a CompositePerRoute, what it brings: matcher, on_no_match, action, typed_config, the value
-(an ExecuteFilterAction), typed_config, and typed_config within that."""
-_CLUSTERS_ASKED = ((1, 1, 1), (3, 1, 2))
-"""Of an ExtAuthz: grpc_service, envoy_grpc, cluster_name; http_service, server_uri, cluster."""
+_BROUGHT = {
+    f"{_FILTERS}composite.v3.CompositePerRoute".encode(): (1, 3, 2, 2, 2, 1, 2),
+    f"{_FILTERS}filter_chain.v3.FilterChainConfigPerRoute".encode(): (1, 1, 2),
+}
+"""The filters that a route brings along: matcher, on_no_match, action, typed_config, the value (an
+ExecuteFilterAction), typed_config, and typed_config within that; or filter_chain, filters,
+typed_config."""
+_GRPC = (1, 1, 1)
+"""grpc_service, envoy_grpc, cluster_name."""
+_ASKS = {
+    f"{_FILTERS}ext_authz.v3.ExtAuthz".encode(): (_GRPC, (3, 1, 2)),
+    f"{_FILTERS}ext_proc.v3.ExternalProcessor".encode(): (_GRPC,),
+}
+"""Where filters name the cluster that they ask; also http_service, server_uri, cluster."""
 _KEPT = 4096
 """Resources whose references are remembered; one is read for every stream that it goes to."""
 
@@ -43,13 +50,13 @@ _KEPT = 4096
 @lru_cache(_KEPT)
 def clusters_of_routes(body: bytes) -> frozenset[str]:
     """Clusters that a RouteConfiguration names: those of mirrors, and of services that are asked
-    whether a request may pass, among them.
+    about requests, among them.
 
     >>> sorted(clusters_of_routes(b"no message"))
     []
     """
     try:
-        asked = _asked(below(body, 2)) if _EXT_AUTHZ in body else ()
+        asked = _asked(below(body, 2)) if _asks(body) else ()
         return frozenset((*_of_routes(RouteConfiguration.FromString(body)), *asked))
     except (DecodeError, ValueError):
         return frozenset()
@@ -60,7 +67,7 @@ def clusters_of_virtual_host(body: bytes) -> frozenset[str]:
     """Clusters that the routes of a VirtualHost name."""
     try:
         host = RouteConfiguration(virtual_hosts=[VirtualHost.FromString(body)])
-        asked = _asked([body]) if _EXT_AUTHZ in body else ()
+        asked = _asked([body]) if _asks(body) else ()
         return frozenset((*_of_routes(host), *asked))
     except (DecodeError, ValueError):
         return frozenset()
@@ -123,9 +130,13 @@ def _of_routes(routes: RouteConfiguration) -> Iterator[str]:
 
 def _asked(hosts: Iterable[bytes]) -> Iterator[str]:
     """Clusters that filters ask which routes of these virtual hosts bring along."""
-    configs = (one for host in hosts for one in below(host, *_FILTER_CONFIGS))
-    composites = (one for one in configs if _COMPOSITE in below(one, 1))
-    for brought in (each for one in composites for each in below(one, 2, *_BROUGHT)):
-        if _EXT_AUTHZ in below(brought, 1):
-            for path in _CLUSTERS_ASKED:
-                yield from (cluster.decode() for cluster in below(brought, 2, *path))
+    for config in (one for host in hosts for one in below(host, *_FILTER_CONFIGS)):
+        for path in (_BROUGHT[kind] for kind in below(config, 1) if kind in _BROUGHT):
+            for brought in below(config, 2, *path):
+                names = (name for kind in below(brought, 1) for name in _ASKS.get(kind, ()))
+                yield from (one.decode() for name in names for one in below(brought, 2, *name))
+
+
+def _asks(body: bytes) -> bool:
+    """Whether it can be that there are any: most route tables ask nobody."""
+    return any(kind in body for kind in _ASKS)

@@ -57,6 +57,12 @@ TRAFFIC = {
     "priority: High}, {name: bronze}]\n",
     "other answers": "  responseOverride: [{match: {statusCodes: [{value: 418}]}, "
     "response: {contentType: text/plain, body: {inline: tea}}}]\n",
+    "an inspector": "  extProc: [{backendRefs: [{name: inspector}], messageTimeout: 10s, "
+    "processingMode: {request: {}, response: {}}}]\n",
+    "a script": "  lua: [{type: Inline, inline: 'function envoy_on_request(handle) "
+    'handle:headers():add("x-script", "seen") end\'}]\n',
+    "compression": "  compressor: [{type: Gzip}]\n",
+    "a cache": "  responseCache: {version: '1'}\n",
     "drills": "  faultInjection: {delay: {fixedDelay: 1ms, percentage: 50}}\n",
 }
 SESSIONS = {

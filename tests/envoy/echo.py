@@ -39,7 +39,7 @@ class Echo:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                one = _read(head)
+                one = read_head(head)
                 await reader.readexactly(int(one.headers.get("content-length", 0)))
                 self.received.append(one)
                 if one.headers.get("upgrade") == "websocket":
@@ -63,7 +63,8 @@ class Echo:
         return lines.encode() + (b"" if one.method == "HEAD" else body)
 
 
-def _read(head: str) -> Received:
+def read_head(head: str) -> Received:
+    """The head of a request."""
     first, *lines = head.strip().split("\r\n")
     method, path, _ = first.split()
     headers: dict[str, str] = {}
@@ -120,7 +121,7 @@ async def call(
         try:
             writer.write(f"{method} {path} HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n".encode())
             first, _, rest = (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")
-            found = _read(f"A B C\r\n{rest}").headers
+            found = read_head(f"A B C\r\n{rest}").headers
             length = 0 if method == "HEAD" else int(found.get("content-length", 0))
             body = (await reader.readexactly(length)).decode()
         finally:

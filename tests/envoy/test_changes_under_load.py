@@ -39,6 +39,7 @@ from tests.envoy import changes
 from tests.envoy.changes import all_of
 from tests.envoy.edge import FLEET, Edge, backend, edge, gateway, route, secret, to, until
 from tests.envoy.identities import htpasswd, page, serving
+from tests.envoy.inspector import inspecting
 from tests.envoy.origin import Origin, listen
 from tests.envoy.steady import Customer, Load
 from tests.envoy.test_backend_tls import OURS, backend_tls
@@ -105,9 +106,9 @@ class Guests:
             await stack.aclose()
 
 
-async def in_turn(documents: Mapping[str, str]) -> Slot:
-    """One after the other, again and again."""
-    for step in cycle(documents.items()):
+async def in_turn(documents: Mapping[str, str], *, back: bool = False) -> Slot:
+    """One after the other, again and again; the last first where they go `back`."""
+    for step in cycle([*documents.items()][:: -1 if back else 1]):
         yield step
 
 
@@ -132,7 +133,6 @@ class Site:
     def slots(self) -> dict[str, Slot]:
         """What may change while no listener does."""
         a, b, at_b = "HTTPRoute/a", "HTTPRoute/b", "Gateway/edge/b"
-        one, two = "Backend/one", "Backend/two"
         access = {**changes.ACCESS, "fetched keys": changes.fetched(self.keys_at)}
         of_b = {**changes.TRAFFIC, **changes.SESSIONS}
         return {
@@ -149,15 +149,16 @@ class Site:
             "more routes": in_turn(changes.MORE_ROUTES),
             "filters": in_turn({what: changes.filtered(x) for what, x in changes.STATIC.items()}),
             "access to a": in_turn(all_of("SecurityPolicy", "a", a, access)),
-            "access to b": in_turn(all_of("SecurityPolicy", "b", b, access)),
+            "access to b": in_turn(all_of("SecurityPolicy", "b", b, access), back=True),
             "traffic of a": in_turn(all_of("TrafficPolicy", "a", a, changes.TRAFFIC)),
-            "traffic of b": in_turn(all_of("TrafficPolicy", "b", b, of_b)),
-            "traffic to one": in_turn(all_of("TrafficPolicy", "one", one, changes.CONNECTIONS)),
-            "traffic to two": in_turn(all_of("TrafficPolicy", "two", two, changes.CONNECTIONS)),
-            "traffic to who is asked": in_turn(
-                all_of("TrafficPolicy", "asked", "Backend/asked", changes.CONNECTIONS)
+            "traffic of b": in_turn(all_of("TrafficPolicy", "b", b, of_b), back=True),
+            "traffic to one": self.connections("one"),
+            "traffic to two": self.connections("two", back=True),
+            "traffic to who is asked": self.connections("asked"),
+            "traffic to the inspector": self.connections("inspector", back=True),
+            "balancing": in_turn(
+                all_of("BalancingPolicy", "one", "Backend/one", changes.BALANCING)
             ),
-            "balancing": in_turn(all_of("BalancingPolicy", "one", one, changes.BALANCING)),
             "addresses": in_turn(all_of("ClientPolicy", "b", at_b, changes.ADDRESSES)),
             "patches of routes": in_turn(changes.patches_of_routes(self.port)),
         }
@@ -170,6 +171,10 @@ class Site:
             "clients": in_turn(all_of("ClientPolicy", "a", at_a, changes.CLIENTS)),
             "patches of listeners": in_turn(changes.patches_of_listeners(self.port)),
         }
+
+    def connections(self, name: str, *, back: bool = False) -> Slot:
+        made = all_of("TrafficPolicy", name, f"Backend/{name}", changes.CONNECTIONS)
+        return in_turn(made, back=back)
 
     async def certificates(self, name: str) -> Slot:
         while True:
@@ -236,7 +241,8 @@ async def site(folder: Path) -> AsyncIterator[Site]:
         "CAs": config_map("ours", ca.pem),
         "routes of b": route("b", f"[{{{to('two')}}}]", parents="[{name: edge, sectionName: b}]"),
     }
-    async with page(changes.ALICE.jwks) as keys:
+    async with page(changes.ALICE.jwks) as keys, inspecting() as inspector:
+        held["inspector"] = backend("inspector", inspector.port)
         try:
             yield Site(port, ca, tls, keys.port, guests, held)
         finally:

@@ -18,16 +18,9 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatc
 from envoy_data_plane.envoy.type.v3 import HttpStatus
 
 from controlplane.resources import ext_auth as declared_auth
-from controlplane.translate.clusters import over_http_2
+from controlplane.translate.clusters import asked, over_http_2
 from controlplane.translate.security.delegation import brought
 from controlplane.translate.wire import duration, packed, wire
-
-
-def asked(cluster: str) -> str:
-    """The cluster by which the one of a service is asked: an aggregate of that alone, which never
-    changes. With a cluster that changes Envoy drops the questions that its filters have underway
-    there, and the requests that these are about would be refused."""
-    return f"weir.dev/asked/{cluster.removeprefix('weir.dev/')}"
 
 
 def _cluster(auth: declared_auth.ExtAuth, backend: str) -> str:

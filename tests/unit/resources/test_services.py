@@ -21,6 +21,16 @@ def test_a_service_is_an_overlay_when_no_gateway_of_ours_routes_to_it() -> None:
     assert [one.overlay for one in services(routed, {WEB: ENDPOINTS})] == [False]
 
 
+def test_a_backend_that_envoys_call_for_a_policy_is_ours_to_set_up() -> None:
+    text = (
+        "apiVersion: weir.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: a}\nspec:\n"
+        "  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]\n"
+        "  extProc: [{backendRefs: [{name: web}]}]\n"
+    )
+    declared = read({"a.yaml": joined(GATEWAY, BACKEND, text)}).declared
+    assert [one.overlay for one in services(declared, {WEB: ENDPOINTS})] == [False]
+
+
 def test_all_that_a_policy_says_arrives() -> None:
     text = POLICY + (
         "  interval: 1m30s\n  actuation: groups\n  fallback: capacity\n"

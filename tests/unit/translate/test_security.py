@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.model import Snapshot
 from controlplane.translate import Translator
-from controlplane.translate.security.ext_auth import asked
+from controlplane.translate.clusters import asked
 from controlplane.translate.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 from controlplane.xds.confidential import confidential
 from tests.unit.resources.documents import BACKEND, GATEWAY
@@ -137,5 +137,6 @@ def test_the_cluster_by_which_a_service_is_asked_does_not_change_and_stays() -> 
     then = clusters(asks, said + "  circuitBreaker: {maxConnections: 5}\n")
     assert then["default/web"] != first["default/web"]
     assert then[name] == first[name] == clusters()[name]
+    assert "default/web" in clusters()
     gone = declared(GATEWAY, WEB_ROUTE)
     assert name not in translator.snapshots(gone, [], {})[0].resources[CLUSTER]

@@ -10,8 +10,11 @@ from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy import v3 as tc
 from envoy_data_plane.google.protobuf import Any
 
 from controlplane.resources.ext_auth import ExtAuth
-from controlplane.translate.clusters import over_http_2
-from controlplane.translate.security.ext_auth import asked, for_route
+from controlplane.resources.extensions import ExtProc
+from controlplane.translate.brought import in_order
+from controlplane.translate.clusters import asked, over_http_2
+from controlplane.translate.edge_functions import chained
+from controlplane.translate.security.ext_auth import for_route
 from controlplane.translate.wire import wire
 from controlplane.xds.references import (
     clusters_of_listener,
@@ -65,19 +68,27 @@ def test_a_route_configuration_names_its_clusters_and_mirrors() -> None:
     assert clusters_of_routes(bytes(routes())) == NAMED
 
 
-@pytest.mark.parametrize("how", ["http", "grpc"])
-def test_a_route_names_the_service_that_it_asks_whether_a_request_may_pass(how: str) -> None:
-    asks = ExtAuth.model_validate({how: {"backendRefs": [{"name": "door"}]}})
+DOOR, OVER_HTTP_2 = asked("default/door"), asked(over_http_2("default/door"))
+
+
+@pytest.mark.parametrize(
+    ("config", "cluster"),
+    [
+        (for_route(ExtAuth.model_validate({"http": {"backendRefs": [{"name": "door"}]}}),
+                   "default/door"), DOOR),
+        (for_route(ExtAuth.model_validate({"grpc": {"backendRefs": [{"name": "door"}]}}),
+                   "default/door"), OVER_HTTP_2),
+        (in_order([chained(ExtProc.model_validate({"backendRefs": [{"name": "door"}]}),
+                           OVER_HTTP_2)]), OVER_HTTP_2),
+    ],
+)  # fmt: skip
+def test_a_route_names_the_services_that_its_filters_ask(config: bytes, cluster: str) -> None:
     plain = bytes(route_v3.Route(route=route_v3.RouteAction(cluster="plain")))
-    asking = plain + wire(
-        route_v3.Route, typed_per_filter_config={"asks": for_route(asks, "default/door")}
-    )
+    asking = plain + wire(route_v3.Route, typed_per_filter_config={"asks": config})
     host = wire(route_v3.VirtualHost, name="one", domains=["*"], routes=[plain, asking])
-    backend = "default/door" if how == "http" else over_http_2("default/door")
-    named = {"plain", asked(backend)}
-    assert clusters_of_virtual_host(host) == named
+    assert clusters_of_virtual_host(host) == {"plain", cluster}
     table = wire(route_v3.RouteConfiguration, name="routes", virtual_hosts=[host])
-    assert clusters_of_routes(table) == named
+    assert clusters_of_routes(table) == {"plain", cluster}
 
 
 def test_a_scope_names_those_of_the_routes_inside() -> None:
