@@ -55,7 +55,8 @@ class _File:
 
     def _text(self) -> str:
         if isinstance(self.content, OSError):
-            self._doubt(0, f"cannot be read: {self.content.strerror or self.content}")
+            message = f"cannot be read: {self.content.strerror or self.content}"
+            self._doubt(0, message, "give the user that Weir runs as leave to read it")
             return ""
         if len(self.content) > MAX_FILE_BYTES:
             self._doubt(0, f"larger than {MAX_FILE_BYTES} bytes", "split it")
@@ -63,7 +64,8 @@ class _File:
         try:
             return self.content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            self._doubt(self.content.count(b"\n", 0, error.start) + 1, "not UTF-8 text")
+            line = self.content.count(b"\n", 0, error.start) + 1
+            self._doubt(line, "not UTF-8 text", "save it in UTF-8")
             return ""
 
     def _doubt(self, line: int, message: str, advice: str = "") -> None:
@@ -153,7 +155,7 @@ class _Reading:
                 self.problems.append(
                     Problem(
                         other.file,
-                        other.line,
+                        other.lines["metadata.name"],
                         "metadata.name",
                         f"declared already at {source.file}:{source.line}, which is in force",
                         "remove one of the two, or give it another name",
