@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.certificates import fault_of
 from controlplane.resources.declared import KINDS, ObjectKey
-from controlplane.resources.kinds import Document, versions_of
+from controlplane.resources.kinds import Document, is_name, is_namespace, versions_of
 from controlplane.resources.meaning import expected
 from controlplane.resources.problems import did_you_mean
 from controlplane.resources.read import Path, Tree, UnreadableError, parse
@@ -54,7 +54,7 @@ class Outcome:
     """What became of one document."""
 
     key: ObjectKey | None
-    """None where not even its kind and name could be read."""
+    """None where its kind and name could not even be read."""
     document: Document | None
     """None where it is refused."""
     faults: tuple[Fault, ...] = ()
@@ -117,7 +117,7 @@ def _key(value: dict[str, Any]) -> ObjectKey | None:
     if not isinstance(kind, str) or kind not in KINDS or not isinstance(metadata, dict):
         return None
     name, namespace = metadata.get("name"), metadata.get("namespace", "default")
-    if not isinstance(name, str) or not isinstance(namespace, str):
+    if not is_name(name) or not is_namespace(namespace):
         return None
     return ObjectKey(kind, f"{namespace}/{name}")
 

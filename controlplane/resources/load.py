@@ -1,8 +1,9 @@
 """Files to `Declared` and problems. Pure: what is on the disk comes in as an argument.
 
 What is refused leaves the last valid version of that object in force, and the other documents load.
-Where a refused document does not even say what it is, whatever its file held before and nobody
-declares now stays too: a typing error never removes a service. A file that is gone, or a document
+Where a refused document does not even say what it is, or is of an object that was not there,
+whatever its file held before and nobody declares now stays too: a typing error never removes a
+service, not even one in its name. A file that is gone, or a document
 taken out of a file that is otherwise well, is a removal on purpose.
 """
 
@@ -121,7 +122,7 @@ class _Reading:
         """One more file."""
         self.problems += file.problems
         self.refused |= file.refused
-        if file.doubtful:
+        if file.doubtful or not file.refused <= self.previous.sources.keys():
             self.doubtful.add(file.name)
         for key, document, source in file.valid:
             self.valid.setdefault(key, []).append((document, source))
