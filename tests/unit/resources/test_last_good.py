@@ -6,14 +6,16 @@ Some are picked by hand (`picked.py`), the others are made from valid documents 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from controlplane.resources import Loaded, load
+from controlplane.resources import Loaded, load, watch_folder
 from controlplane.resources.declared import KINDS
 from controlplane.resources.folder import read_folder
 from controlplane.resources.problems import Problem
@@ -24,6 +26,7 @@ from tests.unit.resources.picked import FILES
 from tests.unit.resources.test_broken_documents import BROKEN
 from tests.unit.translate.scenes import all_services, even
 
+DEADLINE_S = 20.0
 SITES = {one.name: one for one in sites()}
 MADE = broken(list(SITES.values()))
 GOOD = {
@@ -119,3 +122,23 @@ def test_there_are_more_than_two_hundred_of_each_sort_and_all_kinds_are_among_th
     assert kinds.keys() == KINDS.keys()
     assert min(kinds.values()) >= 5, kinds
     assert (len(MADE) >= 200, len(PICKED) >= 100) == (True, True), (len(MADE), len(PICKED))
+
+
+async def test_who_follows_the_folder_is_told_of_each_and_keeps_what_is_good(
+    tmp_path: Path,
+) -> None:
+    folder = Folder.of(tmp_path, GOOD)
+    sent = folder.sent()
+    async with aclosing(watch_folder(tmp_path, POLICIES, debounce_s=0.01, poll_s=1.0)) as looks:
+        folder.loaded = await anext(looks)
+        for one in PICKED[::3]:
+            (tmp_path / one.file).write_bytes(one.content)
+            async with asyncio.timeout(DEADLINE_S):
+                while not any(each.file == one.file for each in folder.loaded.problems):
+                    folder.loaded = await anext(looks)
+            assert folder.sent() == sent, str(one)
+            (tmp_path / one.file).write_text(GOOD.get(one.file, ""))
+            async with asyncio.timeout(DEADLINE_S):
+                while folder.loaded.problems:
+                    folder.loaded = await anext(looks)
+            assert folder.sent() == sent, str(one)
