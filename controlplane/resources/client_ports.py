@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controlplane.resources.attachment import Target, Winners, of_listener
+from controlplane.resources.attachment import Winners, of_listener
 from controlplane.resources.client_policy import ClientPolicy, ClientSettings
 from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.target import Target
 
 USUAL = ClientSettings()
 """Where no policy is."""

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 from controlplane.resources.attachment import (
-    Target,
     exists,
     found,
     of_backends,
@@ -32,7 +31,7 @@ from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
 from controlplane.resources.stream_route import StreamRoute
-from controlplane.resources.target import Policy
+from controlplane.resources.target import Policy, Target
 from controlplane.resources.tls_references import tls_references
 from controlplane.resources.topology import (
     Unresolved,

@@ -1,8 +1,8 @@
 """How HTTP is spoken with clients: the HTTP connection manager.
 
 The settings follow Envoy's own advice for proxies that face strangers: the client's address from
-the connection, normalised paths, no escaped slashes, no headers with underscores, bounded streams
-and idle times. A ClientPolicy may say otherwise.
+the connection, normalised paths and hosts, no escaped slashes, no headers with underscores, bounded
+streams and idle times. A ClientPolicy may say otherwise.
 """
 
 from __future__ import annotations
@@ -133,11 +133,13 @@ def _http_1(client: ClientSettings, table: Table) -> bytes:
 
 
 def _paths(client: ClientSettings) -> bytes:
+    """One way to write each address, so that policies and routes mean the same."""
     return wire(
         HttpConnectionManager,
         normalize_path=TRUE,
         merge_slashes=not client.path.disable_merge_slashes,
         path_with_escaped_slashes_action=_SLASHES[client.path.escaped_slashes_action],
+        strip_trailing_host_dot=True,
     )
 
 

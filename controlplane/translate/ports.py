@@ -2,7 +2,8 @@
 
 On a port of HTTP all listeners share a table: the host of a request says which it belongs to. With
 TLS the name that the client asks for (SNI) does, so each listener has a table of its own, and a
-request for another listener's host is not let in by the back door. Listeners that carry connections
+request for another listener's host is not let in by the back door: what is asked of clients there
+was not asked of this one. Listeners that carry connections
 as they are have no table; they may share a port with listeners of HTTPS.
 """
 
@@ -63,6 +64,8 @@ class Table:
     certificates: tuple[Held, ...] = ()
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
+    others: tuple[Listener, ...] = ()
+    """Listeners of the port that have their requests by other connections."""
     more: bytes = b""
     """Of the connection manager: what refers to other objects, see `client_edge`."""
 
@@ -123,7 +126,12 @@ def _port(declared: Declared, gateway: Gateway, of: Winners[ClientPolicy], numbe
     name = f"{gateway.key}/https-{number}"  # whichever of its listeners come and go
     ended = [(one, _secured(declared, gateway, one, at_listener(of, gateway, one))) for one in here]
     tables = (
-        Table(f"{name}/{one.name}", (one,), *found)
+        Table(
+            f"{name}/{one.name}",
+            (one,),
+            *found,
+            others=tuple(each for each in here if each is not one),
+        )
         for one, found in ended
         if one.protocol == "HTTPS" and found is not None
     )

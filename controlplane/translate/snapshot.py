@@ -117,8 +117,10 @@ class Translator:
         self, scene: Scene, found: Attached, percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway = scene.declared, scene.gateway
+        policies = scene.policies
+        shut = policies.shut.get("BackendTLSPolicy", {})
         encryption = Encryption(
-            declared, gateway, scene.policies.backend_tls, self._options.system_ca
+            declared, gateway, policies.backend_tls, shut, self._options.system_ca
         )
         secured = scene.policies.secured_in(gateway, found.requests)
         let_go = self._let_go(gateway.key, secured)
@@ -149,16 +151,16 @@ class Translator:
         }
 
     def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
-        """Policies with tokens that the pass before had and this one has not.
+        """Tokens of policies that the pass before had and this one has not.
 
         Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
-        for by a policy that is not there. So these stay for one pass more, when no route asks.
+        for by a name that is not there. So these stay for one pass more, when no route asks.
         """
-        asking = [one for one in secured if one.requirement is not None]
-        here = {one.policy for one in asking}
+        asking = [one for one in secured if one.tokens is not None]
+        here = {one.tokens.name for one in asking if one.tokens is not None}
         before = self._asking.get(gateway, ())
         self._asking[gateway] = asking
-        return [one for one in before if one.policy not in here]
+        return [one for one in before if one.tokens is not None and one.tokens.name not in here]
 
 
 def _ports(scene: Scene) -> Iterator[Port]:

@@ -38,6 +38,8 @@ def destinations(scene: Scene, streams: Iterable[Stream]) -> dict[Host, Destinat
     """Where the connections of each host go. What leads nowhere goes where there is no endpoint."""
     found: dict[Host, Destination] = {}
     for listener, route, hosts in streams:
+        if scene.policies.refuses(scene.gateway, listener):
+            continue
         weights: dict[str, int] = {}
         for rule in route.spec.rules:
             for ref in rule.backend_refs:

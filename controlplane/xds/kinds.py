@@ -105,7 +105,7 @@ _TABLE = (
         after=(CLUSTER, LISTENER),
         refers=clusters_of_scope,
     ),
-    Kind(ROUTE, "rds", rank=5, after=(CLUSTER, LISTENER), refers=clusters_of_routes),
+    Kind(ROUTE, "rds", rank=5, after=(CLUSTER, LISTENER, EXTENSION), refers=clusters_of_routes),
     Kind(
         VIRTUAL_HOST,
         "vhds",

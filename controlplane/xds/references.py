@@ -29,13 +29,15 @@ _CLUSTER_OF_KEYS = (1, 2, 3, 1, 2)
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
 _FILTER_CONFIGS = (3, 13, 2)
 """Of a VirtualHost: routes, typed_per_filter_config, the value of an entry."""
+_ACTION = (1, 3, 2, 2, 2)
+"""Of a CompositePerRoute: matcher, on_no_match, action, typed_config, and the value of that, an
+ExecuteFilterAction."""
 _BROUGHT = {
-    f"{_FILTERS}composite.v3.CompositePerRoute".encode(): (1, 3, 2, 2, 2, 1, 2),
-    f"{_FILTERS}filter_chain.v3.FilterChainConfigPerRoute".encode(): (1, 1, 2),
+    f"{_FILTERS}composite.v3.CompositePerRoute".encode(): ((*_ACTION, 1, 2), (*_ACTION, 4, 1, 2)),
+    f"{_FILTERS}filter_chain.v3.FilterChainConfigPerRoute".encode(): ((1, 1, 2),),
 }
-"""The filters that a route brings along: matcher, on_no_match, action, typed_config, the value (an
-ExecuteFilterAction), typed_config, and typed_config within that; or filter_chain, filters,
-typed_config."""
+"""The filters that a route brings along: typed_config and typed_config within it, or a chain of
+such; and filter_chain, filters, typed_config."""
 _GRPC = (1, 1, 1)
 """grpc_service, envoy_grpc, cluster_name."""
 _ASKS = {
@@ -131,7 +133,7 @@ def _of_routes(routes: RouteConfiguration) -> Iterator[str]:
 def _asked(hosts: Iterable[bytes]) -> Iterator[str]:
     """Clusters that filters ask which routes of these virtual hosts bring along."""
     for config in (one for host in hosts for one in below(host, *_FILTER_CONFIGS)):
-        for path in (_BROUGHT[kind] for kind in below(config, 1) if kind in _BROUGHT):
+        for path in (each for kind in below(config, 1) for each in _BROUGHT.get(kind, ())):
             for brought in below(config, 2, *path):
                 names = (name for kind in below(brought, 1) for name in _ASKS.get(kind, ()))
                 yield from (one.decode() for name in names for one in below(brought, 2, *name))

@@ -37,17 +37,27 @@ class Secured:
     """Its `namespace/name`."""
     route: bytes | None = field(repr=False)
     """The part of a Route; None: it cannot be kept, so its requests are refused."""
-    providers: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
-    """Of tokens, by the names that they have in Envoy."""
-    requirement: bytes | None = field(default=None, compare=False, repr=False)
-    """Which tokens are wanted, where some are."""
+    tokens: jwt.Tokens | None = field(default=None, compare=False)
+    """Which are wanted, where some are."""
     secrets: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     clusters: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     """Those of servers that stand in the policy by address."""
     backend: str = field(default="", compare=False)
     """A Backend that it asks."""
+    identifies: bool = False
+    """Clients say who they are."""
+    told_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """See `jwt.told_by`."""
     over_http_2: bool = field(default=False, compare=False)
     """It is asked over HTTP/2."""
+
+    def proofs(self, headers: Iterable[str]) -> list[bytes]:
+        """Parts of a RouteMatch, of which one must hold where a route asks for these headers."""
+        asked = [self.told_by[one] for one in headers if one in self.told_by]
+        if not asked:
+            return [b""]
+        together = frozenset.intersection(*asked)  # they come of one token
+        return [jwt.proof(one) for one in sorted(together or frozenset.union(*asked))]
 
 
 class Securing:
@@ -82,19 +92,21 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
     if found.faults:
         return Secured(policy.key, None)
     uris = _uris(spec)
+    tokens = jwt.tokens(policy.key, spec.jwt, found.jwks) if spec.jwt else None
     return Secured(
         policy.key,
-        _route(policy.key, spec, found),
-        providers=_providers(policy.key, spec, found),
-        requirement=jwt.requirement(policy.key, spec.jwt) if spec.jwt else None,
+        _route(policy.key, spec, found, tokens),
+        tokens=tokens,
         secrets=oidc.secrets(policy.key, found.client_secret) if spec.oidc else {},
         clusters={servers.name_of(uri): servers.cluster(uri, options) for uri in uris},
         backend=found.ext_auth,
+        identifies=spec.identifies,
+        told_by=jwt.told_by(policy.key, spec.jwt) if spec.jwt else {},
         over_http_2=spec.ext_auth is not None and spec.ext_auth.grpc is not None,
     )
 
 
-def _route(policy: str, spec: SecurityPolicySpec, found: Found) -> bytes:
+def _route(policy: str, spec: SecurityPolicySpec, found: Found, tokens: jwt.Tokens | None) -> bytes:
     filters: dict[str, bytes] = {}
     if spec.ext_auth:
         filters[names.EXT_AUTH] = ext_auth.for_route(spec.ext_auth, found.ext_auth)
@@ -104,19 +116,12 @@ def _route(policy: str, spec: SecurityPolicySpec, found: Found) -> bytes:
         filters[names.BASIC] = credentials.basic(spec.basic_auth, found.users)
     if spec.oidc:
         filters[names.OIDC] = oidc.for_route(policy, spec.oidc)
-    if spec.jwt:
-        filters[names.JWT] = jwt.for_route(policy)
+    if tokens is not None:
+        filters[names.JWT] = jwt.for_route(tokens)
     if spec.authorization:
         filters[names.RBAC] = authorization.for_route(policy, spec.authorization)
     allowed = cors.policy_for(Route, spec.cors) if spec.cors else b""
     return allowed + wire(Route, typed_per_filter_config=filters)
-
-
-def _providers(policy: str, spec: SecurityPolicySpec, found: Found) -> dict[str, bytes]:
-    pairs = zip(spec.jwt.providers, found.jwks, strict=True) if spec.jwt else ()
-    return {
-        jwt.provider_name(policy, one.name): jwt.provider(policy, one, jwks) for one, jwks in pairs
-    }
 
 
 def _uris(spec: SecurityPolicySpec) -> list[str]:

@@ -50,8 +50,9 @@ def extensions(
     secured: Sequence[Secured], addresses: dict[str, tuple[ClientAddresses, ...]]
 ) -> dict[str, bytes]:
     """What comes over ECDS: the providers of these policies, the lists of each route table."""
-    providers = {name: one for each in secured for name, one in each.providers.items()}
-    requirements = {one.policy: one.requirement for one in secured if one.requirement is not None}
+    wanted = [one.tokens for one in secured if one.tokens is not None]
+    providers = {name: one for each in wanted for name, one in each.providers.items()}
+    requirements = {one.name: one.requirement for one in wanted}
     found = {names.JWT: jwt.filter_config(providers, requirements)}
     for table, lists in addresses.items():
         found[names.addresses(table)] = authorization.for_addresses(lists)

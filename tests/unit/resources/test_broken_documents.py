@@ -44,6 +44,13 @@ spec: {payload: {fields: [{path: [a], value: b}]}}
 BROKEN = [
     (BACKEND.replace("address:", "adress:", 1), 6, "spec.endpoints[0].ip.adress", "no such field",
      '"address"'),
+    *(
+        (BACKEND.replace("10.0.0.1", f"'{one}'"), 6, "spec.endpoints[0].ip.address",
+         "want the address or name of a server", "")
+        for one in ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1")
+    ),
+    (BACKEND.replace("ip: {address: 10.0.0.1,", "fqdn: {hostname: '0xa9fea9fe',"), 6,
+     "spec.endpoints[0].fqdn.hostname", "want the address or name of a server", ""),
     (BACKEND.replace("endpoints:", "endpoint:"), 5, "spec.endpoint", "no such field",
      '"endpoints"'),
     (BACKEND.replace("  endpoints:\n", "").partition("    - ip")[0] + "  {}\n", 4,
@@ -250,6 +257,20 @@ def test_a_few_aliases_cannot_stand_for_billions_of_values() -> None:
         laughs += f"{now}: &{now} [{', '.join([f'*{before}'] * 10)}]\n"
     (problem,) = read({"bomb.yaml": laughs}).problems
     assert "more than" in problem.message
+
+
+@pytest.mark.parametrize("field", ["port: 8080", "name: web", "apiVersion: weir.dev/v1alpha1"])
+@pytest.mark.parametrize("number", ["0x" + "f" * 6000, "1" + ":59" * 1_000_000, "9" * 6000])
+def test_a_number_that_cannot_be_written_or_read_takes_no_other_document_with_it(
+    field: str, number: str
+) -> None:
+    name = field.partition(":")[0]
+    bad = BACKEND.replace(field, f"{name}: {number}", 1)
+    assert bad != BACKEND
+    result = read({"all.yaml": joined(GATEWAY, bad)})
+    assert [str(key) for key in result.declared.sources] == ["Gateway default/edge"]
+    (problem,) = result.problems
+    assert "a number of more than 64 characters" in problem.message
 
 
 def test_a_document_that_contains_itself_is_refused() -> None:

@@ -77,6 +77,15 @@ API_KEYS = "apiKeyAuth: {credentialRefs: [{name: held}], extractFrom: [{headers:
         (f"{OIDC.strip()}, redirectURL: 'https://a.test/logout'}}", "spec.oidc",
          "logoutPath is not the path"),
         (f"{OIDC.strip()}, passThroughAuthHeader: true}}", "spec", "it needs jwt, not optional"),
+        *(
+            (f"jwt: {{providers: [{{name: a, remoteJWKS: {{uri: 'http://{one}/'}}}}]}}",
+             "spec.jwt.providers[0].remoteJWKS.uri", "want the address of a server")
+            for one in ("169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "2852039166",
+                        "0xa9.0xfe.0xa9.0xfe")
+        ),
+        ("cors: {allowOrigins: ['*'], allowCredentials: true}", "spec", "name the origins"),
+        ("cors: {allowOrigins: ['https://*:8443'], allowCredentials: true}", "spec",
+         "name the origins"),
         ("authorization: {rules: [{action: Allow}]}", "spec.authorization.rules[0]",
          "want principal or operation"),
         ("authorization: {rules: [{action: Allow, principal: {}}]}",
@@ -96,7 +105,7 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(
     spec: str, field: str, message: str
 ) -> None:
     loaded = read({"all.yaml": joined(GATEWAY, ROUTE, BACKEND, f"{HEAD}  {spec}\n")})
-    (problem,) = loaded.problems
+    (problem,) = loaded.refusals
     assert (problem.field, message in str(problem)) == (field, True), str(problem)
     assert problem.line > 0
 
