@@ -62,7 +62,7 @@ TRAFFIC = {
     "a script": "  lua: [{type: Inline, inline: 'function envoy_on_request(handle) "
     'handle:headers():add("x-script", "seen") end\'}]\n',
     "compression": "  compressor: [{type: Gzip}]\n",
-    "a cache": "  responseCache: {version: '1'}\n",
+    "a cache": "  responseCache: {version: '1', forAuthenticated: true}\n",
     "drills": "  faultInjection: {delay: {fixedDelay: 1ms, percentage: 50}}\n",
 }
 SESSIONS = {

@@ -328,6 +328,21 @@ def test_rule_06_the_configuration_of_a_filter_waits_too(mode: Mode) -> None:
     assert of(session, "ecds", session.ack("cds")) == ["jwt"]
 
 
+def test_rule_06_routes_wait_for_filters_that_wait(mode: Mode) -> None:
+    session = Session(mode, cds={"a": "1"}, ecds={"jwt": believing("a")}, rds={"r": "1"})
+    session.ask("cds")
+    session.ack("cds")
+    session.ask("ecds", "jwt")
+    session.ack("ecds", *(["jwt"] if mode is Mode.SOTW else []))
+    session.ask("rds", "r")
+    session.ack("rds", *(["r"] if mode is Mode.SOTW else []))
+    news = {"cds": {"a": "1", "b": "1"}, "ecds": {"jwt": believing("b")}, "rds": {"r": "2"}}
+    told = session.set(**news)
+    assert (of(session, "ecds", told), of(session, "rds", told)) == ([], [])
+    told = session.ack("cds")
+    assert (of(session, "ecds", told), of(session, "rds", told)) == (["jwt"], ["r"])
+
+
 def believing(cluster: str) -> str:
     """A filter that fetches the keys of tokens from a cluster, as text."""
     uri = HttpUri(uri="http://keys", cluster=cluster)
