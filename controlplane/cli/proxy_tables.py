@@ -104,6 +104,8 @@ def _listener(one: Found, body: Json) -> Iterator[Row]:
 
 
 def _sources(listener: Json) -> Iterator[str]:
+    if "udp_listener_config" in listener:
+        yield from (one.get("name", "") for one in listener.get("listener_filters", ()))
     chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})]
     for chain in chains:
         for one in chain.get("filters", ()):
@@ -161,6 +163,8 @@ def _destination(route: Json) -> str:
     if "weighted_clusters" in action:
         parts = action["weighted_clusters"].get("clusters", ())
         return ", ".join(f"{one.get('name', '')} ({one.get('weight', 0)})" for one in parts)
+    if "cluster_header" in action:
+        return f"by header {action['cluster_header']}"
     if "direct_response" in route:
         return f"status {route['direct_response'].get('status', '')}"
     return "redirect" if "redirect" in route else "-"

@@ -131,7 +131,7 @@ def of_backends(
     return out
 
 
-_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 _NEAREST = (
     (("Backend",), False),
     (_ROUTES, True),

@@ -22,7 +22,7 @@ from controlplane.resources.route import HttpRoute, RequestRoute, Route
 from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import ConfigMap, Secret
 from controlplane.resources.security_policy import SecurityPolicy
-from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute
+from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute, UdpRoute
 from controlplane.resources.target import Target
 from controlplane.resources.traffic_policy import TrafficPolicy
 
@@ -33,6 +33,7 @@ MODELS: tuple[type[Document], ...] = (
     GrpcRoute,
     TlsRoute,
     TcpRoute,
+    UdpRoute,
     HttpRouteFilter,
     ReferenceGrant,
     Namespace,
@@ -52,7 +53,7 @@ KINDS: Mapping[str, type[Document]] = MappingProxyType({kind_of(one): one for on
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
 
-_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 _NONE: Mapping[str, Document] = MappingProxyType({})
 _MOST_KEPT = 4
 """Facts for each object; there are fewer of those that are in force."""
@@ -226,8 +227,10 @@ class Declared:
 
     @property
     def stream_routes(self) -> tuple[StreamRoute, ...]:
-        """The routes of connections."""
-        return (*self.all(TlsRoute).values(), *self.all(TcpRoute).values())
+        """The routes of connections and of datagrams."""
+        return tuple(
+            route for kind in (TlsRoute, TcpRoute, UdpRoute) for route in self.all(kind).values()
+        )
 
     @property
     def every_route(self) -> tuple[Route, ...]:

@@ -80,7 +80,9 @@ class RouteTargetRef(SectionTargetRef):
 class BackendTargetRef(SectionTargetRef):
     """A Backend, a route or a Gateway."""
 
-    kind: Literal["Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"] = Field(
+    kind: Literal[
+        "Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Gateway"
+    ] = Field(
         description="The nearest policy counts, as a whole. For requests: that of a rule, its "
         "route, a listener, its Gateway. For the connections to a Backend, that of the Backend "
         "goes before all of these."

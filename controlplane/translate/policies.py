@@ -57,6 +57,11 @@ class RulePolicies(NamedTuple):
             return [b""]
         return self.security.proofs(sorted({one.name.lower() for one in match.headers}))
 
+    @property
+    def secured_by(self) -> str:
+        """The SecurityPolicy, by `namespace/name`; empty where there is none."""
+        return self.security.policy if self.security is not None else ""
+
     def of_route(self, route: str) -> bytes:
         """The part of a Route; what the route itself says comes after it and goes before. `route`
         names the rule that it is for."""

@@ -16,10 +16,11 @@ from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, RouteMatch, VirtualHost
 
 from controlplane.resources.gateway import Listener
+from controlplane.resources.grpc_route import CallRoute
 from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Rule
 from controlplane.resources.topology import covering, hostnames, owner
-from controlplane.translate import client_edge, conditions, http3
+from controlplane.translate import client_edge, conditions, grpc_web, http3
 from controlplane.translate.actions import misdirected, refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
@@ -185,7 +186,9 @@ def _make(
             name = route.name_of(at, which)
             session = _session(route, rule, at, match, said[at])
             proofs = said[at].proofs(match)
-            entries = [
+            web = isinstance(route, CallRoute)
+            entries = list(_from_browsers(name, match, proofs, policies + session)) if web else []
+            entries += [
                 wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher + proof)
                 + policies
                 + kind.of_route
@@ -199,10 +202,22 @@ def _make(
                     preflights=preflights,
                     below=share.below,
                     condition=share.condition,
+                    policy=said[at].secured_by,
                 )
                 for proof in proofs
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
+
+
+def _from_browsers(
+    name: str, match: Match, proofs: Sequence[bytes], said: bytes
+) -> Iterator[bytes]:
+    """The routes of calls from browsers, which go before those of a match; `said`: the policies."""
+    for matcher in matchers(match, apart=False, preflights=False, below=None):
+        for proof in proofs:
+            found = matcher + grpc_web.of_match() + proof
+            route = wire(EnvoyRoute, name=name + grpc_web.SUFFIX, match=found)
+            yield route + said + grpc_web.of_route()
 
 
 def _misdirected(host: str) -> bytes:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
+from controlplane.model import OVERLAY, Orders, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
 from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.gateway import Listener
 from controlplane.resources.topology import Attached, attachments
-from controlplane.translate import client_edge, streams
+from controlplane.translate import client_edge, datagrams, streams
 from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listeners as listeners_of
@@ -28,7 +28,7 @@ from controlplane.translate.ports import Port, ports
 from controlplane.translate.reached import Clusters
 from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
-from controlplane.translate.security import Secured, Securing
+from controlplane.translate.security import Secured, Securing, let_go
 from controlplane.translate.security.filters import extensions
 from controlplane.translate.spread import Reached, Scene
 from controlplane.translate.types import (
@@ -66,8 +66,10 @@ class Translator:
         services: Sequence[Service],
         verdicts: Mapping[ServiceName, Verdict],
         sampling_percent: float = 100.0,
+        orders: Orders | None = None,
     ) -> tuple[Snapshot, ...]:
-        """One for each Gateway, and the overlay's.
+        """One for each Gateway, and the overlay's. `orders` are for Backends of which the Envoys
+        of each place get another assignment.
 
         `services` are those whose endpoints are known; a Backend that is not among them is treated
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
@@ -77,12 +79,12 @@ class Translator:
         if self._declared is not declared or self._inputs != inputs:
             self._fleets = self._configure(declared, known, sampling_percent)
             self._declared, self._inputs = declared, inputs
-        assignments = self._assignments.resources(services, verdicts)
+        common, by_place = self._assignments.resources(services, verdicts, orders)
         fleets = [
-            Snapshot(fleet, {**resources, ENDPOINT: assignments})
+            Snapshot(fleet, {**resources, ENDPOINT: common}, by_place)
             for fleet, resources in self._fleets.items()
         ]
-        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
+        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: common}, by_place))
 
     @property
     def patch_faults(self) -> Mapping[ObjectKey, str]:
@@ -123,12 +125,20 @@ class Translator:
             declared, gateway, policies.backend_tls, shut, self._options.system_ca
         )
         secured = scene.policies.secured_in(gateway, found.requests)
-        let_go = self._let_go(gateway.key, secured)
-        destinations = streams.destinations(scene, found.streams)
+        gone = self._let_go(gateway.key, secured)
+        by_udp = [one for one in found.streams if one.listener.at[0]]
+        by_tcp = [one for one in found.streams if not one.listener.at[0]]
+        connections = streams.destinations(scene, by_tcp)
+        sessions = streams.destinations(scene, by_udp)
+        destinations = connections | sessions
         reached = Reached.all(
-            [self._tables.reached(scene, found.requests), streams.reached(destinations)]
+            [
+                self._tables.reached(scene, found.requests),
+                streams.reached(connections),
+                datagrams.reached(sessions),
+            ]
         )
-        clusters = self._clusters.of(scene, found, reached, secured, let_go, encryption)
+        clusters = self._clusters.of(scene, found, reached, secured, gone, encryption)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
@@ -146,21 +156,19 @@ class Translator:
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
-            EXTENSION: extensions([*secured, *let_go], addresses),
+            EXTENSION: extensions([*secured, *gone], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
 
     def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
-        """Tokens of policies that the pass before had and this one has not.
+        """Tokens and API keys of policies that the pass before had and this one has not.
 
-        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
-        for by a name that is not there. So these stay for one pass more, when no route asks.
+        Envoy takes what routes name before the routes, and refuses what routes of before ask for by
+        a name that is not there. So these stay for one pass more, when no route asks.
         """
-        asking = [one for one in secured if one.tokens is not None]
-        here = {one.tokens.name for one in asking if one.tokens is not None}
         before = self._asking.get(gateway, ())
-        self._asking[gateway] = asking
-        return [one for one in before if one.tokens is not None and one.tokens.name not in here]
+        self._asking[gateway] = [one for one in secured if one.asks]
+        return let_go(before, secured)
 
 
 def _ports(scene: Scene) -> Iterator[Port]:

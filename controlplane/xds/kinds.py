@@ -46,9 +46,9 @@ class Kind:
     """In the state of the world every response carries the whole set (rule 13)."""
     after: tuple[str, ...] = ()
     """Not sent while one of these has news that could not be sent yet (rule 6)."""
-    behind: tuple[str, ...] = ()
-    """Not sent while something of these waits for clusters that the client may still take: it
-    names what is in them (rule 6)."""
+    heeds: tuple[str, ...] = ()
+    """Not sent while something of these waits for the ACK of clusters: it refers to what stands
+    there by names that this server does not read."""
     removals_after: tuple[str, ...] = ()
     """A removal waits until the client has taken the current ones of these (rule 6)."""
     warms: str = ""
@@ -113,7 +113,7 @@ _TABLE = (
         "rds",
         rank=5,
         after=(CLUSTER, LISTENER, EXTENSION),
-        behind=(EXTENSION,),  # a route says by name whose tokens it wants
+        heeds=(EXTENSION,),  # the tokens that a route wants
         refers=clusters_of_routes,
     ),
     Kind(

@@ -245,7 +245,7 @@ class Stream:
         """Send whatever may be sent now, in the order of the types (rule 6)."""
         held = False
         for state in self._order:
-            if state.waiting is None and not self._is_behind(state.kind):
+            if state.waiting is None and not self._is_early(state.kind):
                 self._advance(state, effects)
             held |= state.holds
         if held:  # what they wait for may have come to pass just now
@@ -253,14 +253,18 @@ class Stream:
                 if state.holds and state.waiting is None:
                     self._advance(state, effects)
 
-    def _is_behind(self, kind: Kind) -> bool:
-        """Whether a type before this one has news that cannot be sent before its ACK, or waits for
-        clusters together with it."""
-        for type_url in kind.behind:
-            before = self._types.get(type_url)
-            if before is not None and before.awaits & self._not_taken(before.kind)[0]:
-                return True
-        for type_url in kind.after:
+    def _is_early(self, kind: Kind) -> bool:
+        """Whether a type has to wait for others."""
+        heeded = (self._types.get(type_url) for type_url in kind.heeds)
+        return self._is_behind(kind.after) or any(
+            not one.awaits.isdisjoint(self._not_taken(one.kind)[0])
+            for one in heeded
+            if one is not None
+        )
+
+    def _is_behind(self, type_urls: tuple[str, ...]) -> bool:
+        """Whether one of these types has news that cannot be sent before its ACK."""
+        for type_url in type_urls:
             state = self._types.get(type_url)
             if state is not None and state.waiting is not None:
                 target = self._target(state)

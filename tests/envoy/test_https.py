@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from controlplane.explain import Request, explain_route
 from controlplane.lab.envoy import free_port
 from tests.certificates import Authority, Issued
 from tests.envoy.edge import (
@@ -106,6 +107,15 @@ async def test_each_host_has_its_certificate_and_its_routes(tmp_path: Path) -> N
                 extensions={"sni_hostname": "a.test"},
             )
             assert crossed.status_code == 421
+            no_host = await client.get(
+                f"https://127.0.0.1:{port}/",
+                headers={"host": "nobody.test"},  # that of the listener without one
+                extensions={"sni_hostname": "a.test"},
+            )
+            assert no_host.status_code == 421
+            asked = Request.of("GET", f"https://a.test:{port}/", ["host: x.b.test"])
+            (told,) = explain_route(made.found, asked)
+            assert (told.status, "listener wild has the host x.b.test" in told.said) == (421, True)
             # A host that no certificate is for is not believed by the client.
             async with made.client(verify=trusting(ca.pem)) as own:
                 with pytest.raises(httpx.ConnectError, match="certificate"):

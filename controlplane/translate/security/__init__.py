@@ -2,13 +2,13 @@
 
 `Securing` looks at each policy. What it says of requests is a part of their routes, so that it is
 in force, or not, together with them. The rest are things that the routes name: providers of tokens
-(ECDS), secrets (SDS), clusters.
+and hashes of API keys (ECDS), secrets (SDS), clusters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envoy_data_plane.envoy.config.route.v3 import Route
 
@@ -18,6 +18,7 @@ from controlplane.resources.security_refs import Found, found_by
 from controlplane.translate import cors
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.security import (
+    api_keys,
     authorization,
     credentials,
     ext_auth,
@@ -39,6 +40,8 @@ class Secured:
     """The part of a Route; None: it cannot be kept, so its requests are refused."""
     tokens: jwt.Tokens | None = field(default=None, compare=False)
     """Which are wanted, where some are."""
+    keys: api_keys.Keys | None = field(default=None, compare=False)
+    """Of clients, where some are wanted."""
     secrets: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     clusters: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     """Those of servers that stand in the policy by address."""
@@ -50,6 +53,11 @@ class Secured:
     """See `jwt.told_by`."""
     over_http_2: bool = field(default=False, compare=False)
     """It is asked over HTTP/2."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether its routes name something that comes over ECDS."""
+        return self.tokens is not None or self.keys is not None
 
     def proofs(self, headers: Iterable[str]) -> list[bytes]:
         """Parts of a RouteMatch, of which one must hold where a route asks for these headers."""
@@ -86,6 +94,22 @@ class Securing:
         return policy, found, secure(policy, found, self._options)
 
 
+def let_go(before: Iterable[Secured], now: Collection[Secured]) -> list[Secured]:
+    """What routes of before may still ask for and is not there now."""
+    tokens = {one.tokens.name for one in now if one.tokens is not None}
+    keys = {one.keys.name for one in now if one.keys is not None}
+    return [_gone(one, tokens, keys) for one in before]
+
+
+def _gone(before: Secured, tokens: Collection[str], keys: Collection[str]) -> Secured:
+    gone = Secured(before.policy, None)
+    if before.tokens is not None and before.tokens.name not in tokens:
+        gone = replace(gone, tokens=before.tokens, clusters=before.clusters)
+    if before.keys is not None and before.keys.name not in keys:
+        gone = replace(gone, keys=before.keys)
+    return gone
+
+
 def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> Secured:
     """This policy, with what was found of what it refers to."""
     spec = policy.spec
@@ -93,10 +117,13 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
         return Secured(policy.key, None)
     uris = _uris(spec)
     tokens = jwt.tokens(policy.key, spec.jwt, found.jwks) if spec.jwt else None
+    wanted = spec.api_key_auth
+    keys = api_keys.keys(policy.key, wanted, found.keys) if wanted else None
     return Secured(
         policy.key,
-        _route(policy.key, spec, found, tokens),
+        _route(policy.key, spec, found, tokens, keys),
         tokens=tokens,
+        keys=keys,
         secrets=oidc.secrets(policy.key, found.client_secret) if spec.oidc else {},
         clusters={servers.name_of(uri): servers.cluster(uri, options) for uri in uris},
         backend=found.ext_auth,
@@ -106,12 +133,18 @@ def secure(policy: SecurityPolicy, found: Found, options: TranslateOptions) -> S
     )
 
 
-def _route(policy: str, spec: SecurityPolicySpec, found: Found, tokens: jwt.Tokens | None) -> bytes:
+def _route(
+    policy: str,
+    spec: SecurityPolicySpec,
+    found: Found,
+    tokens: jwt.Tokens | None,
+    keys: api_keys.Keys | None,
+) -> bytes:
     filters: dict[str, bytes] = {}
     if spec.ext_auth:
         filters[names.EXT_AUTH] = ext_auth.for_route(spec.ext_auth, found.ext_auth)
-    if spec.api_key_auth:
-        filters[names.API_KEY] = credentials.api_keys(spec.api_key_auth, found.keys)
+    if spec.api_key_auth and keys is not None:
+        filters |= api_keys.for_route(keys, spec.api_key_auth)
     if spec.basic_auth:
         filters[names.BASIC] = credentials.basic(spec.basic_auth, found.users)
     if spec.oidc:

@@ -1,8 +1,8 @@
 """The filters of access control in every listener, in their order.
 
 All but two are switched off until a route switches them on. The lists of client addresses hold for
-every request of a listener. These and the providers of tokens come over ECDS, so that they change
-without the listener; until they have come, a listener does not open.
+every request of a listener. These, the providers of tokens and the hashes of API keys come over
+ECDS, so that they change without the listener; until they have come, a listener does not open.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.message_pool import default_message_pool
 
 from controlplane.resources.authorization import ClientAddresses
-from controlplane.translate.security import Secured, authorization, delegation, jwt, names
+from controlplane.translate.security import Secured, api_keys, authorization, delegation, jwt, names
 from controlplane.translate.types import FROM_ADS, extension
 from controlplane.translate.wire import packed, wire
 
@@ -33,15 +33,11 @@ def after_cors() -> list[bytes]:
     """Who sends the request, and whether they may."""
     return [
         _off(names.EXT_AUTH, delegation.empty()),
-        _off(names.API_KEY, packed(ApiKeyAuth)),
+        _off(names.API_KEY_HASHES, api_keys.hashing()),
+        _discovered_off(names.API_KEYS, ApiKeyAuth),
         _off(names.BASIC, delegation.empty()),
         _off(names.OIDC, packed(OAuth2)),
-        wire(
-            HttpFilter,
-            name=names.JWT,
-            config_discovery=_discovered(JwtAuthentication),
-            disabled=True,
-        ),
+        _discovered_off(names.JWT, JwtAuthentication),
         _off(names.RBAC, packed(Rbac)),
     ]
 
@@ -49,11 +45,15 @@ def after_cors() -> list[bytes]:
 def extensions(
     secured: Sequence[Secured], addresses: dict[str, tuple[ClientAddresses, ...]]
 ) -> dict[str, bytes]:
-    """What comes over ECDS: the providers of these policies, the lists of each route table."""
+    """What comes over ECDS: the providers of tokens and the hashes of API keys of these policies,
+    the lists of each route table."""
     wanted = [one.tokens for one in secured if one.tokens is not None]
     providers = {name: one for each in wanted for name, one in each.providers.items()}
     requirements = {one.name: one.requirement for one in wanted}
-    found = {names.JWT: jwt.filter_config(providers, requirements)}
+    found = {
+        names.JWT: jwt.filter_config(providers, requirements),
+        names.API_KEYS: api_keys.filter_config(one.keys for one in secured if one.keys is not None),
+    }
     for table, lists in addresses.items():
         found[names.addresses(table)] = authorization.for_addresses(lists)
     return {name: extension(name, config) for name, config in found.items()}
@@ -61,6 +61,10 @@ def extensions(
 
 def _off(name: str, config: bytes) -> bytes:
     return wire(HttpFilter, name=name, typed_config=config, disabled=True)
+
+
+def _discovered_off(name: str, kind: type) -> bytes:
+    return wire(HttpFilter, name=name, config_discovery=_discovered(kind), disabled=True)
 
 
 def _discovered(kind: type) -> bytes:

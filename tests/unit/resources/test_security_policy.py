@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -20,6 +21,7 @@ KEY = {
     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
 }  # RFC 7515, appendix A.3
 KEYS = json.dumps({"keys": [KEY]})
+HASH = "sha256:" + hashlib.sha256(b"long-enough-key").hexdigest()
 SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: held}\nstringData:\n"
 GRANT = """\
 apiVersion: gateway.networking.k8s.io/v1beta1
@@ -117,6 +119,12 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(
         ("  a: short\n", API_KEYS, "spec.apiKeyAuth", "the key of a in Secret default/held"),
         ("  a: long-enough-key\n  b: long-enough-key\n", API_KEYS, "spec.apiKeyAuth",
          "clients a and b have the same key"),
+        (f"  a: long-enough-key\n  b: {HASH}\n", API_KEYS, "spec.apiKeyAuth",
+         "clients a and b have the same key"),
+        (f"  a: |\n    {HASH}\n    another-long-key\n\n  b: sha256:{'0' * 64}\n", API_KEYS, "", ""),
+        ("  a: sha256:abc\n", API_KEYS, "spec.apiKeyAuth", "a hash of a in Secret default/held is"),
+        (f"  a: sha256:{'A' * 64}\n", API_KEYS, "spec.apiKeyAuth", "64 hexadecimal digits"),
+        ("  a: ''\n", API_KEYS, "spec.apiKeyAuth", "want 1 to 16 keys of a in Secret"),
         ("  {}\n", API_KEYS, "spec.apiKeyAuth", "there is no client"),
         ("  .htpasswd: 'ann:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc='\n",
          "basicAuth: {users: {name: held}}", "", ""),
