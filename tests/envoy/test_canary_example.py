@@ -1,4 +1,4 @@
-"""`examples/13-canary` with the real Envoy: its README, step by step, under load."""
+"""`examples/15-canary` with the real Envoy: its README, step by step, under load."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_version_is_rolled_out_and_back_and_no_request_fails(tmp_path: P
     async with origins(*STABLE, *CANARY) as running:
         ports = dict(zip((9001, 9002, 9003, 9004), (x.port for x in running.values()), strict=True))
         ports[10080] = port = free_port()
-        documents = example("13-canary", ports)
+        documents = example("15-canary", ports)
         async with edge(tmp_path, *documents, verdicts=three_to_one) as made:
 
             async def serves() -> bool:
