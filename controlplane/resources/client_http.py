@@ -87,7 +87,7 @@ class XForwardedClientCert(Fields):
             raise ValueError("certDetailsToAdd is taken with mode SanitizeSet or AppendForward")
         twice = first_twice(self.cert_details_to_add)
         if twice is not None:
-            raise ValueError(f"{twice} is written twice")
+            raise ValueError(f"{twice} is written twice; keep one of them")
         return self
 
 
@@ -106,8 +106,9 @@ class ClientHeaders(Fields):
     )
     x_forwarded_client_cert: XForwardedClientCert = XForwardedClientCert()
     enable_envoy_headers: Flag = Field(
-        default=True,
-        description="`x-envoy-*` headers are added to requests and responses.",
+        default=False,
+        description="`x-envoy-*` headers are added to requests and responses: how long it took, "
+        "how long it may take, and `x-envoy-overloaded` where a circuit breaker answers.",
     )
     preserve_x_request_id: Flag = Field(
         default=False,

@@ -1,8 +1,10 @@
 """Files to `Declared` and problems. Pure: what is on the disk comes in as an argument.
 
 What is refused leaves the last valid version of that object in force, and the other documents load.
-Where a refused document does not even say what it is, whatever its file held before and nobody
-declares now stays too: a typing error never removes a service. A file that is gone, or a document
+Where there is none, and it may be what keeps strangers out, whoever it is for is refused.
+Where a refused document does not even say what it is, or is of an object that was not there,
+whatever its file held before and nobody declares now stays too: a typing error never removes a
+service, not even one in its name. A file that is gone, or a document
 taken out of a file that is otherwise well, is a removal on purpose.
 """
 
@@ -12,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.resources.check import Outcome, check
-from controlplane.resources.declared import Declared, ObjectKey, Source
+from controlplane.resources.declared import Declared, ObjectKey, Source, Unkept
 from controlplane.resources.kinds import Document
 from controlplane.resources.problems import Problem
 from controlplane.resources.read import MAX_DOCUMENTS, MAX_FILE_BYTES, Chunk, split
@@ -35,6 +37,7 @@ class _File:
     problems: list[Problem] = field(default_factory=list)
     valid: list[tuple[ObjectKey, Document, Source]] = field(default_factory=list)
     refused: set[ObjectKey] = field(default_factory=set)
+    unkept: list[tuple[ObjectKey, Unkept]] = field(default_factory=list)
     doubtful: bool = False
     """It holds something which nobody could tell what it is."""
 
@@ -55,7 +58,8 @@ class _File:
 
     def _text(self) -> str:
         if isinstance(self.content, OSError):
-            self._doubt(0, f"cannot be read: {self.content.strerror or self.content}")
+            message = f"cannot be read: {self.content.strerror or self.content}"
+            self._doubt(0, message, "give the user that Weir runs as leave to read it")
             return ""
         if len(self.content) > MAX_FILE_BYTES:
             self._doubt(0, f"larger than {MAX_FILE_BYTES} bytes", "split it")
@@ -63,7 +67,8 @@ class _File:
         try:
             return self.content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            self._doubt(self.content.count(b"\n", 0, error.start) + 1, "not UTF-8 text")
+            line = self.content.count(b"\n", 0, error.start) + 1
+            self._doubt(line, "not UTF-8 text", "save it in UTF-8")
             return ""
 
     def _doubt(self, line: int, message: str, advice: str = "") -> None:
@@ -88,6 +93,9 @@ class _File:
             self.refused.add(outcome.key)
         else:
             self.doubtful = True
+        if outcome.unkept is not None:
+            key, targets = outcome.unkept
+            self.unkept.append((key, Unkept(Source(self.name, chunk.line + outcome.line), targets)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,13 +121,15 @@ class _Reading:
     problems: list[Problem] = field(default_factory=list)
     valid: dict[ObjectKey, list[tuple[Document, Source]]] = field(default_factory=dict)
     refused: set[ObjectKey] = field(default_factory=set)
+    unkept: list[tuple[ObjectKey, Unkept]] = field(default_factory=list)
     doubtful: set[str] = field(default_factory=set)
 
     def add(self, file: _File) -> None:
         """One more file."""
         self.problems += file.problems
         self.refused |= file.refused
-        if file.doubtful:
+        self.unkept += file.unkept
+        if file.doubtful or not file.refused <= self.previous.sources.keys():
             self.doubtful.add(file.name)
         for key, document, source in file.valid:
             self.valid.setdefault(key, []).append((document, source))
@@ -145,6 +155,13 @@ class _Reading:
                 chosen[key] = (document, source)
         return chosen
 
+    def never_valid(self, chosen: Collection[ObjectKey]) -> dict[ObjectKey, Unkept]:
+        """Those that are refused, and of which no valid version is in force."""
+        held = self.previous.unkept.items()
+        found = dict(one for one in held if one[1].source.file in self.doubtful)
+        found |= dict(self.unkept)
+        return {key: one for key, one in found.items() if key not in chosen}
+
     def _report_twice(
         self, key: ObjectKey, source: Source, found: list[tuple[Document, Source]]
     ) -> None:
@@ -153,7 +170,7 @@ class _Reading:
                 self.problems.append(
                     Problem(
                         other.file,
-                        other.line,
+                        other.lines["metadata.name"],
                         "metadata.name",
                         f"declared already at {source.file}:{source.line}, which is in force",
                         "remove one of the two, or give it another name",
@@ -174,8 +191,19 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
             before = _File(name, content).read(memo, names)
         read[name] = before
         reading.add(before)
-    declared = Declared.of(reading.choose(), previous.declared)
+    chosen = reading.choose()
+    unkept = reading.never_valid(chosen)
+    declared = Declared.of(chosen, previous.declared, unkept)
     causes = sorted(reading.problems)
     refused = {one.object: one for one in reversed(causes) if one.object}
-    consequences = sorted(reference_problems(declared, refused))
+    consequences = sorted([*reference_problems(declared, refused), *map(_told, unkept.items())])
     return Loaded(declared, (*causes, *consequences), tuple(causes), names, read)
+
+
+def _told(one: tuple[ObjectKey, Unkept]) -> Problem:
+    key, unkept = one
+    place = unkept.source
+    advice = "mend its document, or take it out"
+    return Problem(
+        place.file, place.line, "spec.targetRefs", unkept.message, advice, object=str(key)
+    )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controlplane.resources.api_key_auth import htpasswd_of, keys_of
+from controlplane.resources.api_key_auth import htpasswd_of
+from controlplane.resources.api_keys import keys_of
 from controlplane.resources.declared import Declared
 from controlplane.resources.jwks import check_jwks
 from controlplane.resources.jwt import LocalJwks
@@ -28,8 +29,8 @@ class Found:
 
     ext_auth: str = ""
     """The `namespace/name` of the Backend."""
-    keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
-    """Clients and their API keys."""
+    keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Clients and the hashes of their API keys."""
     users: bytes = field(default=b"", repr=False)
     """In the form of `htpasswd`."""
     client_secret: bytes = field(default=b"", repr=False)
@@ -58,7 +59,7 @@ class _Look:
     policy: SecurityPolicy
     faults: list[tuple[str, Unresolved]] = field(default_factory=list)
 
-    def _wrong(self, where: str, message: str, advice: str = "") -> None:
+    def _wrong(self, where: str, message: str, advice: str) -> None:
         self.faults.append((where, Unresolved(message, advice)))
 
     def ext_auth(self) -> str:
@@ -72,7 +73,7 @@ class _Look:
             return ""
         return backend
 
-    def keys(self) -> tuple[tuple[str, bytes], ...]:
+    def keys(self) -> tuple[tuple[str, str], ...]:
         auth = self.policy.spec.api_key_auth
         if auth is None:
             return ()
@@ -86,7 +87,7 @@ class _Look:
         try:
             return tuple(keys_of(secrets)) if len(secrets) == len(auth.credential_refs) else ()
         except ValueError as error:
-            self._wrong("spec.apiKeyAuth", str(error))
+            self._wrong("spec.apiKeyAuth", str(error), "change the Secrets in credentialRefs")
             return ()
 
     def users(self) -> bytes:
@@ -113,7 +114,8 @@ class _Look:
             return b""
         value = (secret.value(CLIENT_SECRET) or b"").strip()
         if not value:
-            self._wrong("spec.oidc.clientSecret", f"Secret {secret.key} has no {CLIENT_SECRET}")
+            message = f"Secret {secret.key} has no {CLIENT_SECRET}"
+            self._wrong("spec.oidc.clientSecret", message, f"put it there as {CLIENT_SECRET}")
         return value
 
     def jwks(self) -> Iterator[str]:
@@ -137,10 +139,10 @@ class _Look:
         entry = entries[0] if len(entries) == 1 else JWKS
         value = holder.value(entry)
         if value is None:
-            self._wrong(where, f"ConfigMap {key} has no {JWKS}")
+            self._wrong(where, f"ConfigMap {key} has no {JWKS}", "put the key set there")
             return ""
         try:
             return check_jwks(value.decode())
         except ValueError as error:
-            self._wrong(where, f"{entry} of ConfigMap {key}: {error}")
+            self._wrong(where, f"{entry} of ConfigMap {key}: {error}", "put a key set there")
             return ""

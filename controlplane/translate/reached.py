@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from controlplane.resources.backend_protocols import in_http_2
 from controlplane.resources.connections import CircuitBreaker
 from controlplane.resources.topology import Attached
 from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
+from controlplane.translate import datagrams
 from controlplane.translate.clusters import (
     UNRESOLVED,
     USUAL,
+    asked,
     closed,
     cluster,
     cluster_over_http_2,
@@ -29,6 +33,9 @@ class Clusters:
     def __init__(self, options: TranslateOptions) -> None:
         self._options = options
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._asking: dict[str, frozenset[_Asked]] = {}
+        """By Gateway, who is asked by its policies, or was: with its cluster Envoy would drop the
+        questions that are still underway."""
 
     def of(
         self,
@@ -44,18 +51,18 @@ class Clusters:
         is closed."""
         said = scene.policies.of_backends(scene.declared, scene.gateway, attached.pairs)
         heads = {name for members in found.chains for name in members[:-1]}
-        fleet = scene.gateway.key
+        fleet, http_2 = scene.gateway.key, in_http_2(scene.declared, attached)
 
         def made(backend: str, name: str, limits: CircuitBreaker | None = None) -> bytes:
             encrypted = encryption.part(backend)
             if encrypted is None:
                 return closed(name)
             fails_over = name in heads or backend in scene.policies.by_place
-            http_2 = backend in found.called or scene.declared.backends[backend].spec.h2c
-            spoken = (said.get(backend), limits, fails_over, http_2)
+            spoken = (said.get(backend), limits, fails_over, backend in http_2)
             return self._cluster(fleet, backend, name, spoken) + encrypted
 
-        backends = found.backends | ({one.backend for one in secured} & set(scene.known))
+        asking = self._asked_by(scene, attached, secured)
+        backends = found.backends | {one.backend for one in asking if not one.over_http_2}
         out = {key: made(key, key) for key in sorted(backends)}
         for key, kind in sorted(found.classed, key=lambda one: (one[0], one[1].name)):
             name = kind.cluster(key)
@@ -64,16 +71,30 @@ class Clusters:
             del self._kept[place]
         for policy in (*secured, *let_go):
             out |= policy.clusters
-        asked = {one.backend for one in secured if one.over_http_2}
-        asked |= scene.policies.services(scene.declared, scene.gateway, attached.requests) & set(
-            scene.known
-        )
-        for backend in sorted(asked):
-            out |= self._over_http_2(backend, said.get(backend), encryption)
+        for one in sorted(asking):
+            name = one.backend
+            if one.over_http_2:
+                name = over_http_2(one.backend)
+                out |= self._over_http_2(one.backend, said.get(one.backend), encryption)
+            out[asked(name)] = aggregate([name], asked(name))
+        for backend in sorted(found.datagrams):
+            out |= self._over_udp(backend, said.get(backend), encryption)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.closing or (found.waiting and needs_unresolved(scene, attached.requests)):
             out[UNRESOLVED] = closed(UNRESOLVED)
         return out
+
+    def _asked_by(
+        self, scene: Scene, attached: Attached, secured: Sequence[Secured]
+    ) -> frozenset[_Asked]:
+        """Who is asked, or was and is still there."""
+        called = scene.policies.services(scene.declared, scene.gateway, attached.requests)
+        now = {_Asked(one.backend, one.over_http_2) for one in secured}
+        now |= {_Asked(backend, True) for backend in called}
+        before = self._asking.get(scene.gateway.key, frozenset())
+        found = frozenset(one for one in now | before if one.backend in scene.known)
+        self._asking[scene.gateway.key] = found
+        return found
 
     def _over_http_2(
         self, backend: str, policy: TrafficPolicy | None, encryption: Encryption
@@ -84,6 +105,16 @@ class Clusters:
         spec = policy.spec if policy is not None else USUAL
         return {name: cluster_over_http_2(backend, self._options, spec) + encrypted}
 
+    def _over_udp(
+        self, backend: str, policy: TrafficPolicy | None, encryption: Encryption
+    ) -> dict[str, bytes]:
+        """Datagrams are not encrypted: where that is wanted, none is sent."""
+        name = datagrams.over_udp(backend)
+        if encryption.part(backend) != b"":
+            return {name: closed(name)}
+        spec = datagrams.limited(policy.spec) if policy is not None else datagrams.USUALLY
+        return {name: cluster(backend, self._options, spec, name=name, of_udp=True)}
+
     def _cluster(self, fleet: str, backend: str, name: str, said: _Said) -> bytes:
         kept = self._kept.get((fleet, name))
         if kept is None or any(a is not b for a, b in zip(kept[0], said, strict=True)):
@@ -92,6 +123,13 @@ class Clusters:
             kept = (said, cluster(backend, self._options, spec, name=name, http_2=http_2))
             self._kept[fleet, name] = kept
         return kept[1]
+
+
+class _Asked(NamedTuple):
+    """A Backend that filters ask about requests."""
+
+    backend: str
+    over_http_2: bool
 
 
 _Said = tuple[TrafficPolicy | None, CircuitBreaker | None, bool, bool]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
@@ -14,18 +17,23 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     ExtAuthz,
     HttpService,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation,
+    Mutations,
+)
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus
 
 from controlplane.resources import ext_auth as declared_auth
-from controlplane.translate.clusters import over_http_2
-from controlplane.translate.security.delegation import brought
+from controlplane.translate.clusters import asked, over_http_2
+from controlplane.translate.security.delegation import in_order
+from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, packed, wire
 
 
-def cluster_of(auth: declared_auth.ExtAuth, backend: str) -> str:
-    """The cluster of the service: the Backend's own, or for gRPC one that speaks HTTP/2."""
-    return over_http_2(backend) if auth.grpc else backend
+def _cluster(auth: declared_auth.ExtAuth, backend: str) -> str:
+    """For gRPC one that speaks HTTP/2."""
+    return asked(over_http_2(backend) if auth.grpc else backend)
 
 
 def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
@@ -44,11 +52,29 @@ def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
         settings = wire(BufferSettings, max_request_bytes=auth.body_to_ext_auth.max_request_bytes)
         made += wire(ExtAuthz, with_request_body=settings)
     made += _grpc(auth, backend) if auth.grpc else _http(auth, backend)
-    return brought("envoy.filters.http.ext_authz", packed(ExtAuthz, made))
+    asking = extension("envoy.filters.http.ext_authz", packed(ExtAuthz, made))
+    unseen = _told_unseen(auth)
+    return in_order([_without(unseen), asking] if unseen else [asking])
+
+
+def _told_unseen(auth: declared_auth.ExtAuth) -> list[str]:
+    """What the Backend hears of the service alone: headers that the service is not shown, so that
+    what a client says in them would pass where the service says nothing."""
+    if auth.http is None:
+        return []
+    shown = {"authorization", *(name.lower() for name in auth.headers_to_ext_auth)}
+    return sorted({name.lower() for name in auth.http.headers_to_backend} - shown)
+
+
+def _without(names: Sequence[str]) -> bytes:
+    """The filter that takes headers away from requests."""
+    mutations = wire(Mutations, request_mutations=[wire(Mutation, remove=one) for one in names])
+    config = packed(HeaderMutation, wire(HeaderMutation, mutations=mutations))
+    return extension("envoy.filters.http.header_mutation", config)
 
 
 def _grpc(auth: declared_auth.ExtAuth, backend: str) -> bytes:
-    to = wire(GrpcServiceEnvoyGrpc, cluster_name=cluster_of(auth, backend))
+    to = wire(GrpcServiceEnvoyGrpc, cluster_name=_cluster(auth, backend))
     service = wire(GrpcService, envoy_grpc=to, timeout=duration(auth.timeout))
     return wire(ExtAuthz, grpc_service=service)
 
@@ -58,7 +84,7 @@ def _http(auth: declared_auth.ExtAuth, backend: str) -> bytes:
     uri = wire(
         HttpUri,
         uri=f"http://{backend.replace('/', '.')}",  # Envoy sends the client's host, not this one
-        cluster=cluster_of(auth, backend),
+        cluster=_cluster(auth, backend),
         timeout=duration(auth.timeout),
     )
     service = wire(HttpService, server_uri=uri, path_prefix=auth.http.path or "")

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import pytest
 from envoy_data_plane.envoy.config.listener import v3 as listener_v3
 from envoy_data_plane.envoy.config.route import v3 as route_v3
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm_v3
 from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy import v3 as tcp_v3
+from envoy_data_plane.envoy.extensions.filters.udp.udp_proxy import v3 as udp_v3
 from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.xds.core import v3 as xds_core_v3
+from envoy_data_plane.xds.type.matcher import v3 as matcher_v3
 
+from controlplane.resources.ext_auth import ExtAuth
+from controlplane.resources.extensions import ExtProc
+from controlplane.translate.brought import in_order
+from controlplane.translate.clusters import asked, over_http_2
+from controlplane.translate.edge_functions import chained
+from controlplane.translate.security.ext_auth import for_route
+from controlplane.translate.wire import wire
 from controlplane.xds.references import (
     clusters_of_listener,
     clusters_of_routes,
     clusters_of_scope,
+    clusters_of_virtual_host,
 )
 
 
@@ -59,6 +71,29 @@ def test_a_route_configuration_names_its_clusters_and_mirrors() -> None:
     assert clusters_of_routes(bytes(routes())) == NAMED
 
 
+DOOR, OVER_HTTP_2 = asked("default/door"), asked(over_http_2("default/door"))
+
+
+@pytest.mark.parametrize(
+    ("config", "cluster"),
+    [
+        (for_route(ExtAuth.model_validate({"http": {"backendRefs": [{"name": "door"}]}}),
+                   "default/door"), DOOR),
+        (for_route(ExtAuth.model_validate({"grpc": {"backendRefs": [{"name": "door"}]}}),
+                   "default/door"), OVER_HTTP_2),
+        (in_order([chained(ExtProc.model_validate({"backendRefs": [{"name": "door"}]}),
+                           OVER_HTTP_2)]), OVER_HTTP_2),
+    ],
+)  # fmt: skip
+def test_a_route_names_the_services_that_its_filters_ask(config: bytes, cluster: str) -> None:
+    plain = bytes(route_v3.Route(route=route_v3.RouteAction(cluster="plain")))
+    asking = plain + wire(route_v3.Route, typed_per_filter_config={"asks": config})
+    host = wire(route_v3.VirtualHost, name="one", domains=["*"], routes=[plain, asking])
+    assert clusters_of_virtual_host(host) == {"plain", cluster}
+    table = wire(route_v3.RouteConfiguration, name="routes", virtual_hosts=[host])
+    assert clusters_of_routes(table) == {"plain", cluster}
+
+
 def test_a_scope_names_those_of_the_routes_inside() -> None:
     scope = route_v3.ScopedRouteConfiguration(name="scope", route_configuration=routes())
     assert clusters_of_scope(bytes(scope)) == NAMED
@@ -78,6 +113,27 @@ def test_a_listener_names_those_of_its_inline_routes_and_tcp_proxies() -> None:
         default_filter_chain=chain(tcp_v3.TcpProxy(stat_prefix="tcp", cluster="otherwise")),
     )
     assert clusters_of_listener(bytes(listener)) == NAMED | {"weighted", "otherwise"}
+
+
+def test_a_listener_names_those_that_its_datagrams_go_to() -> None:
+    def leads(name: str) -> matcher_v3.MatcherOnMatch:
+        config = Any.pack(udp_v3.Route(cluster=name))
+        action = xds_core_v3.TypedExtensionConfig(name="route", typed_config=config)
+        return matcher_v3.MatcherOnMatch(action=action)
+
+    one = matcher_v3.MatcherMatcherListFieldMatcher(on_match=leads("matched"))
+    matcher = matcher_v3.Matcher(
+        matcher_list=matcher_v3.MatcherMatcherList(matchers=[one]), on_no_match=leads("otherwise")
+    )
+    config = Any.pack(udp_v3.UdpProxyConfig(stat_prefix="udp", matcher=matcher))
+    listener = listener_v3.Listener(
+        name="in",
+        listener_filters=[
+            listener_v3.ListenerFilter(name="other"),
+            listener_v3.ListenerFilter(name="udp", typed_config=config),
+        ],
+    )
+    assert clusters_of_listener(bytes(listener)) == {"matched", "otherwise"}
 
 
 def test_a_listener_whose_routes_come_by_rds_names_nothing() -> None:
