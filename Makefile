@@ -147,6 +147,10 @@ simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes 
 simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choices; writes the table into docs/simulator.md.
 	$(BIN)/python -m benchmarks.simulator_algorithms --docs docs/simulator.md $(ARGS)
 
+.PHONY: calibrate-lab
+calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).
+	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)
+
 .PHONY: simulator-speed
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
