@@ -15,7 +15,7 @@ honest answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,9 +118,14 @@ def calibrate(
     proxies: int,
     balancing: Balancing | None = None,
     name: str = "calibrated",
+    workers: Sequence[int] = WORKERS,
+    laws: Sequence[Work] = LAWS,
     progress: Progress | None = None,
 ) -> Fit:
-    """The case most like a recording that was made with this many proxies and equal weights."""
+    """The case most like a recording that was made with this many proxies and equal weights.
+
+    `workers` and `laws` are what is tried.
+    """
     base = Case(
         name,
         tuple(Station() for _ in recording.endpoints),
@@ -130,20 +135,20 @@ def calibrate(
         balancing=balancing or Balancing(),
     )
     wanted, tried = _features(recording), []
-    candidates = [(workers, law) for workers in WORKERS for law in LAWS]
-    for i, (workers, law) in enumerate(candidates):
-        case = _fitted(recording, base, workers, law)
-        tried.append((_distance(wanted, case, recording.window_s), workers, case))
+    candidates = [(many, law) for many in workers for law in laws]
+    for i, (many, law) in enumerate(candidates):
+        case = _fitted(recording, base, many, law)
+        tried.append((_distance(wanted, case, recording.window_s), many, case))
         if progress is not None:
             progress(i + 1, len(candidates))
-    distance, workers, case = min(tried, key=lambda one: one[0])
+    distance, most_like, case = min(tried, key=lambda one: one[0])
     alike = [one for one in tried if one[0] <= NEARLY * distance]
     played = Recording.of(case, SEEDS[0], recording.window_s)
     capacity = [s.workers * s.speed.value[0] / case.work.mean_s for s in case.stations]
     return Fit(
         case=replace(case, traffic=Traffic(case.traffic.rate_rps)),
         endpoints=recording.endpoints,
-        workers=workers,
+        workers=most_like,
         capacity_rps=tuple(capacity),
         alike=(
             min(one[2].capacity_rps for one in alike),

@@ -190,8 +190,9 @@ class Case:
 
     def service(self, at_s: float = 0.0, *, policy: str = "model") -> Service:
         """The service as it is declared at a time."""
+        zones = [Zone(region) for region in self.regions]
         endpoints = tuple(
-            Endpoint(f"10.0.{i // 256}.{i % 256}", 8080, Zone(self.regions[station.region]))
+            Endpoint(f"10.0.{i // 256}.{i % 256}", 8080, zones[station.region])
             for i, station in enumerate(self.stations)
             if station.joins_s <= at_s
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from controlplane.model import Grouping
 from policies.simulator import core
@@ -22,6 +25,8 @@ class Simulation:
         self._losses = np.random.Generator(np.random.PCG64([seed, 91]))
         self._grouping: Grouping | None = None
         self._shares: Floats | None = None
+        self._proxies = np.bincount(case.proxies_of, minlength=len(case.regions))
+        self._reporting = self._proxies
         self._lose()
         start = one_group(case, 0.0)
         self.split(start, np.ones(len(start.names)))
@@ -125,52 +130,44 @@ class Simulation:
 
     def telemetry(self) -> Telemetry:
         """What was seen since the last call, of the endpoints that the service has now."""
-        seen = self._telemetry([list(range(len(self.case.regions)))])[0]
+        seen = self._telemetry(slice(None) if len(self.case.regions) > 1 else 0)
         self._next_window()
         return seen
 
     def telemetry_by_region(self) -> tuple[Telemetry, ...]:
         """The same, apart for the proxies of each region."""
-        seen = self._telemetry([[x] for x in range(len(self.case.regions))])
+        seen = tuple(self._telemetry(x) for x in range(len(self.case.regions)))
         self._next_window()
-        return tuple(seen)
+        return seen
 
-    def _telemetry(self, parts: list[list[int]]) -> list[Telemetry]:
+    def _telemetry(self, part: int | slice) -> Telemetry:
+        """What the proxies of a region saw, or those of all."""
         s, now, here = self._state, self.now_s, self.case.present(self.now_s)
         window = max(now - self._window_from_s, 1e-9)
-        of = np.array(self.case.proxies_of)
-        ids = tuple(endpoint_id(i) for i in here.tolist())
-        seen = []
-        for part in parts:
 
-            def total(counter: Floats, part: list[int] = part) -> Floats:
-                rows: Floats = counter[part[0]] if len(part) == 1 else counter[part].sum(0)
-                return rows[here]
+        def total(counter: NDArray[Any]) -> NDArray[Any]:
+            rows = counter[part]
+            return (rows if isinstance(part, int) else rows.sum(0))[here]
 
-            count = total(s.latency_count)
-            histogram = s.histogram[part[0]] if len(part) == 1 else s.histogram[part].sum(0)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                latency = np.where(count > 0, total(s.latency_sum_s) / count, np.nan)
-            proxies = np.isin(of, part)
-            reporting = int((proxies & ~s.lost).sum())
-            seen.append(
-                Telemetry(
-                    at_s=now,
-                    window_s=window,
-                    endpoints=ids,
-                    succeeded=total(s.succeeded),
-                    failed=total(s.failed),
-                    in_flight=total(s.in_flight_s) / window,
-                    latency_s=latency,
-                    latency_p99_s=quantile(histogram[here].astype(np.int32, copy=False), 0.99),
-                    latency_samples=count,
-                    utilisation=s.busy_s[here] / window / s.workers[here],
-                    proxies=reporting,
-                    workers=reporting * self.case.workers_per_proxy,
-                    coverage=reporting / max(int(proxies.sum()), 1),
-                )
-            )
-        return seen
+        count = total(s.latency_count)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            latency = np.where(count > 0, total(s.latency_sum_s) / count, np.nan)
+        there, reporting = int(self._proxies[part].sum()), int(self._reporting[part].sum())
+        return Telemetry(
+            at_s=now,
+            window_s=window,
+            endpoints=tuple(endpoint_id(i) for i in here.tolist()),
+            succeeded=total(s.succeeded),
+            failed=total(s.failed),
+            in_flight=total(s.in_flight_s) / window,
+            latency_s=latency,
+            latency_p99_s=quantile(total(s.histogram).astype(np.int32, copy=False), 0.99),
+            latency_samples=count,
+            utilisation=s.busy_s[here] / window / s.workers[here],
+            proxies=reporting,
+            workers=reporting * self.case.workers_per_proxy,
+            coverage=reporting / max(there, 1),
+        )
 
     def _next_window(self) -> None:
         s = self._state
@@ -184,7 +181,10 @@ class Simulation:
     def _lose(self) -> None:
         """Whose reports of the window that begins will be lost."""
         if self.case.loss > 0.0:
-            self._state.lost[:] = self._losses.random(self.case.proxies) < self.case.loss
+            lost = self._losses.random(self.case.proxies) < self.case.loss
+            self._state.lost[:] = lost
+            of = np.array(self.case.proxies_of)[~lost]
+            self._reporting = np.bincount(of, minlength=len(self.case.regions))
 
     def outcome(self) -> Outcome:
         """What the requests that arrived since the last call get, be it later.

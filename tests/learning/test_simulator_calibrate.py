@@ -56,7 +56,8 @@ def test_the_truth_is_recovered(work: Work, workers: int, said: bool) -> None:
 
 
 def test_a_quiet_recording_is_admitted_to_say_little_about_capacity() -> None:
-    fit = calibrate(silent(Recording.of(truth(Work(0.05), 4, load=0.1), seed=78)), proxies=6)
+    quiet = silent(Recording.of(truth(Work(0.05), 4, load=0.1), seed=78))
+    fit = calibrate(quiet, proxies=6, workers=(1, 2, 4, 16), laws=(Work(1.0),))
     low, high = fit.alike
     assert low < 4 * SPEEDS.sum() / 0.05 < high
     assert high > 2.0 * low
@@ -64,7 +65,7 @@ def test_a_quiet_recording_is_admitted_to_say_little_about_capacity() -> None:
 
 def test_what_was_fitted_predicts_a_load_that_it_never_saw() -> None:
     case = truth(Work(0.05), 4, load=0.5)
-    fit = calibrate(Recording.of(case, seed=79), proxies=6)
+    fit = calibrate(Recording.of(case, seed=79), proxies=6, workers=(1, 2, 3, 4, 6, 8, 12))
     heavier = Traffic(Steps.of(0.8 * 4 * SPEEDS.sum() / 0.05))
     felt = []
     for one in (case, case_of(json.loads(json.dumps(fit.document())))):
