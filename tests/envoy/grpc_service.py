@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import grpc
 
 
 @contextlib.asynccontextmanager
-async def serving(methods: Mapping[str, grpc.RpcMethodHandler]) -> AsyncIterator[int]:
+async def serving(methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> AsyncIterator[int]:
     """Run these, by `service/Method`; the port that they have."""
     server = grpc.aio.server()
     for path, handler in methods.items():
