@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane._pb.endpoint_pb2 import ClusterLoadAssignment
 from controlplane.lab.envoy import Envoy, free_port, run_envoy
 from controlplane.lab.lanes import wait_serving
 from controlplane.lab.ports import free_ports
@@ -83,6 +85,14 @@ class Zoned:
                     "preferLocal": {"force": {}} if self.forced else {}
                 }
         self.served.declare(told)
+
+    async def intended(self, zone: str) -> dict[str, int]:
+        """{zone: priority} in what this zone's Envoy should run, as Weir tells it."""
+        status, body = await self.served.get(f"/v1/proxies/envoy-{zone}/intended?only=eds")
+        assert status == 200
+        (one,) = json.loads(body)["types"]["eds"]["resources"]
+        assignment = ClusterLoadAssignment.FromString(base64.b64decode(one["body"]))
+        return {each.locality.zone: each.priority for each in assignment.endpoints}
 
     async def places(self) -> dict[str, dict[str, tuple[int, float]]]:
         """{place of Envoys: {zone: (priority, share)}}, as Weir tells it."""
@@ -156,6 +166,8 @@ async def test_each_envoy_sends_to_its_zone_spills_where_that_fails_and_comes_ba
             assert status == 200
             places = {one["node"]: one["place"] for one in json.loads(body)}
             assert places == {"envoy-a": "eu:eu-a", "envoy-b": "eu:eu-b"}
+            assert await made.intended("a") == {"eu-a": 0, "eu-b": 1, "us-a": 2}
+            assert await made.intended("b") == {"eu-b": 0, "eu-a": 1, "us-a": 2}
         # One that comes back is told the same at once.
         async with made.envoy("a", "again"):
             assert await made.served_by("a", "a-big", "a-small")

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 import pytest_asyncio
 
@@ -40,6 +41,8 @@ ROUTES = {
     "open": ("gold:tier", "rest"),
     "stranger": ("gold:tier", "rest"),
 }
+ODD = "\"request.headers['x-odd'] == 'yes'\""
+CLOSED = "[{filters: [{type: ExtensionRef, extensionRef: {name: closed}}]}]"
 JSON = "{fields: [{path: [vip], value: true}]}"
 
 
@@ -119,9 +122,13 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             *(backend(name, one.port) for name, one in calls.items()),
             *(condition(name, f"jwt: {said}") for name, said in FILTERS.items()),
             condition("json", f"payload: {JSON}"),
+            condition("odd", f"cel: {{expression: {ODD}}}"),
+            condition("closed", "directResponse: {statusCode: 503}"),
             *(route(name, to(*parts), hosts=f"[{name}.test]") for name, parts in ROUTES.items()),
             grpc_route("calls", to("new:tier", "old")),
             grpc_route("json", to("new:json", "old")),
+            grpc_route("odd", to("new:odd", "old")),
+            grpc_route("closed", CLOSED),
             *(policy("SecurityPolicy", one, f"HTTPRoute/{one}", both) for one in guarded),
             policy("SecurityPolicy", "calls", "GRPCRoute/calls", both),
             policy(
@@ -205,6 +212,17 @@ async def test_the_claims_of_a_token_choose_the_backend_of_a_call(scene: Scene) 
         assert (await call_grpc(via, "/a.S/M", ALICE.bearer(**GOLD))).origin == "new"
         assert (await call_grpc(via, "/a.S/M", ALICE.bearer())).origin == "old"
         assert (await call_grpc(via, "/a.S/M")).origin == "old"
+
+
+async def test_filters_by_reference_are_for_calls_too(scene: Scene) -> None:
+    async with channel(scene.port, "odd.test") as via:
+        assert (await call_grpc(via, "/a.S/M", {"x-odd": "yes"})).origin == "new"
+        assert (await call_grpc(via, "/a.S/M", {"x-odd": "no"})).origin == "old"
+    async with channel(scene.port, "closed.test") as via:
+        assert (await call_grpc(via, "/a.S/M")).code == grpc.StatusCode.UNAVAILABLE
+    async with channel(scene.port, "json.test") as via:  # half of them lead to what cannot be
+        found = {(await call_grpc(via, "/a.S/M")).code for _ in range(40)}
+    assert found == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
 async def test_it_is_explained_who_looks_at_the_token(scene: Scene) -> None:

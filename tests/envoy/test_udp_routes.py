@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,8 @@ from typing import cast
 import pytest
 import pytest_asyncio
 
+from controlplane.cli.proxy_tables import rows
+from controlplane.inspection.dump import read_dump
 from tests.envoy.edge import Edge, backend, edge, gateway, policy, to, until
 from tests.envoy.origin import ask, origins
 from tests.envoy.test_backend_tls import backend_tls
@@ -263,6 +266,14 @@ async def test_a_session_that_is_idle_is_forgotten(scene: Scene) -> None:
         found = await scene.made.envoy.stats(f"^udp.udp-{scene.ports['brief']}.downstream_sess_t")
         assert sum(found.values()) >= 2
     await until(logged)
+
+
+async def test_proxy_config_shows_what_takes_datagrams(scene: Scene) -> None:
+    running = read_dump(json.loads(await scene.made.envoy.get("/config_dump"))).types
+    shown = {row[1]: row[2] for one in running["lds"] for row in rows("lds", one)}
+    proxy = "envoy.filters.udp_listener.udp_proxy"
+    assert shown[f"127.0.0.1:{scene.ports['dns']}"] == proxy
+    assert shown[f"127.0.0.1:{scene.ports['empty']}"] == "-"
 
 
 async def test_sessions_have_a_limit(scene: Scene) -> None:
