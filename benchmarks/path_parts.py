@@ -127,9 +127,6 @@ CHANGES: dict[str, Callable[[Json], None]] = {
     "without normal paths": _without(
         "normalize_path", "merge_slashes", "path_with_escaped_slashes_action"
     ),
-    "without the header that is taken from requests first": _without(
-        "early_header_mutation_extensions"
-    ),
     "without `request_headers_timeout`": _without("request_headers_timeout"),
     "without the retry of what never reached an endpoint": _no_retries,
     "with Envoy's own LEAST_REQUEST": _least_request,
