@@ -13,22 +13,18 @@ from numpy.typing import NDArray
 
 from controlplane.model import Proposal
 from controlplane.model.features import FEATURES, features_of
+from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
 from policies.env.draw import Draw
+from policies.env.episodes import BOUND, GROUPS, Table
 from policies.env.lockstep import Lockstep
 from policies.env.stages import Stages
 from policies.simulator import Outcome
 
 BASE = "model"
-BOUND = 0.7
-"""The learner moves a group by at most this on the logarithmic scale: a factor of 2 either way."""
-GROUPS = 4
-"""Groups that tables are padded to; grouping makes no more (capacity classes)."""
 ERROR_COST = 5.0
 MOST_SAVED = 3.0
 """One step in a crowd must not outweigh an episode."""
-
-Table = NDArray[np.float32]
 
 
 def value(outcome: Outcome) -> float:
@@ -107,6 +103,10 @@ class Paired:
         ]
         ended = self._lockstep.now_s >= self._draw.duration_s - 1e-9
         return self._table(), np.array(rewards, np.float32), ended
+
+    def ratios(self) -> Floats:
+        """(slots,) mean latency over the base's."""
+        return np.array([ours.mean_s / theirs.mean_s for ours, theirs in self.episodes])
 
     def _pairs(self) -> list[tuple[Outcome, Outcome]]:
         """(learner, base) of each slot since the last tick."""

@@ -8,17 +8,17 @@ import logging
 import subprocess
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
+from torch import nn
 
 from controlplane.model.features import FEATURES
-from policies.env.paired import BOUND
-from policies.training.network import Actor, Released
+from policies.agents.network import Released
+from policies.env.episodes import BOUND
 from policies.training.recipe import Recipe
 
 FORMAT = 1
@@ -27,7 +27,7 @@ SIZES = ((1, 1), (1, 4), (7, 3), (32, 12), (3, 100))
 TOLERANCE = 2e-6
 
 
-def export(actor: Actor, path: Path, *, bound: float = BOUND) -> str:
+def export(actor: nn.Module, path: Path, *, bound: float = BOUND) -> str:
     """Write the bounded actor as ONNX; the digest of the file. It answers as the original does."""
     module = Released(actor, bound).eval()
     example = torch.zeros(2, 3, len(FEATURES))
@@ -89,7 +89,7 @@ def manifest(
         "bound": BOUND,
         "digest": digest,
         "commit": commit(),
-        "recipe": json.loads(json.dumps(asdict(recipe), default=dict)),
+        "recipe": json.loads(json.dumps(recipe.document(), default=dict)),
         "training": dict(training),
         "evaluation": dict(evaluation),
     }

@@ -1,0 +1,114 @@
+"""Every algorithm finds an optimum that is known, and finds it again with the same seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from policies.agents.moves import MOVES, Greedy, Worth, after
+from policies.agents.network import PRESENT
+from policies.agents.off_policy import Squashed
+from policies.agents.registry import ALGORITHMS, Learner, algorithm
+from policies.agents.settings import Settings
+from policies.agents.team import TeamLearner
+from policies.env.routing import Routing, RoutingEpisodes
+from policies.training.scoring import score, score_of
+from policies.training.toy import LESSONS
+from policies.training.train import train
+
+pytestmark = pytest.mark.learning
+
+BELOW = sorted(set(LESSONS) - {"recurrent-ppo", "shared-ppo", "central-ppo", "independent-ppo"})
+"""Those of which the best policy of a run is kept, as `weir train` does."""
+
+
+@pytest.mark.parametrize("name", BELOW)
+def test_it_finds_the_optimum(name: str) -> None:
+    lesson = LESSONS[name]
+    assert score(lesson.world, train(lesson.recipe(name)).actor) >= lesson.least
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_one_seed_gives_one_policy_and_another_seed_another(name: str) -> None:
+    lesson = LESSONS[name]
+    steps = max(960, lesson.settings.slots * 10)
+    first, second, other = (train(lesson.recipe(name, seed, steps=steps)) for seed in (1, 1, 2))
+    assert first.curve == second.curve != other.curve
+    for a, b in zip(first.actor.parameters(), second.actor.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def learned(name: str) -> Learner:
+    lesson = LESSONS[name]
+    learner = algorithm(name).learner(lesson.settings, lesson.world, 1)
+    learner.learn(lesson.steps, lambda *_: None)
+    return learner
+
+
+def test_a_memory_knows_what_was_shown_once_and_its_pupil_does_not() -> None:
+    """Speeds are shown at the first of ten steps: without a memory a tenth can be won."""
+    lesson, learner = LESSONS["recurrent-ppo"], learned("recurrent-ppo")
+    assert score_of(learner, lesson.world) >= lesson.least
+    assert score(lesson.world, learner.actor()) < 0.15
+
+
+@pytest.mark.parametrize("name", ["shared-ppo", "central-ppo"])
+def test_agents_that_share_a_reward_find_the_least_total_time(name: str) -> None:
+    assert score_of(learned(name), LESSONS[name].world) >= LESSONS[name].least
+
+
+def test_agents_that_compete_find_the_equilibrium() -> None:
+    lesson = LESSONS["independent-ppo"]
+    assert score_of(learned("independent-ppo"), lesson.world) >= lesson.least
+
+
+def test_no_gradient_of_one_agent_reaches_anothers_networks() -> None:
+    lesson = LESSONS["independent-ppo"]
+    learner = algorithm("independent-ppo").learner(lesson.settings, lesson.world, 1)
+    assert isinstance(learner, TeamLearner)
+    policy, seen = learner.model.policy, learner.model.env.reset()
+    seen = {key: torch.from_numpy(rows[1::3]) for key, rows in seen.items()}  # the second's
+    (policy.means(seen).square().sum() + policy.values(seen).sum()).backward()
+    for part in (policy.actor, policy.critic):
+        moved = [any(p.grad.abs().sum() > 0 for p in n.parameters()) for n in part.networks]
+        assert moved == [False, True, False]
+
+
+# --- the pieces --------------------------------------------------------------------------------
+
+
+def test_the_registry_makes_a_page_possible_for_each() -> None:
+    for name, one in ALGORITHMS.items():
+        assert one.title
+        assert issubclass(one.settings, Settings)
+        one.settings().check(39)
+        assert name == name.lower()
+
+
+def some_table(rows: int) -> torch.Tensor:
+    return torch.from_numpy(RoutingEpisodes(Routing(), rows, 5).reset())
+
+
+def test_the_greedy_actor_makes_the_move_that_is_worth_most() -> None:
+    torch.manual_seed(0)
+    worth, table = Worth(16, 2), some_table(64)
+    moves = worth(table).argmax(dim=1)
+    assert len(set(moves.tolist())) > 3
+    wanted = after(table, moves, 0.25)
+    assert torch.allclose(Greedy(worth, 0.25)(table), wanted)
+    assert worth(table).shape == (64, MOVES)
+
+
+def test_the_log_probability_of_squashed_actions_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    actor, table = Squashed(16, 2), some_table(32)
+    torch.manual_seed(1)
+    actions, log_prob = actor.action_log_prob(table)
+    around = actor._around(table)
+    theirs = torch.distributions.TransformedDistribution(
+        around, torch.distributions.TanhTransform()
+    )
+    here = table[:, :, PRESENT]
+    inside = actions.clamp(-0.999999, 0.999999)
+    each = torch.where(here > 0, theirs.log_prob(inside), torch.zeros(()))
+    assert torch.allclose(log_prob, each.sum(1) / here.sum(1) * 4, rtol=1e-3)
