@@ -69,6 +69,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "tqc": Algorithm("TQC", of.Tqc, "off_policy:tqc"),
     "td3": Algorithm("TD3", of.Td3, "off_policy:td3"),
     "dqn": Algorithm("DQN", of.Dqn, "moves:dqn"),
+    "maml": Algorithm("MAML", of.Maml, "meta_policy:maml"),
+    "reptile": Algorithm("Reptile", of.Reptile, "meta_policy:reptile"),
+    "offline": Algorithm("from decision logs", of.Offline, "offline:offline"),
     "q-learning": Algorithm("tabular Q-learning", of.QLearning, "tabular:q_learning"),
 }
 

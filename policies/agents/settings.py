@@ -183,3 +183,52 @@ class CentralPpo(TeamPpo):
     """One critic that sees all while they learn (Yu et al. 2022)."""
 
     critics: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maml(Settings):
+    """Model-agnostic meta-learning (Finn et al. 2017): a policy that few episodes adapt."""
+
+    slots: int = 16
+    """Of each task."""
+    copies: int = 8
+    learning_rate: float = 2e-3
+    tasks: int = 4
+    """Tasks in a step."""
+    inner_rate: float = 0.1
+    inner_steps: int = 1
+    order: int = 2
+    """2: through the inner steps; 1: as if they were constant."""
+    deviation: float = 0.3
+
+    def check(self, rollout: int) -> None:
+        """There is something to compare."""
+        Settings.check(self, rollout)
+        if self.copies < 2:
+            raise ValueError("copies: wanted at least 2, which are measured by one another")
+        if self.order not in (1, 2):
+            raise ValueError(f"order: wanted 1 or 2, got {self.order}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reptile(Maml):
+    """Reptile (Nichol et al. 2018): towards where the inner steps end."""
+
+    learning_rate: float = 0.5
+    """Part of the way."""
+    inner_steps: int = 4
+    order: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline(Settings):
+    """One step of improvement over what was logged (Brandfonbrener et al. 2021)."""
+
+    learning_rate: float = 2e-3
+    deviation: float = 0.3
+    """Standard deviation of the logged decisions around the base, in actions."""
+    updates: int = 1_000
+    """Of the critic, and as many of the actor."""
+    batch: int = 256
+    caution: float = 0.1
+    """Cost of moving by a standard deviation of what was tried, in standard deviations of value."""

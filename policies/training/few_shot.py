@@ -124,9 +124,7 @@ def compared(family: Family, course: Course, *, steps: int = 10) -> Mapping[str,
         start = meta.trained(way)
         rates = (course.inner_rate,) if way != "scratch" else (0.01, 0.03, 0.1)
         tried = [meta.errors(start, steps=steps, rate=rate) for rate in rates]
-        result[way] = min(
-            tried, key=lambda errors: math.inf if errors[-1] != errors[-1] else errors[-1]
-        )
+        result[way] = min(tried, key=lambda errors: float(np.nan_to_num(errors[-1], nan=np.inf)))
     return result
 
 

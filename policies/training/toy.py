@@ -117,5 +117,26 @@ LESSONS: Mapping[str, Lesson] = {
         steps=8_000,
         least=0.7,
     ),
+    "maml": Lesson(
+        of.Maml(slots=32, width=32, layers=1, discount=0.0, learning_rate=5e-3),
+        steps=60_000,
+        least=0.6,
+    ),
+    "reptile": Lesson(
+        of.Reptile(slots=32, width=32, layers=1, discount=0.0), steps=40_000, least=0.6
+    ),
+    "offline": Lesson(
+        of.Offline(
+            slots=64,
+            width=24,
+            discount=0.0,
+            deviation=0.2,
+            updates=600,
+            learning_rate=4e-3,
+            caution=0.05,
+        ),
+        steps=12_800,
+        least=0.8,
+    ),
     "q-learning": Lesson(of.QLearning(slots=64, discount=0.5), steps=40_000, least=0.65),
 }
