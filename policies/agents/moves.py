@@ -123,12 +123,15 @@ class GroupDqnPolicy(DQNPolicy):  # type: ignore[misc]
         super().__init__(*args, **kw)
 
     def _build(self, lr_schedule: Any) -> None:
-        self.q_net, self.q_net_target = Worth(*self._sizes), Worth(*self._sizes)
+        self.q_net, self.q_net_target = self._worth(), self._worth()
         self.q_net_target.load_state_dict(self.q_net.state_dict())
         self.q_net_target.set_training_mode(False)
         self.optimizer = self.optimizer_class(
             self.q_net.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )
+
+    def _worth(self) -> Any:
+        return Worth(*self._sizes)
 
 
 def dqn(settings: Dqn, world: World, seed: int) -> Sb3Learner:

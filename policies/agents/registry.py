@@ -71,6 +71,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "dqn": Algorithm("DQN", of.Dqn, "moves:dqn"),
     "maml": Algorithm("MAML", of.Maml, "meta_policy:maml"),
     "reptile": Algorithm("Reptile", of.Reptile, "meta_policy:reptile"),
+    "hierarchy": Algorithm("levels of decisions", of.Hierarchy, "hierarchy:hierarchy"),
     "offline": Algorithm("from decision logs", of.Offline, "offline:offline"),
     "q-learning": Algorithm("tabular Q-learning", of.QLearning, "tabular:q_learning"),
 }

@@ -232,3 +232,13 @@ class Offline(Settings):
     batch: int = 256
     caution: float = 0.1
     """Cost of moving by a standard deviation of what was tried, in standard deviations of value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy(Dqn):
+    """A low level of PPO, and DQN over strategies and over when to think of them."""
+
+    low_part: float = 0.5
+    """Part of the steps that the low level learns for, before the others."""
+    switch_cost: float = 0.2
+    """Of a change of strategy, in rewards."""

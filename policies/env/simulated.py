@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from controlplane.model.objective import Objective
 from policies.env.draw import Draw
 from policies.env.episodes import Episodes
 from policies.env.paired import Paired
@@ -15,6 +16,9 @@ class Simulated:
     """Services that are drawn, each beside its base on the same requests."""
 
     draw: Draw = field(default_factory=Draw)
+    objective: Objective = field(default_factory=Objective)
+    discount: float = 1.0
+    """The learner's."""
 
     @property
     def steps(self) -> int:
@@ -23,7 +27,9 @@ class Simulated:
 
     def episodes(self, slots: int, seed: int, copies: int = 1) -> Episodes:
         """New ones."""
-        return Paired(self.draw, slots, seed, copies)
+        return Paired(
+            self.draw, slots, seed, copies, objective=self.objective, discount=self.discount
+        )
 
     def tasks(self) -> Sequence[Simulated]:
         """A family each."""

@@ -8,6 +8,7 @@ import logging
 import subprocess
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def manifest(
         "outputs": [{"name": "residual", "type": "float32", "shape": ["services", "groups"]}],
         "features": list(FEATURES),
         "bound": BOUND,
+        "objective": asdict(recipe.objective),
         "digest": digest,
         "commit": commit(),
         "recipe": json.loads(json.dumps(recipe.document(), default=dict)),

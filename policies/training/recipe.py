@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from controlplane.errors import ConfigurationError
+from controlplane.model.objective import Objective
 from policies.agents.registry import algorithm
 from policies.agents.settings import Ppo, Settings
 from policies.env.draw import Draw
@@ -30,6 +31,8 @@ class Recipe:
     algorithm: str = "ppo"
     base: str = "model"
     scenarios: Draw = field(default_factory=Draw)
+    objective: Objective = field(default_factory=Objective)
+    """What a BalancingPolicy can ask for, here with the names of `controlplane.model.objective`."""
     settings: Settings = field(default_factory=Ppo)
     """Hyperparameters; in YAML under the name of the algorithm."""
     check_every: int = 8
@@ -51,7 +54,7 @@ class Recipe:
     @property
     def world(self) -> World:
         """Where it learns."""
-        return self.toy or Simulated(self.scenarios)
+        return self.toy or Simulated(self.scenarios, self.objective, self.settings.discount)
 
     def document(self) -> dict[str, Any]:
         """As it would be written in YAML, with all defaults."""
@@ -75,6 +78,8 @@ def load(path: Path) -> Recipe:
             raise ValueError("no field toy or settings: hyperparameters are under their algorithm")
         if "scenarios" in parts:
             parts["scenarios"] = _made(Draw, parts["scenarios"])
+        if "objective" in parts:
+            parts["objective"] = _made(Objective, parts["objective"])
         name = parts.get("algorithm", "ppo")
         parts["settings"] = _made(algorithm(name).settings, parts.pop(name, {}))
         recipe: Recipe = _made(Recipe, parts)

@@ -1,0 +1,149 @@
+"""Every algorithm on a toy with a known optimum: learning curves over seeds, and few-shot learning.
+
+    python -m benchmarks.agents --only ppo sac
+
+Writes benchmarks/results/agents.json, and from it a picture for each page in docs/agents. Curves
+are of the policy without exploring on validation cases: mean latency over the base's; the optimum
+is known. Teams and memory are scored when they have learned, by `policies.training.scoring`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULT = Path(__file__).parent / "results" / "agents.json"
+PICTURES = Path(__file__).parents[1] / "docs" / "agents"
+
+
+def curve(name: str, seed: int) -> dict[str, Any]:
+    """One run: the curve, and how far it got."""
+    from policies.agents.registry import algorithm
+    from policies.training.scoring import score_of
+    from policies.training.toy import LESSONS
+    from policies.training.watch import VALIDATION_SEED, validate
+
+    lesson = LESSONS[name]
+    learner = algorithm(name).learner(lesson.settings, lesson.world, seed)
+    validation = lesson.world.episodes(63, VALIDATION_SEED)
+    steps: list[int] = []
+    ratios: list[float | None] = []
+    returns: list[float] = []
+
+    def told(step: int, actor: Any, reward: float) -> None:  # noqa: ANN401
+        if steps and step - steps[-1] < lesson.steps / 40:
+            return
+        steps.append(step)
+        returns.append(round(reward, 4))
+        ratios.append(None if actor is None else round(validate(validation, actor), 5))
+
+    learner.learn(lesson.steps, told)
+    return {
+        "seed": seed,
+        "steps": steps,
+        "ratios": ratios,
+        "returns": returns,
+        "score": round(score_of(learner, lesson.world), 4),
+    }
+
+
+def best_ratio(name: str) -> float | None:
+    """What the curve can reach, where it is one service's."""
+    from policies.env.routing import Routing, RoutingEpisodes
+    from policies.training.toy import LESSONS
+    from policies.training.watch import VALIDATION_SEED
+
+    world = LESSONS[name].world
+    if not isinstance(world, Routing):
+        return None
+    episodes = RoutingEpisodes(world, 63, VALIDATION_SEED)
+    episodes.reset()
+    return round(float(np.exp(np.log(episodes.best_ratios()).mean())), 5)
+
+
+def few_shot(iterations: int) -> dict[str, Any]:
+    """The error after 0 to 10 steps on ten values of a new task."""
+    from policies.env.families import Sinusoids, Stations
+    from policies.training.few_shot import Course, Meta, compared
+
+    stations = Course(iterations=iterations, inner_rate=0.05)
+    scratch = Meta(Stations(), stations)
+    return {
+        "iterations": iterations,
+        "sinusoids": dict(compared(Sinusoids(), Course(iterations=iterations))),
+        "stations": dict(compared(Stations(), stations)),
+        "stations, from scratch with 100 values and 500 steps": min(
+            scratch.errors(scratch.start(), steps=500, shots=100, rate=rate)[-1]
+            for rate in (0.03, 0.1)
+        ),
+    }
+
+
+def draw(name: str, runs: list[dict[str, Any]], best: float | None) -> None:
+    """The curves of an algorithm."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 3.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    judged = any(r is not None for r in runs[0]["ratios"])
+    for run in runs:
+        values = run["ratios"] if judged else run["returns"]
+        shown = [(s, v) for s, v in zip(run["steps"], values, strict=True) if v is not None]
+        axes.plot(*zip(*shown, strict=True), linewidth=1.0, label=f"seed {run['seed']}")
+    if judged and best is not None:
+        axes.axhline(best, color="black", linestyle=":", linewidth=1.0, label="optimum")
+        axes.set_ylim(best - 0.005, 1.03)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("mean latency / base" if judged else "return")
+    axes.set_title(name, fontsize=9)
+    axes.legend(fontsize=7)
+    figure.savefig(PICTURES / f"{name}.png", dpi=80)
+
+
+def draw_few_shot(result: dict[str, Any]) -> None:
+    """Errors over steps, for both families."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 3.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, family in zip(figure.subplots(1, 2), ("sinusoids", "stations"), strict=True):
+        for way, errors in result[family].items():
+            axes.plot(errors, linewidth=1.0, label=way)
+        axes.set_yscale("log")
+        axes.set_xlabel("gradient steps on ten values")
+        axes.set_title(family, fontsize=9)
+    figure.axes[0].set_ylabel("mean squared error")
+    figure.axes[0].legend(fontsize=7)
+    figure.savefig(PICTURES / "few-shot.png", dpi=80)
+
+
+def main() -> None:
+    from policies.training.toy import LESSONS
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[*LESSONS, "few-shot"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--iterations", type=int, default=2_000, help="of few-shot learning")
+    arguments = parser.parse_args()
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    for name in arguments.only:
+        if name == "few-shot":
+            result[name] = few_shot(arguments.iterations)
+            draw_few_shot(result[name])
+        else:
+            runs = [curve(name, seed) for seed in range(1, arguments.seeds + 1)]
+            result[name] = {"best": best_ratio(name), "runs": runs}
+            draw(name, runs, result[name]["best"])
+            print(name, [run["score"] for run in runs], flush=True)
+        RESULT.write_text(json.dumps(result, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Levels of decisions, held to the best policy of a process with four states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.agents.hierarchy import HierarchyLearner, StrategyVecEnv
+from policies.agents.registry import algorithm
+from policies.agents.settings import Hierarchy
+from policies.env.draw import Draw
+from policies.env.episodes import GROUPS
+from policies.env.paired import Paired
+from policies.env.strategy import STRATEGIES, FewOrMany, FewOrManyEpisodes, times_s
+
+pytestmark = pytest.mark.learning
+
+DISCOUNT = 0.8
+
+
+def test_one_group_is_best_where_one_envoy_sees_all_and_classes_where_many_see_nothing() -> None:
+    (few_classes, few_one), (many_classes, many_one) = times_s()
+    assert few_one < few_classes
+    assert many_classes < many_one
+
+
+def test_what_costs_too_much_is_never_changed() -> None:
+    world = FewOrMany()
+    assert world.best(0.0, DISCOUNT).tolist() == [[1, 1], [0, 0]]
+    assert world.best(1.0, DISCOUNT).tolist() == [[1, 1], [0, 0]]
+    assert world.best(100.0, DISCOUNT).tolist() == [[0, 1], [0, 1]]
+    # Where the number of Envoys is another at every look, waiting is as good as changing.
+    assert FewOrMany(change=0.5).best(8.0, DISCOUNT).tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("cost", [1.0, 30.0])
+def test_the_upper_levels_find_the_best_policy(cost: float) -> None:
+    world = FewOrMany()
+    settings = Hierarchy(
+        slots=16, warmup=320, updates=1, batch=128, width=16, layers=1, learning_rate=4e-3,
+        discount=DISCOUNT, exploring=0.5, explored=0.1, low_part=0.0, switch_cost=cost, tau=0.05,
+    )  # fmt: skip
+    learner = algorithm("hierarchy").learner(settings, world, 1)
+    assert isinstance(learner, HierarchyLearner)
+    learner.learn(9_600, lambda *_: None)
+    best = world.best(cost, DISCOUNT)
+    env = StrategyVecEnv(world.episodes(64, 7), None, cost)
+    seen, wrong, episodes = env.reset(), 0, env._strategic
+    assert isinstance(episodes, FewOrManyEpisodes)
+    for _ in range(30):
+        wanted = best[episodes.many, env._chosen]
+        actions = learner.high.predict(seen, deterministic=True)[0]
+        chosen = np.where(actions == env.count, env._chosen, actions)
+        wrong += int((chosen != wanted).sum())
+        env.step_async(actions)
+        seen = env.step_wait()[0]
+    assert wrong < 0.05 * 64 * 30
+
+
+def test_every_strategy_acts_in_the_simulator() -> None:
+    short = Draw(families={"hardware_4x": 1.0}, endpoints=(8,), proxies=(8,), duration_s=9.0)
+    means = []
+    for number in range(len(STRATEGIES)):
+        paired = Paired(short, slots=1, seed=2)
+        paired.reset()
+        for _ in range(8):
+            paired.arrange(np.array([number]))
+            paired.step(np.full((1, GROUPS), 0.0))
+        means.append(paired.episodes[0][0].mean_s)
+        assert paired.episodes[0][0].requests == paired.episodes[0][1].requests
+    assert len(set(means)) == len(STRATEGIES)
+    assert paired.ratios()[0] != 1.0
