@@ -124,6 +124,40 @@ def draw_few_shot(result: dict[str, Any]) -> None:
     figure.savefig(PICTURES / "few-shot.png", dpi=80)
 
 
+def table(result: dict[str, Any]) -> str:
+    """The scores as Markdown."""
+    lines = ["| algorithm | steps | score of each seed |", "|---|---|---|"]
+    for name, one in result.items():
+        if name == "few-shot":
+            continue
+        scores = ", ".join(f"{run['score']:.2f}" for run in one["runs"])
+        lines.append(f"| [{name}]({name}.md) | {one['runs'][0]['steps'][-1]:,} | {scores} |")
+    few = result.get("few-shot")
+    if few is not None:
+        ways = list(few["sinusoids"])
+        lines += ["", "Mean squared error on a new task after ten steps on ten values:", ""]
+        lines += [f"| family | {' | '.join(ways)} |", "|---" * (len(ways) + 1) + "|"]
+        for family in ("sinusoids", "stations"):
+            cells = " | ".join(f"{few[family][way][-1]:.3f}" for way in ways)
+            lines.append(f"| {family} | {cells} |")
+        more = few["stations, from scratch with 100 values and 500 steps"]
+        lines += [
+            "",
+            f"From scratch with ten times the values and 500 steps, stations: {more:.3f}. "
+            f"{few['iterations']:,} iterations of 25 tasks before.",
+        ]
+    return "\n".join(lines)
+
+
+def write_table(result: dict[str, Any]) -> None:
+    """Put it into the README of the agents."""
+    page = PICTURES / "README.md"
+    begin, end = "<!-- scores -->\n", "<!-- /scores -->"
+    before, _, rest = page.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(before + begin + table(result) + "\n" + end + after)
+
+
 def main() -> None:
     from policies.training.toy import LESSONS
 
@@ -142,7 +176,9 @@ def main() -> None:
             result[name] = {"best": best_ratio(name), "runs": runs}
             draw(name, runs, result[name]["best"])
             print(name, [run["score"] for run in runs], flush=True)
+        result = {name: result[name] for name in (*LESSONS, "few-shot") if name in result}
         RESULT.write_text(json.dumps(result, separators=(",", ":")) + "\n")
+    write_table(result)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Meta:
             return now
         optimiser = torch.optim.Adam(now.values(), lr=course.outer_rate)
         for _ in range(course.iterations):
-            first, second = self._data(course.tasks), self._data_of_same()
+            first, second = self._halves()
             stepped(optimiser, now, self._slope(way, now, first, second))
         return now
 
@@ -105,15 +105,11 @@ class Meta:
             self.loss, now, first, second, rate=course.inner_rate, steps=steps, order=order
         )
 
-    def _data(self, tasks: int) -> tuple[Tensor, Tensor]:
-        """The first data of new tasks; the others of the same are kept for `_data_of_same`."""
+    def _halves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Of new tasks: what is adapted to, and other values of the same tasks."""
         shots = self.course.shots
-        x, y = (_tensor(a) for a in self.family.tasks(self._random, tasks, 2 * shots))
-        self._others = (x[:, shots:], y[:, shots:])
-        return x[:, :shots], y[:, :shots]
-
-    def _data_of_same(self) -> tuple[Tensor, Tensor]:
-        return self._others
+        x, y = (_tensor(a) for a in self.family.tasks(self._random, self.course.tasks, 2 * shots))
+        return (x[:, :shots], y[:, :shots]), (x[:, shots:], y[:, shots:])
 
 
 def compared(family: Family, course: Course, *, steps: int = 10) -> Mapping[str, list[float]]:

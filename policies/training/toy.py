@@ -94,8 +94,8 @@ LESSONS: Mapping[str, Lesson] = {
         least=0.4,
         world=SHOWN_ONCE,
     ),
-    "shared-ppo": Lesson(of.TeamPpo(**_TEAM), steps=7_200, least=0.9, world=TOGETHER),
-    "central-ppo": Lesson(of.CentralPpo(**_TEAM), steps=7_200, least=0.9, world=TOGETHER),
+    "shared-ppo": Lesson(of.TeamPpo(**_TEAM), steps=7_200, least=0.85, world=TOGETHER),
+    "central-ppo": Lesson(of.CentralPpo(**_TEAM), steps=7_200, least=0.85, world=TOGETHER),
     "independent-ppo": Lesson(
         of.IndependentPpo(**_TEAM, together=False), steps=7_200, least=0.5, world=APART
     ),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks import agents
 from policies.agents.moves import MOVES, Greedy, Worth, after
 from policies.agents.network import PRESENT
 from policies.agents.off_policy import Squashed
@@ -14,11 +17,14 @@ from policies.agents.registry import ALGORITHMS, Learner, algorithm
 from policies.agents.settings import Offline, Settings
 from policies.agents.team import TeamLearner
 from policies.env.routing import Routing, RoutingEpisodes
+from policies.training.recipe import FOLDER, load
 from policies.training.scoring import score, score_of
 from policies.training.toy import LESSONS
 from policies.training.train import train
 
 pytestmark = pytest.mark.learning
+
+DOCS = Path(__file__).parents[2] / "docs" / "agents"
 
 ELSEWHERE = {"recurrent-ppo", "shared-ppo", "central-ppo", "independent-ppo", "offline"}
 BELOW = sorted(set(LESSONS) - ELSEWHERE)
@@ -82,12 +88,24 @@ def test_no_gradient_of_one_agent_reaches_anothers_networks() -> None:
 # --- the pieces --------------------------------------------------------------------------------
 
 
-def test_the_registry_makes_a_page_possible_for_each() -> None:
-    for name, one in ALGORITHMS.items():
-        assert one.title
-        assert issubclass(one.settings, Settings)
-        one.settings().check(39)
-        assert name == name.lower()
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_has_a_recipe_a_page_and_settings_that_fit(name: str) -> None:
+    one = ALGORITHMS[name]
+    assert one.title
+    assert issubclass(one.settings, Settings)
+    one.settings().check(39)
+    assert name in {load(path).algorithm for path in FOLDER.glob("*.yaml")}
+    page = (DOCS / f"{name}.md").read_text()
+    for part in ("## Equations and source", "## Hyperparameters", "## On the toy", "## In the lea"):
+        assert part in page
+
+
+def test_the_scores_in_the_docs_are_those_that_were_measured() -> None:
+    result = json.loads(agents.RESULT.read_text())
+    assert agents.table(result) in (DOCS / "README.md").read_text()
+    for name, lesson in LESSONS.items():
+        assert len(result[name]["runs"]) >= 3
+        assert result[name]["runs"][0]["score"] >= lesson.least
 
 
 def some_table(rows: int) -> torch.Tensor:

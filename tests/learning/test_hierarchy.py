@@ -58,12 +58,12 @@ def test_the_upper_levels_find_the_best_policy(cost: float) -> None:
 
 
 def test_every_strategy_acts_in_the_simulator() -> None:
-    short = Draw(families={"hardware_4x": 1.0}, endpoints=(8,), proxies=(8,), duration_s=9.0)
+    short = Draw(families={"hardware_4x": 1.0}, endpoints=(8,), proxies=(8,), duration_s=25.0)
     means = []
     for number in range(len(STRATEGIES)):
         paired = Paired(short, slots=1, seed=2)
         paired.reset()
-        for _ in range(8):
+        for _ in range(24):
             paired.arrange(np.array([number]))
             paired.step(np.full((1, GROUPS), 0.0))
         means.append(paired.episodes[0][0].mean_s)
