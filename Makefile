@@ -87,6 +87,14 @@ bench-als: $(VENV)/.dev ## Access log entries a second on one core.
 bench-limits: $(VENV)/.dev ## Decisions a second of the rate limit service on one core, and their latency (wants h2load).
 	$(BIN)/python -m benchmarks.rate_limit $(ARGS)
 
+.PHONY: bench-data-path
+bench-data-path: $(VENV)/.dev ## Requests for each CPU second of Envoy, beside configurations by hand (about 7 minutes, wants h2load).
+	$(BIN)/python -m benchmarks.data_path $(ARGS)
+
+.PHONY: bench-path-parts
+bench-path-parts: $(VENV)/.dev ## Instructions of Envoy for a request, with one part of the plain configuration away at a time (wants valgrind, h2load).
+	$(BIN)/python -m benchmarks.path_parts $(ARGS)
+
 .PHONY: bench-xds
 bench-xds: $(VENV)/.dev ## Server CPU for a push, how it grows, and storms of clients (about 10 minutes).
 	$(BIN)/python -m benchmarks.xds_table $(ARGS)

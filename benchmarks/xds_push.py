@@ -43,6 +43,7 @@ from controlplane._pb.discovery_pb2 import (
     DiscoveryResponse,
 )
 from controlplane._pb.endpoint_pb2 import ClusterLoadAssignment
+from controlplane.model import Zone
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.connection import Context
 from controlplane.xds.exposition import XdsCollector
@@ -71,6 +72,8 @@ class Job:
     """Measure grpc.aio without our server."""
     stalled: int = 0
     """Of the streams: clients that take the first response and then read no more."""
+    places: int = 0
+    """So many places of clients; each is told every assignment otherwise."""
 
 
 def names(job: Job) -> list[str]:
@@ -91,6 +94,18 @@ def assignments(job: Job) -> dict[str, ClusterLoadAssignment]:
     return made
 
 
+def show(cache: SnapshotCache, job: Job, bodies: dict[str, bytes]) -> None:
+    """At each place there is a locality more, so that its bytes are others."""
+    more = ClusterLoadAssignment()
+    by_place = {}
+    for number in range(job.places):
+        more.Clear()
+        more.endpoints.add().priority = number
+        here = more.SerializeToString()
+        by_place[Zone("r", f"z{number}")] = {name: body + here for name, body in bodies.items()}
+    cache.set(GROUP, {ENDPOINT: bodies}, by_place)
+
+
 def cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
@@ -106,7 +121,7 @@ async def serve(job: Job) -> None:
     cache = SnapshotCache()
     messages = assignments(job)
     bodies = {name: message.SerializeToString() for name, message in messages.items()}
-    cache.set(GROUP, {ENDPOINT: bodies})
+    show(cache, job, bodies)
     server = XdsServer(cache, address="127.0.0.1:0")
     await server.start()
     before_kb = rss_kb()
@@ -133,7 +148,7 @@ async def serve(job: Job) -> None:
                     for index, endpoint in enumerate(locality.lb_endpoints):
                         endpoint.load_balancing_weight.value = 1000 + (version + index) % 100
                 bodies[name] = messages[name].SerializeToString()
-            cache.set(GROUP, {ENDPOINT: bodies})
+            show(cache, job, bodies)
             reading = job.streams - job.stalled
             await until(partial(acked, acks + math.ceil(0.99 * reading)))
             nearly.append(time.monotonic() - began)
@@ -263,6 +278,9 @@ async def client(
         request, response = DiscoveryRequest, DiscoveryResponse
         first = request(type_url=ENDPOINT, resource_names=names(job))
     first.node.id, first.node.cluster = f"client-{number}", GROUP
+    if job.places:
+        place = first.node.locality
+        place.region, place.zone = "r", f"z{number % job.places}"
     try:
         await call.write(first.SerializeToString())
         while (raw := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
@@ -322,6 +340,7 @@ def main() -> None:
     parser.add_argument("--delta", action="store_true")
     parser.add_argument("--connect-storm", type=int, default=0, metavar="STREAMS")
     parser.add_argument("--stalled", type=int, default=0, help="streams that stop reading")
+    parser.add_argument("--places", type=int, default=0, help="zones, each told something else")
     parser.add_argument("--connections", type=int, default=0, help="default: one a stream")
     parser.add_argument("--bare", action="store_true", help="grpc.aio alone, for comparison")
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
@@ -341,6 +360,7 @@ def main() -> None:
         connections=given.connections or given.connect_storm or given.streams,
         bare=given.bare,
         stalled=given.stalled,
+        places=given.places,
     )
     if given.role:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -362,6 +382,7 @@ def main() -> None:
         variant += f", {job.connections} connections"
     variant += ", grpc.aio alone" if job.bare else ""
     variant += f", {job.stalled} stop reading" if job.stalled else ""
+    variant += f", {job.places} places" if job.places else ""
     if job.storm:
         key = f"storm of {job.streams} connects ({variant})"
         row = {

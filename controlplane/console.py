@@ -62,8 +62,9 @@ class AppConsole:
         known = self._loop.known(ServiceName(service))
         if known is None or known.decision is None or known.verdict is None:
             return None
-        decision = known.decision
-        return explain(decision.situation, decision.proposal, known.verdict, self._clock())
+        decision, orders = known.decision, self._loop.orders(known.service.cluster)
+        situation, proposal = decision.situation, decision.proposal
+        return explain(situation, proposal, known.verdict, self._clock(), orders)
 
     async def proxies(self) -> list[dict[str, Any]]:
         """Every connected Envoy, and where it stands with each type."""

@@ -11,10 +11,19 @@ import structlog
 from opentelemetry.trace import NoOpTracer, Tracer
 
 from controlplane import guard
-from controlplane.decide import Asked, Decided, Decider
+from controlplane.decide import Asked, Decided, Decider, Places
 from controlplane.decide import Memory as Belief
 from controlplane.errors import MetricsUnavailableError, StoreError
-from controlplane.model import Grouping, LastGood, Observation, Service, ServiceName, Verdict
+from controlplane.model import (
+    Grouping,
+    LastGood,
+    Observation,
+    Order,
+    Service,
+    ServiceName,
+    Verdict,
+    Zone,
+)
 from controlplane.model.observation import Floats
 from controlplane.ports import MetricSource, StateStore
 from controlplane.publisher import Publisher
@@ -90,6 +99,7 @@ class Loop:
         self._settings = settings or LoopSettings()
         self._declared = Declared()
         self._known: dict[ServiceName, Known] = {}
+        self._places = Places()
         self._schedule = Schedule()
         self._turn = asyncio.Lock()
 
@@ -218,9 +228,22 @@ class Loop:
         changed = sum(verdict.changed for verdict in verdicts)
         with self._stage("publish"):
             services = [known.service for known in self._known.values()]
-            news = renewed or changed > 0
-            self._publisher.publish(self._declared, services, self.verdicts(), news)
+            news = self._order_places(services) or renewed or changed > 0
+            orders = self._places.orders
+            self._publisher.publish(self._declared, services, self.verdicts(), orders, news)
         self._metrics.changed.inc(changed)
+
+    def _order_places(self, services: Sequence[Service]) -> bool:
+        """Whether the Envoys of some place are told of the zones in another order than before."""
+        near = [one for one in services if one.part is not None and one.part.near is not None]
+        looks = {one.name: self._known[one.name].look for one in near}
+        frozen = self._switch() if near else None
+        held = {one.name for one in near if one.guard.frozen or (frozen and frozen(one.name))}
+        return self._places.settle(near, looks, held)
+
+    def orders(self, cluster: ServiceName) -> Mapping[Zone, Order]:
+        """Of a Backend that tells places apart: what the Envoys of each are told."""
+        return self._places.orders.get(cluster, {})
 
     def known(self, name: ServiceName) -> Known | None:
         """What is known of a service, for whoever asks why."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from controlplane.model import Service, ServiceName, Verdict
+from controlplane.model import Orders, Service, ServiceName, Verdict
 from controlplane.ports import SnapshotSink
 from controlplane.resources import Declared, ObjectKey
 from controlplane.translate import Translator
@@ -41,9 +41,11 @@ class Publisher:
         declared: Declared,
         services: Sequence[Service],
         verdicts: Mapping[ServiceName, Verdict],
+        orders: Orders,
         changed: bool,
     ) -> None:
-        """Make this the state of every fleet, if it is another one than before.
+        """Make this the state of every fleet, if it is another one than before. `orders` are for
+        Backends that tell the places of Envoys apart.
 
         `verdicts` has one for every service, changed or not: a snapshot is always complete.
         """
@@ -51,7 +53,8 @@ class Publisher:
         if not changed and declared is self.declared and percent == self._percent:
             return
         self.declared, self._percent = declared, percent
-        for snapshot in self._translator.snapshots(declared, services, verdicts, percent):
+        made = self._translator.snapshots(declared, services, verdicts, percent, orders)
+        for snapshot in made:
             self._sink.publish(snapshot)
         self._tell_unused()
         self.published = True

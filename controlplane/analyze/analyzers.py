@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from controlplane.analyze import backends, policies, references, shadows, transport
+from controlplane.analyze import api_keys, backends, policies, references, shadows, transport
 from controlplane.analyze.findings import Finding, Scene, Severity
 
 ANALYZERS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     references.lead_nowhere,
+    references.for_nobody,
     references.nobody_refers_to,
     references.without_routes,
     policies.do_nothing,
+    policies.not_asked,
     shadows.never_reached,
     transport.in_plain_text,
     backends.in_plain_text,
     transport.certificates,
+    api_keys.in_secrets,
     backends.sticky,
 )
 

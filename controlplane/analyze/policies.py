@@ -13,6 +13,7 @@ from controlplane.resources.attachment import (
     target_of,
     winners,
 )
+from controlplane.resources.backend_protocols import unasked
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.kinds import kind_of
 from controlplane.resources.references import target_fault
@@ -44,6 +45,13 @@ def do_nothing(scene: Scene) -> Iterator[Finding]:
                     "it is attached, and in force nowhere",
                     "nearer policies count, as a whole, or nothing is attached to its target",
                 )
+
+
+def not_asked(scene: Scene) -> Iterator[Finding]:
+    """WEIR0204: Backends that a policy wants asked by gRPC are spoken to in HTTP/1.1."""
+    for key, field, fault in unasked(scene.declared):
+        found = (Severity.WARNING, "WEIR0204", key, fault.message, fault.advice, field)
+        yield scene.finding(*found)
 
 
 def _in_force(declared: Declared, model: type[Policy]) -> set[str]:

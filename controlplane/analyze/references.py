@@ -10,6 +10,7 @@ from controlplane.resources.gateway import Gateway
 from controlplane.resources.references import route_faults
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
+from controlplane.resources.token_references import untold
 from controlplane.resources.topology import (
     Unresolved,
     attachments,
@@ -44,6 +45,13 @@ def _certificates(scene: Scene, gateway: Gateway) -> Iterator[Finding]:
 def _of(scene: Scene, key: ObjectKey, field: str, fault: Unresolved) -> Finding:
     code = "WEIR0102" if fault.reason == "RefNotPermitted" else "WEIR0101"
     return scene.finding(Severity.ERROR, code, key, fault.message, fault.advice, field)
+
+
+def for_nobody(scene: Scene) -> Iterator[Finding]:
+    """WEIR0107: a backendRef is for tokens that no policy in force looks at."""
+    for key, field, fault in untold(scene.declared):
+        found = (Severity.WARNING, "WEIR0107", key, fault.message, fault.advice, field)
+        yield scene.finding(*found)
 
 
 def nobody_refers_to(scene: Scene) -> Iterator[Finding]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from controlplane.model import Proposal, Situation, Verdict
+from controlplane.model import Order, Proposal, Situation, Verdict, Zone
 
 
 def explain(
-    situation: Situation, proposal: Proposal, verdict: Verdict, now_s: float
+    situation: Situation,
+    proposal: Proposal,
+    verdict: Verdict,
+    now_s: float,
+    orders: Mapping[Zone, Order] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Observation, proposal, verdict and reasons of one service. What is unknown is null."""
+    """Observation, proposal, verdict and reasons of one service. What is unknown is null.
+
+    `orders` are of the Backend that it is a part of, by the place of the Envoys."""
     service, grouping, look = situation.service, verdict.grouping, situation.observation
     share_of = verdict.by_endpoint()
     estimate = situation.estimate
@@ -76,10 +84,21 @@ def explain(
         },
         "groups": groups,
         "endpoints": endpoints,
+        "places": [
+            {"place": str(place), "zones": list(_zones(order))} for place, order in orders.items()
+        ],
         "changed": verdict.changed,
         "notes": list(proposal.notes),
         "reasons": [{"code": reason.code, "text": reason.text} for reason in verdict.reasons],
     }
+
+
+def _zones(order: Order) -> Iterator[dict[str, Any]]:
+    """The zones in the order in which they serve, each with its share of those beside it."""
+    for part in sorted(order.values(), key=lambda one: one.priority):
+        beside = [one.weight or 1 for one in order.values() if one.priority == part.priority]
+        share = (part.weight or 1) / sum(beside)
+        yield {"zone": str(part.where), "priority": part.priority, "share": _number(share)}
 
 
 def _number(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ Row = tuple[str, ...]
 
 _HEADS = {
     "cds": ("CLUSTER", "TYPE", "ENDPOINTS FROM", "LB POLICY", "VERSION", "STATE"),
-    "eds": ("ENDPOINT", "CLUSTER", "GROUP", "WEIGHT", "GROUP WEIGHT", "HEALTH"),
+    "eds": ("ENDPOINT", "CLUSTER", "GROUP", "WEIGHT", "GROUP WEIGHT", "PRIORITY", "HEALTH"),
     "lds": ("LISTENER", "ADDRESSES", "ROUTES FROM", "VERSION", "STATE"),
     "rds": ("ROUTES", "DOMAINS", "MATCH", "TO"),
 }
@@ -90,6 +90,7 @@ def _endpoints(one: Found, body: Json) -> Iterator[Row]:
                 name,
                 str(each.get("load_balancing_weight", 1)),
                 str(group.get("load_balancing_weight", "-")),
+                str(group.get("priority", 0)),
                 each.get("health_status", "-"),
             )
     if not body.get("endpoints"):
@@ -104,6 +105,8 @@ def _listener(one: Found, body: Json) -> Iterator[Row]:
 
 
 def _sources(listener: Json) -> Iterator[str]:
+    if "udp_listener_config" in listener:
+        yield from (one.get("name", "") for one in listener.get("listener_filters", ()))
     chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})]
     for chain in chains:
         for one in chain.get("filters", ()):
@@ -161,6 +164,8 @@ def _destination(route: Json) -> str:
     if "weighted_clusters" in action:
         parts = action["weighted_clusters"].get("clusters", ())
         return ", ".join(f"{one.get('name', '')} ({one.get('weight', 0)})" for one in parts)
+    if "cluster_header" in action:
+        return f"by header {action['cluster_header']}"
     if "direct_response" in route:
         return f"status {route['direct_response'].get('status', '')}"
     return "redirect" if "redirect" in route else "-"

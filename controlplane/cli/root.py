@@ -33,6 +33,7 @@ VERBS = {
         "What each Envoy fleet will get, from a folder of YAML.",
     ),
     "analyze": ("controlplane.cli.analyze:analyze", "What is unwise in a folder of YAML."),
+    "create": ("controlplane.cli.create:app", "Make an API key, and the hash of it."),
     "version": ("controlplane.cli.version:show", "Which Weir this is."),
 }
 

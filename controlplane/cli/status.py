@@ -49,10 +49,14 @@ def show_all(proxies: Sequence[dict[str, Any]], console: Console) -> None:
         return
     seen = {kind for proxy in proxies for kind in proxy["types"]}
     kinds = [kind for kind in _ORDER if kind in seen] + sorted(seen - {*_ORDER})
-    table = _table("ENVOY", "FLEET", "CONNECTED", *(kind.upper() for kind in kinds))
+    placed = any(proxy["place"] for proxy in proxies)
+    where = ("PLACE",) if placed else ()
+    table = _table("ENVOY", "FLEET", *where, "CONNECTED", *(kind.upper() for kind in kinds))
     for proxy in proxies:
         states = [_short(proxy["types"].get(kind)) for kind in kinds]
-        table.add_row(proxy["node"], proxy["fleet"], _span(proxy["connected_s"]), *states)
+        here = (proxy["place"] or "-",) if placed else ()
+        since = _span(proxy["connected_s"])
+        table.add_row(proxy["node"], proxy["fleet"], *here, since, *states)
     console.print(table)
     if len(proxies) >= MOST:
         console.print(f"these are the first {MOST}; there may be more")
@@ -64,12 +68,14 @@ def show_all(proxies: Sequence[dict[str, Any]], console: Console) -> None:
 
 def show_one(proxy: dict[str, Any], console: Console) -> None:
     """One row a type, with versions and times."""
+    where = f" in {proxy['place']}" if proxy["place"] else ""
     console.print(
-        f"{proxy['node']} of fleet {proxy['fleet']}: {proxy['mode']} from {proxy['peer']}, "
+        f"{proxy['node']} of fleet {proxy['fleet']}{where}: {proxy['mode']} from {proxy['peer']}, "
         f"{proxy['streams']} stream{'' if proxy['streams'] == 1 else 's'}, "
         f"connected since {proxy['connected_at']}",
         highlight=False,
         markup=False,
+        emoji=False,
     )
     if proxy["also_in"]:
         fleets = ", ".join(proxy["also_in"])

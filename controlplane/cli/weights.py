@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -76,6 +77,8 @@ def show(document: dict[str, Any], console: Console) -> None:
             f"numbers {_seconds(look['age_s'])} old from {envoys} "
             f"(coverage {_percent(look['coverage'])})"
         )
+    if look["sticky_share"]:
+        numbers += f"; sessions hold {_percent(look['sticky_share'])} of the requests in place"
     console.print(
         f"{document['service']}: policy {document['policy']}, actuation {document['actuation']}, "
         f"{numbers}"
@@ -109,12 +112,29 @@ def show(document: dict[str, Any], console: Console) -> None:
             f"{_plain(one['capacity_rps'])} ±{_plain(_times(one['deviation'], 1e2))}%",
         )
     console.print(endpoints)
+    for one in document["places"]:
+        text = f"Envoys in {one['place']}: {_zones(one['zones'])}"
+        console.print(text, highlight=False, markup=False, emoji=False)  # as `eu:a:` would be
     for note in document["notes"]:
         console.print(f"note: {note}", highlight=False)
     for reason in document["reasons"]:
         console.print(f"{reason['code']}: {reason['text']}", highlight=False)
     if not document["reasons"]:
         console.print("the guard let the proposal through as it was")
+
+
+def _zones(zones: Sequence[dict[str, Any]]) -> str:
+    """Where the requests of a place go, and where else when these cannot serve.
+
+    >>> zone = {"zone": "eu:a", "priority": 0, "share": 1.0}
+    >>> _zones([zone, {**zone, "zone": "eu:b", "priority": 1}])
+    'eu:a, then eu:b'
+    """
+    levels: dict[int, list[str]] = {}
+    for one in zones:
+        share = "" if one["share"] == 1.0 else f" {_percent(one['share'])}"
+        levels.setdefault(one["priority"], []).append(f"{one['zone']}{share}")
+    return ", then ".join(" and ".join(level) for level in levels.values())
 
 
 def _percent(value: float | None) -> str:

@@ -11,6 +11,7 @@ from controlplane.explain.fate import Fate, fates, has_cors
 from controlplane.explain.matching import misses
 from controlplane.explain.policies import InForce, of_listener, of_request
 from controlplane.explain.request import Request
+from controlplane.resources.attachment import of_rule, winners
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.security_policy import SecurityPolicy
@@ -90,12 +91,25 @@ def _explained(declared: Declared, gateway: Gateway, request: Request) -> Explan
         if request.scheme == "https":
             return Explanation(request, gateway, None, f"the connection is closed: {said}")
         return Explanation(request, gateway, None, f"answered 404: {said}", 404)
+    theirs = _of_another(gateway, listener, request)
+    if theirs is not None:
+        said = f"answered 421: listener {theirs.name} has the host {request.host}"
+        return Explanation(request, gateway, listener, said, 421)
     early = _before_routing(request)
     if early is not None:
         status, said = early
         policies = of_listener(declared, gateway, listener)
         return Explanation(request, gateway, listener, said, status, policies=policies)
     return _routed(declared, gateway, listener, request)
+
+
+def _of_another(gateway: Gateway, listener: Listener, request: Request) -> Listener | None:
+    """The listener that a host belongs to which is asked for by the connection of another."""
+    if request.scheme != "https":
+        return None
+    port = [one for one in gateway.spec.listeners if one.at == listener.at]
+    found = listener_for(port, request.host)
+    return found if found is not listener else None
 
 
 def _before_routing(request: Request) -> tuple[int, str] | None:
@@ -126,7 +140,9 @@ def _routed(
             policies=of_listener(declared, gateway, listener),
         )
     chosen = matching[0]
-    became = fates(declared, chosen.route, chosen.rule)
+    place = (gateway, listener, chosen.route, chosen.rule)
+    security = of_rule(winners(declared, SecurityPolicy), *place)
+    became = fates(declared, chosen.route, chosen.rule, security)
     backends = [one.backend for one in became if one.backend]
     policies = of_request(declared, gateway, chosen, backends)
     said, alike = f"taken by {chosen.name}", {one.status for one in became}

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.explain.candidates import Candidate
-from controlplane.resources.attachment import Target, of_backends, winners
+from controlplane.resources.attachment import of_backends, winners
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import MODELS, Declared
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.kinds import kind_of
 from controlplane.resources.references import policy_of
-from controlplane.resources.target import Policy
+from controlplane.resources.target import Policy, Target
 from controlplane.resources.topology import attached
 
 POLICIES: tuple[type[Policy], ...] = tuple(one for one in MODELS if issubclass(one, Policy))

@@ -24,7 +24,7 @@ class Request:
     method: str
     scheme: str
     host: str
-    """Of the header `host`, in lower case and without a port."""
+    """Of the header `host`, in lower case, without a port and without a dot at its end."""
     server_name: str
     """What a client asks for in TLS (SNI): the host of the URL."""
     port: int
@@ -139,5 +139,6 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _without_port(host: str) -> str:
+    """Nor the dot that may stand at the end of a name."""
     bare, colon, port = host.rpartition(":")
-    return bare if colon and port.isdigit() else host
+    return (bare if colon and port.isdigit() else host).removesuffix(".")

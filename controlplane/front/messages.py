@@ -13,7 +13,7 @@ import msgspec
 
 from controlplane.front.door import Door
 from controlplane.front.proxies import Side
-from controlplane.model import Proxy
+from controlplane.model import Proxy, Zone
 from controlplane.xds.gate import Peer
 
 
@@ -49,6 +49,10 @@ class Show(Message, frozen=True):
     """Of a stage: for this share of the fleet's Envoys. None: the snapshot."""
     more: bool = False
     """The rest of it follows; nothing is shown before that."""
+    places: tuple[Zone, ...] = ()
+    """Those whose nodes are shown something else; each is told of after this."""
+    where: Zone | None = None
+    """Of one of these places: what differs there."""
 
 
 class EndStage(Message, frozen=True):

@@ -28,12 +28,15 @@ from controlplane.front import messages as m
 from controlplane.front.channel import Channel, GoneError
 from controlplane.front.door import Door
 from controlplane.front.proxies import Document, Side, chosen, joined, merged
+from controlplane.model import Zone
 from controlplane.ports import AccessLogSink, LoadReportSink, RateLimiter
 from controlplane.xds import SnapshotCache
 from controlplane.xds.csds import Found
-from controlplane.xds.staging import Stage
+from controlplane.xds.kinds import ENDPOINT
+from controlplane.xds.staging import Stage, Views
 from controlplane.xds.status import Client
 from controlplane.xds.stream import View
+from controlplane.xds.versions import Resource
 
 logger = structlog.get_logger(__name__)
 
@@ -65,7 +68,7 @@ class Member:
         self.channel = Channel(self._take, self._answer)
         self.port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.port.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._views: dict[str, View] = {}
+        self._views: dict[str, Views] = {}
         self._stages: dict[str, Stage] = {}
         self._behind: dict[str, None] = {}
         self._gateways: tuple[str, ...] | None = None
@@ -110,23 +113,24 @@ class Member:
             await self._tell(fleet)
 
     async def _tell(self, fleet: str) -> None:
-        view, stage = self._pool.cache.view(fleet), self._pool.cache.staged(fleet)
-        if view is not None and view is not self._views.get(fleet):
+        views, stage = self._pool.cache.views(fleet), self._pool.cache.staged(fleet)
+        if views is not None and views is not self._views.get(fleet):
             before = self._views.get(fleet)
-            self._views[fleet] = view
-            await self._show(difference(fleet, before, view))
+            self._views[fleet] = views
+            await self._show(differences(fleet, before, views))
         known = self._stages.get(fleet)
         if stage is None and known is not None:
             del self._stages[fleet]
             await self.channel.send(m.EndStage(fleet))
         elif stage is not None and stage is not known:
             self._stages[fleet] = stage
-            old = known.view if known is not None else None
-            await self._show(difference(fleet, old, stage.view, stage.share))
+            old = known.views if known is not None else None
+            await self._show(differences(fleet, old, stage.views, stage.share))
 
-    async def _show(self, told: m.Show) -> None:
-        for part in parts(told):
-            await self.channel.send(part)
+    async def _show(self, told: Iterable[m.Show]) -> None:
+        for one in told:
+            for part in parts(one):
+                await self.channel.send(part)
 
     async def _take(self, message: m.Any) -> None:
         self._heard_s = time.monotonic()
@@ -470,8 +474,40 @@ class PoolCollector(Collector):
         )
 
 
+def differences(
+    fleet: str, before: Views | None, now: Views, share: float | None = None
+) -> Iterator[m.Show]:
+    """What somebody who was shown one is to be told to know the other: what is common, and then
+    what differs in each place. Nothing is shown before the last."""
+    places = tuple(now.by_place)
+    told = difference(fleet, before.common if before is not None else None, now.common, share)
+    yield msgspec.structs.replace(told, places=places, more=bool(places))
+    for place in places:
+        had = _own(before, place) if before is not None else {}
+        has = _own(now, place)
+        put = {name: one.body for name, one in has.items() if had.get(name) is not one}
+        gone = tuple(name for name in had if name not in has)
+        yield m.Show(
+            fleet,
+            (),
+            {ENDPOINT: put},
+            {ENDPOINT: gone},
+            share,
+            more=place is not places[-1],
+            where=place,
+        )
+
+
+def _own(views: Views, place: Zone) -> dict[str, Resource]:
+    """The endpoint assignments that are others there."""
+    common, here = views.common.get(ENDPOINT), views.by_place.get(place, {}).get(ENDPOINT)
+    if common is None or here is None:
+        return {}
+    return {n: one for n, one in here.by_name.items() if common.by_name.get(n) is not one}
+
+
 def difference(fleet: str, before: View | None, now: View, share: float | None = None) -> m.Show:
-    """What somebody who was shown one is to be told to know the other."""
+    """The same of one view, to know the other."""
     put: dict[str, dict[str, bytes]] = {}
     gone: dict[str, tuple[str, ...]] = {}
     for url, resources in now.items():

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from controlplane.model import OVERLAY
+from controlplane.model import NOWHERE, OVERLAY
 from controlplane.xds.client_config import by_node
 from controlplane.xds.confidential import confidential
 from controlplane.xds.connection import Connection
@@ -158,6 +158,7 @@ def _proxy(streams: Sequence[Client], clock: Clock) -> Document:
     return {
         "node": newest.node.id,
         "fleet": newest.group,
+        "place": str(newest.node.where) if newest.node.where != NOWHERE else "",
         "mode": newest.mode.name.lower(),
         "peer": newest.peer,
         "connected_at": clock.at(newest.since_s),

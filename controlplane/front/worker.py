@@ -13,6 +13,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import structlog
 import uvloop
@@ -24,11 +26,12 @@ from controlplane.errors import TelemetryError, WeirError
 from controlplane.front import messages as m
 from controlplane.front.channel import Channel
 from controlplane.front.proxies import Clock, TooLargeError, proxies, resources
-from controlplane.model import Proxy, fleet_of
+from controlplane.model import Proxy, Zone, fleet_of
 from controlplane.telemetry.logs import configure_logging
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.csds import Found
 from controlplane.xds.gate import Peer
+from controlplane.xds.kinds import ENDPOINT
 
 logger = structlog.get_logger(__name__)
 
@@ -42,34 +45,55 @@ _PR_SET_PDEATHSIG = 1
 _Bodies = dict[str, dict[str, bytes]]
 
 
+@dataclass(slots=True)
+class _Held:
+    """A snapshot as it was told: the bytes objects, so that what stays costs no hash."""
+
+    bodies: _Bodies = field(default_factory=dict)
+    by_place: dict[Zone, dict[str, bytes]] = field(default_factory=dict)
+
+    def told(self, what: m.Show) -> _Held:
+        """The same after that. What is not told of stays as it is."""
+        if what.where is not None:
+            here = _changed(self.by_place.get(what.where, {}), ENDPOINT, what)
+            return _Held(self.bodies, {**self.by_place, what.where: here})
+        return _Held(
+            {url: _changed(self.bodies.get(url, {}), url, what) for url in what.types},
+            {place: self.by_place.get(place, {}) for place in what.places},
+        )
+
+
+def _changed(before: Mapping[str, bytes], url: str, what: m.Show) -> dict[str, bytes]:
+    now = dict(before)
+    for name in what.gone.get(url, ()):
+        now.pop(name, None)
+    now.update(what.put.get(url, {}))
+    return now
+
+
 class Shown:
     """A cache that is told differences."""
 
     def __init__(self, cache: SnapshotCache) -> None:
         self._cache = cache
-        self._snapshots: dict[str, _Bodies] = {}
-        self._stages: dict[str, _Bodies] = {}
-        self._parts: dict[str, _Bodies] = {}
+        self._snapshots: dict[str, _Held] = {}
+        self._stages: dict[str, _Held] = {}
+        self._parts: dict[str, _Held] = {}
         """Of what was told of in parts, as far as it was."""
 
     def show(self, told: m.Show) -> None:
-        """What is not told of stays as it is: the same bytes objects, which cost no hash."""
-        held = self._snapshots if told.share is None else self._stages
-        before = self._parts.pop(told.fleet, None) or held.get(told.fleet, {})
-        now: _Bodies = {}
-        for url in told.types:
-            now[url] = bodies = dict(before.get(url, {}))
-            for name in told.gone.get(url, ()):
-                bodies.pop(name, None)
-            bodies.update(told.put.get(url, {}))
+        """Show what is told, once all of it was."""
+        known = self._snapshots if told.share is None else self._stages
+        before = self._parts.pop(told.fleet, None) or known.get(told.fleet, _Held())
+        now = before.told(told)
         if told.more:
             self._parts[told.fleet] = now
             return
-        held[told.fleet] = now
+        known[told.fleet] = now
         if told.share is None:
-            self._cache.set(told.fleet, now)
+            self._cache.set(told.fleet, now.bodies, now.by_place)
         else:
-            self._cache.stage(told.fleet, now, told.share)
+            self._cache.stage(told.fleet, now.bodies, told.share, now.by_place)
 
     def end_stage(self, fleet: str) -> None:
         """All see the snapshot again."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.translate.retries import MAX_PICKS
+
 CLUSTER = "default/demo"
 """The cluster's name in every lane: what Weir calls the Backend `demo` in `default`."""
 
@@ -189,7 +191,7 @@ def _routes() -> dict[str, Any]:
             "retry_on": "connect-failure,refused-stream",
             "num_retries": 1,
             "retry_host_predicate": [elsewhere],
-            "host_selection_retry_max_attempts": 3,
+            "host_selection_retry_max_attempts": MAX_PICKS,
         },
         "routes": [
             {"match": {"prefix": "/"}, "route": {"cluster": CLUSTER, "timeout": ROUTE_TIMEOUT}}

@@ -11,15 +11,18 @@ from controlplane.model.fleets import OVERLAY, fleet_of
 from controlplane.model.health import Health
 from controlplane.model.last_good import LastGood
 from controlplane.model.observation import Observation
+from controlplane.model.places import Order, Orders, nearest, places_of
 from controlplane.model.proxy import Proxy, ProxyId, ProxyKey
 from controlplane.model.service import (
     IN_PLACE,
+    NOWHERE,
     OF_CLASS,
     THEN,
     Actuation,
     Endpoint,
     EndpointId,
     GuardSettings,
+    Near,
     Part,
     Rollout,
     Service,
@@ -39,6 +42,7 @@ from controlplane.model.weights import (
 
 __all__ = [
     "IN_PLACE",
+    "NOWHERE",
     "OF_CLASS",
     "OVERLAY",
     "THEN",
@@ -50,7 +54,10 @@ __all__ = [
     "GuardSettings",
     "Health",
     "LastGood",
+    "Near",
     "Observation",
+    "Order",
+    "Orders",
     "Part",
     "Proposal",
     "Proxy",
@@ -67,4 +74,6 @@ __all__ = [
     "Zone",
     "cluster_of",
     "fleet_of",
+    "nearest",
+    "places_of",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.model.service import EndpointId, ServiceName
+from controlplane.model.service import EndpointId, ServiceName, Zone
 
 Floats = NDArray[np.float64]
 
@@ -62,6 +63,9 @@ class Observation:
     """Part of the endpoints and proxies that was expected to report and did."""
     sticky_share: float = 0.0
     """Part of the traffic that sessions hold in place and weights cannot move."""
+    by_place: Mapping[Zone, float] = field(default_factory=dict)
+    """Requests of the whole cluster that ended in the window, by the place of the Envoys (see
+    `places.nearest`); `NOWHERE` are those of other places. Load reports alone tell it."""
 
     def __post_init__(self) -> None:
         n = len(self.endpoints)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NewType
 
+from controlplane.model.service import NOWHERE, Zone
+
 ProxyId = NewType("ProxyId", str)
 """Envoy's node.id."""
 
@@ -21,6 +23,8 @@ class Proxy:
     """Its node.cluster."""
     workers: int = 1
     """Worker threads, as far as its node metadata says (`weir.dev/workers`)."""
+    where: Zone = NOWHERE
+    """Its node.locality."""
 
     @property
     def key(self) -> ProxyKey:

@@ -24,12 +24,24 @@ EndpointId = NewType("EndpointId", str)
 """`address:port` as Envoy writes it in its stats, load reports and logs; IPv6 in brackets."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Zone:
     """Where an endpoint or a proxy is. Empty means not said."""
 
     region: str = ""
     zone: str = ""
+
+    def __str__(self) -> str:
+        """For people, and in names of parts.
+
+        >>> str(Zone("eu", "eu-a")), str(Zone("eu")), str(Zone(zone="a")), str(Zone())
+        ('eu:eu-a', 'eu', ':a', '*')
+        """
+        return f"{self.region}:{self.zone}" if self.zone else self.region or "*"
+
+
+NOWHERE = Zone()
+"""A place that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Endpoint:
     address: str
     """An IP address: names are resolved by discovery before they come here."""
     port: int
-    where: Zone = Zone()
+    where: Zone = NOWHERE
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     """As declared. `weir.dev/capacity` and `weir.dev/class` have a meaning to us."""
     draining: bool = False
@@ -148,6 +160,17 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """That the Envoys of a place send to the endpoints there first."""
+
+    least_endpoints: int = 1
+    """With fewer endpoints in all no place is told apart."""
+    forced_from: int | None = None
+    """A zone with this many endpoints takes all requests of the Envoys there, whatever its part of
+    the capacity; None: no zone does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What a part of the endpoints of a cluster is to the others.
 
@@ -161,6 +184,11 @@ class Part:
     """Its part of the requests among those of its priority; None: it is alone there."""
     overprovisioning_factor: int = 140
     """Percent by which endpoints can take more than their share; the same in all parts."""
+    where: Zone = NOWHERE
+    """Where all endpoints of the part are, if `near` is given."""
+    near: Near | None = None
+    """The rest is for Envoys of no place that is known; those of others have an `Order`. The same
+    in all parts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ last attempt, and so is the address: earlier attempts are seen in load reports a
 **Failed** is 5xx, a reset, a broken connection or a timeout. A request that its client left is
 neither a success nor a failure, and its time is cut short, so it says nothing of the latency.
 
+**Sticky** is what a session led where it went: Envoy says so in a tag of the entry, which has no
+other (`translate/sessions.py`). It is told as a part of the entries that have a latency.
+
 A log may be sampled. Then latencies are a sample and counts are scaled up, and only where the
 proxy sends no load reports, which count exactly.
 """
@@ -147,6 +150,8 @@ class AccessLogs:
             return
         totals.latency_slots.append(slot)
         totals.latencies_s.append(latency_s)
+        if common.custom_tags:  # there is one alone
+            totals.sticky += 1
 
 
 def _latency_s(common: _Common) -> float | None:

@@ -55,6 +55,7 @@ class TrafficCollector(Collector):
             totals.fold()
         yield from self._requests(services)
         yield self._utilisations(services)
+        yield from self._of_services(services)
         yield self._members(services)
         yield from self._received()
 
@@ -95,6 +96,26 @@ class TrafficCollector(Collector):
                 if counts[i]:
                     family.add_metric((totals.service.name, endpoint), int(counts[i]), sums[i])
         return family
+
+    def _of_services(self, services: list[Totals]) -> Iterator[Metric]:
+        placed = CounterMetricFamily(
+            "weir_service_requests_total",
+            "Requests that ended, by the place of the Envoys that report them.",
+            labels=("service", "region", "zone"),
+        )
+        sticky = CounterMetricFamily(
+            "weir_service_sticky_requests_total",
+            "Successful requests in access logs that a session led.",
+            labels=("service",),
+        )
+        for totals in services:
+            name = totals.service.name
+            for place, ended in totals.ended_at.items():
+                placed.add_metric((name, place.region, place.zone), ended)
+            if totals.sticky:
+                sticky.add_metric((name,), totals.sticky)
+        yield placed
+        yield sticky
 
     def _members(self, services: list[Totals]) -> Metric:
         family = GaugeMetricFamily(

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from controlplane.model import EndpointId, Observation, Service, ServiceName
+from controlplane.model import EndpointId, Observation, Service, ServiceName, Zone
 from controlplane.model.observation import Floats
 from controlplane.observe.access_logs import AccessLogs
 from controlplane.observe.catalogue import Catalogue
@@ -46,6 +46,8 @@ class Mark:
     counted: Floats
     bins: Bins
     """Latencies between the mark before and this one."""
+    ended_at: Mapping[Zone, float] = field(default_factory=dict)
+    sticky: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +99,7 @@ class InProcessSource:
             name = totals.service.name
             old = self._windows.get(name)
             if old is None or old.totals is not totals:
-                start = Mark(now_s, 0.0, totals.counted.copy(), Bins.empty())
+                start = Mark(now_s, 0.0, totals.counted.copy(), Bins.empty(), sticky=totals.sticky)
                 windows[name] = Windows(totals, deque([start], maxlen=MARKS))
             else:
                 windows[name] = _realigned(old, before[name])
@@ -160,7 +162,9 @@ class InProcessSource:
 
 
 def _mark(totals: Totals, now_s: float) -> Mark:
-    return Mark(now_s, totals.reported_s, totals.counted.copy(), totals.take_bins())
+    bins, ended_at = totals.take_bins(), dict(totals.ended_at)
+    counted = totals.counted.copy()
+    return Mark(now_s, totals.reported_s, counted, bins, ended_at, totals.sticky)
 
 
 def _observation(
@@ -177,6 +181,7 @@ def _observation(
     in_flight = nothing
     if present.reporting and reported_s > 0:
         in_flight = grown[Field.IN_FLIGHT_S] * present.reporting / reported_s
+    logged = float(grown[Field.LATENCY_SAMPLES].sum())
     heard_s = np.maximum(totals.logged_at_s, totals.reported_at_s)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Observation(
@@ -195,6 +200,11 @@ def _observation(
             proxies=proxies,
             workers=max(proxies, present.workers),
             coverage=proxies / (proxies + present.missing),
+            sticky_share=min(1.0, (end.sticky - begin.sticky) / logged) if logged > 0 else 0.0,
+            by_place={
+                place: max(0.0, ended - begin.ended_at.get(place, 0.0))
+                for place, ended in end.ended_at.items()
+            },
         )
 
 

@@ -110,6 +110,7 @@ class LoadReports:
                     utilisation,
                     samples,
                 )
+        totals.count_at(proxy.where, ended)
         totals.fold_if_long()
         return ended, failed
 

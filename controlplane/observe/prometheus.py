@@ -27,10 +27,10 @@ from prometheus_api_client import PrometheusApiClientException, PrometheusConnec
 from urllib3.util.retry import Retry
 
 from controlplane.errors import MetricsUnavailableError
-from controlplane.model import EndpointId, Observation, Service, ServiceName
+from controlplane.model import EndpointId, Observation, Service, ServiceName, Zone
 from controlplane.model.observation import Floats
 from controlplane.observe.bounded_http import BoundedSession, TooLargeError
-from controlplane.observe.promql import FIELD, WEIR, Dialect, query
+from controlplane.observe.promql import FIELD, PLACES, WEIR, Dialect, query
 
 MAX_BYTES = 128 * 1024 * 1024
 
@@ -48,8 +48,10 @@ class PrometheusSettings:
     """Labels that every series must have, such as `job`."""
 
 
-Series = dict[str, dict[EndpointId, float]]
-"""Field -> endpoint -> value, of one service. The endpoint is empty for the service as a whole."""
+Series = dict[str, dict[EndpointId | Zone, float]]
+"""Field -> endpoint -> value, of one service. The endpoint is empty for the service as a whole, and
+a place where the field is by place."""
+_WHOLE = EndpointId("")
 
 
 class PrometheusSource:
@@ -149,12 +151,18 @@ def _sorted_out(
             at_s, value = float(one["value"][0]), float(one["value"][1])
             if math.isfinite(value):
                 series = found.setdefault(name, {}).setdefault(labels[FIELD], {})
-                endpoint = EndpointId(labels.get(dialect.endpoint, ""))
-                series[endpoint] = series.get(endpoint, 0.0) + value
+                of = _of(labels, dialect)
+                series[of] = series.get(of, 0.0) + value
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         words = f"Prometheus gave an answer of another shape: {error!r}"
         raise MetricsUnavailableError(words, "body") from error
     return at_s, found
+
+
+def _of(labels: Mapping[str, str], dialect: Dialect) -> EndpointId | Zone:
+    if labels[FIELD] == PLACES:
+        return Zone(labels.get("region", ""), labels.get("zone", ""))
+    return EndpointId(labels.get(dialect.endpoint, ""))
 
 
 def _observation(
@@ -196,8 +204,14 @@ def _observation(
         utilisation=column("utilisation"),
         age_s=age_s - newest_s,
         proxies=proxies,
-        workers=max(proxies, round(series.get("workers", {}).get(EndpointId(""), 0.0))),
+        workers=max(proxies, round(series.get("workers", {}).get(_WHOLE, 0.0))),
         coverage=_coverage(series, known, endpoints),
+        sticky_share=_sticky_share(series),
+        by_place={
+            place: rate * window_s
+            for place, rate in series.get(PLACES, {}).items()
+            if isinstance(place, Zone)
+        },
     )
 
 
@@ -214,6 +228,12 @@ def littles_law(
     np.divide(in_flight * window_s, succeeded, out=latency_s, where=caught)
     samples = np.minimum(in_flight * scrapes, succeeded)
     return latency_s, np.where(caught, samples, np.where(scrapes >= 0, 0.0, scrapes))
+
+
+def _sticky_share(series: Series) -> float:
+    logged = sum(series.get("samples", {}).values())
+    sticky = series.get("sticky", {}).get(_WHOLE, 0.0)
+    return min(1.0, sticky / logged) if logged > 0.0 else 0.0
 
 
 def _proxies(series: Series) -> float:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 FIELD = "weir"
 """The label that says what a series of the answer is."""
+PLACES = "by_place"
+"""The field whose series are of places and not of endpoints."""
 MOST_NAMES = 200
 """More services than this are not named in the query: all are fetched."""
 
@@ -28,7 +30,7 @@ class Dialect:
     endpoint: str
     """The label with `address:port`."""
     fields: Mapping[str, str]
-    """Field -> expression, with $by, $match, $window and $one (the service label alone)."""
+    """Field -> expression, with $by, $match, $window, $one (the service label alone) and $place."""
 
 
 WEIR = Dialect(
@@ -49,6 +51,8 @@ WEIR = Dialect(
         "sum $by (rate(weir_endpoint_utilisation_count{$match}[$window]))",
         "taken": 'max $by (timestamp(weir_endpoint_requests_total{outcome="success"$match}))',
         "proxies": 'sum $one (weir_service_proxies{unit="proxy"$match})',
+        "sticky": "sum $one (rate(weir_service_sticky_requests_total{$match}[$window]))",
+        PLACES: "sum $place (rate(weir_service_requests_total{$match}[$window]))",
         "workers": 'sum $one (weir_service_proxies{unit="worker"$match})',
     },
 )
@@ -85,6 +89,7 @@ def query(
         "$by_le": f"by ({by}, le)",
         "$by": f"by ({by})",
         "$one": f"by ({dialect.service})",
+        "$place": f"by ({dialect.service}, region, zone)",
         "$window": f"{round(window_s * 1000)}ms",
         "$longer": f"{round(max(30.0, 3 * window_s) * 1000)}ms",
     }

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.model import EndpointId, ProxyKey, Service
+from controlplane.model import NOWHERE, EndpointId, ProxyKey, Service, Zone, nearest, places_of
 from controlplane.model.observation import Floats
 from controlplane.observe.members import Member
 from controlplane.observe.quantiles import Bins, Ints
@@ -67,6 +67,11 @@ class Totals:
         self.reported_at_s = -np.inf
         self.newest_s = -np.inf
         """When the newest number of any kind came."""
+        self.ended_at: dict[Zone, float] = {}
+        """Requests by the place of the Envoys, of load reports; at most one more than places."""
+        self.sticky = 0
+        """Of the latencies: those of requests that a session led."""
+        self._places: frozenset[Zone] = frozenset()
         self.members: dict[ProxyKey, Member] = {}
         self.bins = Bins.empty()
         """Latencies since `take_bins`."""
@@ -84,6 +89,8 @@ class Totals:
         Returns where each old column went (-1: it is gone), or None when none moved.
         """
         self.service = service
+        self._places = places_of(service.endpoints)
+        self.ended_at = {w: n for w, n in self.ended_at.items() if w in {*self._places, NOWHERE}}
         endpoints = tuple(endpoint.id for endpoint in service.endpoints)
         if endpoints == self.endpoints:
             return None
@@ -100,6 +107,11 @@ class Totals:
             for i, endpoint in enumerate(service.endpoints)
         }
         return moves
+
+    def count_at(self, where: Zone, requests: float) -> None:
+        """So many ended at an Envoy that is there."""
+        place = nearest(where, self._places) or NOWHERE
+        self.ended_at[place] = self.ended_at.get(place, 0.0) + requests
 
     def fold(self) -> None:
         """Add what waits in the lists to the arrays."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
@@ -17,7 +16,6 @@ from controlplane.resources.secret import Secret
 
 HTPASSWD = ".htpasswd"
 _LINE = re.compile(r"([^:\s]{1,255}):\{SHA\}(.+)")
-_KEY = re.compile(rb"[!-~]{8,1024}")
 
 
 class KeySource(Fields):
@@ -42,8 +40,9 @@ class ApiKeyAuth(Fields):
     credential_refs: tuple[PolicySecretRef, ...] = Field(
         min_length=1,
         max_length=64,
-        description="Secrets whose entries are clients with their keys. A client that is in two of "
-        "them has two keys, which are both good: so keys are changed without a gap.",
+        description="Secrets whose entries are clients with their keys, one a line: `sha256:` and "
+        "the SHA-256 of a key in hexadecimal digits, or the key itself. All keys of a client are "
+        "good: so keys are changed without a gap.",
     )
     extract_from: tuple[KeySource, ...] = Field(
         min_length=1, max_length=16, description="Where keys are looked for."
@@ -65,25 +64,6 @@ class BasicAuth(Fields):
     forward_username_header: HeaderName | None = Field(
         default=None, description="The Backend is told the name in this header."
     )
-
-
-def keys_of(secrets: Sequence[Secret]) -> list[tuple[str, bytes]]:
-    """Clients with their keys, each pair once. Raises `ValueError` where Envoy would refuse them;
-    no key is in the message."""
-    owners: dict[bytes, str] = {}
-    for secret in secrets:
-        for client in secret.entries():
-            key = (secret.value(client) or b"").strip()
-            if not _KEY.fullmatch(key):
-                raise ValueError(
-                    f"the key of {client} in Secret {secret.key} is not 8 to 1024 printable "
-                    "characters without spaces"
-                )
-            if owners.setdefault(key, client) != client:
-                raise ValueError(f"clients {owners[key]} and {client} have the same key")
-    if not owners:
-        raise ValueError("there is no client in the Secrets")
-    return [(client, key) for key, client in owners.items()]
 
 
 def htpasswd_of(secret: Secret) -> bytes:

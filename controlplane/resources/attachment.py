@@ -7,6 +7,7 @@ a kind counts, as a whole: see `target`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
@@ -16,22 +17,18 @@ from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.kinds import Document, kind_of
 from controlplane.resources.route import RequestRoute, Route, Rule
-from controlplane.resources.target import Policy, TargetRef
+from controlplane.resources.target import Policy, Target, TargetRef
 from controlplane.resources.topology import backends_of, resolved
 
 P = TypeVar("P", bound=Policy)
+T = TypeVar("T")
 
 
-class Target(NamedTuple):
-    """An object, or a part of it, that a policy is for."""
+class Standing(Enum):
+    """Of what a policy is for."""
 
-    kind: str
-    key: str
-    """`namespace/name`."""
-    section: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.key}" + (f" {self.section}" if self.section else "")
+    OPEN = "open"
+    SHUT = "shut"
 
 
 Winners = Mapping[Target, P]
@@ -82,16 +79,24 @@ def _winners(declared: Declared, model: type[Policy]) -> Winners[Policy]:
     return MappingProxyType(out)
 
 
-def of_listener(of: Winners[P], gateway: Gateway, listener: Listener) -> P | None:
-    """The policy for what a listener does."""
+def shut(declared: Declared, model: type[P], of: Winners[P]) -> Mapping[Target, Standing]:
+    """Where requests are refused, because a policy of this kind is for them that was never valid,
+    and where they are not, because a valid one is; nothing where all are valid."""
+    unkept = [one.targets for key, one in declared.unkept.items() if key.kind == kind_of(model)]
+    refused = {target: Standing.SHUT for targets in unkept for target in targets}
+    return {**refused, **dict.fromkeys(of, Standing.OPEN)} if refused else {}
+
+
+def of_listener(of: Mapping[Target, T], gateway: Gateway, listener: Listener) -> T | None:
+    """The policy for what a listener does, or what is said of it."""
     near = of.get(Target("Gateway", gateway.key, listener.name))
     return near or of.get(Target("Gateway", gateway.key))
 
 
 def of_rule(
-    of: Winners[P], gateway: Gateway, listener: Listener, route: RequestRoute, rule: Rule
-) -> P | None:
-    """The policy for the requests of a rule that come in by a listener."""
+    of: Mapping[Target, T], gateway: Gateway, listener: Listener, route: RequestRoute, rule: Rule
+) -> T | None:
+    """The policy for the requests of a rule that come in by a listener, or what is said of it."""
     kind, key = kind_of(type(route)), route.key
     near = of.get(Target(kind, key, rule.name)) if rule.name else None
     return near or of.get(Target(kind, key)) or of_listener(of, gateway, listener)
@@ -126,7 +131,7 @@ def of_backends(
     return out
 
 
-_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 _NEAREST = (
     (("Backend",), False),
     (_ROUTES, True),

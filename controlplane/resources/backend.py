@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from controlplane.resources.gateway import IpAddress
 from controlplane.resources.kinds import Document, Fields, Flag, Hostname, Port, WeirApiVersion
+from controlplane.resources.uris import of_a_machine
 
 CAPACITY = "weir.dev/capacity"
 REGION = "topology.kubernetes.io/region"
@@ -31,17 +32,27 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+def _server(text: str) -> str:
+    if not of_a_machine(text):
+        raise ValueError(
+            "want the address or name of a server: this one is of the link, or nobody's"
+        )
+    return text
+
+
 class Ip(Fields):
     """An endpoint by address."""
 
-    address: IpAddress = Field(description="IPv4 or IPv6.")
+    address: Annotated[IpAddress, AfterValidator(_server)] = Field(description="IPv4 or IPv6.")
     port: Port = Field(description="TCP port.")
 
 
 class Fqdn(Fields):
     """Endpoints by name: each address that DNS gives is one."""
 
-    hostname: Hostname = Field(description="Resolved again and again while it is declared.")
+    hostname: Annotated[Hostname, AfterValidator(_server)] = Field(
+        description="Resolved again and again while it is declared."
+    )
     port: Port = Field(description="TCP port.")
 
     @model_validator(mode="after")

@@ -30,7 +30,9 @@ Ratio = Annotated[Number, Field(ge=0, le=1)]
 class BalancingTargetRef(TargetRef):
     """What a policy is for."""
 
-    kind: Literal["Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"] = Field(
+    kind: Literal[
+        "Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Gateway"
+    ] = Field(
         description="A route or a Gateway stands for every Backend under it; the nearest policy "
         "wins: that of a Backend before that of a route, of a Gateway."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
@@ -17,8 +18,10 @@ from controlplane.resources.certificates import fault_of
 from controlplane.resources.declared import KINDS, ObjectKey
 from controlplane.resources.kinds import Document, versions_of
 from controlplane.resources.problems import did_you_mean
-from controlplane.resources.read import Path, Tree, UnreadableError, parse
+from controlplane.resources.read import Path, Tree, UnreadableError, parse, readable_part
 from controlplane.resources.secret import ConfigMap, Secret
+from controlplane.resources.target import Target
+from controlplane.resources.unkept import keeps_out, targets_of
 
 _HIDDEN = "what is not shown of a Secret"
 MAX_FAULTS = 20
@@ -61,10 +64,19 @@ class Outcome:
     """Where the document's first word stands."""
     lines: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Where its references stand, by field: they are checked when every document is known."""
+    unkept: tuple[ObjectKey, frozenset[Target]] | None = None
+    """Where it is refused and may be what keeps strangers out: what it is called, and is for."""
 
 
 def check(text: str, policies: Collection[str] | None) -> Outcome | None:
     """Read one document. `policies` are the policies there are; None: not known, so not checked."""
+    outcome = _check(text, policies)
+    if outcome is None or outcome.document is not None:
+        return outcome
+    return dataclasses.replace(outcome, unkept=_unkept(text))
+
+
+def _check(text: str, policies: Collection[str] | None) -> Outcome | None:
     try:
         tree = parse(text)
     except UnreadableError as error:
@@ -90,6 +102,17 @@ def check(text: str, policies: Collection[str] | None) -> Outcome | None:
     key = ObjectKey(document.kind, document.key)
     lines = dict(_references(tree, tree.value.get("spec"), ("spec",)))
     return Outcome(key, None if faults else document, faults, line, lines)
+
+
+def _unkept(text: str) -> tuple[ObjectKey, frozenset[Target]] | None:
+    value = readable_part(text) if "Policy" in text else None
+    if not isinstance(value, dict):
+        return None
+    kind = next(iter(difflib.get_close_matches(str(value.get("kind")), KINDS, 1, 0.8)), "")
+    if not keeps_out(kind, value):
+        return None
+    called = _key({**value, "kind": kind}) or ObjectKey(kind, "")
+    return called, targets_of(kind, value)
 
 
 def _references(tree: Tree, value: object, path: Path) -> Iterator[tuple[str, int]]:

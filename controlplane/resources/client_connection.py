@@ -61,6 +61,16 @@ class TcpTimeouts(Fields):
     )
 
 
+class UdpTimeouts(Fields):
+    """Of a UDPRoute."""
+
+    idle_timeout: Annotated[Duration, Field(ge=0.1, le=3600)] = Field(
+        default=60.0,
+        description="A session in which nothing was said is forgotten: what the client says next "
+        "begins another, at an endpoint that is chosen anew.",
+    )
+
+
 class HttpTimeouts(Fields):
     """What slow clients are given; `0s`: no limit."""
 
@@ -82,4 +92,5 @@ class ClientTimeouts(Fields):
     """How long clients are waited for."""
 
     tcp: TcpTimeouts = TcpTimeouts()
+    udp: UdpTimeouts = UdpTimeouts()
     http: HttpTimeouts = HttpTimeouts()

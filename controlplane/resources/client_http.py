@@ -106,8 +106,9 @@ class ClientHeaders(Fields):
     )
     x_forwarded_client_cert: XForwardedClientCert = XForwardedClientCert()
     enable_envoy_headers: Flag = Field(
-        default=True,
-        description="`x-envoy-*` headers are added to requests and responses.",
+        default=False,
+        description="`x-envoy-*` headers are added to requests and responses: how long it took, "
+        "how long it may take, and `x-envoy-overloaded` where a circuit breaker answers.",
     )
     preserve_x_request_id: Flag = Field(
         default=False,

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controlplane.resources.attachment import Target, Winners, of_listener
+from controlplane.resources.attachment import Winners, of_listener
 from controlplane.resources.client_policy import ClientPolicy, ClientSettings
 from controlplane.resources.gateway import Gateway, Listener
+from controlplane.resources.target import Target
 
+Port = tuple[bool, int]
+"""See `Listener.at`."""
 USUAL = ClientSettings()
 """Where no policy is."""
 
@@ -23,12 +26,12 @@ def at_listener(
     """The policy for the clients of a listener."""
     if listener.protocol != "HTTP":
         return of_listener(of, gateway, listener)
-    said = [_settings(one) for one in _on_port(of, gateway, listener.port)]
+    said = [_settings(one) for one in _on_port(of, gateway, listener.at)]
     alike = all(one == said[0] for one in said)
     return of_listener(of, gateway, listener) if alike else _of_gateway(of, gateway)
 
 
-def at_port(of: Winners[ClientPolicy], gateway: Gateway, port: int) -> ClientSettings:
+def at_port(of: Winners[ClientPolicy], gateway: Gateway, port: Port) -> ClientSettings:
     """What holds for a port as a whole; of what is said, that alone counts which Envoy has no
     place for but the port: see `_of_whole_port`."""
     found = [settings(one) for one in _on_port(of, gateway, port)]
@@ -50,7 +53,7 @@ def not_for_one(of: Winners[ClientPolicy], gateway: Gateway, listener: Listener)
             f"{where} is shared by HTTP listeners with other policies, and Envoy knows the host of "
             "a connection too late; the policy of the Gateway, if any, is in force for all of them"
         )
-    shared = at_port(of, gateway, listener.port)
+    shared = at_port(of, gateway, listener.at)
     if _of_whole_port(settings(mine)) != _of_whole_port(shared):
         return (
             f"{where} is shared by listeners whose policies differ in proxyProtocol, "
@@ -61,10 +64,10 @@ def not_for_one(of: Winners[ClientPolicy], gateway: Gateway, listener: Listener)
 
 
 def _on_port(
-    of: Winners[ClientPolicy], gateway: Gateway, port: int
+    of: Winners[ClientPolicy], gateway: Gateway, port: Port
 ) -> Iterator[ClientPolicy | None]:
     for one in gateway.spec.listeners:
-        if one.port == port:
+        if one.at == port:
             yield of_listener(of, gateway, one)
 
 

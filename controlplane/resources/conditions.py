@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from controlplane.resources.attachment import Target, target_of, winners
+from controlplane.resources.attachment import target_of, winners
 from controlplane.resources.declared import MODELS, Declared, ObjectKey
 from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.gateway import Gateway, Listener
@@ -23,7 +23,9 @@ from controlplane.resources.references import (
     target_fault,
 )
 from controlplane.resources.route import ParentRef, Route
-from controlplane.resources.target import Policy
+from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.security_refs import found_by
+from controlplane.resources.target import Policy, Target
 from controlplane.resources.topology import Unresolved, attachments, resolve_certificate
 
 
@@ -77,7 +79,19 @@ def conditions(
     for key, patch in declared.all(EnvoyPatch).items():
         here = ObjectKey("EnvoyPatch", key)
         found[here] = tuple(_of_patch(declared, patch, (unused or {}).get(here), gateways))
+    for refused, one in declared.unkept.items():
+        said = [Condition("Accepted", False, "Invalid", one.message, str(to)) for to in one.sorted]
+        found[refused] = tuple(said) or (Condition("Accepted", False, "Invalid", one.message),)
+    for key, policy in declared.all(SecurityPolicy).items():
+        found[ObjectKey("SecurityPolicy", key)] += tuple(_refers(declared, policy))
     return found
+
+
+def _refers(declared: Declared, policy: SecurityPolicy) -> Iterator[Condition]:
+    faults = found_by(declared, policy).faults
+    if faults:
+        message = f"{faults[0][1].message}; requests that the policy is for are answered 500"
+        yield Condition("ResolvedRefs", False, faults[0][1].reason or "Invalid", message)
 
 
 def _programmed(key: str, found: Programming) -> Condition:

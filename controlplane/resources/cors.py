@@ -17,6 +17,8 @@ _ORIGIN = re.compile(
     rf"https?://(?:(?:\*\.)?(?:{_LABEL}\.)*{_LABEL}|\*)(?::(?P<port>[0-9]{{1,5}}))?"
 )
 
+_ANYBODY = re.compile(r"(?:https?://)?\*(?::[0-9]+)?")
+
 
 def _origin(text: str) -> str:
     if text == "*":
@@ -79,6 +81,11 @@ class Cors(Fields):
     max_age: Annotated[Integer, Field(ge=1, le=2**31 - 1)] = Field(
         default=5, description="For how many seconds a browser remembers the answer."
     )
+
+    @property
+    def lets_everybody_act(self) -> bool:
+        """Whether every page on the Internet may send requests as the user who looks at it."""
+        return self.allow_credentials and any(map(_ANYBODY.fullmatch, self.allow_origins))
 
     @model_validator(mode="after")
     def _named_with_credentials(self) -> Cors:

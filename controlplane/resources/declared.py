@@ -22,7 +22,8 @@ from controlplane.resources.route import HttpRoute, RequestRoute, Route
 from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import ConfigMap, Secret
 from controlplane.resources.security_policy import SecurityPolicy
-from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute
+from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute, UdpRoute
+from controlplane.resources.target import Target
 from controlplane.resources.traffic_policy import TrafficPolicy
 
 MODELS: tuple[type[Document], ...] = (
@@ -32,6 +33,7 @@ MODELS: tuple[type[Document], ...] = (
     GrpcRoute,
     TlsRoute,
     TcpRoute,
+    UdpRoute,
     HttpRouteFilter,
     ReferenceGrant,
     Namespace,
@@ -51,7 +53,7 @@ KINDS: Mapping[str, type[Document]] = MappingProxyType({kind_of(one): one for on
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
 
-_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 _NONE: Mapping[str, Document] = MappingProxyType({})
 _MOST_KEPT = 4
 """Facts for each object; there are fewer of those that are in force."""
@@ -79,6 +81,28 @@ class Source:
     """Of the references in it, by field."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A policy that keeps strangers out, or secrets in, is refused, and was never valid."""
+
+    source: Source = field(compare=False)
+    targets: frozenset[Target]
+    """What it is for, as far as it can be read: refused until it is valid."""
+
+    @property
+    def sorted(self) -> list[Target]:
+        """The targets in order."""
+        return sorted(self.targets, key=str)
+
+    @property
+    def message(self) -> str:
+        """What follows of it."""
+        if not self.targets:
+            return "was never valid, and nobody can tell what it is for: nothing is refused for it"
+        said = ", ".join(map(str, self.sorted))
+        return f"was never valid: requests for {said} are refused until it is"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Declared:
     """The objects in force, by kind and `namespace/name`, each in the order of their names.
@@ -92,12 +116,16 @@ class Declared:
     sources: Mapping[ObjectKey, Source] = field(default_factory=dict)
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By kind, what its objects are called."""
+    unkept: Mapping[ObjectKey, Unkept] = field(default_factory=dict)
     _kept: _Kept = field(default_factory=dict, repr=False)
     """See `once`."""
 
     @classmethod
     def of(
-        cls, objects: Mapping[ObjectKey, tuple[Document, Source]], before: Declared | None = None
+        cls,
+        objects: Mapping[ObjectKey, tuple[Document, Source]],
+        before: Declared | None = None,
+        unkept: Mapping[ObjectKey, Unkept] = MappingProxyType({}),
     ) -> Declared:
         """These objects; what did not change is shared with what was declared `before`."""
         before = before or cls()
@@ -111,17 +139,21 @@ class Declared:
             if names.get(kind) == same:
                 names[kind] = same  # the very same, so that it can be told by `is`
         sources = {key: objects[key][1] for key in order}
-        made = cls(by_kind, sources, names)
+        made = cls(by_kind, sources, names, unkept)
         return (
             replace(made, _kept=before._kept_for(made)) if made.hangs_together_as(before) else made
         )
 
     def differs_in_routes_alone(self, before: Declared) -> bool:
         """Whether nothing else changed but routes, and what is within Backends."""
-        return self._same_backends(before) and all(
-            self.by_kind.get(kind) is before.by_kind.get(kind)
-            for kind in self.by_kind.keys() | before.by_kind.keys()
-            if kind not in (*_ROUTES, "Backend")
+        return (
+            self._same_backends(before)
+            and self.unkept == before.unkept
+            and all(
+                self.by_kind.get(kind) is before.by_kind.get(kind)
+                for kind in self.by_kind.keys() | before.by_kind.keys()
+                if kind not in (*_ROUTES, "Backend")
+            )
         )
 
     def hangs_together_as(self, before: Declared) -> bool:
@@ -195,8 +227,10 @@ class Declared:
 
     @property
     def stream_routes(self) -> tuple[StreamRoute, ...]:
-        """The routes of connections."""
-        return (*self.all(TlsRoute).values(), *self.all(TcpRoute).values())
+        """The routes of connections and of datagrams."""
+        return tuple(
+            route for kind in (TlsRoute, TcpRoute, UdpRoute) for route in self.all(kind).values()
+        )
 
     @property
     def every_route(self) -> tuple[Route, ...]:

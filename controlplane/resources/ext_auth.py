@@ -43,7 +43,8 @@ class HttpExtAuth(Fields):
     headers_to_backend: tuple[HeaderName, ...] = Field(
         default=(),
         max_length=64,
-        description="Headers of its answer that the Backend gets, in place of the client's.",
+        description="Headers of its answer that the Backend gets, in place of the client's. What a "
+        "client says in those that the service is not shown is taken away.",
     )
 
 

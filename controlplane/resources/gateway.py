@@ -29,6 +29,7 @@ ROUTE_KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Passthrough": ("TLSRoute",),
         "Terminate": ("TLSRoute", "TCPRoute"),
         "TCP": ("TCPRoute",),
+        "UDP": ("UDPRoute",),
     }
 )
 """What attaches to a listener, by its protocol, of protocol TLS by its mode."""
@@ -40,6 +41,10 @@ def _ip_address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
         raise ValueError("want an IP address such as 10.0.0.7 or 2001:db8::7") from error
+
+
+def _address(text: str) -> str:
+    return _ip_address(text) if text else text
 
 
 IpAddress = Annotated[str, AfterValidator(_ip_address)]
@@ -136,11 +141,14 @@ class Listener(Fields):
     hostname: Hostname | None = Field(
         default=None, description="Requests for this host alone; not given: for every host."
     )
-    port: Port = Field(description="TCP port to listen on.")
-    protocol: Literal["HTTP", "HTTPS", "TLS", "TCP"] = Field(
+    port: Port = Field(
+        description="Port to listen on. One of TCP and one of UDP may have the same number, unless "
+        "`HTTPS` is spoken there: HTTP/3 would be in the way."
+    )
+    protocol: Literal["HTTP", "HTTPS", "TLS", "TCP", "UDP"] = Field(
         description="`HTTPS` and `TLS`: which listener of the port is meant says the name that "
         "the client asks for (SNI). `HTTPS` ends TLS and carries requests, `TLS` carries whatever "
-        "is in it, `TCP` any connection."
+        "is in it, `TCP` any connection, `UDP` datagrams."
     )
     tls: ListenerTls | None = Field(default=None, description="With `HTTPS` and `TLS`.")
     allowed_routes: AllowedRoutes = Field(
@@ -157,8 +165,8 @@ class Listener(Fields):
             raise ValueError("tls is given with protocols HTTPS and TLS, and with no other")
         if self.protocol == "HTTPS" and self.passes_through:
             raise ValueError("mode Passthrough needs protocol TLS: requests cannot be read")
-        if self.protocol == "TCP" and self.hostname is not None:
-            raise ValueError("protocol TCP knows no host names; take hostname away")
+        if self.protocol in ("TCP", "UDP") and self.hostname is not None:
+            raise ValueError(f"protocol {self.protocol} knows no host names; take hostname away")
         return self
 
     @property
@@ -166,6 +174,11 @@ class Listener(Fields):
         """The kinds of routes that its protocol can carry."""
         of_tls = self.tls.mode if self.tls is not None else ""
         return ROUTE_KINDS[of_tls if self.protocol == "TLS" else self.protocol]
+
+    @property
+    def at(self) -> tuple[bool, int]:
+        """Whether datagrams come in, and by which port."""
+        return self.protocol == "UDP", self.port
 
     @property
     def passes_through(self) -> bool:
@@ -185,7 +198,10 @@ class GatewayAddress(Fields):
     """An address to listen on."""
 
     type: Literal["IPAddress"] = "IPAddress"
-    value: IpAddress = Field(description="An IP address of the machine the Envoy runs on.")
+    value: Annotated[str, AfterValidator(_address)] = Field(
+        default="",
+        description="An IP address of the machine the Envoy runs on; not given: all of IPv4.",
+    )
 
 
 class BackendTls(Fields):
@@ -207,6 +223,16 @@ class Infrastructure(Fields):
 
     labels: dict[str, str] = Field(default_factory=dict, max_length=8, description="Not used.")
     annotations: dict[str, str] = Field(default_factory=dict, max_length=8, description="Not used.")
+
+
+def _apart_from_http_3(protocols: Mapping[tuple[bool, int], str]) -> None:
+    """Raises `ValueError` where datagrams come in by a port of HTTPS."""
+    for by_udp, port in protocols:
+        if by_udp and protocols.get((False, port)) in _WITH_TLS:
+            raise ValueError(
+                f"port {port} is wanted for UDP and for {protocols[False, port]}, where HTTP/3 may "
+                "be spoken; give one of them another port"
+            )
 
 
 class GatewaySpec(Fields):
@@ -232,21 +258,22 @@ class GatewaySpec(Fields):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"listener name {twice[0]!r} is used twice")
-        taken: dict[tuple[int, str], str] = {}
-        protocols: dict[int, str] = {}
+        taken: dict[tuple[bool, int, str], str] = {}
+        protocols: dict[tuple[bool, int], str] = {}
         for listener in self.listeners:
-            first = protocols.setdefault(listener.port, listener.protocol)
+            first = protocols.setdefault(listener.at, listener.protocol)
             if first != listener.protocol and not {first, listener.protocol} <= set(_WITH_TLS):
                 raise ValueError(
                     f"port {listener.port} is wanted for {first} and for {listener.protocol}"
                 )
-            place = (listener.port, listener.hostname or "*")
+            place = (*listener.at, listener.hostname or "*")
             if place in taken:
                 raise ValueError(
                     f"listeners {taken[place]!r} and {listener.name!r} both want port "
-                    f"{place[0]} for host {place[1]!r}"
+                    f"{listener.port} for host {place[-1]!r}"
                 )
             taken[place] = listener.name
+        _apart_from_http_3({one.at: one.protocol for one in self.listeners})
         return self
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from controlplane.resources.delivery import SessionPersistence, Timeouts
 from controlplane.resources.filters import (
+    ExtensionRef,
     Filter,
     HeaderModifier,
     RequestMirror,
@@ -119,9 +120,9 @@ class GrpcMatch(Fields):
 class GrpcFilter(Fields):
     """One thing that is done; the field that `type` names says how."""
 
-    type: Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"] = Field(
-        description="Which of the fields below is given."
-    )
+    type: Literal[
+        "RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"
+    ] = Field(description="Which of the fields below is given.")
     request_header_modifier: HeaderModifier | None = Field(
         default=None, description="Metadata of the call."
     )
@@ -129,6 +130,7 @@ class GrpcFilter(Fields):
         default=None, description="Initial metadata of the answer."
     )
     request_mirror: RequestMirror | None = None
+    extension_ref: ExtensionRef | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> GrpcFilter:
@@ -136,6 +138,7 @@ class GrpcFilter(Fields):
             "RequestHeaderModifier": ("requestHeaderModifier", self.request_header_modifier),
             "ResponseHeaderModifier": ("responseHeaderModifier", self.response_header_modifier),
             "RequestMirror": ("requestMirror", self.request_mirror),
+            "ExtensionRef": ("extensionRef", self.extension_ref),
         }
         require_named(self.type, fields)
         return self

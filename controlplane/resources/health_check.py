@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from controlplane.resources.connections import Limit, Percent
 from controlplane.resources.delivery import distinct
-from controlplane.resources.kinds import Duration, Fields, Flag, Hostname, Integer
+from controlplane.resources.filters import HttpHeader
+from controlplane.resources.kinds import Duration, Fields, Flag, Hostname, Integer, first_twice
 
 _PATH = re.compile(r"/[!-~]*")
 
@@ -18,6 +21,42 @@ def _path(text: str) -> str:
     if not _PATH.fullmatch(text):
         raise ValueError("want a path such as /healthz: it begins with '/', printable, no spaces")
     return text
+
+
+def _base64(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("want bytes in base64, such as AQID") from error
+    return text
+
+
+class Payload(Fields):
+    """Bytes on a connection."""
+
+    type: Literal["Text", "Binary"] = Field(
+        default="Text", description="Which of the fields below is given."
+    )
+    text: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="As it is."
+    )
+    binary: Annotated[str, Field(min_length=1, max_length=8192), AfterValidator(_base64)] | None = (
+        Field(default=None, description="In base64.")
+    )
+
+    @model_validator(mode="after")
+    def _as_typed(self) -> Payload:
+        given = {"Text": self.text is not None, "Binary": self.binary is not None}
+        if given != {"Text": self.type == "Text", "Binary": self.type == "Binary"}:
+            raise ValueError("type Text has text alone, type Binary has binary alone")
+        return self
+
+    @property
+    def content(self) -> bytes:
+        """The bytes."""
+        if self.binary is not None:
+            return base64.b64decode(self.binary)
+        return (self.text or "").encode()
 
 
 class HttpCheck(Fields):
@@ -32,16 +71,25 @@ class HttpCheck(Fields):
     hostname: Hostname | None = Field(
         default=None, description="Host of the request; not given: the name of the Backend."
     )
+    request_headers: tuple[HttpHeader, ...] = Field(
+        default=(), max_length=16, description="Sent along, such as one that says who asks."
+    )
     expected_statuses: Annotated[
         tuple[Annotated[Integer, Field(ge=100, le=599)], ...], AfterValidator(distinct)
     ] = Field(default=(200,), min_length=1, max_length=100, description="Statuses of the healthy.")
+    expected_response: Payload | None = Field(
+        default=None,
+        description="What must be in the body, within its first 16 KiB; not given: anything.",
+    )
 
-
-class Payload(Fields):
-    """Bytes on a connection."""
-
-    type: Literal["Text"] = "Text"
-    text: Annotated[str, Field(min_length=1, max_length=4096)] = Field(description="As it is.")
+    @model_validator(mode="after")
+    def _fits(self) -> HttpCheck:
+        twice = first_twice([one.name.lower() for one in self.request_headers])
+        if twice is not None:
+            raise ValueError(f"{twice} is written twice")
+        if self.expected_response is not None and self.method == "HEAD":
+            raise ValueError("an answer to HEAD has no body to expect; take another method")
+        return self
 
 
 class TcpCheck(Fields):
@@ -59,12 +107,34 @@ class TcpCheck(Fields):
         return self
 
 
+class GrpcCheck(Fields):
+    """A call of `grpc.health.v1.Health/Check` that an endpoint must answer with `SERVING`."""
+
+    service: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        default="", description="Whose health is asked for; not given: that of the whole server."
+    )
+
+
+class RedisCheck(Fields):
+    """A command that a Redis must answer."""
+
+    key: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        default="",
+        description="An endpoint that has this key is taken for unhealthy: so it is taken out for "
+        "maintenance. Not given: it must answer `PING`.",
+    )
+
+
 class ActiveCheck(Fields):
     """Each Envoy asks each endpoint. One that fails gets no requests until it passes again."""
 
-    type: Literal["HTTP", "TCP"] = Field(description="How it is asked.")
+    type: Literal["HTTP", "TCP", "GRPC", "Redis"] = Field(
+        description="How it is asked. `GRPC` needs a Backend that is spoken to in HTTP/2."
+    )
     http: HttpCheck | None = Field(default=None, description="With `type: HTTP`.")
     tcp: TcpCheck | None = Field(default=None, description="With `type: TCP`.")
+    grpc: GrpcCheck | None = Field(default=None, description="With `type: GRPC`.")
+    redis: RedisCheck | None = Field(default=None, description="With `type: Redis`.")
     timeout: Annotated[Duration, Field(ge=0.001, le=60)] = Field(
         default=1.0, description="No answer for so long is a failure."
     )
@@ -82,8 +152,13 @@ class ActiveCheck(Fields):
     def _of_its_type(self) -> ActiveCheck:
         if (self.type == "HTTP") != (self.http is not None):
             raise ValueError("http is given with type HTTP, and with no other")
-        if self.tcp is not None and self.type != "TCP":
-            raise ValueError("tcp is given with type TCP alone")
+        for word, kind, given in (
+            ("tcp", "TCP", self.tcp),
+            ("grpc", "GRPC", self.grpc),
+            ("redis", "Redis", self.redis),
+        ):
+            if given is not None and self.type != kind:
+                raise ValueError(f"{word} is given with type {kind} alone")
         return self
 
 

@@ -1,6 +1,7 @@
 """Files to `Declared` and problems. Pure: what is on the disk comes in as an argument.
 
 What is refused leaves the last valid version of that object in force, and the other documents load.
+Where there is none, and it may be what keeps strangers out, whoever it is for is refused.
 Where a refused document does not even say what it is, whatever its file held before and nobody
 declares now stays too: a typing error never removes a service. A file that is gone, or a document
 taken out of a file that is otherwise well, is a removal on purpose.
@@ -12,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.resources.check import Outcome, check
-from controlplane.resources.declared import Declared, ObjectKey, Source
+from controlplane.resources.declared import Declared, ObjectKey, Source, Unkept
 from controlplane.resources.kinds import Document
 from controlplane.resources.problems import Problem
 from controlplane.resources.read import MAX_DOCUMENTS, MAX_FILE_BYTES, Chunk, split
@@ -35,6 +36,7 @@ class _File:
     problems: list[Problem] = field(default_factory=list)
     valid: list[tuple[ObjectKey, Document, Source]] = field(default_factory=list)
     refused: set[ObjectKey] = field(default_factory=set)
+    unkept: list[tuple[ObjectKey, Unkept]] = field(default_factory=list)
     doubtful: bool = False
     """It holds something which nobody could tell what it is."""
 
@@ -88,6 +90,9 @@ class _File:
             self.refused.add(outcome.key)
         else:
             self.doubtful = True
+        if outcome.unkept is not None:
+            key, targets = outcome.unkept
+            self.unkept.append((key, Unkept(Source(self.name, chunk.line + outcome.line), targets)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,12 +118,14 @@ class _Reading:
     problems: list[Problem] = field(default_factory=list)
     valid: dict[ObjectKey, list[tuple[Document, Source]]] = field(default_factory=dict)
     refused: set[ObjectKey] = field(default_factory=set)
+    unkept: list[tuple[ObjectKey, Unkept]] = field(default_factory=list)
     doubtful: set[str] = field(default_factory=set)
 
     def add(self, file: _File) -> None:
         """One more file."""
         self.problems += file.problems
         self.refused |= file.refused
+        self.unkept += file.unkept
         if file.doubtful:
             self.doubtful.add(file.name)
         for key, document, source in file.valid:
@@ -144,6 +151,13 @@ class _Reading:
             if key not in chosen and (key in self.refused or source.file in self.doubtful):
                 chosen[key] = (document, source)
         return chosen
+
+    def never_valid(self, chosen: Collection[ObjectKey]) -> dict[ObjectKey, Unkept]:
+        """Those that are refused, and of which no valid version is in force."""
+        held = self.previous.unkept.items()
+        found = dict(one for one in held if one[1].source.file in self.doubtful)
+        found |= dict(self.unkept)
+        return {key: one for key, one in found.items() if key not in chosen}
 
     def _report_twice(
         self, key: ObjectKey, source: Source, found: list[tuple[Document, Source]]
@@ -174,8 +188,16 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
             before = _File(name, content).read(memo, names)
         read[name] = before
         reading.add(before)
-    declared = Declared.of(reading.choose(), previous.declared)
+    chosen = reading.choose()
+    unkept = reading.never_valid(chosen)
+    declared = Declared.of(chosen, previous.declared, unkept)
     causes = sorted(reading.problems)
     refused = {one.object: one for one in reversed(causes) if one.object}
-    consequences = sorted(reference_problems(declared, refused))
+    consequences = sorted([*reference_problems(declared, refused), *map(_told, unkept.items())])
     return Loaded(declared, (*causes, *consequences), tuple(causes), names, read)
+
+
+def _told(one: tuple[ObjectKey, Unkept]) -> Problem:
+    key, unkept = one
+    place = unkept.source
+    return Problem(place.file, place.line, "spec.targetRefs", unkept.message, object=str(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from controlplane.resources.attachment import found, target_of
+from controlplane.resources.attachment import found, target_of, winners
 from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared
 from controlplane.resources.delivery import Timeouts
@@ -14,6 +14,7 @@ from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.problems import near_name
 from controlplane.resources.route import HttpRoute
 from controlplane.resources.secret import ConfigMap
+from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import Unresolved, resolve_backend
 from controlplane.resources.traffic_policy import TrafficPolicy
@@ -81,6 +82,19 @@ def _uncached(declared: Declared, policy: TrafficPolicy) -> Iterator[str]:
                 yield f"HTTPRoute {target.key}, spec.rules[{at}]"
 
 
+def _not_for_all(declared: Declared, policy: TrafficPolicy) -> Iterator[str]:
+    """What the cache of a policy does nothing for, because clients say there who they are."""
+    cache = policy.spec.response_cache
+    if cache is None or cache.for_authenticated:
+        return
+    of = winners(declared, SecurityPolicy)
+    for ref in policy.spec.target_refs:
+        target = target_of(policy, ref)
+        near = of.get(target) or of.get(target._replace(section=None))
+        if near is not None and near.spec.identifies:
+            yield f"clients of {target} say who they are, by SecurityPolicy {near.key}"
+
+
 def script_of(declared: Declared, policy: Policy, lua: Lua) -> str | Unresolved:
     """The script that is meant."""
     if lua.value_ref is None:
@@ -113,6 +127,10 @@ def faults_of(declared: Declared, policy: Policy) -> Iterator[tuple[str, Unresol
                     "give what is kept a rule of its own, without them",
                 ),
             )
+        for message in _not_for_all(declared, policy):
+            advice = "where answers are the same for all of them, say forAuthenticated: true"
+            fault = Unresolved(f"{message}; their answers are not kept", advice)
+            yield "spec.responseCache", fault
         for at, one in enumerate(policy.spec.lua):
             script = script_of(declared, policy, one)
             if isinstance(script, Unresolved):

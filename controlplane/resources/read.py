@@ -20,6 +20,8 @@ MAX_DOCUMENTS = 5_000
 MAX_DEPTH = 40
 MAX_VALUES = 500_000
 """In one document."""
+MAX_DIGITS = 64
+"""Of a number. YAML has ways to write numbers that take for ever to read, or cannot be written."""
 
 _MARKER = re.compile(r"^(---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -129,6 +131,51 @@ def _bound_depth(text: str) -> None:
             depth -= 1
 
 
+def readable_part(text: str) -> object:
+    """What stands before the place where a text stops being YAML: mappings, lists and text, with
+    what is open there closed. Aliases are left out."""
+    events, stops = _events(text)
+    rows = text.split("\n")
+    # The scanner looks ahead, and stops before it gave all that it had read.
+    cut = (_events("\n".join(rows[:stop]))[0] for stop in stops)
+    open_: list[tuple[bool, list[object]]] = [(False, [])]
+    for event in max((events, *cut), key=len):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((isinstance(event, yaml.MappingStartEvent), []))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            _close(open_)
+        elif isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
+            open_[-1][1].append(getattr(event, "value", None))
+    while len(open_) > 1:
+        _close(open_)
+    return next(iter(open_[0][1]), None)
+
+
+def _events(text: str) -> tuple[list[yaml.Event], list[int]]:
+    """As many as can be read, and the lines near which it stopped."""
+    found: list[yaml.Event] = []
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                break
+            found.append(event)
+    except yaml.MarkedYAMLError as error:
+        return found, [one.line for one in (error.problem_mark, error.context_mark) if one]
+    except (yaml.YAMLError, ValueError):
+        return found, []
+    return found, []
+
+
+def _close(open_: list[tuple[bool, list[object]]]) -> None:
+    is_mapping, found = open_.pop()
+    pairs = zip(found[::2], found[1::2], strict=False)
+    names = {key: value for key, value in pairs if isinstance(key, str)}
+    open_[-1][1].append(names if is_mapping else found)
+
+
 class _Builder:
     def __init__(self) -> None:
         self.values = 0
@@ -179,6 +226,10 @@ def _scalar(node: yaml.ScalarNode, path: str) -> object:
     kind = node.tag.rpartition(":")[2]
     if kind in ("str", "timestamp"):
         return node.value
+    line = node.start_mark.line
+    if kind in ("int", "float") and len(node.value) > MAX_DIGITS:
+        message = f"a number of more than {MAX_DIGITS} characters"
+        raise UnreadableError(line, message, "quote it if it is text", path)
     try:
         if kind == "null":
             return None
@@ -189,9 +240,6 @@ def _scalar(node: yaml.ScalarNode, path: str) -> object:
         if kind == "float":
             return _SAFE.construct_yaml_float(node)
     except (ValueError, KeyError, IndexError) as error:
-        raise UnreadableError(
-            node.start_mark.line, f"{node.value!r} is not a {kind}", "quote it if it is text", path
-        ) from error
-    raise UnreadableError(
-        node.start_mark.line, f"tag {node.tag} is not taken", "write a plain value", path
-    )
+        message = f"what stands here is not a {kind}"  # not what: it may be a secret
+        raise UnreadableError(line, message, "quote it if it is text", path) from error
+    raise UnreadableError(line, f"tag {node.tag} is not taken", "write a plain value", path)

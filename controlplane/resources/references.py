@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 from controlplane.resources.attachment import (
-    Target,
     exists,
     found,
     of_backends,
@@ -20,6 +19,7 @@ from controlplane.resources.attachment import (
     target_of,
     winners,
 )
+from controlplane.resources.backend_protocols import unasked
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
 from controlplane.resources.envoy_patch import EnvoyPatch
@@ -31,9 +31,10 @@ from controlplane.resources.problems import Problem, did_you_mean, near_name
 from controlplane.resources.route import ParentRef, RequestRoute, Route, Rule
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
-from controlplane.resources.stream_route import StreamRoute
-from controlplane.resources.target import Policy
+from controlplane.resources.stream_route import StreamRoute, UdpRoute
+from controlplane.resources.target import Policy, Target
 from controlplane.resources.tls_references import tls_references
+from controlplane.resources.token_references import untold
 from controlplane.resources.topology import (
     Unresolved,
     attachments,
@@ -54,6 +55,7 @@ Fault = tuple[str, Unresolved]
 _Found = tuple[Problem, str]
 """With what is not there, see `Unresolved.lacking`."""
 
+_CONDITIONS = "payload, cel or jwt"
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
 
 
@@ -88,6 +90,8 @@ def _reference_problems(declared: Declared) -> list[_Found]:
         *(p for model in _POLICIES for p in _of_policies(declared, model)),
         *_of_sessions(declared),
         *(_problem(declared, key, field, fault) for key, field, fault in tls_references(declared)),
+        *(_problem(declared, key, field, fault) for key, field, fault in unasked(declared)),
+        *(_problem(declared, key, field, fault) for key, field, fault in untold(declared)),
         *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
         *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
     ]
@@ -152,7 +156,7 @@ def _of_extensions(
     """What `ExtensionRef`s of a rule lead nowhere, or stand where they mean nothing."""
     places = [(where, rule.filters, "directResponse")]
     for which, ref in enumerate(rule.backend_refs):
-        places.append((f"{where}.backendRefs[{which}]", ref.filters, "payload or cel"))
+        places.append((f"{where}.backendRefs[{which}]", ref.filters, _CONDITIONS))
     for place, filters, wanted in places:
         for number, one in enumerate(filters):
             if one.extension_ref is None:
@@ -163,7 +167,7 @@ def _of_extensions(
             ):
                 found = Unresolved(
                     f"HTTPRouteFilter {found.key} has no {wanted}",
-                    "directResponse is for the filters of a rule, payload and cel for those of a "
+                    "directResponse is for the filters of a rule, the others are for those of a "
                     "backendRef",
                     "InvalidFilter",
                 )
@@ -173,12 +177,14 @@ def _of_extensions(
 
 
 def _of_stream(declared: Declared, route: StreamRoute) -> Iterator[Fault]:
+    by_udp = isinstance(route, UdpRoute)
     for at, rule in enumerate(route.spec.rules):
         for which, ref in enumerate(rule.backend_refs):
             field = f"spec.rules[{at}].backendRefs[{which}]"
             backend = resolve_backend(declared, route, ref)
             if isinstance(backend, Unresolved):
-                message = f"{backend.message}; its part of the connections is closed"
+                lost = "datagrams is dropped" if by_udp else "connections is closed"
+                message = f"{backend.message}; its part of the {lost}"
                 yield field, replace(backend, message=message)
             elif len(rule.backend_refs) > 1 and _stands_in(declared, backend):
                 message = f"Backend {backend} is a fallback; of connections it gets its weight"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from controlplane.resources.kinds import Fields, Integer
+from controlplane.resources.kinds import Fields, Flag, Integer
 
 MIB = 1024 * 1024
 
@@ -35,6 +35,12 @@ class ResponseCache(Fields):
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = Field(
         default=None,
         description="Part of the key of each answer: another version finds nothing of what was "
-        "kept, which is how a cache is purged. The origin sees it, as the query parameter "
+        "kept, which is how a cache is purged. The origin sees it in the query parameter "
         "`weir-cache-version`.",
+    )
+    for_authenticated: Flag = Field(
+        default=False,
+        description="Keep answers also where clients say who they are, by a SecurityPolicy with "
+        "`extAuth`, `apiKeyAuth`, `basicAuth`, `oidc` or `jwt`, or by certificates. Who is let in "
+        "gets what was answered to another: only where answers are the same for all of them.",
     )

@@ -1,6 +1,7 @@
 """`HTTPRouteFilter`: what a filter `ExtensionRef` of an HTTPRoute may refer to.
 
-`directResponse` has the words of Envoy Gateway's HTTPRouteFilter; `payload` and `cel` are our own.
+`directResponse` has the words of Envoy Gateway's HTTPRouteFilter, `jwt` those of `authorization` in
+a SecurityPolicy; `payload` and `cel` are our own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, Strict, StringConstraints, model_validator
 
+from controlplane.resources.authorization import JwtPrincipal
 from controlplane.resources.cel import check_expression
 from controlplane.resources.kinds import Document, Fields, Flag, Integer, Number, WeirApiVersion
 from controlplane.resources.patterns import check_pattern
@@ -92,7 +94,7 @@ class Expression(Fields):
     )
 
 
-Condition = Payload | Expression
+Condition = Payload | Expression | JwtPrincipal
 """Which requests a backendRef is for."""
 
 
@@ -109,30 +111,36 @@ class HttpRouteFilterSpec(Fields):
     )
 
     cel: Expression | None = Field(default=None, description="The same, by a rule of your own.")
+    jwt: JwtPrincipal | None = Field(
+        default=None,
+        description="The same, by what stands in a token that the SecurityPolicy in force for the "
+        "rule has found good; `provider` is one of `jwt` there.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> HttpRouteFilterSpec:
-        given = [one for one in (self.direct_response, self.payload, self.cel) if one is not None]
-        if len(given) != 1:
-            raise ValueError("want directResponse, payload or cel, exactly one of them")
+        parts = (self.direct_response, self.payload, self.cel, self.jwt)
+        if len([one for one in parts if one is not None]) != 1:
+            raise ValueError("want directResponse, payload, cel or jwt, exactly one of them")
         return self
 
     @property
     def condition(self) -> Condition | None:
         """Which requests a backendRef with this filter is for."""
-        return self.payload or self.cel
+        return self.payload or self.cel or self.jwt
 
 
 class HttpRouteFilter(Document):
     """More that a filter of an HTTPRoute may be."""
 
     about: ClassVar[str] = (
-        "A filter of type `ExtensionRef` of an HTTPRoute in the same namespace refers to it: "
+        "A filter of type `ExtensionRef` of an HTTPRoute or GRPCRoute in the same namespace refers "
+        "to it: "
         "`extensionRef: {group: weir.dev, kind: HTTPRouteFilter, name: ...}`. "
-        "A backendRef with `payload` or `cel` is for the requests alone that fit, in the order in "
-        "which they are written; those without share the rest. For `payload` Envoy reads bodies of "
-        "JSON (`application/json` or `...+json`) first. Policies are those of the rule, whichever "
-        "is chosen."
+        "A backendRef with `payload`, `cel` or `jwt` is for the requests alone that fit, in the "
+        "order in which they are written; those without share the rest. For `payload` Envoy reads "
+        "bodies of JSON (`application/json` or `...+json`) first. Policies are those of the rule, "
+        "whichever is chosen."
     )
     api_version: WeirApiVersion
     kind: Literal["HTTPRouteFilter"]

@@ -35,6 +35,12 @@ class SecurityPolicySpec(PolicySpec):
     jwt: Jwt | None = None
     authorization: Authorization | None = None
 
+    @property
+    def identifies(self) -> bool:
+        """Whether clients say who they are."""
+        ways = (self.ext_auth, self.api_key_auth, self.basic_auth, self.oidc, self.jwt)
+        return any(one is not None for one in ways)
+
     @model_validator(mode="after")
     def _fits(self) -> SecurityPolicySpec:
         providers = [one.name for one in self.jwt.providers] if self.jwt else []
@@ -44,6 +50,11 @@ class SecurityPolicySpec(PolicySpec):
                 raise ValueError(
                     f"authorization: jwt has no provider {of!r}; {did_you_mean(of, providers)}"
                 )
+        if self.cors is not None and self.cors.lets_everybody_act:
+            raise ValueError(
+                "cors.allowCredentials with an origin of any host lets every page act as the user "
+                "who looks at it; name the origins, or the domain as in https://*.example.com"
+            )
         passes = self.oidc is not None and self.oidc.pass_through_auth_header
         if passes and (self.jwt is None or self.jwt.optional):
             raise ValueError(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controlplane.resources.api_key_auth import htpasswd_of, keys_of
+from controlplane.resources.api_key_auth import htpasswd_of
+from controlplane.resources.api_keys import keys_of
 from controlplane.resources.declared import Declared
 from controlplane.resources.jwks import check_jwks
 from controlplane.resources.jwt import LocalJwks
@@ -28,8 +29,8 @@ class Found:
 
     ext_auth: str = ""
     """The `namespace/name` of the Backend."""
-    keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
-    """Clients and their API keys."""
+    keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Clients and the hashes of their API keys."""
     users: bytes = field(default=b"", repr=False)
     """In the form of `htpasswd`."""
     client_secret: bytes = field(default=b"", repr=False)
@@ -72,7 +73,7 @@ class _Look:
             return ""
         return backend
 
-    def keys(self) -> tuple[tuple[str, bytes], ...]:
+    def keys(self) -> tuple[tuple[str, str], ...]:
         auth = self.policy.spec.api_key_auth
         if auth is None:
             return ()

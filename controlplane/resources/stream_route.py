@@ -1,4 +1,4 @@
-"""`TLSRoute` and `TCPRoute`: which connections go to which Backends, without a look inside."""
+"""`TLSRoute`, `TCPRoute` and `UDPRoute`: what goes to which Backends without a look inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StreamRule(Fields):
     backend_refs: tuple[WeightedRef, ...] = Field(
         min_length=1,
         max_length=16,
-        description="A part that leads nowhere has its connections closed.",
+        description="A part that leads nowhere has its connections closed, its datagrams dropped.",
     )
 
 
@@ -61,6 +61,20 @@ class TcpRoute(StreamRoute):
     )
     api_version: Literal["gateway.networking.k8s.io/v1alpha2"]
     kind: Literal["TCPRoute"]
+
+
+class UdpRoute(StreamRoute):
+    """Datagrams of a port to Backends."""
+
+    about: ClassVar[str] = (
+        "For listeners of protocol `UDP`. What comes from one address and port is a session, which "
+        "stays at its endpoint until it is idle for `timeout.udp.idleTimeout` of a ClientPolicy. "
+        "Of two on one listener the older is in force, then the first by name, and the other is "
+        "reported. Which of several Backends a session goes to is chosen by the port of the "
+        "client, in parts of the weights. A part that leads nowhere has its datagrams dropped."
+    )
+    api_version: Literal["gateway.networking.k8s.io/v1alpha2"]
+    kind: Literal["UDPRoute"]
 
 
 class TlsRouteSpec(StreamSpec):

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from controlplane.resources.kinds import GATEWAY_API_GROUP, WEIR_GROUP, Document, Fields, Name
+
+
+class Target(NamedTuple):
+    """An object, or a part of it, that a policy is for."""
+
+    kind: str
+    key: str
+    """`namespace/name`."""
+    section: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}" + (f" {self.section}" if self.section else "")
 
 
 class TargetRef(Fields):
@@ -68,7 +80,9 @@ class RouteTargetRef(SectionTargetRef):
 class BackendTargetRef(SectionTargetRef):
     """A Backend, a route or a Gateway."""
 
-    kind: Literal["Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"] = Field(
+    kind: Literal[
+        "Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Gateway"
+    ] = Field(
         description="The nearest policy counts, as a whole. For requests: that of a rule, its "
         "route, a listener, its Gateway. For the connections to a Backend, that of the Backend "
         "goes before all of these."

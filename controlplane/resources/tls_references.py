@@ -13,7 +13,9 @@ from controlplane.resources.client_ports import USUAL, at_listener, not_for_one
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.gateway import Gateway, listener_named
 from controlplane.resources.kinds import Document, kind_of
-from controlplane.resources.topology import Unresolved, resolve_certificate
+from controlplane.resources.stream_route import UdpRoute
+from controlplane.resources.target import Target
+from controlplane.resources.topology import Unresolved, resolve_backend, resolve_certificate
 from controlplane.resources.trust import resolve_ca
 
 Found = tuple[ObjectKey, str, Unresolved]
@@ -25,6 +27,7 @@ def tls_references(declared: Declared) -> Iterator[Found]:
     of = winners(declared, ClientPolicy)
     for gateway in declared.gateways.values():
         yield from _of_shown(declared, gateway)
+    yield from _of_datagrams(declared)
     for policy in declared.all(ClientPolicy).values():
         yield from _of_targets(declared, of, policy)
         yield from _of_plaintext(declared, of, policy)
@@ -37,6 +40,23 @@ def tls_references(declared: Declared) -> Iterator[Found]:
         field = "spec.validation.caCertificateRefs"
         refs_ = backend_policy.spec.validation.ca_certificate_refs
         yield from _of_cas(declared, backend_policy, refs_, field, "requests are answered 503")
+
+
+def _of_datagrams(declared: Declared) -> Iterator[Found]:
+    """Backends that are to be spoken to over TLS."""
+    of = winners(declared, BackendTlsPolicy)
+    for route in declared.all(UdpRoute).values():
+        for at, rule in enumerate(route.spec.rules):
+            for which, ref in enumerate(rule.backend_refs):
+                key = resolve_backend(declared, route, ref)
+                if isinstance(key, str) and Target("Backend", key) in of:
+                    field = f"spec.rules[{at}].backendRefs[{which}]"
+                    message = (
+                        f"Backend {key} is to be spoken to over TLS, which datagrams are not; they "
+                        "are dropped"
+                    )
+                    advice = "declare a Backend without BackendTLSPolicy for them"
+                    yield ObjectKey(route.kind, route.key), field, Unresolved(message, advice)
 
 
 def _of_shown(declared: Declared, gateway: Gateway) -> Iterator[Found]:
@@ -74,7 +94,7 @@ def _of_plaintext(
         for listener in gateway.spec.listeners
         if at_listener(of, gateway, listener) is policy
     }
-    without = bool(protocols) and protocols <= {"HTTP", "TCP"}
+    without = bool(protocols) and protocols <= {"HTTP", "TCP", "UDP"}
     if not without or (said.tls == USUAL.tls and said.http3 is None):
         return
     field = "spec.tls" if said.tls != USUAL.tls else "spec.http3"

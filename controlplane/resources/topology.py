@@ -16,6 +16,7 @@ from controlplane.resources.declared import D, Declared
 from controlplane.resources.filters import BackendObjectRef, ExtensionRef
 from controlplane.resources.gateway import Gateway, Listener, SecretRef
 from controlplane.resources.grants import granted
+from controlplane.resources.grpc_route import CallRoute
 from controlplane.resources.kinds import WEIR_GROUP, Document, kind_of
 from controlplane.resources.namespace import NAME_LABEL, Namespace
 from controlplane.resources.problems import near_name
@@ -56,7 +57,14 @@ def resolve_filter(
     declared: Declared, route: Route, ref: ExtensionRef
 ) -> HttpRouteFilter | Unresolved:
     """The filter that is meant."""
-    return resolve_object(declared, route, HttpRouteFilter, None, ref.name, "InvalidFilter")
+    found = resolve_object(declared, route, HttpRouteFilter, None, ref.name, "InvalidFilter")
+    if isinstance(found, HttpRouteFilter) and found.spec.payload and isinstance(route, CallRoute):
+        return Unresolved(
+            f"HTTPRouteFilter {found.key} has a payload, and calls of gRPC are no JSON",
+            "tell calls apart by cel or jwt",
+            "InvalidFilter",
+        )
+    return found
 
 
 def resolve_certificate(

@@ -117,6 +117,11 @@ def refused() -> list[Share]:
     return [Share(_direct(500, "the security policy of this route cannot be kept"))]
 
 
+def misdirected() -> bytes:
+    """The part of a Route for requests that came by the connection of another host."""
+    return _direct(421, "this host is not served on this connection")
+
+
 def _by_chance(made: _Maker, parts: Sequence[_Part]) -> Iterator[Share]:
     total, so_far, low = sum(part.ref.weight for part in parts), 0, 0
     for part in parts:

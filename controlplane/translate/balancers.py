@@ -40,13 +40,14 @@ from controlplane.translate.wire import duration, number, packed, wire
 
 
 @functools.lru_cache(maxsize=1024)
-def balancer(said: LoadBalancer | None) -> bytes:
-    """The part of a Cluster."""
+def balancer(said: LoadBalancer | None, *, of_udp: bool = False) -> bytes:
+    """The part of a Cluster. `of_udp`: datagrams have nothing to hash but the client's address,
+    which their listener does."""
     if said is None or said.consistent_hash is None:
         return _policy("least_request", LeastRequest, _least_request())
     if said.consistent_hash.algorithm == "RingHash":
-        return _policy("ring_hash", RingHash, _ring(said.consistent_hash))
-    return _policy("maglev", Maglev, _maglev(said.consistent_hash))
+        return _policy("ring_hash", RingHash, _ring(said.consistent_hash, of_udp))
+    return _policy("maglev", Maglev, _maglev(said.consistent_hash, of_udp))
 
 
 def _policy(name: str, kind: type[Message], config: bytes) -> bytes:
@@ -69,19 +70,19 @@ def _least_request() -> bytes:
     )
 
 
-def _maglev(one: ConsistentHash) -> bytes:
+def _maglev(one: ConsistentHash, of_udp: bool) -> bytes:
     made = wire(
         Maglev,
-        consistent_hashing_lb_config=_by(one),
+        consistent_hashing_lb_config=b"" if of_udp else _by(one),
         locality_weighted_lb_config=wire(LocalityLbConfigLocalityWeightedLbConfig),
     )
     return made + (wire(Maglev, table_size=number(one.table_size)) if one.table_size else b"")
 
 
-def _ring(one: ConsistentHash) -> bytes:
+def _ring(one: ConsistentHash, of_udp: bool) -> bytes:
     made = wire(
         RingHash,
-        consistent_hashing_lb_config=_by(one),
+        consistent_hashing_lb_config=b"" if of_udp else _by(one),
         locality_weighted_lb_config=wire(LocalityLbConfigLocalityWeightedLbConfig),
     )
     if one.table_size:

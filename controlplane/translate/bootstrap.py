@@ -116,6 +116,7 @@ def ads_bootstrap(
     admin_port: int = 9901,
     delta: bool = False,
     load_reports: bool = True,
+    region: str = "",
     zone: str = "",
     workers: int | None = None,
     tls: ClientTls | None = None,
@@ -132,7 +133,7 @@ def ads_bootstrap(
     98 %.
     """
     bootstrap: dict[str, Any] = {
-        "node": {"id": node_id, "cluster": fleet, "locality": {"zone": zone}},
+        "node": {"id": node_id, "cluster": fleet, "locality": {"region": region, "zone": zone}},
         "admin": {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}},
             "ignore_global_conn_limit": True,
@@ -169,6 +170,8 @@ def overlay_bootstrap(
     service: str,
     listen_port: int,
     node_cluster: str = "overlay",
+    region: str = "",
+    zone: str = "",
     listen_host: str = "127.0.0.1",
     xds_host: str = "127.0.0.1",
     xds_port: int = 18000,
@@ -187,8 +190,9 @@ def overlay_bootstrap(
     outliers ejected. Access logs (sampled by a filter of its own) and load reports can be left out;
     Weir then has to read the numbers from Prometheus. With `tls` it connects by mutual TLS.
     """
+    where = {"region": region, "zone": zone}
     bootstrap: dict[str, Any] = {
-        "node": {"id": node_id, "cluster": node_cluster},
+        "node": {"id": node_id, "cluster": node_cluster, "locality": where},
         "admin": {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}
         },

@@ -1,9 +1,6 @@
 """Classes of requests: a route for each, and a cluster for each that has limits of its own.
 
-The class is decided twice. When a request comes in Envoy takes a route by what the client sent;
-behind authentication a filter notes the client's address and has Envoy choose again, so that a
-header which authentication sets counts, and an address, which no route can ask for by itself. All
-routes of a rule do the same before that point, whatever the class.
+The class is decided twice, see `second_choice`.
 """
 
 from __future__ import annotations
@@ -11,28 +8,17 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from envoy_data_plane.envoy.config.core.v3 import (
-    CidrRange,
-    DataSource,
-    RoutingPriority,
-    SubstitutionFormatString,
-)
+from envoy_data_plane.envoy.config.core.v3 import CidrRange, RoutingPriority
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteMatch
-from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import FilterStateValue
-from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import Config
 from envoy_data_plane.envoy.type.matcher.v3 import AddressMatcher, FilterStateMatcher
 
 from controlplane.model import OF_CLASS
 from controlplane.resources.classes import TrafficClass
 from controlplane.resources.matches import first_of_each
 from controlplane.resources.traffic_policy import TrafficPolicy
+from controlplane.translate import second_choice
 from controlplane.translate.matches import header
-from controlplane.translate.wire import number, packed, wire
-
-FILTER = "envoy.filters.http.set_filter_state"
-_CLIENT = "weir.dev/client"
-_ADDRESS = "envoy.network.ip"
-"""The factory of objects that hold an address, which alone are held against networks."""
+from controlplane.translate.wire import number, wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +72,19 @@ def kinds(policy: TrafficPolicy | None) -> tuple[Kind, ...]:
     return classes if classes[-1].one.matches_all else (*classes, _NONE)
 
 
-def choice() -> bytes:
-    """The configuration of the filter. Envoy takes from the listener's whether to choose again, and
-    not from that of a route, which only switches it on."""
-    text = wire(DataSource, inline_string="%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
-    address = wire(
-        FilterStateValue,
-        object_key=_CLIENT,
-        factory_key=_ADDRESS,
-        format_string=wire(SubstitutionFormatString, text_format_source=text),
-    )
-    return packed(Config, wire(Config, on_request_headers=[address], clear_route_cache=True))
-
-
 def decide(policy: TrafficPolicy | None) -> bytes:
     """The part of a Route that has Envoy choose again behind authentication."""
     if policy is None or not policy.spec.classes:
         return b""
-    return wire(Route, typed_per_filter_config={FILTER: packed(Config)})
+    return second_choice.of_route()
 
 
 def _matcher(one: TrafficClass) -> bytes:
     out = wire(RouteMatch, headers=[header(each) for each in first_of_each(one.match.headers)])
     if one.match.client_cidrs:
         addresses = wire(AddressMatcher, ranges=list(map(_range, one.match.client_cidrs)))
-        out += wire(
-            RouteMatch,
-            filter_state=[wire(FilterStateMatcher, key=_CLIENT, address_match=addresses)],
-        )
+        from_there = wire(FilterStateMatcher, key=second_choice.CLIENT, address_match=addresses)
+        out += wire(RouteMatch, filter_state=[from_there])
     return out
 
 

@@ -58,17 +58,29 @@ def of_manager(
     """The part of a connection manager; `name` is that of the Gateway."""
     if policy is None:
         return b""
-
-    def service(ref: BackendObjectRef) -> str | None:
-        key = resolve_backend(declared, policy, ref)
-        return over_http_2(key) if isinstance(key, str) and key in known else None
-
     spec = policy.spec
     return (
-        telemetry.of_manager(spec.telemetry, service, name)
+        telemetry.of_manager(spec.telemetry, _service(policy, declared, known), name)
         + _early_headers(spec.headers)
         + _local_replies(spec.local_replies)
     )
+
+
+def of_connections(
+    policy: ClientPolicy | None, declared: Declared, known: frozenset[str]
+) -> tuple[bytes, ...]:
+    """The logs of a listener that passes connections on."""
+    if policy is None:
+        return ()
+    return tuple(telemetry.logs(policy.spec.telemetry, _service(policy, declared, known)))
+
+
+def _service(policy: ClientPolicy, declared: Declared, known: frozenset[str]) -> telemetry.Service:
+    def found(ref: BackendObjectRef) -> str | None:
+        key = resolve_backend(declared, policy, ref)
+        return over_http_2(key) if isinstance(key, str) and key in known else None
+
+    return found
 
 
 def of_host(policy: ClientPolicy | None) -> bytes:

@@ -49,16 +49,18 @@ def cluster(
     *,
     name: str = "",
     http_2: bool = False,
+    of_udp: bool = False,
 ) -> bytes:
     """The cluster of a Backend, whose endpoint assignment has the same name.
 
-    One for a part of its requests has another `name`. `http_2`: instead of HTTP/1.1.
+    One for a part of its requests has another `name`. `http_2`: instead of HTTP/1.1. `of_udp`: for
+    datagrams.
     """
     assignment = wire(ClusterEdsClusterConfig, eds_config=FROM_ADS, service_name=backend)
     own = wire(Cluster, name=name or backend, eds_cluster_config=assignment)
     if said is USUAL:
         return own + _usual(options, http_2)
-    return own + _rest(options, said, backend.rpartition("/")[2], http_2)
+    return own + _rest(options, said, backend.rpartition("/")[2], http_2, of_udp)
 
 
 def over_http_2(backend: str) -> str:
@@ -81,16 +83,18 @@ def closed(name: str) -> bytes:
 @functools.lru_cache(maxsize=16)
 def _usual(options: TranslateOptions, http_2: bool) -> bytes:
     """All of a cluster but its name, where no policy says anything."""
-    return _rest(options, USUAL, "", http_2)
+    return _rest(options, USUAL, "", http_2, False)
 
 
-def _rest(options: TranslateOptions, said: OfConnections, host: str, http_2: bool) -> bytes:
+def _rest(
+    options: TranslateOptions, said: OfConnections, host: str, http_2: bool, of_udp: bool
+) -> bytes:
     return (
         _reporting(options)
-        + balancer(said.load_balancer)
+        + balancer(said.load_balancer, of_udp=of_udp)
         + connections(said, http_2=http_2)
         + breakers(said.circuit_breaker)
-        + health(said.health_check, host)
+        + health(said.health_check, host, http_2=http_2)
     )
 
 

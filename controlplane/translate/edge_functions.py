@@ -2,8 +2,8 @@
 
 All of it fails closed, for it may be what keeps strangers out: without its script a route answers
 500, and Envoy does likewise when a service cannot be called. Envoy lets a request go on when a
-script raises an error; so what the script does to requests is called from a function that answers
-500 instead.
+script raises an error; so the functions of a script are wrapped, and such a request is answered
+500, see `sandbox`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from controlplane.resources.policy_references import script_of
 from controlplane.resources.topology import resolve_backend
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate.clusters import UNRESOLVED, over_http_2
+from controlplane.translate.sandbox import sandboxed
 from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, packed, wire
 
@@ -34,20 +35,6 @@ LUA = "envoy.filters.http.lua"
 _FAILS = """\
 function envoy_on_request(handle)
   handle:respond({[":status"] = "500"}, "the script of this route is missing\\n")
-end
-"""
-_GUARD = """
-do
-  local inner = envoy_on_request
-  if inner ~= nil then
-    function envoy_on_request(handle)
-      local good, fault = pcall(inner, handle)
-      if not good then
-        handle:logErr(tostring(fault))
-        handle:respond({[":status"] = "500"}, "the script of this route failed\\n")
-      end
-    end
-  end
 end
 """
 _BODIES = {
@@ -74,7 +61,13 @@ class Extensions(NamedTuple):
             for ref in one.backend_refs
         ]
         return cls(
-            next((one if isinstance(one, str) else _FAILS for one in scripts), None),
+            next(
+                (
+                    sandboxed(one if isinstance(one, str) else _FAILS, policy.metadata.namespace)
+                    for one in scripts
+                ),
+                None,
+            ),
             next(
                 (over_http_2(one) if isinstance(one, str) else UNRESOLVED for one in services), None
             ),
@@ -85,7 +78,7 @@ def of_route(found: Extensions) -> bytes:
     """The part of a Route."""
     if found.script is None:
         return b""
-    source = wire(LuaPerRoute, source_code=wire(DataSource, inline_string=found.script + _GUARD))
+    source = wire(LuaPerRoute, source_code=wire(DataSource, inline_string=found.script))
     return wire(Route, typed_per_filter_config={LUA: packed(LuaPerRoute, source)})
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from controlplane.resources.attachment import Target, Winners
+from controlplane.resources.attachment import Standing, Winners
 from controlplane.resources.backend_tls import BackendTlsPolicy
 from controlplane.resources.declared import Declared
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.secret import Secret
+from controlplane.resources.target import Target
 from controlplane.resources.topology import resolve_certificate
 from controlplane.resources.trust import bundle
 from controlplane.translate import secrets
@@ -22,15 +24,18 @@ class Encryption:
     declared: Declared
     gateway: Gateway
     of: Winners[BackendTlsPolicy]
+    shut: Mapping[Target, Standing]
+    """The Backends of which nobody knows how to encrypt for them."""
     system_ca: str
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def part(self, backend: str) -> bytes | None:
         """The part of the cluster of a Backend: empty where nothing is to be encrypted, None where
         it must be and nobody there could be believed."""
-        policy = self.of.get(Target("Backend", backend))
+        target = Target("Backend", backend)
+        policy = self.of.get(target)
         if policy is None:
-            return b""
+            return None if self.shut.get(target) is Standing.SHUT else b""
         said = policy.spec.validation
         cas = bundle(self.declared, policy, said.ca_certificate_refs)
         if cas is None and said.well_known_ca_certificates is None:

@@ -11,7 +11,8 @@ Endpoints that drain are a locality of their own, DRAINING: Envoy leaves it out 
 others and of its panic threshold, and nothing but a session leads there.
 
 Parts of a cluster have a message each, with their priority; its groups keep their relation, and
-together weigh what the part does among the others of its priority.
+together weigh what the part does among the others of its priority. The Envoys of a place may be
+told other priorities and weights of parts (`Order`); those within a part are the same for all.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controlplane._pb import endpoint_pb2
 from controlplane.model import (
     Endpoint,
     EndpointId,
     Grouping,
+    Order,
+    Orders,
     Part,
     Service,
     ServiceName,
@@ -51,109 +55,144 @@ class _Kept:
     grouping: Grouping
     message: endpoint_pb2.ClusterLoadAssignment
     weights: tuple[int, ...]
-    part: Part | None
     body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """The assignment of a cluster."""
+    """The assignment of a cluster, for the Envoys of a place or for all others."""
 
     bodies: tuple[bytes, ...]
     wires: dict[str, bytes]
     """By the names that it has."""
 
 
+class Assigned(NamedTuple):
+    """Assignments by `namespace/name`, and by the bare name where it is unique."""
+
+    common: Mapping[str, bytes]
+    by_place: Mapping[Zone, Mapping[str, bytes]]
+    """Those that are others for the Envoys of a place."""
+
+
 class Assignments:
-    """Makes endpoint assignments and keeps one message for each service."""
+    """Makes endpoint assignments. One message is kept for each service, and for each priority and
+    weight that a part has for the Envoys of some place."""
 
     def __init__(self) -> None:
-        self._kept: dict[ServiceName, _Kept] = {}
-        self._named: dict[ServiceName, _Named] = {}
+        self._kept: dict[tuple[ServiceName, Part | None], _Kept] = {}
+        self._named: dict[tuple[ServiceName, Zone | None], _Named] = {}
         self._empty: dict[str, bytes] = {}
 
     def resources(
-        self, services: Sequence[Service], verdicts: Mapping[ServiceName, Verdict]
-    ) -> dict[str, bytes]:
-        """By `namespace/name`, and by the bare name where it is unique.
-
-        Raises `ValueError` for a service that has endpoints and no verdict: an assignment is never
-        made up here.
+        self,
+        services: Sequence[Service],
+        verdicts: Mapping[ServiceName, Verdict],
+        orders: Orders | None = None,
+    ) -> Assigned:
+        """Raises `ValueError` for a service that has endpoints and no verdict: an assignment is
+        never made up here.
         """
+        kept, named, self._kept, self._named = self._kept, self._named, {}, {}
         clusters: dict[ServiceName, list[Service]] = {}
         for service in services:
             clusters.setdefault(service.cluster, []).append(service)
         bare = Counter(name.partition("/")[2] for name in clusters)
-        out: dict[str, bytes] = {}
+        common: dict[str, bytes] = {}
+        by_place: dict[Zone, dict[str, bytes]] = {}
         for cluster, parts in clusters.items():
             short = cluster.partition("/")[2]
             names = [str(cluster), short] if bare[short] == 1 else [str(cluster)]
-            out.update(self._assignments(cluster, parts, verdicts, names))
-        here = {service.name for service in services}
-        self._kept = {name: kept for name, kept in self._kept.items() if name in here}
-        self._named = {name: named for name, named in self._named.items() if name in clusters}
-        self._empty = {key: wire for key, wire in self._empty.items() if key in out}
-        return out
+            if not any(part.endpoints for part in parts):
+                common.update(self._nowhere(names))
+                continue
+            bodies = self._bodies(parts, {}, verdicts, kept)
+            common.update(self._assignments((cluster, None), bodies, names, named))
+            for place, order in (orders or {}).get(cluster, {}).items():
+                here = self._bodies(parts, order, verdicts, kept)
+                if here != bodies:
+                    made = self._assignments((cluster, place), here, names, named)
+                    by_place.setdefault(place, {}).update(made)
+        self._empty = {key: wire for key, wire in self._empty.items() if key in common}
+        return Assigned(common, by_place)
+
+    def _nowhere(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """The assignment without endpoints, by each of its names."""
+        for name in names:
+            self._empty.setdefault(name, prefixed(_CLUSTER_NAME, name.encode()) + EMPTY)
+        return {name: self._empty[name] for name in names}
 
     def _assignments(
         self,
-        cluster: ServiceName,
-        parts: Sequence[Service],
-        verdicts: Mapping[ServiceName, Verdict],
+        key: tuple[ServiceName, Zone | None],
+        bodies: tuple[bytes, ...],
         names: Sequence[str],
+        before: Mapping[tuple[ServiceName, Zone | None], _Named],
     ) -> Mapping[str, bytes]:
         """The assignment of a cluster by each of its names: those of its parts, one after another,
         are one."""
-        if not any(part.endpoints for part in parts):
-            self._named.pop(cluster, None)
-            for name in names:
-                self._empty.setdefault(name, prefixed(_CLUSTER_NAME, name.encode()) + EMPTY)
-            return {name: self._empty[name] for name in names}
-        bodies = tuple(self._body(part, verdicts.get(part.name)) for part in parts)
-        named = self._named.get(cluster)
+        named = before.get(key)
         if named is None or named.bodies != bodies:
-            named = self._named[cluster] = _Named(bodies, {})
+            named = _Named(bodies, {})
+        self._named[key] = named
         for name in names:
             if name not in named.wires:
-                body = b"".join(named.bodies)
-                named.wires[name] = prefixed(_CLUSTER_NAME, name.encode()) + body
+                named.wires[name] = prefixed(_CLUSTER_NAME, name.encode()) + b"".join(bodies)
         return {name: named.wires[name] for name in names}
 
-    def _body(self, service: Service, verdict: Verdict | None) -> bytes:
-        """All of an assignment but its name, for one part."""
+    def _bodies(
+        self,
+        parts: Sequence[Service],
+        order: Order,
+        verdicts: Mapping[ServiceName, Verdict],
+        before: Mapping[tuple[ServiceName, Part | None], _Kept],
+    ) -> tuple[bytes, ...]:
+        """All of an assignment but its name, for each part; the order says what differs."""
+        return tuple(
+            self._body(verdicts.get(one.name), one, order.get(one.name, one.part), before)
+            for one in parts
+        )
+
+    def _body(
+        self,
+        verdict: Verdict | None,
+        service: Service,
+        part: Part | None,
+        before: Mapping[tuple[ServiceName, Part | None], _Kept],
+    ) -> bytes:
         if verdict is None:
             raise ValueError(f"{service.name}: no verdict, so nothing can be sent for it")
-        kept = self._fresh(service.name, verdict)
+        key = (service.name, part)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = _fresh(before.get(key), verdict, part)
         if kept.body is None:
             kept.body = kept.message.SerializeToString()
         return kept.body
 
-    def _fresh(self, name: ServiceName, verdict: Verdict) -> _Kept:
-        """What is kept for the service, with these weights."""
-        kept = self._kept.get(name)
-        weights, grouping = verdict.weights.by_group, verdict.grouping
-        one = verdict.service
-        endpoints, draining, part = one.endpoints, one.draining, one.part
-        same_shape = (
-            kept is not None
-            and (kept.endpoints is endpoints or kept.endpoints == endpoints)
-            and kept.draining == draining
-            and (kept.grouping is grouping or kept.grouping.same_as(grouping))
-            and kept.part == part
-        )
-        if kept is not None and same_shape:
-            if kept.weights != weights:
-                _write(kept.message, grouping, weights, part)
-                kept.weights, kept.body = weights, None
-            return kept
-        message = _message(endpoints, grouping)
-        _write(message, grouping, weights, part)
-        if draining:
-            _drain(message, draining)
-        if part is not None:
-            _place(message, part)
-        kept = self._kept[name] = _Kept(endpoints, draining, grouping, message, weights, part)
+
+def _fresh(kept: _Kept | None, verdict: Verdict, part: Part | None) -> _Kept:
+    """What was kept before, with the weights of now."""
+    weights, grouping = verdict.weights.by_group, verdict.grouping
+    endpoints, draining = verdict.service.endpoints, verdict.service.draining
+    same_shape = (
+        kept is not None
+        and (kept.endpoints is endpoints or kept.endpoints == endpoints)
+        and kept.draining == draining
+        and (kept.grouping is grouping or kept.grouping.same_as(grouping))
+    )
+    if kept is not None and same_shape:
+        if kept.weights != weights:
+            _write(kept.message, grouping, weights, part)
+            kept.weights, kept.body = weights, None
         return kept
+    message = _message(endpoints, grouping)
+    _write(message, grouping, weights, part)
+    if draining:
+        _drain(message, draining)
+    if part is not None:
+        _place(message, part)
+    return _Kept(endpoints, draining, grouping, message, weights)
 
 
 def _message(

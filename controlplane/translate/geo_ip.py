@@ -11,7 +11,6 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutatio
 from envoy_data_plane.envoy.extensions.filters.http.geoip.v3 import Geoip
 from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import Config
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
-    HttpConnectionManager,
     HttpFilter,
 )
 from envoy_data_plane.envoy.extensions.geoip_providers.common.v3 import (
@@ -19,9 +18,6 @@ from envoy_data_plane.envoy.extensions.geoip_providers.common.v3 import (
     CommonGeoipProviderConfigGeolocationFieldKeys,
 )
 from envoy_data_plane.envoy.extensions.geoip_providers.maxmind.v3 import MaxMindConfig
-from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
-    HeaderMutation as EarlyMutation,
-)
 
 from controlplane.resources.geo_ip import GeoIp
 from controlplane.translate.types import extension
@@ -43,14 +39,10 @@ def filters(one: GeoIp | None) -> list[bytes]:
     ]
 
 
-def unbelieved(one: GeoIp | None) -> bytes:
-    """The part of an HttpConnectionManager that takes away what clients say of where they are."""
-    if one is None:
-        return b""
-    mutations = [wire(HeaderMutation, remove=name) for name in one.headers.given.values()]
-    early = packed(EarlyMutation, wire(EarlyMutation, mutations=mutations))
-    name = "envoy.http.early_header_mutation.header_mutation"
-    return wire(HttpConnectionManager, early_header_mutation_extensions=[extension(name, early)])
+def unbelieved(one: GeoIp | None) -> list[bytes]:
+    """Takes away what clients say of where they are."""
+    names = one.headers.given.values() if one is not None else ()
+    return [wire(HeaderMutation, remove=name) for name in names]
 
 
 def _databases(one: GeoIp) -> bytes:

@@ -50,6 +50,12 @@ def modified(modifiers: Iterable[HeaderModifier]) -> tuple[list[bytes], list[str
     return [option for _, option in added], removed
 
 
+def in_place(headers: Iterable[HttpHeader]) -> list[bytes]:
+    """Headers as they are sent, in place of what is there."""
+    how = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+    return [_option(one, how) for one in headers]
+
+
 def _option(header: HttpHeader, action: HeaderValueOptionHeaderAppendAction) -> bytes:
     text = header.value.replace("%", "%%")  # Envoy reads %...% as a command
     pair = wire(HeaderValue, key=header.name, value=text)

@@ -9,25 +9,14 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterCommonLbConfig,
     OutlierDetection,
 )
-from envoy_data_plane.envoy.config.core.v3 import (
-    HealthCheck,
-    HealthCheckHttpHealthCheck,
-    HealthCheckPayload,
-    HealthCheckTcpHealthCheck,
-    HealthStatus,
-    HealthStatusSet,
-    RequestMethod,
-)
-from envoy_data_plane.envoy.type.v3 import Int64Range, Percent
+from envoy_data_plane.envoy.config.core.v3 import HealthStatus, HealthStatusSet
+from envoy_data_plane.envoy.type.v3 import Percent
 
-from controlplane.resources import health_check
-from controlplane.resources.health_check import ActiveCheck, HttpCheck, PassiveCheck, TcpCheck
+from controlplane.resources.health_check import HealthCheck, PassiveCheck
+from controlplane.translate import health_checks
 from controlplane.translate.wire import duration, number, wire
 
-_JITTER_PERCENT = 10
-"""Many Envoys that ask in step are a burst for the endpoint."""
 _MAX_EJECTION_S = 150.0
-_ANY_STATUS = wire(Int64Range, start=100, end=600)
 _KEEP_SESSIONS = (
     HealthStatus.UNKNOWN,
     HealthStatus.HEALTHY,
@@ -38,8 +27,11 @@ _KEEP_SESSIONS = (
 
 
 @functools.lru_cache(maxsize=1024)
-def health(said: health_check.HealthCheck, name: str) -> bytes:
-    """The part of a Cluster; `name` is the host that is asked for where none is said."""
+def health(said: HealthCheck, name: str, *, http_2: bool = False) -> bytes:
+    """The part of a Cluster; `name` is the host that is asked for where none is said.
+
+    `http_2`: that is spoken to the endpoints, so that calls of gRPC can be made.
+    """
     common = wire(
         ClusterCommonLbConfig,
         update_merge_window=duration(0),
@@ -49,54 +41,14 @@ def health(said: health_check.HealthCheck, name: str) -> bytes:
         threshold = wire(Percent, value=float(said.panic_threshold))
         common += wire(ClusterCommonLbConfig, healthy_panic_threshold=threshold)
     made = wire(Cluster, common_lb_config=common, outlier_detection=_outliers(said.passive))
-    if said.active is None:
-        return made
+    if said.active is None or (said.active.type == "GRPC" and not http_2):
+        return made  # a check of gRPC without HTTP/2: Envoy would refuse the cluster
     # Envoy would keep an endpoint that is taken out as long as it answers checks.
     return made + wire(
-        Cluster, health_checks=[_check(said.active, name)], ignore_health_on_host_removal=True
+        Cluster,
+        health_checks=[health_checks.check(said.active, name, http_2=http_2)],
+        ignore_health_on_host_removal=True,
     )
-
-
-def _check(one: ActiveCheck, name: str) -> bytes:
-    made = wire(
-        HealthCheck,
-        timeout=duration(one.timeout),
-        interval=duration(one.interval),
-        interval_jitter_percent=_JITTER_PERCENT,
-        # Envoy asks once a minute where a cluster has had no requests; who declared it, wants it.
-        no_traffic_interval=duration(one.interval),
-        unhealthy_threshold=number(one.unhealthy_threshold),
-        healthy_threshold=number(one.healthy_threshold),
-    )
-    if one.http is not None:
-        return made + wire(HealthCheck, http_health_check=_http(one.http, name))
-    return made + wire(HealthCheck, tcp_health_check=_tcp(one.tcp or TcpCheck()))
-
-
-def _http(one: HttpCheck, name: str) -> bytes:
-    expected = [wire(Int64Range, start=code, end=code + 1) for code in one.expected_statuses]
-    return wire(
-        HealthCheckHttpHealthCheck,
-        host=one.hostname or name,
-        path=one.path,
-        method=RequestMethod[one.method],
-        expected_statuses=expected,
-        # Any other status would be unhealthy at once, whatever the threshold.
-        retriable_statuses=[_ANY_STATUS],
-    )
-
-
-def _tcp(one: TcpCheck) -> bytes:
-    made = wire(HealthCheckTcpHealthCheck)
-    if one.send is not None:
-        made += wire(HealthCheckTcpHealthCheck, send=_payload(one.send))
-    if one.receive is not None:
-        made += wire(HealthCheckTcpHealthCheck, receive=[_payload(one.receive)])
-    return made
-
-
-def _payload(one: health_check.Payload) -> bytes:
-    return wire(HealthCheckPayload, text=one.text.encode().hex())
 
 
 def _outliers(one: PassiveCheck) -> bytes:

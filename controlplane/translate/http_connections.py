@@ -1,8 +1,8 @@
 """How HTTP is spoken with clients: the HTTP connection manager.
 
 The settings follow Envoy's own advice for proxies that face strangers: the client's address from
-the connection, normalised paths, no escaped slashes, no headers with underscores, bounded streams
-and idle times. A ClientPolicy may say otherwise.
+the connection, normalised paths and hosts, no escaped slashes, no headers with underscores, bounded
+streams and idle times. A ClientPolicy may say otherwise.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerUpgradeConfig,
     Rds,
 )
-from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
-    HeaderMutation as EarlyMutation,
-)
 from envoy_data_plane.envoy.extensions.http.original_ip_detection.custom_header.v3 import (
     CustomHeaderConfig,
 )
@@ -46,8 +43,10 @@ from controlplane.resources.client_http import (
 )
 from controlplane.resources.client_policy import ClientSettings
 from controlplane.translate import geo_ip
+from controlplane.translate.early_headers import early
 from controlplane.translate.http_filters import http_filters
 from controlplane.translate.ports import Table
+from controlplane.translate.security import api_keys
 from controlplane.translate.types import FROM_ADS, extension
 from controlplane.translate.wire import TRUE, duration, number, packed, wire
 
@@ -98,7 +97,8 @@ def manager(
     )
     parts = (_protocols(client, table), _paths(client), _times(client), _headers(client.headers))
     address = _address(client.client_ip_detection)
-    return own + b"".join(parts) + address + geo_ip.unbelieved(client.geo_ip)
+    unbelieved = [*_claims(client), *geo_ip.unbelieved(client.geo_ip), api_keys.unbelieved()]
+    return own + b"".join(parts) + address + early(unbelieved)
 
 
 def _protocols(client: ClientSettings, table: Table) -> bytes:
@@ -133,11 +133,13 @@ def _http_1(client: ClientSettings, table: Table) -> bytes:
 
 
 def _paths(client: ClientSettings) -> bytes:
+    """One way to write each address, so that policies and routes mean the same."""
     return wire(
         HttpConnectionManager,
         normalize_path=TRUE,
         merge_slashes=not client.path.disable_merge_slashes,
         path_with_escaped_slashes_action=_SLASHES[client.path.escaped_slashes_action],
+        strip_trailing_host_dot=True,
     )
 
 
@@ -188,8 +190,6 @@ def _address(said: ClientIpDetection | None) -> bytes:
 
 
 def _from_header(said: CustomHeader) -> bytes:
-    """Envoy does not know then that strangers are in front of it, and would believe what they say
-    to it in `x-envoy-*`; so that is removed before anything reads it."""
     detection = wire(
         CustomHeaderConfig, header_name=said.name, allow_extension_to_set_address_as_trusted=False
     )
@@ -197,13 +197,6 @@ def _from_header(said: CustomHeader) -> bytes:
         detection += wire(
             CustomHeaderConfig, reject_with_status=wire(HttpStatus, code=StatusCode.Forbidden)
         )
-    strangers = wire(
-        HeaderMutation,
-        remove_on_match=wire(
-            HeaderMutationRemoveOnMatch,
-            key_matcher=wire(StringMatcher, prefix="x-envoy-", ignore_case=True),
-        ),
-    )
     return wire(
         HttpConnectionManager,
         original_ip_detection_extensions=[
@@ -212,10 +205,15 @@ def _from_header(said: CustomHeader) -> bytes:
                 packed(CustomHeaderConfig, detection),
             )
         ],
-        early_header_mutation_extensions=[
-            extension(
-                "envoy.http.early_header_mutation.header_mutation",
-                packed(EarlyMutation, wire(EarlyMutation, mutations=[strangers])),
-            )
-        ],
     )
+
+
+def _claims(client: ClientSettings) -> list[bytes]:
+    """Takes away what strangers say in `x-envoy-*`. Where the address comes from a header Envoy
+    does not know that strangers are in front of it, and would believe them."""
+    said = client.client_ip_detection
+    if said is None or said.custom_header is None:
+        return []
+    every = wire(StringMatcher, prefix="x-envoy-", ignore_case=True)
+    match = wire(HeaderMutationRemoveOnMatch, key_matcher=every)
+    return [wire(HeaderMutation, remove_on_match=match)]

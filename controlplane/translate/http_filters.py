@@ -1,7 +1,7 @@
 """The HTTP filters of every listener, in the order in which a request meets them.
 
-Those that routes switch on stand in every listener and cost nothing until one does: so a policy
-that comes or goes changes route tables alone, and no connection is drained for it.
+Those that routes switch on stand in every listener and cost next to nothing until one does: so a
+policy that comes or goes changes route tables alone, and no connection is drained for it.
 
 Who may come in is asked first. Answers are compressed last, so code of your own sees them plain,
 and the cache keeps them plain, one for all clients. That code stands before the cache: it sees
@@ -24,7 +24,6 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from controlplane.resources.client_policy import ClientSettings
 from controlplane.translate import (
     brought,
-    classes,
     compression,
     concurrency,
     cors,
@@ -32,9 +31,11 @@ from controlplane.translate import (
     expressions,
     faults,
     geo_ip,
+    grpc_web,
     overrides,
     payloads,
     rate_limits,
+    second_choice,
     sessions,
     traffic,
 )
@@ -56,8 +57,10 @@ def http_filters(client: ClientSettings, table: str, control_cluster: str) -> li
         _switched_off(overrides.FILTER, brought.EMPTY),
         *access.before_cors(table),
         _switched_off(cors.FILTER, packed(Cors)),
+        # Before access control, so that browsers understand what it refuses, too.
+        _switched_off(grpc_web.FILTER, grpc_web.unused()),
         *access.after_cors(),
-        _switched_off(classes.FILTER, classes.choice()),  # behind all that says who it is
+        _switched_off(second_choice.FILTER, second_choice.unused()),
         _switched_off(rate_limits.LOCAL, rate_limits.local_filter()),
         *(
             _switched_off(name, rate_limits.global_filter(control_cluster, closed=closed))
@@ -94,5 +97,5 @@ def _health(client: ClientSettings) -> list[bytes]:
 
 
 def _switched_off(name: str, config: bytes) -> bytes:
-    """A filter that costs nothing until a route switches it on."""
+    """A filter that is left out of a request's chain until a route switches it on."""
     return wire(HttpFilter, name=name, typed_config=config, disabled=True)

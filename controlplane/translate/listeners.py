@@ -33,17 +33,19 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
 from controlplane.resources.gateway import Gateway
-from controlplane.translate import client_connections, downstream_tls, http3, streams
+from controlplane.translate import client_connections, datagrams, downstream_tls, http3, streams
 from controlplane.translate.http_connections import Transport, manager
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.ports import Port, Table
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
+from controlplane.translate.sessions import sticky_tag
 from controlplane.translate.streams import NOWHERE, Destination, Host
 from controlplane.translate.wire import duration, number, packed, wire
 
 SILENT_PERCENT = 10
 """Requests logged when no runtime has come yet."""
 LOG_NAME = "weir"
+_EVERY = "0.0.0.0"  # noqa: S104
 
 
 def listeners(
@@ -52,7 +54,11 @@ def listeners(
     options: TranslateOptions,
     destinations: Mapping[Host, Destination] = NOWHERE,
 ) -> dict[str, bytes]:
-    """The Envoy listeners of one port by name: over TCP, and over QUIC where HTTP/3 is spoken."""
+    """The Envoy listeners of one port by name: over TCP, and over QUIC where HTTP/3 is spoken; or
+    over UDP."""
+    if port.of_udp:
+        address = _addresses(gateway, port.number, SocketAddressProtocol.UDP)
+        return {port.name: datagrams.listener(port, destinations) + address}
     found = {port.name: _listener(gateway, port, options, destinations)}
     by_quic = [table for table in port.tables if http3.spoken(table)]
     if by_quic:
@@ -130,8 +136,8 @@ def _chain(table: Table, port: Port, options: TranslateOptions, over: Transport)
 
 
 def _addresses(gateway: Gateway, port: int, protocol: SocketAddressProtocol) -> bytes:
-    hosts = [address.value for address in gateway.spec.addresses] or ["0.0.0.0"]  # noqa: S104
-    first, *more = [_address(host, port, protocol) for host in hosts]
+    said = [address.value or _EVERY for address in gateway.spec.addresses] or [_EVERY]
+    first, *more = [_address(host, port, protocol) for host in dict.fromkeys(said)]
     return wire(
         Listener,
         address=first,
@@ -168,6 +174,7 @@ def _access_log(control_cluster: str) -> bytes:
         transport_api_version=ApiVersion.V3,
         buffer_flush_interval=duration(0.2),
         buffer_size_bytes=number(8 * 1024),
+        custom_tags=[sticky_tag()],
     )
     return wire(
         AccessLog,

@@ -37,12 +37,13 @@ def matchers(
     preflights: bool,
     below: int | None,
     condition: Condition | None = None,
+    policy: str = "",
 ) -> Iterator[bytes]:
     """The RouteMatches that stand for a match.
 
     `apart`: its prefix is taken away. `preflights`: also the question whether its method may be
     used. `below`: of a million requests those with a random number below this. `condition`:
-    those for which it holds.
+    those for which it holds; `policy` is the SecurityPolicy that looks at their tokens.
     """
     headers = header_matchers(match.headers)
     queries = [
@@ -53,7 +54,7 @@ def matchers(
     if below is not None:
         rest += wire(RouteMatch, runtime_fraction=chance(below))
     if condition is not None:
-        rest += conditions.of_match(condition)
+        rest += conditions.of_match(condition, policy)
     for path in _paths(match.path, apart):
         for method in _methods(match, preflights):
             yield path + rest + wire(RouteMatch, headers=method)

@@ -2,8 +2,9 @@
 
 On a port of HTTP all listeners share a table: the host of a request says which it belongs to. With
 TLS the name that the client asks for (SNI) does, so each listener has a table of its own, and a
-request for another listener's host is not let in by the back door. Listeners that carry connections
-as they are have no table; they may share a port with listeners of HTTPS.
+request for another listener's host is not let in by the back door: what is asked of clients there
+was not asked of this one. Listeners that carry connections as they are have no table; they may
+share a port with listeners of HTTPS.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Table:
     certificates: tuple[Held, ...] = ()
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
+    others: tuple[Listener, ...] = ()
+    """Listeners of the port that have their requests by other connections."""
     more: bytes = b""
     """Of the connection manager: what refers to other objects, see `client_edge`."""
 
@@ -75,6 +78,8 @@ class Passage:
     certificates: tuple[Held, ...] = ()
     client: ClientSettings = USUAL
     bundle: Bundle | None = None
+    logs: tuple[bytes, ...] = ()
+    """Where its connections are written down, see `client_edge`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,11 @@ class Port:
     client: ClientSettings = USUAL
     """What holds for the port as a whole."""
 
+    @property
+    def of_udp(self) -> bool:
+        """Whether datagrams come in."""
+        return self.listeners[0].at[0]
+
     def held(self) -> dict[str, bytes]:
         """All secrets that are shown or believed here, by name."""
         parts: tuple[Secured, ...] = (*self.tables, *self.passages)
@@ -101,27 +111,35 @@ class Port:
 def ports(declared: Declared, gateway: Gateway, of: Winners[ClientPolicy]) -> list[Port]:
     """The ports that can be opened, in order. A listener with TLS is left out where no certificate
     can be used, or none of the CAs that it should believe is there."""
-    numbers = sorted({one.port for one in gateway.spec.listeners})
-    found = [_port(declared, gateway, of, number) for number in numbers]
+    places = sorted({one.at for one in gateway.spec.listeners}, key=lambda at: at[::-1])
+    found = [_port(declared, gateway, of, at) for at in places]
     return [port for port in found if port.tables or port.passages]
 
 
-def _port(declared: Declared, gateway: Gateway, of: Winners[ClientPolicy], number: int) -> Port:
-    here = tuple(one for one in gateway.spec.listeners if one.port == number)
-    whole = at_port(of, gateway, number)
+def _port(
+    declared: Declared, gateway: Gateway, of: Winners[ClientPolicy], at: tuple[bool, int]
+) -> Port:
+    here = tuple(one for one in gateway.spec.listeners if one.at == at)
+    whole, number = at_port(of, gateway, at), at[1]
     if here[0].protocol == "HTTP":
         name = f"{gateway.key}/http-{number}"
         said = settings(at_listener(of, gateway, here[0]))
         return Port(name, number, False, here, (Table(name, here, client=said),), (), whole)
-    if here[0].protocol == "TCP":
+    if here[0].protocol in ("TCP", "UDP"):
         passages = tuple(
             Passage(one, client=settings(at_listener(of, gateway, one))) for one in here
         )
-        return Port(f"{gateway.key}/tcp-{number}", number, False, here, (), passages, whole)
+        name = f"{gateway.key}/{here[0].protocol.lower()}-{number}"
+        return Port(name, number, False, here, (), passages, whole)
     name = f"{gateway.key}/https-{number}"  # whichever of its listeners come and go
     ended = [(one, _secured(declared, gateway, one, at_listener(of, gateway, one))) for one in here]
     tables = (
-        Table(f"{name}/{one.name}", (one,), *found)
+        Table(
+            f"{name}/{one.name}",
+            (one,),
+            *found,
+            others=tuple(each for each in here if each is not one),
+        )
         for one, found in ended
         if one.protocol == "HTTPS" and found is not None
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controlplane.resources.backend_protocols import in_http_2
 from controlplane.resources.connections import CircuitBreaker
 from controlplane.resources.topology import Attached
 from controlplane.resources.traffic_policy import OfConnections, TrafficPolicy
+from controlplane.translate import datagrams
 from controlplane.translate.clusters import (
     UNRESOLVED,
     USUAL,
@@ -44,15 +46,14 @@ class Clusters:
         is closed."""
         said = scene.policies.of_backends(scene.declared, scene.gateway, attached.pairs)
         heads = {name for members in found.chains for name in members[:-1]}
-        fleet = scene.gateway.key
+        fleet, http_2 = scene.gateway.key, in_http_2(scene.declared, attached)
 
         def made(backend: str, name: str, limits: CircuitBreaker | None = None) -> bytes:
             encrypted = encryption.part(backend)
             if encrypted is None:
                 return closed(name)
             fails_over = name in heads or backend in scene.policies.by_place
-            http_2 = backend in found.called or scene.declared.backends[backend].spec.h2c
-            spoken = (said.get(backend), limits, fails_over, http_2)
+            spoken = (said.get(backend), limits, fails_over, backend in http_2)
             return self._cluster(fleet, backend, name, spoken) + encrypted
 
         backends = found.backends | ({one.backend for one in secured} & set(scene.known))
@@ -70,6 +71,8 @@ class Clusters:
         )
         for backend in sorted(asked):
             out |= self._over_http_2(backend, said.get(backend), encryption)
+        for backend in sorted(found.datagrams):
+            out |= self._over_udp(backend, said.get(backend), encryption)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.closing or (found.waiting and needs_unresolved(scene, attached.requests)):
             out[UNRESOLVED] = closed(UNRESOLVED)
@@ -83,6 +86,16 @@ class Clusters:
             return {name: closed(name)}
         spec = policy.spec if policy is not None else USUAL
         return {name: cluster_over_http_2(backend, self._options, spec) + encrypted}
+
+    def _over_udp(
+        self, backend: str, policy: TrafficPolicy | None, encryption: Encryption
+    ) -> dict[str, bytes]:
+        """Datagrams are not encrypted: where that is wanted, none is sent."""
+        name = datagrams.over_udp(backend)
+        if encryption.part(backend) != b"":
+            return {name: closed(name)}
+        spec = datagrams.limited(policy.spec) if policy is not None else datagrams.USUALLY
+        return {name: cluster(backend, self._options, spec, name=name, of_udp=True)}
 
     def _cluster(self, fleet: str, backend: str, name: str, said: _Said) -> bytes:
         kept = self._kept.get((fleet, name))

@@ -1,12 +1,16 @@
-"""Answers that Envoy keeps, with a version in their keys.
+"""Answers that Envoy keeps, with the rule that they are for and a version in their keys.
 
-Envoy's filter has no purge; the key of an answer is its host and path with the query. So a filter
-before it adds the version to the query. What is not kept the cache asks for by itself: the request
-goes straight to the cluster of the route, with this parameter, and what stands after the cache in
-the chain, or in the route (a rewrite, a retry), takes no part in it.
+Envoy's filter has no purge, and one store for all routes; the key of an answer is its host and path
+with the query. So a filter before it adds to the query the version, and what stands for the rule:
+else whoever has a route for the same host on another port would fill the cache of this one. What is
+not kept the cache asks for by itself: the request goes straight to the cluster of the route, with
+this parameter, and what stands after the cache in the chain, or in the route (a rewrite, a retry),
+takes no part in it.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from envoy_data_plane.envoy.config.core.v3 import KeyValueAppend, KeyValueMutation, KeyValuePair
 from envoy_data_plane.envoy.extensions.common.async_files.v3 import (
@@ -34,18 +38,20 @@ _SHARE = 8
 _PARAMETER = "weir-cache-version"
 
 
-def chained(cache: ResponseCache) -> list[bytes]:
-    """The filters that do it, in order."""
+def chained(cache: ResponseCache, rule: str) -> list[bytes]:
+    """The filters that do it for this rule, in order."""
     store = _files(cache.files) if cache.files else packed(SimpleHttpCacheConfig)
     kept = wire(CacheConfig, typed_config=store)
-    filters = [extension("envoy.filters.http.cache", packed(CacheConfig, kept))]
-    if cache.version is None:
-        return filters
-    pair = wire(KeyValuePair, key=_PARAMETER, value=wire(Value, string_value=cache.version))
+    of_rule = hashlib.blake2b(rule.encode(), digest_size=8).hexdigest()
+    version = f"{of_rule}.{cache.version}" if cache.version is not None else of_rule
+    pair = wire(KeyValuePair, key=_PARAMETER, value=wire(Value, string_value=version))
     added = wire(KeyValueMutation, append=wire(KeyValueAppend, record=pair))
     mutations = wire(Mutations, query_parameter_mutations=[added])
     config = packed(HeaderMutation, wire(HeaderMutation, mutations=mutations))
-    return [extension(_MUTATION, config), *filters]
+    return [
+        extension(_MUTATION, config),
+        extension("envoy.filters.http.cache", packed(CacheConfig, kept)),
+    ]
 
 
 def _files(files: CacheFiles) -> bytes:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, RouteMatch, VirtualHost
 
 from controlplane.resources.gateway import Listener
+from controlplane.resources.grpc_route import CallRoute
 from controlplane.resources.matches import Match
 from controlplane.resources.route import RequestRoute, Rule
 from controlplane.resources.topology import covering, hostnames, owner
-from controlplane.translate import client_edge, conditions, http3
-from controlplane.translate.actions import refused, shares
+from controlplane.translate import client_edge, conditions, grpc_web, http3
+from controlplane.translate.actions import misdirected, refused, shares
 from controlplane.translate.classes import kinds
 from controlplane.translate.clusters import UNRESOLVED
 from controlplane.translate.extensions import extended
@@ -102,17 +103,19 @@ class RouteTables:
             one.name: client_edge.of_host(scene.policies.client_policy(scene.gateway, one))
             for one in table.listeners
         }
-        for host, listener, entries in self._hosts(scene, table.listeners, pairs):
+        for host, listener, entries in self._hosts(scene, table, pairs):
             head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
             head += said[listener.name]
             body = b"".join(entry.wire for entry in entries)
             out.append(wire(RouteConfiguration, virtual_hosts=[head + body]))
+        out += [_misdirected(one.hostname or "*") for one in table.others]
         return b"".join(out)
 
     def _hosts(
-        self, scene: Scene, listeners: Sequence[Listener], pairs: Sequence[Pair]
+        self, scene: Scene, table: Table, pairs: Sequence[Pair]
     ) -> Iterator[tuple[str, Listener, list[_Made]]]:
         """Each host, whose it is, its entries in order: a listener's without routes has none."""
+        listeners = table.listeners
         by_host: dict[str, dict[str, list[_Made]]] = {one.name: {} for one in listeners}
         hosts: set[str] = {listener.hostname or "*" for listener in listeners}
         for listener, route in pairs:
@@ -121,7 +124,9 @@ class RouteTables:
             for host in route.hosts or ("*",):  # as the route has it: it counts how exact
                 by_host[listener.name].setdefault(host, []).extend(kept.made)
         for host in sorted(hosts):
-            mine = owner(listeners, host)
+            mine = owner((*listeners, *table.others), host)
+            if mine in table.others:
+                continue
             found: dict[int, _Made] = {}
             for pattern in covering(host):  # the most exact first, each sorted on its own
                 entries = by_host[mine.name].get(pattern, ())
@@ -180,8 +185,11 @@ def _make(
             order = (*match.precedence, *route.age_order, at, which)
             name = route.name_of(at, which)
             session = _session(route, rule, at, match, said[at])
-            entries = [
-                wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher)
+            proofs = said[at].proofs(match)
+            web = isinstance(route, CallRoute)
+            entries = list(_from_browsers(name, match, proofs, policies + session)) if web else []
+            entries += [
+                wire(EnvoyRoute, name=name + kind.suffix, match=matcher + kind.matcher + proof)
                 + policies
                 + kind.of_route
                 + share.wire
@@ -194,9 +202,31 @@ def _make(
                     preflights=preflights,
                     below=share.below,
                     condition=share.condition,
+                    policy=said[at].secured_by,
                 )
+                for proof in proofs
             ]
             yield _Made(order, wire(VirtualHost, routes=entries))
+
+
+def _from_browsers(
+    name: str, match: Match, proofs: Sequence[bytes], said: bytes
+) -> Iterator[bytes]:
+    """The routes of calls from browsers, which go before those of a match; `said`: the policies."""
+    for matcher in matchers(match, apart=False, preflights=False, below=None):
+        for proof in proofs:
+            found = matcher + grpc_web.of_match() + proof
+            route = wire(EnvoyRoute, name=name + grpc_web.SUFFIX, match=found)
+            yield route + said + grpc_web.of_route()
+
+
+def _misdirected(host: str) -> bytes:
+    """A host that has its requests by other connections: the client is to open one (RFC 9110,
+    15.5.20)."""
+    name = f"misdirected/{host}"
+    entry = wire(EnvoyRoute, name=name, match=wire(RouteMatch, prefix="/")) + misdirected()
+    head = wire(VirtualHost, name=name, domains=[host], routes=[entry])
+    return wire(RouteConfiguration, virtual_hosts=[head])
 
 
 def _session(route: RequestRoute, rule: Rule, at: int, match: Match, said: RulePolicies) -> bytes:

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from controlplane.model import OVERLAY, Service, ServiceName, Snapshot, Verdict
+from controlplane.model import OVERLAY, Orders, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
+from controlplane.resources.client_policy import ClientPolicy
 from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.gateway import Listener
 from controlplane.resources.topology import Attached, attachments
-from controlplane.translate import client_edge, streams
+from controlplane.translate import client_edge, datagrams, streams
 from controlplane.translate.encryption import Encryption
 from controlplane.translate.endpoints import Assignments
 from controlplane.translate.listeners import listeners as listeners_of
@@ -26,7 +28,7 @@ from controlplane.translate.ports import Port, ports
 from controlplane.translate.reached import Clusters
 from controlplane.translate.routes import RouteTables
 from controlplane.translate.runtime import LAYER, runtime
-from controlplane.translate.security import Secured, Securing
+from controlplane.translate.security import Secured, Securing, let_go
 from controlplane.translate.security.filters import extensions
 from controlplane.translate.spread import Reached, Scene
 from controlplane.translate.types import (
@@ -64,8 +66,10 @@ class Translator:
         services: Sequence[Service],
         verdicts: Mapping[ServiceName, Verdict],
         sampling_percent: float = 100.0,
+        orders: Orders | None = None,
     ) -> tuple[Snapshot, ...]:
-        """One for each Gateway, and the overlay's.
+        """One for each Gateway, and the overlay's. `orders` are for Backends of which the Envoys
+        of each place get another assignment.
 
         `services` are those whose endpoints are known; a Backend that is not among them is treated
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
@@ -75,12 +79,12 @@ class Translator:
         if self._declared is not declared or self._inputs != inputs:
             self._fleets = self._configure(declared, known, sampling_percent)
             self._declared, self._inputs = declared, inputs
-        assignments = self._assignments.resources(services, verdicts)
+        common, by_place = self._assignments.resources(services, verdicts, orders)
         fleets = [
-            Snapshot(fleet, {**resources, ENDPOINT: assignments})
+            Snapshot(fleet, {**resources, ENDPOINT: common}, by_place)
             for fleet, resources in self._fleets.items()
         ]
-        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: assignments}))
+        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: common}, by_place))
 
     @property
     def patch_faults(self) -> Mapping[ObjectKey, str]:
@@ -115,16 +119,26 @@ class Translator:
         self, scene: Scene, found: Attached, percent: float
     ) -> dict[str, dict[str, bytes]]:
         declared, gateway = scene.declared, scene.gateway
+        policies = scene.policies
+        shut = policies.shut.get("BackendTLSPolicy", {})
         encryption = Encryption(
-            declared, gateway, scene.policies.backend_tls, self._options.system_ca
+            declared, gateway, policies.backend_tls, shut, self._options.system_ca
         )
         secured = scene.policies.secured_in(gateway, found.requests)
-        let_go = self._let_go(gateway.key, secured)
-        destinations = streams.destinations(scene, found.streams)
+        gone = self._let_go(gateway.key, secured)
+        by_udp = [one for one in found.streams if one.listener.at[0]]
+        by_tcp = [one for one in found.streams if not one.listener.at[0]]
+        connections = streams.destinations(scene, by_tcp)
+        sessions = streams.destinations(scene, by_udp)
+        destinations = connections | sessions
         reached = Reached.all(
-            [self._tables.reached(scene, found.requests), streams.reached(destinations)]
+            [
+                self._tables.reached(scene, found.requests),
+                streams.reached(connections),
+                datagrams.reached(sessions),
+            ]
         )
-        clusters = self._clusters.of(scene, found, reached, secured, let_go, encryption)
+        clusters = self._clusters.of(scene, found, reached, secured, gone, encryption)
         listeners: dict[str, bytes] = {}
         tables: dict[str, bytes] = {}
         secrets = {name: wire for one in secured for name, wire in one.secrets.items()}
@@ -142,28 +156,38 @@ class Translator:
             LISTENER: listeners,
             ROUTE: tables,
             SECRET: secrets,
-            EXTENSION: extensions([*secured, *let_go], addresses),
+            EXTENSION: extensions([*secured, *gone], addresses),
             RUNTIME: {LAYER: runtime(percent)},
         }
 
     def _let_go(self, gateway: str, secured: Sequence[Secured]) -> Sequence[Secured]:
-        """Policies with tokens that the pass before had and this one has not.
+        """Tokens and API keys of policies that the pass before had and this one has not.
 
-        Envoy takes the tokens' providers before the routes, and refuses what routes of before ask
-        for by a policy that is not there. So these stay for one pass more, when no route asks.
+        Envoy takes what routes name before the routes, and refuses what routes of before ask for by
+        a name that is not there. So these stay for one pass more, when no route asks.
         """
-        asking = [one for one in secured if one.requirement is not None]
-        here = {one.policy for one in asking}
         before = self._asking.get(gateway, ())
-        self._asking[gateway] = asking
-        return [one for one in before if one.policy not in here]
+        self._asking[gateway] = [one for one in secured if one.asks]
+        return let_go(before, secured)
 
 
 def _ports(scene: Scene) -> Iterator[Port]:
-    """The ports of a Gateway, with what ClientPolicies add to each connection manager."""
+    """The ports of a Gateway, with what in ClientPolicies refers to other objects."""
     declared, gateway, known = scene.declared, scene.gateway, frozenset(scene.known)
+
+    def said(listener: Listener) -> ClientPolicy | None:
+        return scene.policies.client_policy(gateway, listener)
+
     for port in ports(declared, gateway, scene.policies.client):
-        said = [scene.policies.client_policy(gateway, one.listeners[0]) for one in port.tables]
-        more = [client_edge.of_manager(one, declared, known, gateway.key) for one in said]
-        tables = (replace(one, more=part) for one, part in zip(port.tables, more, strict=True))
-        yield replace(port, tables=tuple(tables))
+        tables = (
+            replace(
+                one,
+                more=client_edge.of_manager(said(one.listeners[0]), declared, known, gateway.key),
+            )
+            for one in port.tables
+        )
+        passages = (
+            replace(one, logs=client_edge.of_connections(said(one.listener), declared, known))
+            for one in port.passages
+        )
+        yield replace(port, tables=tuple(tables), passages=tuple(passages))

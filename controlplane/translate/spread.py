@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from controlplane.resources.declared import Declared
 from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.gateway import Gateway, Listener
-from controlplane.resources.grpc_route import CallRoute
 from controlplane.resources.route import BackendRef, RequestRoute, Route, Rule
 from controlplane.resources.topology import resolve_backend, resolved
 from controlplane.translate.actions import Resolve
@@ -126,10 +125,10 @@ class Reached:
     """Backends, each with a class that has a cluster of its own."""
     chains: frozenset[tuple[str, ...]] = frozenset()
     """Clusters that stand in for one another."""
-    called: frozenset[str] = frozenset()
-    """Backends that answer calls of gRPC, which need HTTP/2."""
     closing: bool = False
     """Whether connections are sent where no endpoint is."""
+    datagrams: frozenset[str] = frozenset()
+    """Backends that datagrams go to."""
 
     @classmethod
     def all(cls, parts: Iterable[Reached]) -> Reached:
@@ -140,8 +139,8 @@ class Reached:
             any(one.waiting for one in found),
             frozenset().union(*(one.classed for one in found)),
             frozenset().union(*(one.chains for one in found)),
-            frozenset().union(*(one.called for one in found)),
             any(one.closing for one in found),
+            frozenset().union(*(one.datagrams for one in found)),
         )
 
 
@@ -164,5 +163,4 @@ def reached(scene: Scene, route: RequestRoute, said: Sequence[RulePolicies]) -> 
         UNRESOLVED in targets,
         frozenset(classed),
         frozenset(chains),
-        known if isinstance(route, CallRoute) else frozenset(),
     )

@@ -17,7 +17,6 @@ from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import (
     TcpProxyWeightedClusterClusterWeight,
 )
 
-from controlplane.resources.client_policy import ClientSettings
 from controlplane.resources.topology import Stream, owner
 from controlplane.translate import client_connections, downstream_tls
 from controlplane.translate.clusters import UNRESOLVED
@@ -39,6 +38,8 @@ def destinations(scene: Scene, streams: Iterable[Stream]) -> dict[Host, Destinat
     """Where the connections of each host go. What leads nowhere goes where there is no endpoint."""
     found: dict[Host, Destination] = {}
     for listener, route, hosts in streams:
+        if scene.policies.refuses(scene.gateway, listener):
+            continue
         weights: dict[str, int] = {}
         for rule in route.spec.rules:
             for ref in rule.backend_refs:
@@ -65,7 +66,7 @@ def chains(port: Port, passage: Passage, found: Mapping[Host, Destination]) -> I
         chain = wire(
             FilterChain,
             name=f"{listener.name}/{host}",
-            filters=_filters(port, found.get((listener.name, host), ()), client),
+            filters=_filters(port, found.get((listener.name, host), ()), passage),
         )
         if port.tls:
             chain += wire(FilterChain, filter_chain_match=downstream_tls.match(host))
@@ -78,16 +79,17 @@ def chains(port: Port, passage: Passage, found: Mapping[Host, Destination]) -> I
         yield chain
 
 
-def _filters(port: Port, to: Destination, client: ClientSettings) -> list[bytes]:
+def _filters(port: Port, to: Destination, passage: Passage) -> list[bytes]:
     """Envoy closes a connection that no filter takes."""
     if not to:
         return []
-    stats = f"{'tls' if port.tls else 'tcp'}-{port.number}"
+    client, stats = passage.client, f"{'tls' if port.tls else 'tcp'}-{port.number}"
     proxy = wire(
         TcpProxy,
         stat_prefix=stats,
         idle_timeout=duration(client.timeout.tcp.idle_timeout),
         max_connect_attempts=number(TRIES),
+        access_log=passage.logs,
     )
     if len(to) == 1:
         proxy += wire(TcpProxy, cluster=to[0][0])

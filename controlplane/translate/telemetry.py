@@ -52,12 +52,16 @@ _SAMPLERS = "envoy.tracers.opentelemetry.samplers"
 
 def of_manager(said: telemetry.ListenerTelemetry, service: Service, name: str) -> bytes:
     """The part of a connection manager; `name` is that of the Gateway, which spans are of."""
-    logs = list(_logs(said.access_log, service)) if said.access_log else []
-    out = wire(HttpConnectionManager, access_log=logs)
+    out = wire(HttpConnectionManager, access_log=logs(said, service))
     cluster = service(said.tracing.provider.backend_refs[0]) if said.tracing else None
     if said.tracing is not None and cluster is not None:
         out += wire(HttpConnectionManager, tracing=_tracing(said.tracing, cluster, name))
     return out
+
+
+def logs(said: telemetry.ListenerTelemetry, service: Service) -> list[bytes]:
+    """The logs of a listener's requests, or of its connections where it passes these on."""
+    return list(_logs(said.access_log, service)) if said.access_log else []
 
 
 def of_host(said: telemetry.ListenerTelemetry) -> bytes:

@@ -29,8 +29,11 @@ BROUGHT = "weir.extensions"
 """What a route brings along: a service to ask, modules, the cache."""
 
 
-def of_route(policy: TrafficPolicy | None, found: Extensions, route: str) -> bytes:
-    """The part of a Route; `route` names the rule that it is for."""
+def of_route(
+    policy: TrafficPolicy | None, found: Extensions, route: str, *, identified: bool
+) -> bytes:
+    """The part of a Route; `route` names the rule that it is for. `identified`: clients say who
+    they are."""
     if policy is None:
         return b""
     spec, filters = policy.spec, dict[str, bytes]()
@@ -42,7 +45,7 @@ def of_route(policy: TrafficPolicy | None, found: Extensions, route: str) -> byt
         filters[concurrency.FILTER] = concurrency.concurrency(spec.adaptive_concurrency)
     if spec.response_override:
         filters[overrides.FILTER] = overrides.overrides(spec.response_override)
-    if chained := _in_order(spec, found):
+    if chained := _in_order(spec, found, route, identified=identified):
         filters[BROUGHT] = brought.in_order(chained)
     limits = b""
     if spec.rate_limit is not None:
@@ -52,12 +55,14 @@ def of_route(policy: TrafficPolicy | None, found: Extensions, route: str) -> byt
     return out + telemetry.of_route(spec.telemetry)
 
 
-def _in_order(spec: OfRequests, found: Extensions) -> list[bytes]:
-    """Code of your own before the cache, so that it sees every request."""
+def _in_order(spec: OfRequests, found: Extensions, route: str, *, identified: bool) -> list[bytes]:
+    """Code of your own before the cache, so that it sees every request. What is answered to one
+    client is kept for others only where that is said."""
     filters = [edge_functions.chained(one, found.service) for one in spec.ext_proc]
     filters += [wasm.chained(one) for one in spec.wasm]
-    if spec.response_cache is not None:
-        filters += response_cache.chained(spec.response_cache)
+    cache = spec.response_cache
+    if cache is not None and (cache.for_authenticated or not identified):
+        filters += response_cache.chained(cache, route)
     return filters
 
 

@@ -15,6 +15,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controlplane._pb import admin_pb2, base_pb2, status_pb2
+from controlplane.model import NOWHERE
 from controlplane.xds.confidential import confidential
 from controlplane.xds.connection import Connection
 from controlplane.xds.envelope import Node
@@ -101,8 +102,8 @@ def joined(told: Iterable[Told], most_bytes: int) -> bytes | None:
 
 def _node(node: Node) -> base_pb2.Node:
     made = base_pb2.Node(id=node.id, cluster=node.cluster, user_agent_name=node.user_agent)
-    if node.region or node.zone:
-        made.locality.region, made.locality.zone = node.region, node.zone
+    if node.where != NOWHERE:
+        made.locality.region, made.locality.zone = node.where.region, node.where.zone
     if node.metadata:
         ParseDict(dict(node.metadata), made.metadata)
     return made

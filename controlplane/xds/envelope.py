@@ -18,6 +18,7 @@ from controlplane._pb.discovery_pb2 import (
     DiscoveryResponse,
 )
 from controlplane._pb.discovery_pb2 import Resource as ResourceMessage
+from controlplane.model import NOWHERE, Zone
 from controlplane.xds.effects import Request, Send
 from controlplane.xds.steps import Mode, Step
 from controlplane.xds.versions import Resource
@@ -35,8 +36,7 @@ class Node:
 
     id: str
     cluster: str = ""
-    region: str = ""
-    zone: str = ""
+    where: Zone = NOWHERE
     user_agent: str = ""
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
 
@@ -122,8 +122,7 @@ def _node(message: NodeMessage) -> Node:
     return Node(
         id=message.id,
         cluster=message.cluster,
-        region=place.region,
-        zone=place.zone,
+        where=Zone(place.region, place.zone),
         user_agent=message.user_agent_name,
         metadata=metadata,
     )

@@ -46,6 +46,9 @@ class Kind:
     """In the state of the world every response carries the whole set (rule 13)."""
     after: tuple[str, ...] = ()
     """Not sent while one of these has news that could not be sent yet (rule 6)."""
+    heeds: tuple[str, ...] = ()
+    """Not sent while something of these waits for the ACK of clusters: it refers to what stands
+    there by names that this server does not read."""
     removals_after: tuple[str, ...] = ()
     """A removal waits until the client has taken the current ones of these (rule 6)."""
     warms: str = ""
@@ -105,7 +108,14 @@ _TABLE = (
         after=(CLUSTER, LISTENER),
         refers=clusters_of_scope,
     ),
-    Kind(ROUTE, "rds", rank=5, after=(CLUSTER, LISTENER), refers=clusters_of_routes),
+    Kind(
+        ROUTE,
+        "rds",
+        rank=5,
+        after=(CLUSTER, LISTENER, EXTENSION),
+        heeds=(EXTENSION,),  # the tokens that a route wants
+        refers=clusters_of_routes,
+    ),
     Kind(
         VIRTUAL_HOST,
         "vhds",

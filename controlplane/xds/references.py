@@ -24,6 +24,12 @@ _NETWORK = "type.googleapis.com/envoy.extensions.filters.network."
 _HTTP = _NETWORK + "http_connection_manager.v3.HttpConnectionManager"
 _TCP = _NETWORK + "tcp_proxy.v3.TcpProxy"
 _JWT = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+_UDP = "type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
+_MATCHER = (3, 2, 9)
+"""Of a ListenerFilter: typed_config, its value, matcher."""
+_LEADS = ((3, 2, 2, 2, 1), (1, 1, 2, 2, 2, 2, 1))
+"""Of a Matcher: on_no_match, and on_match of the matchers of matcher_list; then action,
+typed_config, its value, cluster."""
 _CLUSTER_OF_KEYS = (1, 2, 3, 1, 2)
 """Of a JwtAuthentication: providers, the value of an entry, remote_jwks, http_uri, cluster."""
 _KEPT = 4096
@@ -64,10 +70,10 @@ def clusters_of_scope(body: bytes) -> frozenset[str]:
 
 @lru_cache(_KEPT)
 def clusters_of_listener(body: bytes) -> frozenset[str]:
-    """Clusters that a Listener names itself: by inline routes, or as a TCP proxy."""
+    """Clusters that a Listener names itself: by inline routes, or as a proxy of TCP or UDP."""
     try:
-        return frozenset(_of_listener(Listener.FromString(body)))
-    except DecodeError:
+        return frozenset((*_of_listener(Listener.FromString(body)), *_of_datagrams(body)))
+    except (DecodeError, ValueError):
         return frozenset()
 
 
@@ -93,6 +99,14 @@ def _of_listener(listener: Listener) -> Iterator[str]:
                 if proxy.cluster:
                     yield proxy.cluster
                 yield from (each.name for each in proxy.weighted_clusters.clusters)
+
+
+def _of_datagrams(listener: bytes) -> Iterator[str]:
+    for one in below(listener, 9):  # listener_filters
+        if _UDP.encode() in below(one, 3, 1):
+            for matcher in below(one, *_MATCHER):
+                for path in _LEADS:
+                    yield from (name.decode() for name in below(matcher, *path))
 
 
 def _of_routes(routes: RouteConfiguration) -> Iterator[str]:

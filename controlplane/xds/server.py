@@ -244,7 +244,8 @@ class XdsServer:
             while self._changed:
                 group = self._changed.pop()
                 for index, connection in enumerate(tuple(self._groups.get(group, ()))):
-                    view = self._cache.view(group, connection.node.id)
+                    node = connection.node
+                    view = self._cache.view(group, node.id, node.where)
                     if view is not None and not connection.closed:
                         self._bring(connection, view)
                     if index % _BATCH == _BATCH - 1:
@@ -346,7 +347,7 @@ class XdsServer:
         # The first write would take them along, and gRPC cannot end a stream during that write.
         await context.send_initial_metadata(())
         group = self._node_group(node)
-        view = self._cache.view(group, node.id)
+        view = self._cache.view(group, node.id, node.where)
         if view is None:
             text = f"nothing to serve yet for {group[:_SHOWN]!r}"
             raise _RefusedError("UNAVAILABLE", text, node, group)

@@ -17,7 +17,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -26,7 +26,7 @@ import structlog
 from controlplane.errors import WeirError
 from controlplane.model import Health, Snapshot
 from controlplane.ports import HealthVerdict
-from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.cache import ByPlace, SnapshotCache
 from controlplane.xds.kinds import ENDPOINT, RUNTIME
 from controlplane.xds.staging import place
 from controlplane.xds.status import Client
@@ -80,9 +80,9 @@ class Plan:
 
 @dataclass(slots=True)
 class _Fleet:
-    stable: Resources
+    stable: Snapshot
     """What the fleet runs: as it was before the candidate."""
-    newest: Resources
+    newest: Snapshot
     """What was published last."""
     nodes: frozenset[str] = frozenset()
     """Envoys of the stage that were connected when it began."""
@@ -122,19 +122,19 @@ class StagedSink:
 
     def publish(self, snapshot: Snapshot) -> None:
         """Weights at once, the rest in stages; a fleet that had nothing gets all at once."""
-        name, new = snapshot.fleet, snapshot.resources
+        name = snapshot.fleet
         fleet = self._fleets.get(name)
         if fleet is None or self._group is None:
-            self._fleets[name] = _Fleet(new, new)
-            self.cache.set(name, new)
+            self._fleets[name] = _Fleet(snapshot, snapshot)
+            self.cache.publish(snapshot)
             return
-        fleet.newest = new
-        wanted = _staged_types(new)
-        if wanted == _staged_types(fleet.stable):
+        fleet.newest = snapshot
+        wanted = _staged_types(snapshot.resources)
+        if wanted == _staged_types(fleet.stable.resources):
             self._give_up(name, fleet)
             fleet.failed = None
-            fleet.stable = new
-            self.cache.set(name, new)
+            fleet.stable = snapshot
+            self.cache.publish(snapshot)
         elif wanted == fleet.candidate or wanted == fleet.failed:
             self._weights(name, fleet)
         else:
@@ -155,13 +155,15 @@ class StagedSink:
 
     def _weights(self, name: str, fleet: _Fleet) -> None:
         """What is never staged goes to both sides. The old clusters keep their assignments."""
-        new = {url: dict(fleet.newest[url]) for url in AT_ONCE if url in fleet.newest}
-        if ENDPOINT in fleet.stable:
-            new[ENDPOINT] = {**fleet.stable[ENDPOINT], **new.get(ENDPOINT, {})}
-        fleet.stable = {**fleet.stable, **new}
-        self.cache.set(name, fleet.stable)
+        stable, newest = fleet.stable, fleet.newest.resources
+        new = {url: dict(newest[url]) for url in AT_ONCE if url in newest}
+        by_place = _old_too(stable.by_place, fleet.newest.by_place, new.get(ENDPOINT, {}))
+        if ENDPOINT in stable.resources:
+            new[ENDPOINT] = {**stable.resources[ENDPOINT], **new.get(ENDPOINT, {})}
+        fleet.stable = Snapshot(name, {**stable.resources, **new}, by_place)
+        self.cache.publish(fleet.stable)
         if fleet.candidate is not None and fleet.share > 0.0:
-            self.cache.stage(name, {**fleet.candidate, **new}, fleet.share)
+            self.cache.stage(name, {**fleet.candidate, **new}, fleet.share, by_place)
 
     def _give_up(self, name: str, fleet: _Fleet) -> None:
         """Another change has come: the push that was on is over."""
@@ -183,7 +185,7 @@ class StagedSink:
         candidate, fleet.candidate, fleet.share = fleet.candidate, None, 0.0
         if outcome is Outcome.DONE:
             fleet.stable = fleet.newest
-            self.cache.set(name, fleet.newest)
+            self.cache.publish(fleet.newest)
             self.cache.end_stage(name)
             logger.info("pushed to all in stages", fleet=name)
         else:
@@ -296,6 +298,16 @@ class StagedSink:
                 if one.acked_version != target.version or one.waiting or one.held:
                     return "", f"{client.node.id} did not take it"
         return "", ""
+
+
+def _old_too(old: ByPlace, new: ByPlace, known: Container[str]) -> ByPlace:
+    """What is told by place, with what was told of assignments that are known no more."""
+    found = {where: dict(bodies) for where, bodies in new.items()}
+    for where, bodies in old.items():
+        gone = {name: body for name, body in bodies.items() if name not in known}
+        if gone:
+            found[where] = {**gone, **found.get(where, {})}
+    return found
 
 
 def _at_least_one(clients: Sequence[Client], share: float) -> float:

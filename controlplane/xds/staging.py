@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
+from controlplane.model import Zone, nearest
 from controlplane.xds.stream import View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Views:
+    """What the nodes of a group are shown, by where they are."""
+
+    common: View
+    by_place: Mapping[Zone, View]
+    """What differs from `common` is what the nodes of that place are told otherwise."""
+
+    def at(self, where: Zone) -> View:
+        """What a node that is there is shown."""
+        if not self.by_place:
+            return self.common
+        place = nearest(where, self.by_place)
+        return self.by_place[place] if place is not None else self.common
+
+    def __iter__(self) -> Iterator[View]:
+        yield self.common
+        yield from self.by_place.values()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,7 +37,12 @@ class Stage:
 
     share: float
     """0: no node, 1: all."""
-    view: View
+    views: Views
+
+    @property
+    def view(self) -> View:
+        """What nodes of no place are shown."""
+        return self.views.common
 
     def covers(self, node_id: str) -> bool:
         """Whether this node is among them."""

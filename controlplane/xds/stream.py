@@ -245,13 +245,22 @@ class Stream:
         """Send whatever may be sent now, in the order of the types (rule 6)."""
         held = False
         for state in self._order:
-            if state.waiting is None and not self._is_behind(state.kind.after):
+            if state.waiting is None and not self._is_early(state.kind):
                 self._advance(state, effects)
             held |= state.holds
         if held:  # what they wait for may have come to pass just now
             for state in self._order:
                 if state.holds and state.waiting is None:
                     self._advance(state, effects)
+
+    def _is_early(self, kind: Kind) -> bool:
+        """Whether a type has to wait for others."""
+        heeded = (self._types.get(type_url) for type_url in kind.heeds)
+        return self._is_behind(kind.after) or any(
+            not one.awaits.isdisjoint(self._not_taken(one.kind)[0])
+            for one in heeded
+            if one is not None
+        )
 
     def _is_behind(self, type_urls: tuple[str, ...]) -> bool:
         """Whether one of these types has news that cannot be sent before its ACK."""

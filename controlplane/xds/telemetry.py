@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from controlplane._pb import base_pb2
 from controlplane.errors import TelemetryError
-from controlplane.model import Proxy, ProxyId
+from controlplane.model import Proxy, ProxyId, Zone
 from controlplane.xds.connection import end
 from controlplane.xds.envelope import Node
 from controlplane.xds.gate import DeniedError, Gate, Held, Peer, expired
@@ -198,4 +198,10 @@ def proxy_of(node: base_pb2.Node) -> Proxy:
     if "weir.dev/workers" in node.metadata.fields:
         said = node.metadata.fields["weir.dev/workers"].number_value
         workers = int(said) if 1 <= said <= MAX_WORKERS else 1
-    return Proxy(ProxyId(node.id[:MAX_ID_LENGTH]), node.cluster[:MAX_ID_LENGTH], workers)
+    place = node.locality
+    return Proxy(
+        ProxyId(node.id[:MAX_ID_LENGTH]),
+        node.cluster[:MAX_ID_LENGTH],
+        workers,
+        Zone(place.region[:MAX_ID_LENGTH], place.zone[:MAX_ID_LENGTH]),
+    )

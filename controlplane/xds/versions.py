@@ -97,6 +97,26 @@ class ResourceSet:
         total %= _MODULUS
         return ResourceSet(self.type_url, generation, total, new, version_of(total))
 
+    def varied(
+        self, bodies: Mapping[str, bytes], before: ResourceSet | None, generation: int
+    ) -> ResourceSet:
+        """This set with other content for these names; all else is shared with it.
+
+        `before` is the variant that was shown last, and what is returned when nothing changed.
+        """
+        new, total = dict(self.by_name), self.total
+        for name, body in bodies.items():
+            known = before.by_name.get(name) if before is not None else None
+            common = self.by_name.get(name)
+            if known is None or known is common or known.body != body:
+                known = Resource.of(name, body)
+            new[name] = known
+            total += known.part - (common.part if common is not None else 0)
+        total %= _MODULUS
+        if before is not None and before.total == total:
+            return before
+        return ResourceSet(self.type_url, generation, total, new, version_of(total))
+
 
 def version_of(total: int) -> str:
     """The version of a set whose parts sum to `total`."""

@@ -28,7 +28,7 @@ from controlplane.translate.bootstrap import ads_bootstrap
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.status import Event, Nack
 from tests.unit.resources.documents import read
-from tests.unit.translate.scenes import all_services, even
+from tests.unit.translate.scenes import all_services, even, grouped
 
 FLEET = "default/edge"
 DEADLINE_S = 30.0
@@ -108,6 +108,16 @@ class Edge:
         """
         self.found = publish(self.cache, self.translator, *documents, faults=faults)
         await self.taken(deadline_s)
+
+    async def weigh(self, backend: str, *weights: int) -> None:
+        """Give each endpoint of a Backend a group with its weight, and the others equal ones."""
+        services = all_services(self.found)
+        verdicts = even(services)
+        (one,) = (one for one in services if one.name == backend)
+        verdicts[one.name] = grouped(one, range(len(weights)), weights)
+        for snapshot in self.translator.snapshots(self.found, services, verdicts):
+            self.cache.publish(snapshot)
+        await self.taken()
 
     async def taken(self, deadline_s: float = DEADLINE_S) -> None:
         """Until the Envoy has taken the snapshot, all of it."""

@@ -27,8 +27,9 @@ class Issuer:
         self._key = ec.generate_private_key(ec.SECP256R1())
 
     def token(self, **claims: object) -> str:
-        """A token with these claims, good for an hour."""
-        made = {"iss": self.name, "exp": int(time.time()) + 3600, **claims}
+        """A token with these claims, good for an hour; without those that are None."""
+        usual = {"iss": self.name, "exp": int(time.time()) + 3600, **claims}
+        made = {name: value for name, value in usual.items() if value is not None}
         return jwt.encode(made, self._key, algorithm="ES256", headers={"kid": self.name})
 
     def bearer(self, **claims: object) -> dict[str, str]:

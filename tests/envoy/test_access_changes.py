@@ -14,6 +14,7 @@ import pytest
 
 from controlplane.lab.envoy import free_port
 from controlplane.translate import TranslateOptions
+from controlplane.xds.status import Nack
 from tests.certificates import Authority
 from tests.envoy.edge import (
     Edge,
@@ -21,6 +22,7 @@ from tests.envoy.edge import (
     edge,
     gateway,
     policy,
+    publish,
     route,
     secret,
     to,
@@ -104,6 +106,43 @@ async def test_policies_come_and_go_without_a_listener_and_nobody_who_may_is_ref
 
 async def _is(client: httpx.AsyncClient, port: int, wanted: Sequence[int]) -> bool:
     return await status(client, port) in wanted
+
+
+async def test_a_route_goes_on_with_the_tokens_that_it_was_made_for(tmp_path: Path) -> None:
+    """Also where Envoy takes the new tokens and refuses the routes that go with them."""
+    provider = (
+        f"providers: [{{name: a, issuer: '{ALICE.name}', "
+        f"localJWKS: {{type: Inline, inline: '{ALICE.jwks}'}}}}]"
+    )
+    wanted = protects(f"  jwt: {{{provider}}}\n")
+    rules = (
+        "  authorization: {rules: [{action: Allow, principal: {jwt: {provider: a, scopes: [x]}}}]}"
+    )
+    relaxed = protects(f"  jwt: {{optional: true, {provider}}}\n{rules}\n")
+    broken = policy(
+        "TrafficPolicy", "other", "HTTPRoute/other",
+        "  lua: [{type: Inline, inline: 'function envoy_on_request(h'}]\n",
+    )  # fmt: skip
+    async with origins("a") as running:
+        port = free_port()
+        usual = [
+            *plain(port, running["a"].port),
+            route("other", f"[{{{to('a')}}}]", hosts="[other.test]"),
+        ]
+        async with edge(tmp_path, *usual, wanted) as made, made.client() as client:
+            await until(lambda: _is(client, port, (401,)))
+            publish(made.cache, made.translator, *usual, relaxed, broken)
+            await until(lambda: _refuses(made))
+            assert await status(client, port) == 401
+            assert await status(client, port, **ALICE.bearer()) == 200
+            made.events.clear()
+            await made.apply(*usual, relaxed)
+            await until(lambda: _is(client, port, (403,)))
+            assert await status(client, port, **ALICE.bearer(scope="x")) == 200
+
+
+async def _refuses(made: Edge) -> bool:
+    return any(isinstance(one, Nack) for one in made.events)
 
 
 async def test_keys_are_fetched_from_servers_whose_certificate_is_believed_alone(

@@ -88,7 +88,9 @@ async def shop(folder: Path) -> AsyncIterator[Shop]:
     async with running(Slow("one"), Slow("two")) as origins:
         ports = {10080: port, 8081: origins["one"].port, 8082: origins["two"].port}
         documents = example("11-gold-and-bronze", ports)
-        async with edge(folder, *documents) as made:
+        headers = "  headers: {enableEnvoyHeaders: true}\n"
+        told = policy("ClientPolicy", "told", "Gateway/edge", headers)
+        async with edge(folder, *documents, told) as made:
             yield Shop(made, port, origins)
 
 

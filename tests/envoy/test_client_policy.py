@@ -29,7 +29,7 @@ POLICIES = {
     "proxied": "  proxyProtocol: {}\n",
     "either": "  proxyProtocol: {optional: true}\n",
     "lenient": """\
-  headers: {withUnderscoresAction: Allow, preserveXRequestID: true, enableEnvoyHeaders: false}
+  headers: {withUnderscoresAction: Allow, preserveXRequestID: true, enableEnvoyHeaders: true}
   path: {escapedSlashesAction: KeepUnchanged, disableMergeSlashes: true}
 """,
     "strict": """\
@@ -169,10 +169,13 @@ async def test_headers_of_envoy_and_ids_of_clients(ports: Ports) -> None:
     theirs = "11111111-2222-4333-8444-555555555555"
     usual = await ports.call("usual", x_request_id=theirs)
     assert usual.sent.headers["x-request-id"] != theirs
-    assert "x-envoy-upstream-service-time" in usual.headers
+    told = ("x-envoy-expected-rq-timeout-ms", "x-envoy-upstream-service-time")
+    assert told[0] not in usual.sent.headers
+    assert told[1] not in usual.headers
     kept = await ports.call("lenient", x_request_id=theirs)
     assert kept.sent.headers["x-request-id"] == theirs
-    assert "x-envoy-upstream-service-time" not in kept.headers
+    assert told[0] in kept.sent.headers
+    assert told[1] in kept.headers
 
 
 async def test_large_and_many_headers_are_refused(ports: Ports) -> None:

@@ -13,7 +13,7 @@ from controlplane.resources.conditions import Condition, conditions
 from controlplane.resources.declared import ObjectKey
 from controlplane.translate.types import LISTENER
 from tests.envoy.echo import echoes
-from tests.envoy.edge import FLEET, Edge, backend, edge, gateway, route, to, until
+from tests.envoy.edge import FLEET, Edge, backend, edge, gateway, publish, route, to, until
 
 pytestmark = pytest.mark.envoy
 
@@ -70,3 +70,16 @@ async def test_programmed_is_true_after_the_ack_and_false_after_a_nack(tmp_path:
             if each.type == "Programmed"
         ]
         assert (one.status, one.reason) == (False, "Pending")
+
+
+async def test_an_address_that_the_machine_lacks_is_not_programmed(tmp_path: Path) -> None:
+    listens = gateway(f"name: http, port: {free_port()}, protocol: HTTP")
+    async with edge(tmp_path, listens) as made:
+        lacking = listens.replace("127.0.0.1", "192.0.2.1")  # for documentation: nobody has it
+        publish(made.cache, made.translator, lacking)
+
+        async def refused() -> bool:
+            return found(made)["Programmed"].reason == "Invalid"
+
+        await until(refused)
+        assert "192.0.2.1" in found(made)["Programmed"].message

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,18 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from controlplane.lab.envoy import free_port
 from controlplane.xds.status import Nack
 from tests.envoy.echo import Answer, call
-from tests.envoy.edge import Edge, backend, edge, gateway, policy, publish, route, to, until
+from tests.envoy.edge import (
+    Edge,
+    backend,
+    edge,
+    gateway,
+    policy,
+    publish,
+    route,
+    secret,
+    to,
+    until,
+)
 from tests.envoy.files import ETAG, TEXT, Files
 from tests.envoy.inspector import Inspector, inspecting
 from tests.envoy.origin import running
@@ -132,6 +143,53 @@ async def test_an_answer_is_kept_until_another_version_is_declared(world: World)
     assert await _listener_updates(world.made) == listeners
 
 
+async def test_what_one_client_or_port_was_answered_is_kept_for_no_other(world: World) -> None:
+    port, other = free_port(), free_port()
+    keys = (
+        "  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}], "
+        "forwardClientIDHeader: x-client, sanitize: true}\n"
+    )
+    documents = [
+        gateway(
+            f"name: http, port: {port}, protocol: HTTP",
+            f"name: other, port: {other}, protocol: HTTP",
+        ),
+        backend("shop", world.origin.port),
+        secret("keys", {"ann": b"the-key-of-ann", "ben": b"the-key-of-ben"}),
+        route("keys", f"[{{{to('shop')}}}]", hosts="[keys.test]"),
+        policy("SecurityPolicy", "keys", "HTTPRoute/keys", keys),
+        *(
+            route(one, f"[{{{to('shop')}}}]", parents=f"[{{name: edge, sectionName: {one}}}]")
+            for one in ("http", "other")
+        ),
+        *(
+            policy("TrafficPolicy", one, f"HTTPRoute/{one}", "  responseCache: {}\n")
+            for one in ("http", "other")
+        ),
+    ]
+    cached = policy("TrafficPolicy", "keys", "HTTPRoute/keys", "  responseCache: {CACHE}\n")
+
+    async def is_kept(path: str, ask: Callable[[], Awaitable[Answer]]) -> bool:
+        await ask()
+        before = asked(world, path)
+        return "age" in (await ask()).headers and asked(world, path) == before
+
+    async def ann() -> Answer:
+        return await call(port, "/me?a=1", host="keys.test", headers={"x-key": "the-key-of-ann"})
+
+    told = "say who they are, by SecurityPolicy default/keys"
+    await world.made.apply(*documents, cached.replace("CACHE", ""), faults=[told])
+    assert not await is_kept("/me?a=1", ann)
+    await world.made.apply(*documents, cached.replace("CACHE", "forAuthenticated: true"))
+    assert await is_kept("/me?a=1", ann)
+    ben = await call(port, "/me?a=1", host="keys.test", headers={"x-key": "the-key-of-ben"})
+    assert "age" in ben.headers
+    # Routes of two ports that take the same host.
+    assert await is_kept("/both?a=1", lambda: call(other, "/both?a=1", host="some.test"))
+    assert "age" not in (await call(port, "/both?a=1", host="some.test")).headers
+    await world.made.apply(*world.documents)
+
+
 async def test_answers_in_files_make_room_for_new_ones(world: World, tmp_path: Path) -> None:
     port, folder = free_port(), tmp_path / "kept"
     folder.mkdir()
@@ -191,6 +249,80 @@ async def test_a_script_lets_in_what_the_cdn_signed(world: World) -> None:
         answer = await world.call("/origin/a", headers)
         assert (answer.status, answer.body) == (403, "not signed by the CDN\n")
     assert world.origin.asked["/origin/a"] == 1
+
+
+async def test_a_script_has_nothing_of_the_machine_it_runs_on(world: World) -> None:
+    port = free_port()
+    told = """  lua:
+    - type: Inline
+      inline: |
+        local function names(from)
+          local found = {}
+          for name in pairs(from) do found[#found + 1] = name end
+          table.sort(found)
+          return table.concat(found, " ")
+        end
+        function envoy_on_request(h)
+          local dump = tostring(("").dump)
+          h:respond({[":status"] = "200"}, names(_G) .. "|" .. names(os) .. "|" .. dump)
+        end
+"""
+    await world.made.apply(
+        gateway(f"name: http, port: {port}, protocol: HTTP"),
+        backend("shop", world.origin.port),
+        route("tells", f"[{{{to('shop')}}}]"),
+        policy("TrafficPolicy", "tells", "HTTPRoute/tells", told),
+    )
+    everything, of_os, dump = (await call(port)).body.split("|")
+    harmless = {"EnvoyTimestampResolution", "math", "os", "pcall", "string"}
+    assert harmless < set(everything.split())
+    assert not set(everything.split()) & {
+        *("io", "debug", "package", "require", "module", "jit", "ffi", "dofile", "load"),
+        *("loadfile", "loadstring", "getfenv", "setfenv", "getmetatable", "coroutine", "newproxy"),
+        "rawset",
+    }
+    assert (of_os, dump) == ("clock date difftime time", "nil")
+    await world.made.apply(*world.documents)
+
+
+@pytest.mark.parametrize(
+    "twist",
+    [
+        "",
+        "do return end",
+        "rawset = rawset or function() end; rawset(_G, 'envoy_on_request', envoy_on_request)",
+        "envoy_on_request = nil; function envoy_on_request(h) call(h) end",
+        "pcall(setmetatable, _G, nil); _G.envoy_on_request = call",
+        "string.sub = function() return 'default/' end; pairs = function() return next, {} end",
+    ],
+)
+async def test_a_script_calls_backends_of_its_namespace_alone(world: World, twist: str) -> None:
+    port = free_port()
+    calls = """  lua:
+    - type: Inline
+      inline: |
+        function call(h)
+          local to = h:headers():get("x-to")
+          local sent = {[":method"] = "GET", [":path"] = "/called", [":authority"] = "a"}
+          local headers = h:httpCall(to, sent, "", 5000)
+          h:respond({[":status"] = "200"}, headers[":status"])
+        end
+        function envoy_on_request(h) call(h) end
+        TWIST
+"""
+    await world.made.apply(
+        gateway(f"name: http, port: {port}, protocol: HTTP"),
+        backend("shop", world.origin.port),
+        backend("other", world.origin.port).replace("name: other", "name: a, namespace: other"),
+        route("calls", f"[{{{to('shop')}}}]"),
+        policy("TrafficPolicy", "calls", "HTTPRoute/calls", calls.replace("TWIST", twist)),
+    )
+    good = await call(port, headers={"x-to": "default/shop"})
+    assert (good.status, good.body) == (200, "200")
+    for other in ("weir", "other/a", "defaultx/shop", "weir.dev/h2/other/a", ""):
+        got = await call(port, headers={"x-to": other})
+        assert (got.status, got.body) == (500, "the script of this route failed\n")
+    await world.made.apply(*world.documents)
 
 
 async def test_a_service_changes_and_refuses_requests(world: World) -> None:

@@ -225,7 +225,8 @@ async def test_with_tls_the_connection_says_which_listener_is_meant(tmp_path: Pa
                         extensions={"sni_hostname": name},
                     )
                 wanted = one.chosen.name if one.chosen else None
-                assert wanted == answer.headers.get(NAME), (name, host, one.said)
-                assert (answer.status_code == 404) == (one.status == 404)
+                assert (one.status or 200) == answer.status_code, (name, host, one.said)
+                if one.status != 421:
+                    assert wanted == answer.headers.get(NAME), (name, host, one.said)
                 chosen.add((one.listener.name if one.listener else None, wanted))
             assert len(chosen) >= 6

@@ -77,7 +77,8 @@ def asking(name: str, spec: str) -> list[str]:
 async def test_a_service_says_who_may(tmp_path: Path) -> None:
     async with echoes("origin", "door") as running, doorman() as door:
         port, nobody = free_port(), free_port()
-        http = "http: {backendRefs: [{name: door}], path: /check, headersToBackend: [x-set]}"
+        told = "[x-set, X-User, x-seen, authorization]"
+        http = f"http: {{backendRefs: [{{name: door}}], path: /check, headersToBackend: {told}}}"
         usual = [
             gateway(f"name: http, port: {port}, protocol: HTTP"),
             *(backend(name, one.port) for name, one in running.items()),
@@ -87,7 +88,7 @@ async def test_a_service_says_who_may(tmp_path: Path) -> None:
         ]
         documents = [
             *usual,
-            *asking("http", f"{http}, headersToExtAuth: [x-want-status]"),
+            *asking("http", f"{http}, headersToExtAuth: [x-want-status, x-seen]"),
             *asking("grpc", "grpc: {backendRefs: [{name: grpc-door}]}, "
                             "bodyToExtAuth: {maxRequestBytes: 10}"),
             route("again", f"[{{{to('gone')}}}, {{matches: [{{headers: [{{name: x-user, "
@@ -112,6 +113,10 @@ async def test_a_service_says_who_may(tmp_path: Path) -> None:
             assert (got.status, got.sent.headers["x-set"]) == (200, "origin")
             asked = running["door"].received[-1]
             assert (asked.path, "x-other" in asked.headers) == ("/check/a?b", False)
+            # What the service says nothing of, and is not shown, no client says in its place.
+            said = {"x-user": "root", "x-seen": "1", "authorization": "Bearer x"}
+            got = await get("http", headers=said)
+            assert said.keys() & got.sent.headers.keys() == {"x-seen", "authorization"}
             assert (await get("http", headers={"x-want-status": "418"})).status == 418
 
             got = await get("grpc", "/a", headers={"x-word": "please", "x-user": "root"})

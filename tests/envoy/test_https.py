@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from controlplane.explain import Request, explain_route
 from controlplane.lab.envoy import free_port
 from tests.certificates import Authority, Issued
 from tests.envoy.edge import (
@@ -105,11 +106,65 @@ async def test_each_host_has_its_certificate_and_its_routes(tmp_path: Path) -> N
                 headers={"host": "x.b.test"},
                 extensions={"sni_hostname": "a.test"},
             )
-            assert crossed.status_code == 404
+            assert crossed.status_code == 421
+            no_host = await client.get(
+                f"https://127.0.0.1:{port}/",
+                headers={"host": "nobody.test"},  # that of the listener without one
+                extensions={"sni_hostname": "a.test"},
+            )
+            assert no_host.status_code == 421
+            asked = Request.of("GET", f"https://a.test:{port}/", ["host: x.b.test"])
+            (told,) = explain_route(made.found, asked)
+            assert (told.status, "listener wild has the host x.b.test" in told.said) == (421, True)
             # A host that no certificate is for is not believed by the client.
             async with made.client(verify=trusting(ca.pem)) as own:
                 with pytest.raises(httpx.ConnectError, match="certificate"):
                     await get(own, port, "strange.test")
+
+
+async def test_a_host_whose_clients_need_certificates_is_not_reached_by_another_name(
+    tmp_path: Path,
+) -> None:
+    ca, port = Authority(), free_port()
+    wanted = "  tls: {clientValidation: {caCertificateRefs: [{name: clients}]}}\n"
+    async with origins("a") as running:
+        documents = [
+            gateway(https("mutual", port, "both", "mutual.test"), https("rest", port, "both")),
+            tls_secret("both", ca.issue(dns=["mutual.test", "open.test"])),
+            secret("clients", {"ca.crt": Authority("clients").pem}),
+            backend("a", running["a"].port),
+            # Both listeners take these routes, so both have the host.
+            route("named", f"[{{{to('a')}}}]", hosts="[mutual.test, open.test]"),
+            route("any", f"[{{matches: [{{path: {{value: /any}}}}], {to('a')}}}]"),
+        ]
+        mutual = policy("ClientPolicy", "mutual", "Gateway/edge/mutual", wanted)
+        async with edge(tmp_path, *documents, mutual) as made:
+
+            async def crossed(host: str, path: str) -> int:
+                async with made.client(verify=trusting(ca.pem), http2=True) as client:
+                    got = await client.get(
+                        f"https://127.0.0.1:{port}{path}",
+                        headers={"host": host},
+                        extensions={"sni_hostname": "open.test"},
+                    )
+                return got.status_code
+
+            async def open_() -> bool:
+                return await crossed("open.test", "/") == 200
+
+            await until(open_)
+            for host in ("mutual.test", "MUTUAL.test", "mutual.test:443", "mutual.test."):
+                for path in ("/", "/any"):
+                    assert await crossed(host, path) == 421, (host, path)
+            async with made.client(verify=trusting(ca.pem)) as stranger:
+                with pytest.raises(httpx.TransportError):
+                    await get(stranger, port, "mutual.test")
+            # Without a CA its listener does not open, and the other does not take its place.
+            faults = ["there is no Secret default/clients"]
+            gone = [one for one in documents if "name: clients" not in one]
+            await made.apply(*gone, mutual, faults=faults)
+            assert await crossed("mutual.test", "/") == 421
+            assert await crossed("open.test", "/") == 200
 
 
 async def _serves(client: httpx.AsyncClient, port: int, host: str) -> bool:

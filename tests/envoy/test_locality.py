@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from controlplane.lab.envoy import free_port
+from controlplane.decide import Places
+from controlplane.lab.envoy import free_port, run_envoy
+from controlplane.lab.lanes import wait_serving
+from controlplane.lab.ports import free_ports
+from controlplane.model import OVERLAY, Observation
+from controlplane.translate import Translator
+from controlplane.translate.bootstrap import overlay_bootstrap
+from controlplane.xds import SnapshotCache, XdsServer
 from tests.envoy.edge import backend, edge, gateway, policy, route, to, until
 from tests.envoy.examples import example
 from tests.envoy.origin import ask
 from tests.envoy.regions import Region
+from tests.unit.resources.documents import read
+from tests.unit.translate.scenes import all_services, even
 
 pytestmark = pytest.mark.envoy
 
@@ -144,3 +155,108 @@ async def test_regions_share_by_weight_and_one_without_endpoints_is_passed_over(
             assert await ask(port, times=20) == {(200, "c"): 20}
             await made.apply(*documents(a, b, c))
             assert _by_weight(await ask(port, times=80))
+
+
+async def test_envoys_of_one_fleet_each_send_to_their_own_place_first(tmp_path: Path) -> None:
+    """They keep their own configuration, so that several of a fleet can run on one machine."""
+    near = "  policy: equal\n  locality: {zoneAware: {preferLocal: {}}}\n"
+    cache, translator = SnapshotCache(), Translator()
+    server = XdsServer(cache, address="127.0.0.1:0", node_group=lambda _: OVERLAY)
+    await server.start()
+    envoys = {
+        "eu-a": ("eu", "eu-a", False),
+        "eu-b": ("eu", "eu-b", True),
+        "eu-c": ("eu", "eu-c", False),  # there is none: its region
+        "asia": ("asia", "x", True),  # nor is its region: all
+        "unknown": ("", "", False),
+    }
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop, grace_s=0.1)
+        regions = {
+            name: await stack.enter_async_context(Region(name)) for name in ("eu-a", "eu-b", "us-a")
+        }
+        listeners = dict(zip(envoys, free_ports(len(envoys)), strict=True))
+
+        def declare(*names: str) -> None:
+            documents = [
+                in_zones(*(regions[name] for name in names)),
+                policy("BalancingPolicy", "near", "Backend/web", near),
+            ]
+            loaded = read({"all.yaml": "---\n".join(documents)}).declared
+            found = all_services(loaded)
+            places = Places()
+            places.settle(found, {one.name: Observation.unknown(one.name, ()) for one in found})
+            made = translator.snapshots(loaded, found, even(found), orders=places.orders)
+            for snapshot in made:
+                cache.publish(snapshot)
+
+        async def served(envoy: str) -> set[str]:
+            answers = await ask(listeners[envoy], times=20)
+            return {name if status == 200 else str(status) for status, name in answers}
+
+        async def all_served(wanted: dict[str, set[str]]) -> bool:
+            return {envoy: await served(envoy) for envoy in envoys} == wanted
+
+        declare(*regions)
+        for name, (region, zone, delta) in envoys.items():
+            bootstrap = overlay_bootstrap(
+                node_id=name,
+                service="web",
+                listen_port=listeners[name],
+                region=region,
+                zone=zone,
+                delta=delta,
+                xds_port=server.port,
+                admin_port=free_port(),
+                access_logs=False,
+                load_reports=False,
+            )
+            await stack.enter_async_context(run_envoy(bootstrap, tmp_path, name=name))
+        await wait_serving([*listeners.values()])
+        everywhere = set(regions)
+        assert await all_served(
+            {
+                "eu-a": {"eu-a"},
+                "eu-b": {"eu-b"},
+                "eu-c": {"eu-a", "eu-b"},
+                "asia": everywhere,
+                "unknown": everywhere,
+            }
+        )
+        # Gone without a word: the others of the region serve, once it is known.
+        regions["eu-a"].end()
+        await until(lambda: _is(served("eu-a"), {"eu-b"}))
+        assert await served("eu-b") == {"eu-b"}
+        await regions["eu-a"].begin()
+        declare("eu-b", "us-a")
+        await until(
+            lambda: all_served(
+                {
+                    "eu-a": {"eu-b"},
+                    "eu-b": {"eu-b"},
+                    "eu-c": {"eu-b"},
+                    "asia": {"eu-b", "us-a"},
+                    "unknown": {"eu-b", "us-a"},
+                }
+            )
+        )
+        declare("us-a")
+        await until(lambda: all_served({envoy: {"us-a"} for envoy in envoys}))
+        declare(*regions)
+        await until(lambda: _is(served("eu-a"), {"eu-a"}))
+
+
+async def _is(found: Awaitable[set[str]], wanted: set[str]) -> bool:
+    return await found == wanted
+
+
+def in_zones(*zones: Region) -> str:
+    """The Backend `web`; the name of each has its region before the dash."""
+    rows = [
+        f"    - ip: {{address: 127.0.0.1, port: {port}}}\n      zone: {one.name}\n"
+        f"      labels: {{topology.kubernetes.io/region: {one.name.partition('-')[0]}}}\n"
+        for one in zones
+        for port in one.ports
+    ]
+    head = "apiVersion: weir.dev/v1alpha1\nkind: Backend\nmetadata: {name: web}\nspec:\n"
+    return f"{head}  endpoints:\n{''.join(rows)}"

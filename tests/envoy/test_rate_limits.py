@@ -314,9 +314,9 @@ async def test_rules_that_nobody_declared_are_answered_by_their_filter(it: Limit
         it.limiter.know(rules(it.made.found))
 
 
-async def test_a_service_that_is_away_is_answered_by_each_filter(it: Limited) -> None:
-    """The last: the Envoy is left alone."""
-    await it.made.server.stop(grace_s=0.1)
-    assert await it.send("closed") == [503]
-    assert await it.send("fixed", 5) == [200] * 5
-    assert await asyncio.gather(*(it.send("fixed") for _ in range(10))) == [[200]] * 10
+async def test_a_service_that_is_away_is_answered_by_each_filter(tmp_path: Path) -> None:
+    async with limited(tmp_path) as it:
+        await it.made.server.stop(grace_s=0.1)
+        assert await it.send("closed") == [503]
+        assert await it.send("fixed", 5) == [200] * 5
+        assert await asyncio.gather(*(it.send("fixed") for _ in range(10))) == [[200]] * 10

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from controlplane.lab.envoy import free_port
+from controlplane.observe.in_process import InProcessSource
 from controlplane.resources import services
+from controlplane.xds.access_logs import AccessLogService
+from controlplane.xds.telemetry import TelemetryMetrics
 from tests.envoy.echo import Received, call, echoes
 from tests.envoy.edge import Edge, edge, gateway, policy, route, to, until
-from tests.unit.translate.scenes import endpoints, grouped
+from tests.unit.translate.scenes import all_services, endpoints, grouped
 
 pytestmark = pytest.mark.envoy
 
@@ -271,3 +276,54 @@ async def test_an_envoy_that_drains_answers_all_that_comes(tmp_path: Path) -> No
 
 async def _under_way(received: Sequence[Received]) -> bool:
     return any("x-want-delay" in one.headers for one in received)
+
+
+@pytest.mark.parametrize("kind", ["Cookie", "Header"])
+async def test_the_policies_know_the_share_of_requests_that_a_session_led(
+    tmp_path: Path, kind: str
+) -> None:
+    port = free_port()
+    source = InProcessSource(asyncio.get_running_loop().time)
+    logs = AccessLogService(source.access_logs, TelemetryMetrics(CollectorRegistry()))
+    sent = 0
+
+    async def ask(headers: Mapping[str, str], times: int = 1) -> Mapping[str, str]:
+        nonlocal sent
+        sent += times
+        for _ in range(times):
+            answer = await call(port, headers=headers)
+            assert answer.status == 200
+        return answer.headers
+
+    async with echoes("a", "b") as running:
+        session = f"{to('carts')}, sessionPersistence: {{type: {kind}, sessionName: X-Cart}}"
+        documents = [
+            gateway(f"name: http, port: {port}, protocol: HTTP"),
+            route("carts", f"[{{{session}}}]"),
+            carts([one.port for one in running.values()]),
+        ]
+        async with edge(tmp_path, *documents, handlers=[logs.handler()]) as made:
+            (service,) = all_services(made.found)
+            source.declare([service])
+            # None of these is led: they have no session, or one of an endpoint that is not there.
+            found = await ask({}, 4)
+            nobody = base64.b64encode(b"127.0.0.1:1").decode()
+            if kind == "Cookie":
+                mine = {"cookie": found["set-cookie"].partition(";")[0]}
+                others = {"cookie": f"seen=1; {mine['cookie']}; x=2"}
+                await ask({"cookie": f"aX-Cart=1; seen=X-Cart; X-Cart={nobody}"}, 2)
+            else:
+                mine = others = {"x-cart": found["x-cart"]}
+                await ask({"x-cart": nobody, "cookie": "X-Cart=1"}, 2)
+            for _ in range(3):
+                answered = await ask(mine, 2)
+                assert "set-cookie" not in answered
+                await ask(others, 2)
+            await until(lambda: _is(source.receipts.log_entries == sent))
+            (look,) = (await source.observe([service])).values()
+            assert look.latency_samples.sum() == sent == 18
+            assert look.sticky_share == pytest.approx(12 / 18)
+
+
+async def _is(condition: bool) -> bool:
+    return condition

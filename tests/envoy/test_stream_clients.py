@@ -100,3 +100,31 @@ async def test_certificates_idle_times_and_limits_hold_for_connections_too(tmp_p
                 await reader.read()  # the rest of the answer, until Envoy finds it idle
             writer.close()
             assert await ask(tcp) == {(200, "a"): 1}
+
+
+async def test_connections_that_are_passed_on_are_logged_when_they_end(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "connections"
+    sink = f"[{{type: File, file: {{path: {log}}}}}]"
+    text = "{type: Text, text: 'to %UPSTREAM_CLUSTER% %BYTES_RECEIVED%'}"
+    async with origins("a") as running:
+        documents = [
+            gateway(f"name: tcp, port: {port}, protocol: TCP"),
+            backend("a", running["a"].port),
+            stream_route("TCPRoute", "tcp", to("a"), listener="tcp"),
+            policy(
+                "ClientPolicy",
+                "tcp",
+                "Gateway/edge/tcp",
+                f"  telemetry: {{accessLog: {{settings: [{{format: {text}, sinks: {sink}}}]}}}}\n",
+            ),
+        ]
+
+        async def logged() -> bool:
+            return log.exists() and log.read_text() == "to default/a 5\n"
+
+        async with edge(tmp_path, *documents):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello")
+            await writer.drain()
+            writer.close()
+            await until(logged)

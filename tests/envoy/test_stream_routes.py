@@ -78,7 +78,7 @@ async def _serve(stack: AsyncExitStack, folder: Path, name: str, one: Issued | N
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     ca, folder = Authority(), tmp_path_factory.mktemp("streams")
     own = ca.issue(dns=["*.own.test", "*.two.own.test", "own.test", "x.web.test"])
-    edges = ca.issue(dns=["*.web.test", "ended.test"])
+    edges = ca.issue(dns=["*.web.test", "ended.test", "mixed.test"])
     tls, tcp, ended = free_port(), free_port(), free_port()
     async with AsyncExitStack() as stack:
         found = {}
@@ -93,6 +93,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
                 f"name: web, hostname: '*.web.test', port: {tls}, protocol: HTTPS, tls: {keys}",
                 f"name: tcp, port: {tcp}, protocol: TCP",
                 tls_listener("ended", ended, "ended.test", keys),
+                tls_listener("mixed", tls, "mixed.test", keys),
             ),
             secret("edges", {"tls.crt": edges.certificate, "tls.key": edges.key}),
             *(backend(name, one.port) for name, one in found.items()),
@@ -122,6 +123,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             ),
             stream_route("TCPRoute", "too-late", to("a"), listener="tcp"),
             stream_route("TCPRoute", "ended", to("b"), listener="ended"),
+            stream_route("TLSRoute", "mixed", to("b"), listener="mixed"),
             policy("BalancingPolicy", "equal", "TCPRoute/shares", "  policy: equal\n"),
         ]
         made = await stack.enter_async_context(edge(folder, *documents, faults=FAULTS))
@@ -188,6 +190,13 @@ async def test_https_and_passthrough_share_a_port(scene: Scene) -> None:
 async def _times(scene: Scene, port: int, times: int) -> Counter[str]:
     found: Sequence[str] = [await asked(scene, port, None) for _ in range(times)]
     return Counter(found)
+
+
+async def test_tls_is_ended_for_one_name_and_passed_through_for_others_on_one_port(
+    scene: Scene,
+) -> None:
+    assert await asked(scene, scene.tls, "mixed.test") == "b"
+    assert await asked(scene, scene.tls, "one.own.test") == "p"
 
 
 async def test_weights_share_connections_and_what_leads_nowhere_is_closed(scene: Scene) -> None:

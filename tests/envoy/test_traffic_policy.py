@@ -21,7 +21,7 @@ import pytest_asyncio
 from controlplane.lab.envoy import free_port
 from tests.envoy.echo import Answer, Echo, call, echoes
 from tests.envoy.edge import Edge, backend, edge, gateway, policy, route, to, until
-from tests.envoy.origin import Origin, origins
+from tests.envoy.origin import Origin, ask, origins
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -65,7 +65,10 @@ OF_BACKENDS = {
     "panic": f"  healthCheck: {{{ACTIVE}}}\n",
     "admission": "  admissionControl: {rpsThreshold: 0}\n",
     "budget": "  circuitBreaker: {maxParallelRetries: 1}\n",
+    "astray": "  healthCheck: {passive: {maxEjectionPercent: 0}}\n",
+    "lopsided": "  healthCheck: {passive: {maxEjectionPercent: 0}}\n",
 }
+TOLD = "  headers: {enableEnvoyHeaders: true}\n"
 OF_ROUTES = {
     "high": "  priority: High\n",
     "slow": "  timeout: {http: {requestTimeout: 200ms}}\n",
@@ -135,10 +138,13 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             "panic": [plain["panic1"].port, plain["panic2"].port],
             "full": [full],
             "none": [],
+            "astray": [running["slow"].port, free_port()],
+            "lopsided": [running["slow"].port, free_port()],
         }
         hosts = dict.fromkeys((*OF_BACKENDS, *OF_ROUTES, *LEADS))
         documents = [
             gateway(f"name: http, port: {port}, protocol: HTTP"),
+            policy("ClientPolicy", "told", "Gateway/edge", TOLD),
             *(backend(name, *ports) for name, ports in places.items()),
             *(_route(host) for host in hosts),
             *(policy("TrafficPolicy", f"b-{n}", f"Backend/{n}", s) for n, s in OF_BACKENDS.items()),
@@ -146,6 +152,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         ]
         folder: Path = tmp_path_factory.mktemp("traffic")
         made = await stack.enter_async_context(edge(folder, *documents))
+        await made.weigh("default/lopsided", 1, 9)
         yield World(made, port, running, plain)
 
 
@@ -309,6 +316,16 @@ async def test_what_the_policy_says_is_tried_again_unless_the_route_says(world: 
     assert await tries("retry", "/", 404, 2) == (404, 1)
     assert await tries("retry", "/own", 503, 2) == (503, 1)
     assert await tries("usual", "/", 503, 2) == (503, 1)
+
+
+@pytest.mark.parametrize("name", ["astray", "lopsided"])
+async def test_a_retry_goes_to_another_endpoint_whatever_the_weights(
+    world: World, name: str
+) -> None:
+    """One of two endpoints is not there and stays in, with half of the weight or most of it."""
+    found = await ask(world.port, host=f"{name}.test", times=200)
+    assert ({status for status, _ in found}, found.total()) == ({200}, 200)
+    assert await world.stat(name, "upstream_rq_retry_success") >= 60
 
 
 async def test_a_slow_try_goes_on_beside_the_next_one_where_it_may(world: World) -> None:

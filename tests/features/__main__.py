@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.features.catalogue import ROOT, Feature, features, in_order, missing, page
+from tests.features.gateway_api import PAGE, api_features, written
 
 
 class Outcomes:
@@ -56,18 +57,22 @@ def show(found: Sequence[Feature], results: Mapping[str, str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="only write docs/features.md")
+    parser.add_argument(
+        "--write", action="store_true", help="only write docs/features.md and docs/gateway-api.md"
+    )
     options = parser.parse_args()
-    found = features()
-    lost = list(missing(found))
+    found, theirs = features(), api_features()
+    lost = list(missing([*found, *theirs]))
     if lost:
-        print("named in features.yaml and not there:", *lost, sep="\n  ", file=sys.stderr)
+        print("named in tests/features and not there:", *lost, sep="\n  ", file=sys.stderr)
         return 1
     if options.write:
         (ROOT / "docs" / "features.md").write_text(page(found))
+        PAGE.write_text(written(PAGE.read_text(), theirs))
         return 0
-    status, results = run(found)
-    show(found, results)
+    every = [*found, *theirs]
+    status, results = run(every)
+    show(every, results)
     return status
 
 

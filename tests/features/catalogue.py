@@ -37,6 +37,10 @@ class Feature:
     """Of tests/, as `envoy/test_https.py::test_each_host_has_its_certificate_and_its_routes`."""
     note: str = ""
     """What of it is not there, or could not be exercised, and why."""
+    cases: tuple[str, ...] = ()
+    """Of a test with a table of cases, the hosts of those that are meant."""
+    level: str = ""
+    """Of conformance, where somebody else made the list: `core`, `extended`."""
 
     @property
     def status(self) -> str:
@@ -53,14 +57,22 @@ def features(file: Path = FILE) -> tuple[Feature, ...]:
 
 
 def _feature(group: str, one: Mapping[str, Any]) -> Feature:
-    known = {"feature", "declared", "tests", "note"}
+    known = {"feature", "declared", "tests", "note", "cases", "level"}
     if one.keys() - known:
         raise ValueError(f"{one}: want no more than {sorted(known)}")
     tests = tuple(one.get("tests", ()))
     note = str(one.get("note", ""))
     if not tests and not note:
         raise ValueError(f"{one['feature']}: has no test and does not say why")
-    return Feature(group, one["feature"], one.get("declared", ""), tests, note)
+    return Feature(
+        group,
+        one["feature"],
+        one.get("declared", ""),
+        tests,
+        note,
+        tuple(one.get("cases", ())),
+        one.get("level", ""),
+    )
 
 
 def missing(found: Sequence[Feature]) -> Iterator[str]:
@@ -102,12 +114,13 @@ def page(found: Sequence[Feature]) -> str:
 
 
 def _row(one: Feature) -> str:
-    tests = "<br>".join(_link(test) for test in one.tests)
+    tests = "<br>".join(link(test) for test in one.tests)
     there = one.status + (f": {one.note}" if one.note else "")
     declared = f"`{one.declared}`" if one.declared else ""
     return f"| {one.name} | {declared} | {there} | {tests} |"
 
 
-def _link(test: str) -> str:
+def link(test: str) -> str:
+    """A test, with where it stands."""
     file, _, name = test.partition("::")
     return f"[`{name}`](../tests/{file})"

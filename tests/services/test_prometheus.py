@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from controlplane.errors import MetricsUnavailableError, StartupError
 from controlplane.lab.envoy import free_port, run_envoy
 from controlplane.lab.prometheus import Scrape, prometheus_binary, run_prometheus
-from controlplane.model import Endpoint, Observation, Service, ServiceName
+from controlplane.model import NOWHERE, Endpoint, Observation, Service, ServiceName
 from controlplane.observe.in_process import InProcessSource
 from controlplane.observe.prometheus import PrometheusSettings, PrometheusSource
 from controlplane.observe.promql import ENVOY, WEIR
@@ -128,12 +128,13 @@ class Replica:
         writer.close()
 
     async def feed(self) -> None:
-        """For each second reported: 100 successes, 10 failures, 4 in flight, 20 log entries."""
+        """For each second reported: 100 successes, 10 failures, 4 in flight, 20 log entries, of
+        which sessions led half."""
         stats = endpoint_stats(
             succeeded=10, failed=1, in_progress=4, metrics={"cpu_utilization": (10, 4.0)}
         )
         who, message = proxy(self.number, workers=2), report(cluster_stats(stats, covered_s=0.1))
-        entries = logs(entry(), entry())
+        entries = logs(entry(common={"custom_tags": {"sticky": "y"}}), entry())
         while True:
             self.source.load_reports.on_load_report(who, message, first=False)
             self.source.access_logs.on_access_logs(who, entries)
@@ -178,6 +179,8 @@ async def test_what_replicas_expose_is_added_up(tmp_path: Path) -> None:
     assert np.isnan(look.latency_s[1])
     assert look.workers == 4
     assert look.coverage == 1.0
+    assert look.sticky_share == pytest.approx(0.5, rel=0.1)
+    assert look.by_place == {NOWHERE: pytest.approx(look.rate_rps[0] * look.window_s, rel=0.1)}
 
 
 async def test_a_restarted_replica_never_gives_a_negative_rate(tmp_path: Path) -> None:

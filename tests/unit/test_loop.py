@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,17 @@ from prometheus_client import CollectorRegistry
 from controlplane.decide import Decider, Policies
 from controlplane.errors import MetricsUnavailableError
 from controlplane.loop import Loop
-from controlplane.model import Actuation, Endpoint, GuardSettings, Part, ServiceName
+from controlplane.model import (
+    Actuation,
+    Endpoint,
+    GuardSettings,
+    Near,
+    Observation,
+    Part,
+    Service,
+    ServiceName,
+    Zone,
+)
 from controlplane.publisher import Publisher
 from controlplane.resources import Declared
 from controlplane.telemetry.metrics import LoopMetrics
@@ -89,6 +99,46 @@ async def test_a_part_that_goes_or_changes_its_place_is_published() -> None:
     assert len(rig.sink.published) == 2
     await rig.loop.declare(nothing, [replace(us, part=Part(0))])
     assert len(rig.sink.published) == 3
+
+
+class PlacedSource(HealthySource):
+    """Sees requests at the Envoys of two zones."""
+
+    requests: Mapping[Zone, float] = {}
+
+    async def observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
+        looks = await super().observe(services)
+        return {name: replace(one, by_place=self.requests) for name, one in looks.items()}
+
+
+async def test_where_requests_come_in_decides_what_the_envoys_of_each_zone_are_told() -> None:
+    rig, a, b = Rig(), Zone("eu", "a"), Zone("eu", "b")
+    rig.source = source = PlacedSource(rig.clock)
+    rig.loop._source = source
+    zones = [
+        replace(
+            service(f"{CART.name}@{where}"),
+            endpoints=tuple(Endpoint(f"10.0.{i}.{n}", 80, where) for n in range(4)),
+            part=Part(0, 500, where=where, near=Near()),
+        )
+        for i, where in enumerate((a, b))
+    ]
+    await rig.loop.declare(Declared(), zones)
+    at_first = rig.sink.published[-1].by_place
+    assert at_first.keys() == {a, b}  # the region alone is told what is common
+    assert rig.loop.orders(CART.name)[a][zones[0].name].priority == 0
+    source.requests = {a: 300.0, b: 100.0}
+    rig.frozen = "somebody said so"
+    await rig.run(20.5)
+    assert rig.sink.published[-1].by_place == at_first
+    rig.frozen = None
+    await rig.run(20.5)
+    now = rig.sink.published[-1].by_place
+    assert now[a] != at_first[a]
+    assert now[b] == at_first[b]
+    order = rig.loop.orders(CART.name)[a]
+    weights = [order[one.name].weight or 0 for one in zones]
+    assert weights[0] / sum(weights) == pytest.approx(0.667, abs=0.05)
 
 
 async def test_who_drains_is_published_though_no_weight_changes() -> None:

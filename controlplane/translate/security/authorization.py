@@ -16,12 +16,7 @@ from envoy_data_plane.envoy.extensions.matching.common_inputs.network.v3 import 
 )
 from envoy_data_plane.envoy.extensions.matching.input_matchers.ip.v3 import Ip
 from envoy_data_plane.envoy.extensions.matching.input_matchers.metadata.v3 import Metadata
-from envoy_data_plane.envoy.type.matcher.v3 import (
-    HttpRequestHeaderMatchInput,
-    ListMatcher,
-    ValueMatcher,
-)
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher as ValueStringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import HttpRequestHeaderMatchInput
 from envoy_data_plane.xds.type.matcher.v3 import (
     Matcher,
     MatcherMatcherList,
@@ -39,8 +34,10 @@ from controlplane.resources.authorization import (
     JwtPrincipal,
     OperationPath,
 )
+from controlplane.translate import brought
 from controlplane.translate.predicates import all_of, any_of
-from controlplane.translate.security.jwt import METADATA, provider_name
+from controlplane.translate.security import claims
+from controlplane.translate.security.jwt import METADATA
 from controlplane.translate.types import extension
 from controlplane.translate.wire import number, packed, wire
 
@@ -59,13 +56,17 @@ def for_route(policy: str, rules: Authorization) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def for_addresses(lists: tuple[ClientAddresses, ...]) -> bytes:
-    """For a listener, an `Any`: clients that none of these lists turns away."""
+    """For a listener, an `Any`: clients that none of these lists turns away.
+
+    Where there is no list it is a chain without filters. RBAC without rules lets everybody pass as
+    well, but is a filter of every request.
+    """
     denied = [one for lists_ in lists for one in lists_.deny]
     tried = [(_from(denied), _decision("deny", "Deny"))] if denied else []
     for allowed in (one.allow for one in lists if one.allow):
         tried.append((_not(_from(allowed)), _decision("allow", "Deny")))
     if not tried:
-        return packed(Rbac)
+        return brought.EMPTY
     return packed(Rbac, wire(Rbac, matcher=_first(tried, _decision("others", "Allow"))))
 
 
@@ -128,23 +129,16 @@ def _header(name: str, **how: str) -> bytes:
 
 
 def _token(policy: str, principal: JwtPrincipal) -> Iterator[bytes]:
-    payload = provider_name(policy, principal.provider)
-    for claim in principal.claims:
-        path, listed = claim.name.split("."), claim.value_type == "StringArray"
-        yield any_of([_claim([payload, *path], value, listed=listed) for value in claim.values])
-    for scope in principal.scopes:
-        yield _claim([payload, "scope"], scope, listed=True)
+    for path, values, listed in claims.paths(principal, policy):
+        yield any_of([_claim(path, claims.value(one, listed=listed)) for one in values])
 
 
-def _claim(path: Sequence[str], value: str, *, listed: bool) -> bytes:
+def _claim(path: Sequence[str], wanted: bytes) -> bytes:
     where = wire(
         DynamicMetadataInput,
         filter=METADATA,
         path=[wire(DynamicMetadataInputPathSegment, key=key) for key in path],
     )
-    wanted = wire(ValueMatcher, string_match=wire(ValueStringMatcher, exact=value))
-    if listed:
-        wanted = wire(ValueMatcher, list_match=wire(ListMatcher, one_of=wanted))
     return _custom(
         extension("claim", packed(DynamicMetadataInput, where)),
         extension(

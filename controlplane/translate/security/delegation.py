@@ -7,10 +7,13 @@ stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envoy_data_plane.envoy.extensions.filters.http.composite.v3 import (
     Composite,
     CompositePerRoute,
     ExecuteFilterAction,
+    FilterChainConfiguration,
 )
 from envoy_data_plane.xds.type.matcher.v3 import Matcher, MatcherOnMatch
 
@@ -25,7 +28,16 @@ def empty() -> bytes:
 
 def brought(name: str, config: bytes) -> bytes:
     """For a route: the filter of this kind with this configuration, an `Any`."""
-    execute = wire(ExecuteFilterAction, typed_config=extension(name, config))
+    return _executed(wire(ExecuteFilterAction, typed_config=extension(name, config)))
+
+
+def in_order(filters: Sequence[bytes]) -> bytes:
+    """For a route: these filters, extensions, one after another."""
+    chain = wire(FilterChainConfiguration, typed_config=filters)
+    return _executed(wire(ExecuteFilterAction, filter_chain=chain))
+
+
+def _executed(execute: bytes) -> bytes:
     action = extension("weir.dev/filter", packed(ExecuteFilterAction, execute))
     matcher = wire(Matcher, on_no_match=wire(MatcherOnMatch, action=action))
     return packed(CompositePerRoute, wire(CompositePerRoute, matcher=matcher))

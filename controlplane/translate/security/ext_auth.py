@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
@@ -14,12 +17,17 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     ExtAuthz,
     HttpService,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation,
+    Mutations,
+)
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus
 
 from controlplane.resources import ext_auth as declared_auth
 from controlplane.translate.clusters import over_http_2
-from controlplane.translate.security.delegation import brought
+from controlplane.translate.security.delegation import in_order
+from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, packed, wire
 
 
@@ -44,7 +52,25 @@ def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
         settings = wire(BufferSettings, max_request_bytes=auth.body_to_ext_auth.max_request_bytes)
         made += wire(ExtAuthz, with_request_body=settings)
     made += _grpc(auth, backend) if auth.grpc else _http(auth, backend)
-    return brought("envoy.filters.http.ext_authz", packed(ExtAuthz, made))
+    asked = extension("envoy.filters.http.ext_authz", packed(ExtAuthz, made))
+    unseen = _told_unseen(auth)
+    return in_order([_without(unseen), asked] if unseen else [asked])
+
+
+def _told_unseen(auth: declared_auth.ExtAuth) -> list[str]:
+    """What the Backend hears of the service alone: headers that the service is not shown, so that
+    what a client says in them would pass where the service says nothing."""
+    if auth.http is None:
+        return []
+    shown = {"authorization", *(name.lower() for name in auth.headers_to_ext_auth)}
+    return sorted({name.lower() for name in auth.http.headers_to_backend} - shown)
+
+
+def _without(names: Sequence[str]) -> bytes:
+    """The filter that takes headers away from requests."""
+    mutations = wire(Mutations, request_mutations=[wire(Mutation, remove=one) for one in names])
+    config = packed(HeaderMutation, wire(HeaderMutation, mutations=mutations))
+    return extension("envoy.filters.http.header_mutation", config)
 
 
 def _grpc(auth: declared_auth.ExtAuth, backend: str) -> bytes:

@@ -6,9 +6,12 @@ that names a policy which is not there yet is refused (403), never let through.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.route.v3 import RouteMatch
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwksAsyncFetch,
     JwtAuthentication,
@@ -21,6 +24,11 @@ from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwtRequirementOrList,
     PerRouteConfig,
     RemoteJwks,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    ValueMatcher,
 )
 from envoy_data_plane.google.protobuf import Empty
 
@@ -35,14 +43,59 @@ _CACHED_TOKENS = 1000
 """Of each provider and worker: a token that was good a moment ago is not verified again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Whose tokens a policy wants: what a route names, and what is behind the name.
+
+    The name changes with what is behind it. The filter comes before the routes, or without them
+    where these are refused; a route goes on with the tokens that it was made for.
+    """
+
+    name: str
+    requirement: bytes = field(repr=False)
+    providers: Mapping[str, bytes] = field(repr=False)
+
+
+def tokens(policy: str, jwt: declared_jwt.Jwt, key_sets: Sequence[str]) -> Tokens:
+    """Those of this policy; of each provider the key set, where it is not fetched."""
+    pairs = zip(jwt.providers, key_sets, strict=True)
+    made = [(one.name, provider(policy, one, jwks)) for one, jwks in pairs]
+    parts = repr((jwt.optional, made)).encode()
+    version = hashlib.blake2b(parts, digest_size=8).hexdigest()
+    providers = {f"{provider_name(policy, name)}#{version}": one for name, one in made}
+    wanted = _requirement(providers, optional=jwt.optional)
+    return Tokens(f"{policy}#{version}", wanted, providers)
+
+
 def provider_name(policy: str, provider: str) -> str:
-    """Of a provider of a policy, and of what is kept of its tokens."""
+    """Of what is kept of the tokens of a provider."""
     return f"{policy}/{provider}"
 
 
-def for_route(policy: str) -> bytes:
-    """What a route says: the tokens of this policy."""
-    return packed(PerRouteConfig, wire(PerRouteConfig, requirement_name=policy))
+def for_route(wanted: Tokens) -> bytes:
+    """What a route says: these tokens."""
+    return packed(PerRouteConfig, wire(PerRouteConfig, requirement_name=wanted.name))
+
+
+def told_by(policy: str, jwt: declared_jwt.Jwt) -> dict[str, frozenset[str]]:
+    """By header, what is kept of the tokens that set it."""
+    found: dict[str, set[str]] = {}
+    for one in jwt.providers:
+        for to in one.claim_to_headers:
+            found.setdefault(to.header.lower(), set()).add(provider_name(policy, one.name))
+    return {header: frozenset(names) for header, names in found.items()}
+
+
+def proof(payload: str) -> bytes:
+    """The part of a RouteMatch: there was such a token. Envoy chooses a route before it looks at
+    tokens, and what a client says in a header would choose it."""
+    wanted = wire(
+        MetadataMatcher,
+        filter=METADATA,
+        path=[wire(MetadataMatcherPathSegment, key=payload)],
+        value=wire(ValueMatcher, present_match=True),
+    )
+    return wire(RouteMatch, dynamic_metadata=[wanted])
 
 
 def filter_config(providers: Mapping[str, bytes], requirements: Mapping[str, bytes]) -> bytes:
@@ -57,12 +110,10 @@ def filter_config(providers: Mapping[str, bytes], requirements: Mapping[str, byt
     )
 
 
-def requirement(policy: str, jwt: declared_jwt.Jwt) -> bytes:
+def _requirement(providers: Iterable[str], *, optional: bool) -> bytes:
     """A token of one of the providers, or none where that is enough."""
-    any_ = [
-        wire(JwtRequirement, provider_name=provider_name(policy, one.name)) for one in jwt.providers
-    ]
-    if jwt.optional:
+    any_ = [wire(JwtRequirement, provider_name=one) for one in providers]
+    if optional:
         any_.append(wire(JwtRequirement, allow_missing=wire(Empty)))
     if len(any_) == 1:
         return any_[0]
@@ -86,6 +137,7 @@ def provider(policy: str, one: declared_jwt.JwtProvider, jwks: str) -> bytes:
                 wire(JwtClaimToHeader, header_name=to.header, claim_name=to.claim)
                 for to in one.claim_to_headers
             ],
+            require_expiration=True,
             clear_route_cache=one.recompute_route,
         )
         + _keys(one.remote_jwks, jwks)

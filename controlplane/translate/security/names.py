@@ -6,7 +6,10 @@ A namespace has no dot, so no object can have such a name.
 from __future__ import annotations
 
 EXT_AUTH = "weir.dev/ext-auth"
-API_KEY = "envoy.filters.http.api_key_auth"
+API_KEY_HASHES = "weir.dev/api-key-hashes"
+"""Of the filter that hashes what a request presents."""
+API_KEYS = "weir.dev/api-keys"
+"""Of the filter that compares hashes, and of its configuration."""
 BASIC = "weir.dev/passwords"
 OIDC = "envoy.filters.http.oauth2"
 JWT = "weir.dev/jwt"

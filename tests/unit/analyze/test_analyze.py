@@ -41,7 +41,19 @@ def of(web: str, *more: str, listeners: tuple[str, ...] = (HTTP,)) -> tuple[str,
     return (gateway(*listeners), backend("a", 1), web, *more)
 
 
+KEYED = (
+    policy("SecurityPolicy", "keyed", "HTTPRoute/web",
+           "  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}]}\n"),
+)  # fmt: skip
 REDIRECT = "[{filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}]"
+BY_TOKEN = (
+    "[{backendRefs: [{name: a, filters: [{type: ExtensionRef, extensionRef: {name: t}}]}, "
+    "{name: a}]}]"
+)
+TOKEN = (
+    "apiVersion: weir.dev/v1alpha1\nkind: HTTPRouteFilter\nmetadata: {name: t}\n"
+    "spec: {jwt: {provider: p, scopes: [read]}}\n"
+)
 EXACT = "path: {type: Exact, value: /x}"
 
 TABLE = [
@@ -58,6 +70,9 @@ TABLE = [
       "  extAuth: {http: {backendRefs: [{name: gone}]}}\n")),
      [("WEIR0101", "SecurityPolicy default/p")]),
     ((gateway(HTTP), backend("a"), route("web", GOOD)), [("WEIR0104", "Backend default/a")]),
+    (of(route("web", BY_TOKEN), TOKEN), [("WEIR0107", "HTTPRoute default/web")]),
+    ((*BASE, policy("TrafficPolicy", "p", "Gateway/edge",
+      "  healthCheck: {active: {type: GRPC}}\n")), [("WEIR0204", "TrafficPolicy default/p")]),
     ((gateway(HTTP),), [("WEIR0105", "Gateway default/edge")]),
     ((gateway(HTTP, "name: more, port: 81, protocol: HTTP"), backend("a", 1),
       route("web", GOOD, parents="[{name: edge, port: 80}]")),
@@ -111,6 +126,13 @@ TABLE = [
     (of(route("web", GOOD), CERTIFICATE, listeners=(f"{TLS}, hostname: x.w.test",)), []),
     (of(route("web", GOOD), CERTIFICATE, listeners=(f"{TLS}, hostname: x.y.w.test",)),
      [("WEIR0406", "Secret default/cert")]),
+    # API keys
+    ((*BASE, *KEYED, secret("keys", {"ann": b"sha256:" + b"0" * 64})), []),
+    ((*BASE, *KEYED, secret("keys", {"ann": b"weir_" + b"aB-0" * 11})),
+     [("WEIR0408", "Secret default/keys")]),
+    ((*BASE, *KEYED, secret("keys", {"ann": b"0" * 30 + b"f", "ben": b"sha256:" + b"0" * 64})),
+     [("WEIR0407", "Secret default/keys"), ("WEIR0408", "Secret default/keys")]),
+    ((*BASE, secret("keys", {"ann": b"of-nobody"})), []),
     # sessions
     (of(route("web", f"[{{sessionPersistence: {{}}, {to('a')}}}]")),
      [("WEIR0501", "Backend default/a")]),

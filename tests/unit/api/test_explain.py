@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 
@@ -14,16 +14,18 @@ from controlplane import guard
 from controlplane.api.explain import explain
 from controlplane.cli.weights import show
 from controlplane.decide.queueing import QueueingModel
-from controlplane.model import Situation
+from controlplane.model import Order, Part, ServiceName, Situation, Zone
 from tests.unit.decide.worlds import World, known, situation
 
+Orders = Mapping[Zone, Order]
 CAPACITY = np.array([80.0, 80.0, 20.0, 20.0])
 
 
-def told(asked: Situation) -> dict[str, object]:
+def told(asked: Situation, orders: Orders | None = None) -> dict[str, object]:
     proposal = QueueingModel().propose([asked])[0]
-    verdict, _ = guard.check(asked, proposal, None, now_s=asked.observation.at_s + 0.4)
-    document = explain(asked, proposal, verdict, asked.observation.at_s + 0.4)
+    now_s = asked.observation.at_s + 0.4
+    verdict, _ = guard.check(asked, proposal, None, now_s=now_s)
+    document = explain(asked, proposal, verdict, now_s, orders or {})
     return dict(json.loads(json.dumps(document, allow_nan=False)))
 
 
@@ -75,3 +77,31 @@ def test_what_is_not_known_is_null_and_a_dash() -> None:
     assert set(column(document, "endpoints", "rate_rps")) == {None}
     assert set(column(document, "endpoints", "capacity_rps")) == {None}
     assert "nan" not in printed(document)
+
+
+def test_where_the_envoys_of_each_place_send_is_told_in_order() -> None:
+    a, b, us = Zone("eu", "a"), Zone("eu", "b"), Zone("us")
+    order = {
+        ServiceName("s@us"): Part(1, where=us),
+        ServiceName("s@eu:b"): Part(0, 250, where=b),
+        ServiceName("s@eu:a"): Part(0, 750, where=a),
+    }
+    document = told(watched(), {a: order})
+    assert document["places"] == [
+        {
+            "place": "eu:a",
+            "zones": [
+                {"zone": "eu:b", "priority": 0, "share": 0.25},
+                {"zone": "eu:a", "priority": 0, "share": 0.75},
+                {"zone": "us", "priority": 1, "share": 1.0},
+            ],
+        }
+    ]
+    assert "Envoys in eu:a: eu:b 25.0 % and eu:a 75.0 %, then us" in printed(document)
+
+
+def test_what_sessions_hold_in_place_is_said() -> None:
+    asked = watched()
+    assert "sessions" not in printed(told(asked))
+    held = replace(asked, observation=replace(asked.observation, sticky_share=0.4))
+    assert "sessions hold 40.0 % of the requests in place" in printed(told(held))

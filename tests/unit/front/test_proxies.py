@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+from io import StringIO
 from typing import Any, get_args
 
 import pytest
+from rich.console import Console
 
 from controlplane._pb.base_pb2 import Node as NodeMessage
 from controlplane._pb.base_pb2 import Status
 from controlplane._pb.discovery_pb2 import DiscoveryRequest
+from controlplane.cli.status import show_all, show_one
 from controlplane.front.proxies import (
     Clock,
     Side,
@@ -171,3 +174,16 @@ async def test_an_envoy_of_no_gateway_is_told_why_it_gets_endpoints_alone() -> N
         assert found is not None
         assert found["types"]["cds"]["state"] == "NOT SENT"
         assert "node.cluster" in found["types"]["cds"]["why"]
+
+
+async def test_where_an_envoy_is_is_told_to_machines_and_people() -> None:
+    async with serving(cache()) as server, client(server, "a", ENDPOINT, "a"):
+        document = proxy(server.connections(), "a", Clock())
+        assert document is not None
+        assert document["place"] == ":z1"  # its zone, and it says no region
+        for told, wanted in ((document, ":z1"), ({**document, "place": ""}, "")):
+            out = StringIO()
+            show_all([told], Console(file=out, width=200))
+            show_one(told, Console(file=out, width=200))
+            assert ("PLACE" in out.getvalue()) is bool(wanted)
+            assert (" in :z1: " in out.getvalue()) is bool(wanted)

@@ -42,7 +42,12 @@ def filled_source() -> InProcessSource:
     )
     source.load_reports.on_load_report(PROXY, report(cluster_stats(busy)), first=False)
     source.access_logs.on_access_logs(
-        PROXY, logs(entry(received_ms=51.0), entry(received_ms=101.0), entry("10.9.9.9"))
+        PROXY,
+        logs(
+            entry(received_ms=51.0, common={"custom_tags": {"sticky": "y"}}),
+            entry(received_ms=101.0),
+            entry("10.9.9.9"),
+        ),
     )
     return source
 
@@ -75,6 +80,9 @@ def test_what_was_received_is_exposed() -> None:
     assert found["weir_endpoint_latency_seconds_count", labels()] == 2.0
     assert found["weir_endpoint_latency_seconds_sum", labels()] == pytest.approx(0.150)
     assert found["weir_service_proxies", (("service", "default/web"), ("unit", "proxy"))] == 1.0
+    nowhere = (("region", ""), ("service", "default/web"), ("zone", ""))
+    assert found["weir_service_requests_total", nowhere] == 10.0
+    assert found["weir_service_sticky_requests_total", (("service", "default/web"),)] == 1.0
     assert found["weir_telemetry_log_entries_total", ()] == 3.0
     assert found["weir_telemetry_unknown_log_entries_total", ()] == 1.0
 

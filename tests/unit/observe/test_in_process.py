@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from controlplane.model import Endpoint, Service, ServiceName
+from controlplane.model import NOWHERE, Endpoint, Service, ServiceName, Zone
 from controlplane.observe.in_process import MARKS, InProcessSource
 from controlplane.observe.proxies import Proxies
 from tests.unit.observe.messages import (
@@ -152,3 +154,46 @@ async def test_members_that_fell_silent_long_ago_are_forgotten() -> None:
     totals = source.catalogue.get(service().name)
     assert totals is not None
     assert len(totals.members) == 1
+
+
+async def test_requests_are_counted_by_the_place_of_the_envoys() -> None:
+    eu, us = Zone("eu", "a"), Zone("us", "a")
+    web = Service(ServiceName("default/web"), (Endpoint("10.0.0.1", 8080, eu),))
+    source, clock = make_source(web)
+    proxies = [
+        replace(proxy(i), where=where) for i, where in enumerate((eu, Zone("eu", "z"), us, eu))
+    ]
+    for i, one in enumerate(proxies):
+        told = report(cluster_stats(endpoint_stats("10.0.0.1", succeeded=10 + i, failed=1)))
+        source.load_reports.on_load_report(one, told, first=False)
+    look = await look_at(source, web)
+    assert look.by_place == {eu: 25.0, Zone("eu"): 12.0, NOWHERE: 13.0}
+    clock.now_s += 1
+    again = report(cluster_stats(endpoint_stats("10.0.0.1", succeeded=5)))
+    for one in proxies:
+        source.load_reports.on_load_report(one, again, first=False)
+    clock.now_s += 1
+    assert (await look_at(source, web)).by_place == {eu: 10.0, Zone("eu"): 5.0, NOWHERE: 5.0}
+    moved = Service(web.name, (Endpoint("10.0.0.1", 8080, us),))
+    source.declare([moved])
+    source.load_reports.on_load_report(proxies[2], again, first=False)
+    assert (await look_at(source, moved)).by_place.keys() == {NOWHERE, us}
+
+
+async def test_what_sessions_led_is_a_part_of_what_has_a_latency() -> None:
+    source, clock = make_source(service())
+    led = {"custom_tags": {"sticky": "y"}}
+    entries = [entry(common=led), entry(), entry("10.0.0.2"), entry("10.0.0.2", common=led)]
+    source.access_logs.on_access_logs(
+        PROXY, logs(*entries, entry("10.0.0.2", common=led, code=503))
+    )
+    assert (await look_at(source, service())).sticky_share == 0.5
+    clock.now_s += 1
+    source.access_logs.on_access_logs(PROXY, logs(*[entry(common=led)] * 4))
+    clock.now_s += 1
+    assert (await look_at(source, service())).sticky_share == 1.0
+    await source.observe([service()])
+    clock.now_s += 1
+    source.declare([service(endpoints=1)])  # what the other had is not in the sum any more
+    source.access_logs.on_access_logs(PROXY, logs(entry()))
+    assert (await look_at(source, service(endpoints=1))).sticky_share <= 1.0

@@ -12,7 +12,7 @@ import pytest
 
 from controlplane.errors import MetricsUnavailableError
 from controlplane.lab.envoy import free_port
-from controlplane.model import Endpoint, Service, ServiceName
+from controlplane.model import NOWHERE, Endpoint, Service, ServiceName, Zone
 from controlplane.observe.prometheus import PrometheusSettings, PrometheusSource, littles_law
 from controlplane.observe.promql import ENVOY, WEIR, Dialect, literal, query, quoted
 from tests.services.fault_server import FaultServer, fault_server
@@ -234,3 +234,18 @@ async def test_names_of_services_are_matched_exactly_or_bare_where_unique() -> N
         assert set(await source.observe([service()])) == {"default/web"}
         other = Service(ServiceName("prod/web"), (Endpoint("10.0.0.1", 8080),))
         assert await source.observe([service(), other]) == {}
+
+
+async def test_places_and_sessions_are_of_the_whole_service() -> None:
+    def placed(region: str, zone: str, value: float) -> Mapping[str, Any]:
+        labels = {"weir": "by_place", "service": "default/web", "region": region, "zone": zone}
+        return {"metric": labels, "value": [NOW, str(value)]}
+
+    more = [placed("eu", "a", 8.0), placed("", "", 2.0), series("sticky", 2.0, "")]
+    async with asking(result=[*good(), *more]) as (_, source):
+        look = (await source.observe([service()]))[ServiceName("default/web")]
+    assert look.by_place == {Zone("eu", "a"): 40.0, NOWHERE: 10.0}
+    assert look.sticky_share == 0.25  # of 2 x 4 samples a second
+    async with asking(result=good()) as (_, source):
+        look = (await source.observe([service()]))[ServiceName("default/web")]
+    assert (look.by_place, look.sticky_share) == ({}, 0.0)

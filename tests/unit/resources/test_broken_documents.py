@@ -44,6 +44,13 @@ spec: {payload: {fields: [{path: [a], value: b}]}}
 BROKEN = [
     (BACKEND.replace("address:", "adress:", 1), 6, "spec.endpoints[0].ip.adress", "no such field",
      '"address"'),
+    *(
+        (BACKEND.replace("10.0.0.1", f"'{one}'"), 6, "spec.endpoints[0].ip.address",
+         "want the address or name of a server", "")
+        for one in ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1")
+    ),
+    (BACKEND.replace("ip: {address: 10.0.0.1,", "fqdn: {hostname: '0xa9fea9fe',"), 6,
+     "spec.endpoints[0].fqdn.hostname", "want the address or name of a server", ""),
     (BACKEND.replace("endpoints:", "endpoint:"), 5, "spec.endpoint", "no such field",
      '"endpoints"'),
     (BACKEND.replace("  endpoints:\n", "").partition("    - ip")[0] + "  {}\n", 4,
@@ -94,6 +101,13 @@ BROKEN = [
     (POLICY + "  locality: {failover: []}\n", 8, "spec.locality.failover", "at least one", ""),
     (POLICY + "  locality:\n    failover:\n      - places: [{region: eu}]\n"
      "      - places: [{region: eu}]\n", 9, "spec.locality", "'eu' is named twice", ""),
+    (POLICY + "  locality: {}\n", 8, "spec.locality", "either failover or zoneAware", ""),
+    (POLICY + "  locality:\n    failover: [{places: [{region: eu}]}]\n"
+     "    zoneAware: {preferLocal: {}}\n", 9, "spec.locality", "exactly one of them", ""),
+    (POLICY + "  locality: {zoneAware: {}}\n", 8, "spec.locality.zoneAware.preferLocal",
+     "is missing", ""),
+    (POLICY + "  locality: {zoneAware: {preferLocal: {force: {minEndpoints: 1}}}}\n", 8,
+     "spec.locality.zoneAware.preferLocal.force.minEndpoints", "no such field", ""),
     (POLICY + "  locality: {failover: [{places: [{zone: a}]}]}\n", 8,
      "spec.locality.failover[0].places[0].region", "is missing", ""),
     (POLICY + "  locality: {failover: [{places: [{region: eu, weight: 0}]}]}\n", 8,
@@ -134,8 +148,8 @@ BROKEN = [
     (SELECTS.replace("clientSelectors: [SELECTOR]",
                      "cost: {response: {from: Metadata, metadata: {namespace: 'a:b', key: c}}}"),
      7, "spec.rateLimit.global.rules[0].cost.response.metadata.namespace", "match pattern", ""),
-    (GATEWAY.replace("protocol: HTTP", "protocol: UDP"), 7, "spec.listeners[0].protocol",
-     '"UDP" is not taken', "HTTP"),
+    (GATEWAY.replace("protocol: HTTP", "protocol: SCTP"), 7, "spec.listeners[0].protocol",
+     '"SCTP" is not taken', "HTTP"),
     (GATEWAY.replace("protocol: HTTP", "protocol: HTTPS"), 7, "spec.listeners[0]",
      "needs tls.certificateRefs", ""),
     (GATEWAY.replace("HTTP}", "HTTP, tls: {certificateRefs: [{name: a}]}}"), 7, "spec.listeners[0]",
@@ -163,6 +177,14 @@ BROKEN = [
      "knows no host names", ""),
     (GATEWAY + "    - {name: more, port: 8080, protocol: TCP}\n", 5, "spec",
      "port 8080 is wanted for HTTP and for TCP", ""),
+    (GATEWAY.replace("HTTP}", "UDP, hostname: a.test}"), 7, "spec.listeners[0]",
+     "protocol UDP knows no host names", ""),
+    (GATEWAY.replace("HTTP}", "UDP}") + "    - {name: more, port: 8080, protocol: UDP}\n", 5,
+     "spec", "both want port 8080", ""),
+    (GATEWAY.replace("HTTP}", "UDP}") + "    - {name: more, port: 8080, protocol: TLS, "
+     "tls: {mode: Passthrough}}\n", 5, "spec",
+     "port 8080 is wanted for UDP and for TLS, where HTTP/3 may be spoken", ""),
+    (TCP.replace("TCPRoute", "UDPRoute"), 5, "spec.rules", "keep one", ""),
     (GATEWAY.replace("HTTP}", "HTTP, allowedRoutes: {namespaces: {from: Selector}}}"), 7,
      "spec.listeners[0].allowedRoutes.namespaces", "selector is given with from: Selector", ""),
     (GATEWAY.replace("HTTP}", "HTTP, allowedRoutes: {namespaces: {from: Selector, selector: "
@@ -190,7 +212,9 @@ BROKEN = [
      "spec.rules[0]", "with one Backend alone", ""),
     (TCP, 5, "spec.rules", "keep one", ""),
     (FILTER.replace("payload:", "directResponse: {}, payload:"), 4, "spec",
-     "want directResponse, payload or cel", ""),
+     "want directResponse, payload, cel or jwt", ""),
+    (FILTER.replace("{payload: {fields: [{path: [a], value: b}]}}", "{jwt: {provider: a}}"), 4,
+     "spec.jwt", "want claims or scopes", ""),
     (FILTER.replace("value: b", "type: RegularExpression, value: 1"), 4,
      "spec.payload.fields[0]", "a RegularExpression is text", ""),
     (FILTER.replace("path: [a]", "path: a"), 4, "spec.payload.fields[0].path", "want a list", ""),
@@ -250,6 +274,20 @@ def test_a_few_aliases_cannot_stand_for_billions_of_values() -> None:
         laughs += f"{now}: &{now} [{', '.join([f'*{before}'] * 10)}]\n"
     (problem,) = read({"bomb.yaml": laughs}).problems
     assert "more than" in problem.message
+
+
+@pytest.mark.parametrize("field", ["port: 8080", "name: web", "apiVersion: weir.dev/v1alpha1"])
+@pytest.mark.parametrize("number", ["0x" + "f" * 6000, "1" + ":59" * 1_000_000, "9" * 6000])
+def test_a_number_that_cannot_be_written_or_read_takes_no_other_document_with_it(
+    field: str, number: str
+) -> None:
+    name = field.partition(":")[0]
+    bad = BACKEND.replace(field, f"{name}: {number}", 1)
+    assert bad != BACKEND
+    result = read({"all.yaml": joined(GATEWAY, bad)})
+    assert [str(key) for key in result.declared.sources] == ["Gateway default/edge"]
+    (problem,) = result.problems
+    assert "a number of more than 64 characters" in problem.message
 
 
 def test_a_document_that_contains_itself_is_refused() -> None:

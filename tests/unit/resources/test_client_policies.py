@@ -192,7 +192,7 @@ def test_what_is_of_a_port_as_a_whole_is_that_of_the_gateway_where_listeners_dif
     declared = read({"all.yaml": joined(TLS, alone, whole)}).declared
     (edge,) = declared.gateways.values()
     of = winners(declared, ClientPolicy)
-    assert at_port(of, edge, 443).connection.buffer_limit == 2048
+    assert at_port(of, edge, (False, 443)).connection.buffer_limit == 2048
 
 
 @pytest.mark.parametrize(

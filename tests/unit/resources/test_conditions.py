@@ -133,3 +133,17 @@ def test_a_policy_is_accepted_for_each_of_its_targets() -> None:
         [(False, "TargetNotFound")],
     ]
     assert every[0][0].part == "Gateway default/edge"
+
+
+def test_a_policy_that_was_never_valid_or_refers_to_nothing_is_told_with_what_follows() -> None:
+    broken = policy("SecurityPolicy", "web", "HTTPRoute/web", "  jwt: {}\n")
+    (one,) = found(route("web", GOOD), broken, kind="SecurityPolicy", name="default/web")
+    assert (one.type, one.status, one.part) == ("Accepted", False, "HTTPRoute default/web")
+    assert "refused until it is" in one.message
+    users = policy(
+        "SecurityPolicy", "web", "HTTPRoute/web", "  basicAuth: {users: {name: nobody}}\n"
+    )
+    every = found(route("web", GOOD), users, kind="SecurityPolicy", name="default/web")
+    assert said(every, "Accepted") == [(True, "Accepted")]
+    assert said(every, "ResolvedRefs") == [(False, "SecretNotFound")]
+    assert "answered 500" in every[-1].message

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-from controlplane.model import Endpoint, Part, Service, ServiceName, Zone
-from controlplane.resources.locality import Level, Locality, Place, in_parts
+from controlplane.model import Endpoint, Near, Part, Service, ServiceName, Zone
+from controlplane.resources.locality import (
+    Level,
+    Locality,
+    Place,
+    in_parts,
+)
 
 WEB = ServiceName("default/web")
 
@@ -74,3 +79,44 @@ def test_a_part_is_of_the_cluster_of_its_service() -> None:
     (part,) = in_parts(Service(WEB, (ONE,)), places([EU]))
     assert part.cluster == WEB
     assert Service(WEB, (ONE,)).cluster == WEB
+
+
+def near(**said: object) -> Locality:
+    return Locality.model_validate({"zoneAware": {"preferLocal": said}})
+
+
+def test_each_zone_is_a_part_with_its_share_of_the_capacity() -> None:
+    large = Endpoint("10.0.0.4", 80, Zone("eu", "b"), {"weir.dev/capacity": "2"})
+    assert parts(near(), ONE, large, TWO, THREE) == {
+        "default/web@*": (Part(0, 200, where=Zone(), near=Near()), THREE),
+        "default/web@eu:a": (Part(0, 200, where=Zone("eu", "a"), near=Near()), ONE),
+        "default/web@eu:b": (Part(0, 400, where=Zone("eu", "b"), near=Near()), large),
+        "default/web@us": (Part(0, 200, where=Zone("us"), near=Near()), TWO),
+    }
+    assert parts(near(), ONE) == {
+        "default/web@eu:a": (Part(0, where=Zone("eu", "a"), near=Near()), ONE)
+    }
+    assert parts(near()) == {"default/web": (None,)}
+
+
+def test_what_is_said_of_zones_arrives() -> None:
+    said = near(minEndpointsThreshold=3, force={"minEndpointsInZoneThreshold": 2})
+    (part,) = (one.part for one in in_parts(Service(WEB, (ONE,)), said))
+    assert part is not None
+    assert part.near == Near(3, 2)
+
+
+def test_who_drains_goes_with_its_zone_or_with_the_last() -> None:
+    leaving = (at(5, "eu", "a"), at(6, "asia"))
+    found = in_parts(Service(WEB, (ONE, TWO), draining=leaving), near())
+    assert {one.name: one.draining for one in found} == {
+        "default/web@eu:a": (at(5, "eu", "a"),),
+        "default/web@us": (at(6, "asia"),),
+    }
+
+
+def test_capacities_that_are_none_count_as_one() -> None:
+    for text in ("x", "0", "nan"):
+        odd = Endpoint("10.0.0.7", 80, Zone("eu", "a"), {"weir.dev/capacity": text})
+        found = in_parts(Service(WEB, (odd, at(8, "eu", "b"))), near())
+        assert [one.part.weight for one in found if one.part] == [500, 500]

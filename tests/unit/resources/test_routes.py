@@ -1,4 +1,4 @@
-"""GRPCRoute, TLSRoute and TCPRoute: what they match, where they attach, and who comes first."""
+"""Routes of calls, TLS, TCP and UDP: what they match, where they attach, and who comes first."""
 
 from __future__ import annotations
 
@@ -125,6 +125,7 @@ def test_another_listener_is_no_conflict() -> None:
 PASS = "port: 443, protocol: TLS, tls: {mode: Passthrough}"
 ENDS = "port: 443, protocol: TLS, tls: {certificateRefs: [{name: a}]}"
 TCP = "port: 443, protocol: TCP"
+UDP = "port: 443, protocol: UDP"
 HTTPS = "port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: a}]}"
 
 
@@ -134,6 +135,7 @@ HTTPS = "port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: a}]}"
         (PASS, {"TLSRoute"}),
         (ENDS, {"TLSRoute", "TCPRoute"}),
         (TCP, {"TCPRoute"}),
+        (UDP, {"UDPRoute"}),
         (HTTPS, {"HTTPRoute", "GRPCRoute"}),
         (f"{HTTPS}, allowedRoutes: {{kinds: [{{kind: GRPCRoute}}]}}", {"GRPCRoute"}),
         (f"{HTTPS}, allowedRoutes: {{kinds: [{{kind: TCPRoute}}]}}", set()),
@@ -148,6 +150,7 @@ def test_a_listener_takes_the_kinds_that_its_protocol_carries(
         hosts(ROUTE, "a.test"),
         hosts(GRPC, "b.test"),
         stream("TCPRoute"),
+        stream("UDPRoute"),
         stream("TLSRoute", hosts="a.test"),
     )
     assert {route.kind for _, route in made.pairs} == taken
@@ -189,6 +192,13 @@ def problems(*documents: str) -> list[str]:
          "TCPRoute default/b: spec.parentRefs[0]: listener one of Gateway default/edge has "
          "TCPRoute default/a already, which is in force (give one of the two other hostnames or "
          "another listener)"),
+        (UDP, stream("TCPRoute"), "can carry a TCPRoute (it needs a listener of protocol (or TLS "
+         "mode) Terminate, TCP)"),
+        (UDP, joined(stream("UDPRoute", "a"), stream("UDPRoute", "b")),
+         "UDPRoute default/b: spec.parentRefs[0]: listener one of Gateway default/edge has "
+         "UDPRoute default/a already, which is in force"),
+        (UDP, stream("UDPRoute").replace("web}]}]", "wbe}]}]"),
+         "there is no Backend default/wbe; its part of the datagrams is dropped"),
         (TCP, stream("TCPRoute").replace("web}]}]", "wbe}]}]"),
          "there is no Backend default/wbe; its part of the connections is closed"),
         (TCP, stream("TCPRoute").replace("name: web}", "name: web, kind: Service, group: ''}"),
@@ -250,9 +260,9 @@ spec:
 """
 
 
-@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"])
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"])
 def test_a_grant_is_for_the_kind_that_it_names(kind: str) -> None:
-    listener = PASS if kind == "TLSRoute" else TCP if kind == "TCPRoute" else HTTPS
+    listener = {"TLSRoute": PASS, "TCPRoute": TCP, "UDPRoute": UDP}.get(kind, HTTPS)
     route = {"HTTPRoute": ROUTE, "GRPCRoute": GRPC}.get(kind) or stream(kind)
     route = route.replace("name: web}]}]", "name: web, namespace: other}]}]").replace(
         "kind: Backend, name: web}", "kind: Backend, name: web, namespace: other}"
@@ -285,8 +295,8 @@ def test_a_filter_where_it_means_nothing_is_told() -> None:
     assert problems(GATEWAY, at_rule, made) == []
     (problem,) = problems(GATEWAY, at_part, made)
     assert (
-        "spec.rules[0].backendRefs[0].filters[0]: HTTPRouteFilter default/gone has no payload or "
-        "cel; what it is for is answered 500 (directResponse is for"
+        "spec.rules[0].backendRefs[0].filters[0]: HTTPRouteFilter default/gone has no payload, cel "
+        "or jwt; what it is for is answered 500 (directResponse is for"
     ) in problem
     (problem,) = problems(GATEWAY, at_rule.replace("gone", "gnoe"), made)
     assert (
@@ -294,9 +304,9 @@ def test_a_filter_where_it_means_nothing_is_told() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["GRPCRoute", "TLSRoute", "TCPRoute"])
+@pytest.mark.parametrize("kind", ["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"])
 def test_a_policy_for_a_route_is_for_its_backends_and_the_nearest_counts(kind: str) -> None:
-    listener = {"GRPCRoute": HTTPS, "TLSRoute": PASS, "TCPRoute": TCP}[kind]
+    listener = {"GRPCRoute": HTTPS, "TLSRoute": PASS, "TCPRoute": TCP, "UDPRoute": UDP}[kind]
     route = GRPC.replace("calls", "db") if kind == "GRPCRoute" else stream(kind)
 
     def named(name: str, of: str, target: str) -> str:

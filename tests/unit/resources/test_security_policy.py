@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -20,6 +21,7 @@ KEY = {
     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
 }  # RFC 7515, appendix A.3
 KEYS = json.dumps({"keys": [KEY]})
+HASH = "sha256:" + hashlib.sha256(b"long-enough-key").hexdigest()
 SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: held}\nstringData:\n"
 GRANT = """\
 apiVersion: gateway.networking.k8s.io/v1beta1
@@ -77,6 +79,15 @@ API_KEYS = "apiKeyAuth: {credentialRefs: [{name: held}], extractFrom: [{headers:
         (f"{OIDC.strip()}, redirectURL: 'https://a.test/logout'}}", "spec.oidc",
          "logoutPath is not the path"),
         (f"{OIDC.strip()}, passThroughAuthHeader: true}}", "spec", "it needs jwt, not optional"),
+        *(
+            (f"jwt: {{providers: [{{name: a, remoteJWKS: {{uri: 'http://{one}/'}}}}]}}",
+             "spec.jwt.providers[0].remoteJWKS.uri", "want the address of a server")
+            for one in ("169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "2852039166",
+                        "0xa9.0xfe.0xa9.0xfe")
+        ),
+        ("cors: {allowOrigins: ['*'], allowCredentials: true}", "spec", "name the origins"),
+        ("cors: {allowOrigins: ['https://*:8443'], allowCredentials: true}", "spec",
+         "name the origins"),
         ("authorization: {rules: [{action: Allow}]}", "spec.authorization.rules[0]",
          "want principal or operation"),
         ("authorization: {rules: [{action: Allow, principal: {}}]}",
@@ -96,7 +107,7 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(
     spec: str, field: str, message: str
 ) -> None:
     loaded = read({"all.yaml": joined(GATEWAY, ROUTE, BACKEND, f"{HEAD}  {spec}\n")})
-    (problem,) = loaded.problems
+    (problem,) = loaded.refusals
     assert (problem.field, message in problem.message) == (field, True), str(problem)
     assert problem.line > 0
 
@@ -108,6 +119,12 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(
         ("  a: short\n", API_KEYS, "spec.apiKeyAuth", "the key of a in Secret default/held"),
         ("  a: long-enough-key\n  b: long-enough-key\n", API_KEYS, "spec.apiKeyAuth",
          "clients a and b have the same key"),
+        (f"  a: long-enough-key\n  b: {HASH}\n", API_KEYS, "spec.apiKeyAuth",
+         "clients a and b have the same key"),
+        (f"  a: |\n    {HASH}\n    another-long-key\n\n  b: sha256:{'0' * 64}\n", API_KEYS, "", ""),
+        ("  a: sha256:abc\n", API_KEYS, "spec.apiKeyAuth", "a hash of a in Secret default/held is"),
+        (f"  a: sha256:{'A' * 64}\n", API_KEYS, "spec.apiKeyAuth", "64 hexadecimal digits"),
+        ("  a: ''\n", API_KEYS, "spec.apiKeyAuth", "want 1 to 16 keys of a in Secret"),
         ("  {}\n", API_KEYS, "spec.apiKeyAuth", "there is no client"),
         ("  .htpasswd: 'ann:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc='\n",
          "basicAuth: {users: {name: held}}", "", ""),

@@ -44,7 +44,17 @@ HASH = "loadBalancer: {type: ConsistentHash, consistentHash: "
         ("timeout: {http: {requestTimeout: 5}}", "timeout.http.requestTimeout", "a duration"),
         ("connection: {bufferLimit: 1}", "connection.bufferLimit", "1024"),
         ("healthCheck: {active: {type: HTTP}}", "healthCheck.active", "http is given"),
-        ("healthCheck: {active: {type: GRPC}}", "healthCheck.active.type", "not taken"),
+        ("healthCheck: {active: {type: Thrift}}", "healthCheck.active.type", "not taken"),
+        ("healthCheck: {active: {type: GRPC, tcp: {}}}", "healthCheck.active", "type TCP alone"),
+        ("healthCheck: {active: {type: TCP, redis: {}}}", "healthCheck.active", "type Redis"),
+        (TCP + "{send: {type: Binary, text: x}}}}", "", "type Text has text alone"),
+        (TCP + "{send: {type: Binary, binary: '!'}}}}", "", "bytes in base64"),
+        (HTTP + "{path: /, method: HEAD, expectedResponse: {text: x}}}}", "", "has no body"),
+        (
+            HTTP + "{path: /, requestHeaders: [{name: a, value: b}, {name: A, value: c}]}}}",
+            "",
+            "a is written twice",
+        ),
         (TCP + "{receive: {text: x}}}}", "healthCheck.active.tcp", "receive needs send"),
         (HTTP + "{path: healthz}}}", "healthCheck.active.http.path", "begins with '/'"),
         (HTTP + "{path: /, expectedStatuses: [200, 200]}}}", "", "200 is written twice"),
@@ -107,3 +117,27 @@ def test_a_policy_that_says_nothing_is_taken() -> None:
     loaded = read({"a.yaml": joined(*BASE, made)})
     assert not loaded.problems
     assert list(loaded.declared.all(TrafficPolicy)) == ["default/p"]
+
+
+ASKED = "healthCheck: {active: {type: GRPC}}"
+
+
+def test_who_is_spoken_to_in_http_1_is_not_asked_by_grpc_and_it_is_told() -> None:
+    (first, second) = faults(ASKED)
+    field, message, advice = first
+    assert field == "spec.healthCheck.active"
+    assert "Backend default/a is spoken to in HTTP/1.1" in message
+    assert "appProtocols: [kubernetes.io/h2c]" in advice
+    assert "Backend default/b" in second[1]
+
+
+def test_who_answers_calls_or_says_h2c_is_asked_by_grpc() -> None:
+    made = policy("TrafficPolicy", "p", "Gateway/edge", f"  {ASKED}\n")
+    spoken = [
+        backend("a", 1).replace("spec: {", "spec: {appProtocols: [kubernetes.io/h2c], "),
+        backend("b", 2),
+        backend("away", 3),
+        route("a", f"[{{{to('a')}}}]", hosts="[a.test]"),
+        route("b", f"[{{{to('b')}}}]", hosts="[b.test]").replace("HTTPRoute", "GRPCRoute"),
+    ]
+    assert read({"a.yaml": joined(BASE[0], *spoken, made)}).problems == ()

@@ -74,7 +74,8 @@ def test_a_script_that_changes_changes_the_routes_that_run_it() -> None:
         held += f"data: {{lua: {script}}}\n"
         (table,) = resources(translator, held, policy)[ROUTE].values()
         (route,) = RouteConfiguration.parse(table).virtual_hosts[0].routes
-        assert source(route).startswith(script)
+        assert source(route).endswith(f"end {script}")
+        assert "\n" not in source(route)
 
 
 def source(route: Route) -> str:

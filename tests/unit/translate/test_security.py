@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from hashlib import sha256
+
 import pytest
 
 from controlplane.model import Snapshot
@@ -37,7 +40,7 @@ def policy(spec: str) -> str:
 @pytest.mark.parametrize(
     ("spec", "held", "credential", "in_types"),
     [
-        (API_KEYS, KEYS, b"the-key-of-the-shop", {ROUTE}),
+        (API_KEYS, KEYS, sha256(b"the-key-of-the-shop").hexdigest().encode(), {EXTENSION}),
         ("basicAuth: {users: {name: held}}", HELD, b"0DPiKuNIrrVmD8IUCuw1hQxNqZc=", {ROUTE}),
         (f"{OIDC}}}", HELD, b"the-secret-of-the-shop", {SECRET}),
     ],
@@ -56,6 +59,20 @@ def test_credentials_are_withheld_and_go_to_the_gateway_that_needs_them_alone(
     assert {url for url, body in bodies if confidential(url, body)} == in_types
 
 
+def test_an_api_key_is_in_nothing_that_an_envoy_gets() -> None:
+    made = snapshots(Translator(), policy(API_KEYS), KEYS)["default/edge"].resources
+    bodies = [body for named in made.values() for body in named.values()]
+    assert not any(b"the-key-of-the-shop" in body for body in bodies)
+
+
+def test_a_new_api_key_changes_no_route() -> None:
+    translator = Translator()
+    before = snapshots(translator, policy(API_KEYS), KEYS)["default/edge"].resources
+    changed = KEYS.replace("the-key-of-the-shop", "another-key-of-the-shop")
+    after = snapshots(translator, policy(API_KEYS), changed)["default/edge"].resources
+    assert [url for url in before if before[url] != after[url]] == [EXTENSION]
+
+
 def test_public_keys_are_no_secret() -> None:
     edge = snapshots(Translator(), policy(JWT))["default/edge"].resources
     assert not any(confidential(url, one) for url, named in edge.items() for one in named.values())
@@ -70,13 +87,40 @@ def test_policies_change_routes_and_what_these_name_but_no_listener() -> None:
         assert now[ROUTE] != before[ROUTE]
 
 
-def test_tokens_of_a_policy_that_is_gone_stay_until_no_route_asks_for_them() -> None:
+@pytest.mark.parametrize(("spec", "name"), [(JWT, "weir.dev/jwt"), (API_KEYS, "weir.dev/api-keys")])
+@pytest.mark.parametrize("then", [(), ("authorization: {}",)])
+def test_what_routes_ask_for_stays_until_they_do_not(
+    spec: str, name: str, then: tuple[str, ...]
+) -> None:
     translator = Translator()
-    asks = snapshots(translator, policy(JWT))["default/edge"].resources[EXTENSION]
-    lets_go = snapshots(translator)["default/edge"].resources[EXTENSION]
-    gone = snapshots(translator)["default/edge"].resources[EXTENSION]
-    assert asks == lets_go
-    assert b"default/web" not in gone["weir.dev/jwt"]
+    asks, lets_go, gone = (
+        snapshots(translator, *map(policy, specs), KEYS)["default/edge"].resources
+        for specs in ((spec,), then, then)
+    )
+    assert asks[EXTENSION][name] == lets_go[EXTENSION][name]
+    assert asks[ROUTE] != lets_go[ROUTE]
+    assert b"default/web" not in gone[EXTENSION][name]
+
+
+def test_of_a_policy_that_asks_for_less_the_rest_stays_for_a_while() -> None:
+    translator = Translator()
+    both = snapshots(translator, policy(f"{JWT}\n  {API_KEYS}"), KEYS)["default/edge"].resources
+    less = snapshots(translator, policy(JWT), KEYS)["default/edge"].resources
+    assert less[EXTENSION] == both[EXTENSION]
+
+
+def test_routes_of_before_meet_no_clients_of_other_secrets() -> None:
+    """Envoy may refuse the routes and take the keys."""
+    translator, other = Translator(), KEYS.replace("name: held", "name: other")
+    first = snapshots(translator, policy(API_KEYS), KEYS)["default/edge"].resources
+    others = policy(API_KEYS.replace("name: held", "name: other"))
+    then = snapshots(translator, others, other.replace("the-key", "a-key"))["default/edge"]
+    name, *more = set(re.findall(rb"default/web#[0-9a-f]+", first[EXTENSION]["weir.dev/api-keys"]))
+    assert not more
+    found = then.resources[EXTENSION]["weir.dev/api-keys"]
+    key = sha256(b"the-key-of-the-shop").hexdigest().encode()
+    assert [one[-64:] for one in re.findall(name + b" [0-9a-f]{64}", found)] == [key]
+    assert len(re.findall(rb"default/web#[0-9a-f]+ ", found)) == 2
 
 
 def test_what_did_not_change_is_not_made_again() -> None:

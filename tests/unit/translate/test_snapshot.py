@@ -141,3 +141,13 @@ def test_a_gateway_listens_where_it_says() -> None:
     assert listener.address.socket_address is not None
     assert listener.address.socket_address.address == "127.0.0.1"
     assert len(listener.additional_addresses) == 1
+
+
+def test_an_address_that_is_not_said_is_every_one() -> None:
+    text = GATEWAY + "  addresses: [{type: IPAddress}]\n"
+    edge = Translator().snapshots(declared(text), (), {})[0].resources
+    listener = Listener.parse(edge[LISTENER]["default/edge/http-8080"])
+    assert listener.address is not None
+    assert listener.address.socket_address is not None
+    assert listener.address.socket_address.address == "0.0.0.0"
+    assert not listener.additional_addresses

@@ -6,7 +6,10 @@ from envoy_data_plane.envoy.config.listener import v3 as listener_v3
 from envoy_data_plane.envoy.config.route import v3 as route_v3
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm_v3
 from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy import v3 as tcp_v3
+from envoy_data_plane.envoy.extensions.filters.udp.udp_proxy import v3 as udp_v3
 from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.xds.core import v3 as xds_core_v3
+from envoy_data_plane.xds.type.matcher import v3 as matcher_v3
 
 from controlplane.xds.references import (
     clusters_of_listener,
@@ -78,6 +81,27 @@ def test_a_listener_names_those_of_its_inline_routes_and_tcp_proxies() -> None:
         default_filter_chain=chain(tcp_v3.TcpProxy(stat_prefix="tcp", cluster="otherwise")),
     )
     assert clusters_of_listener(bytes(listener)) == NAMED | {"weighted", "otherwise"}
+
+
+def test_a_listener_names_those_that_its_datagrams_go_to() -> None:
+    def leads(name: str) -> matcher_v3.MatcherOnMatch:
+        config = Any.pack(udp_v3.Route(cluster=name))
+        action = xds_core_v3.TypedExtensionConfig(name="route", typed_config=config)
+        return matcher_v3.MatcherOnMatch(action=action)
+
+    one = matcher_v3.MatcherMatcherListFieldMatcher(on_match=leads("matched"))
+    matcher = matcher_v3.Matcher(
+        matcher_list=matcher_v3.MatcherMatcherList(matchers=[one]), on_no_match=leads("otherwise")
+    )
+    config = Any.pack(udp_v3.UdpProxyConfig(stat_prefix="udp", matcher=matcher))
+    listener = listener_v3.Listener(
+        name="in",
+        listener_filters=[
+            listener_v3.ListenerFilter(name="other"),
+            listener_v3.ListenerFilter(name="udp", typed_config=config),
+        ],
+    )
+    assert clusters_of_listener(bytes(listener)) == {"matched", "otherwise"}
 
 
 def test_a_listener_whose_routes_come_by_rds_names_nothing() -> None:

@@ -328,6 +328,21 @@ def test_rule_06_the_configuration_of_a_filter_waits_too(mode: Mode) -> None:
     assert of(session, "ecds", session.ack("cds")) == ["jwt"]
 
 
+def test_rule_06_routes_wait_with_the_configuration_of_a_filter(mode: Mode) -> None:
+    for answer, sent in (("ack", ["jwt"]), ("nack", [])):
+        session = Session(mode, cds={"a": "1"}, ecds={"jwt": believing("a")}, rds={"r": "1"})
+        session.ask("cds")
+        session.ack("cds")
+        for name, one in (("ecds", "jwt"), ("rds", "r")):
+            session.ask(name, one)
+            session.ack(name, *([one] if mode is Mode.SOTW else []))
+        told = session.set(cds={"a": "1", "b": "1"}, ecds={"jwt": believing("b")}, rds={"r": "2"})
+        assert of(session, "rds", told) == []
+        told = session.ack("cds") if answer == "ack" else session.nack("cds")
+        # What it refused it is not sent; what does not need it goes on.
+        assert (of(session, "ecds", told), of(session, "rds", told)) == (sent, ["r"])
+
+
 def believing(cluster: str) -> str:
     """A filter that fetches the keys of tokens from a cluster, as text."""
     uri = HttpUri(uri="http://keys", cluster=cluster)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from controlplane.errors import WeirError
-from controlplane.model import Health, Snapshot
+from controlplane.model import Health, Snapshot, Zone
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.effects import TypeStatus
 from controlplane.xds.envelope import Node
@@ -189,6 +189,31 @@ async def test_the_old_clusters_keep_their_assignments_until_they_are_gone_every
         view = fleet.cache.view(FLEET)
         assert view is not None
         assert view[ENDPOINT].by_name.keys() == {"b"}
+
+
+async def test_what_is_told_by_place_goes_to_both_sides_and_the_old_clusters_keep_it() -> None:
+    eu = Zone("eu")
+
+    def shown(cache: SnapshotCache, node: str) -> dict[str, bytes]:
+        view = cache.view(FLEET, node, eu)
+        assert view is not None
+        return {name: one.body for name, one in view[ENDPOINT].by_name.items()}
+
+    async with staged(replace(QUICK, ack_s=60.0)) as (sink, fleet):
+        fleet.deaf.add(NODES[0])
+        sink.publish(replace(snapshot(b"1"), by_place={eu: {"a": b"near"}}))
+        assert shown(fleet.cache, NODES[0]) == {"a": b"near"}
+        moved = Snapshot(FLEET, {CLUSTER: {"a": b"2"}, ENDPOINT: {"b": b"w"}}, {eu: {"b": b"n"}})
+        sink.publish(moved)
+        await until(lambda: bool(of(fleet, b"2")))
+        for node in (NODES[0], NODES[-1]):
+            assert shown(fleet.cache, node) == {"a": b"near", "b": b"n"}
+        sink.publish(replace(moved, by_place={}))
+        for node in (NODES[0], NODES[-1]):
+            assert shown(fleet.cache, node) == {"a": b"near", "b": b"w"}
+        fleet.deaf.clear()
+        await until(lambda: sink.outcomes[Outcome.DONE] == 1)
+        assert shown(fleet.cache, NODES[0]) == {"b": b"w"}
 
 
 async def test_a_newer_change_replaces_the_one_that_is_on_its_way() -> None:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from controlplane._pb import access_log_pb2, base_pb2, load_stats_pb2
 from controlplane.errors import TelemetryError
-from controlplane.model import Proxy
+from controlplane.model import NOWHERE, Proxy, Zone
 from controlplane.xds.access_logs import AccessLogService
 from controlplane.xds.load_reports import SEND_ALL, LoadReportService
 from controlplane.xds.telemetry import TelemetryLimits, TelemetryMetrics, proxy_of
@@ -183,3 +183,10 @@ def test_workers_are_those_that_the_node_says_within_reason(said: float, workers
 
 def test_an_endless_node_id_is_cut() -> None:
     assert len(proxy_of(node("x" * 100_000)).id) == 256
+
+
+def test_the_place_of_a_proxy_is_that_of_its_node() -> None:
+    one = node()
+    one.locality.region, one.locality.zone = "eu", "a" * 100_000
+    assert proxy_of(one).where == Zone("eu", "a" * 256)
+    assert proxy_of(node()).where == NOWHERE
