@@ -11,16 +11,17 @@ import torch
 
 from benchmarks import agents
 from policies.agents.moves import MOVES, Greedy, Worth, after
-from policies.agents.network import PRESENT
+from policies.agents.network import PRESENT, Released
 from policies.agents.off_policy import Squashed
 from policies.agents.registry import ALGORITHMS, Learner, algorithm
-from policies.agents.settings import Offline, Settings
+from policies.agents.settings import Offline, OffPolicy, Settings
 from policies.agents.team import TeamLearner
 from policies.env.routing import Routing, RoutingEpisodes
+from policies.training.export import export, largest_difference
 from policies.training.recipe import FOLDER, load
 from policies.training.scoring import score, score_of
 from policies.training.toy import LESSONS
-from policies.training.train import train
+from policies.training.train import Trained, train
 
 pytestmark = pytest.mark.learning
 
@@ -37,16 +38,34 @@ def test_it_finds_the_optimum(name: str) -> None:
     assert score(lesson.world, train(lesson.recipe(name)).actor) >= lesson.least
 
 
-@pytest.mark.parametrize("name", LESSONS)
-def test_one_seed_gives_one_policy_and_another_seed_another(name: str) -> None:
+def short(name: str, seed: int) -> Trained:
+    """A run that is long enough to have learned something, if little."""
     lesson = LESSONS[name]
     if isinstance(lesson.settings, Offline):
         lesson = replace(lesson, settings=replace(lesson.settings, updates=20))
-    steps = max(960, lesson.settings.slots * 10)
-    first, second, other = (train(lesson.recipe(name, seed, steps=steps)) for seed in (1, 1, 2))
-    assert first.curve == second.curve != other.curve
+    if isinstance(lesson.settings, OffPolicy):
+        lesson = replace(lesson, settings=replace(lesson.settings, warmup=320))
+    return train(lesson.recipe(name, seed, steps=max(480, lesson.settings.slots * 10)))
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_one_seed_gives_one_policy(name: str) -> None:
+    first, second = short(name, 1), short(name, 1)
+    assert first.curve == second.curve
     for a, b in zip(first.actor.parameters(), second.actor.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["ppo", "q-learning", "maml"])
+def test_another_seed_gives_another_policy(name: str) -> None:
+    assert short(name, 1).curve != short(name, 2).curve
+
+
+def test_a_policy_of_moves_is_exported_as_it_is(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    greedy = Greedy(Worth(16, 1), 0.25).eval()
+    export(greedy, tmp_path / "model.onnx")  # which compares the two, or raises
+    assert largest_difference(Released(greedy, 0.7).eval(), tmp_path / "model.onnx") < 1e-5
 
 
 def learned(name: str) -> Learner:
