@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controlplane.model.observation import Floats
 
@@ -40,10 +41,17 @@ def direct(expected: Floats) -> Estimate:
 
 
 def doubly_robust(
-    weights: Floats, rewards: Floats, expected: Floats, expected_of_logged: Floats
+    weights: Floats,
+    rewards: Floats,
+    expected: Floats,
+    expected_of_logged: Floats,
+    episode: NDArray[np.intp] | None = None,
 ) -> Estimate:
-    """`direct`, corrected by what the model got wrong where the log can tell."""
-    return _mean(expected + weights * (rewards - expected_of_logged), weights)
+    """`direct`, corrected by what the model got wrong where the log can tell.
+
+    `episode`: (n,) in which each decision was; those of one are not independent of one another.
+    """
+    return _mean(expected + weights * (rewards - expected_of_logged), weights, episode)
 
 
 def effective_sample_size(weights: Floats) -> float:
@@ -56,6 +64,15 @@ def effective_sample_size(weights: Floats) -> float:
     return float(weights.sum() ** 2 / squares) if squares > 0.0 else 0.0
 
 
-def _mean(each: Floats, weights: Floats) -> Estimate:
-    error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else float("inf")
-    return Estimate(float(each.mean()), error, effective_sample_size(weights))
+def _mean(each: Floats, weights: Floats, episode: NDArray[np.intp] | None = None) -> Estimate:
+    """The error is that of means over episodes (cluster-robust); each decision one unless told."""
+    value = float(each.mean())
+    off = each - value
+    if episode is not None:
+        sums = np.bincount(episode, weights=off).astype(np.float64)
+        off = sums[np.bincount(episode) > 0]
+    many = len(off)
+    if many < 2:
+        return Estimate(value, float("inf"), effective_sample_size(weights))
+    error = float(np.sqrt((off**2).sum() * many / (many - 1)) / len(each))
+    return Estimate(value, error, effective_sample_size(weights))

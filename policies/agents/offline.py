@@ -10,7 +10,7 @@ learned from says by a doubly robust estimate whether it is better; if it does n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +40,17 @@ class Log:
     """(n, g)"""
     returns: Tensor
     """(n,)"""
+    episode: Tensor
+    """(n,) the number of the episode that each was in."""
 
-    def part(self, which: slice) -> Log:
-        """Some of them."""
-        return Log(self.table[which], self.actions[which], self.returns[which])
+    def part(self, which: Tensor) -> Log:
+        """Those where (n,) is true."""
+        return Log(self.table[which], self.actions[which], self.returns[which], self.episode[which])
+
+    def halves(self) -> tuple[Log, Log]:
+        """The first half of the episodes, and the others: none is in both."""
+        first = self.episode < (int(self.episode.max()) + 1) // 2
+        return self.part(first), self.part(~first)
 
 
 def logged(episodes: Episodes, steps: int, settings: Offline, seed: int) -> tuple[Log, float]:
@@ -66,11 +73,14 @@ def logged(episodes: Episodes, steps: int, settings: Offline, seed: int) -> tupl
         done += len(tables) * episodes.slots
         to_go = returns_to_go(np.array(rewards), settings.discount).reshape(-1)
         returns = torch.from_numpy(to_go.astype(np.float32))
-        logs.append(Log(torch.cat(tables), torch.cat(actions), returns))
+        number = torch.arange(len(logs) * episodes.slots, (len(logs) + 1) * episodes.slots)
+        episode = number.repeat(len(tables))
+        logs.append(Log(torch.cat(tables), torch.cat(actions), returns, episode))
     whole = Log(
         torch.cat([log.table for log in logs]),
         torch.cat([log.actions for log in logs]),
         torch.cat([log.returns for log in logs]),
+        torch.cat([log.episode for log in logs]),
     )
     return whole, float(np.mean(means))
 
@@ -94,16 +104,13 @@ class OfflineLearner:
     def learn(self, steps: int, told: Told) -> None:
         """`steps` are decisions that are logged."""
         log, mean = logged(self._episodes, steps, self._settings, self._seed)
-        half = len(log.returns) // 2
         told(len(log.returns), None, mean)
-        self.learn_from(log.part(slice(0, half)), log.part(slice(half, None)))
+        self.learn_from(*log.halves())
 
     def learn_from(self, log: Log, other: Log) -> None:
         """From one log, judged by another."""
         centre, scale = log.returns.mean(), log.returns.std().clamp(min=1e-6)
-        log, other = (
-            Log(one.table, one.actions, (one.returns - centre) / scale) for one in (log, other)
-        )
+        log, other = (replace(one, returns=(one.returns - centre) / scale) for one in (log, other))
         critic = self._critic(log)
         actor = self._improved(critic, log)
         self.estimate = self._judged(actor, critic, other)
@@ -165,6 +172,7 @@ class OfflineLearner:
             log.returns.double().numpy(),
             expected.double().numpy(),
             critic(log.table, log.actions).squeeze(1).double().numpy(),
+            log.episode.numpy(),
         )
 
 

@@ -91,6 +91,19 @@ def test_nineteen_intervals_of_twenty_hold_the_truth() -> None:
     assert 0.92 < np.mean(inside) < 0.98
 
 
+def test_decisions_of_one_episode_are_not_taken_for_independent_ones() -> None:
+    random = np.random.default_rng(0)
+    episode = np.repeat(np.arange(50), 20)
+    values, errors = [], []
+    for _ in range(300):
+        luck = random.normal(size=50)[episode] + 0.1 * random.normal(size=1000)
+        ones, zeros = np.ones(1000), np.zeros(1000)
+        found = doubly_robust(ones, luck, zeros, zeros, episode)
+        values.append(found.value)
+        errors.append(found.error)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+
+
 def test_the_effective_size_is_that_of_the_variance() -> None:
     weights = np.random.default_rng(0).lognormal(0.0, 1.0, 100_000)
     # For lognormal weights n / E[w^2] * E[w]^2 = n / exp(sigma^2).
