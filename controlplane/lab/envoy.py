@@ -17,7 +17,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +139,12 @@ async def run_envoy(
     concurrency: int = 1,
     wait_s: float | None = 20.0,
     log_level: str = "warning",
+    arguments: Sequence[str] = (),
 ) -> AsyncIterator[Envoy]:
     """Start one Envoy with this bootstrap (admin address included) and stop it at the end.
 
     `folder` gets its configuration and its log. With `wait_s` None it does not wait for LIVE.
+    `arguments` are more of Envoy's command line.
     """
     config = folder / f"{name}.json"
     config.write_text(json.dumps(bootstrap))
@@ -152,6 +154,7 @@ async def run_envoy(
         str(envoy_binary()),
         *("-c", str(config), "--concurrency", str(concurrency), "--disable-hot-restart"),
         *("--log-path", str(log), "--log-level", log_level),
+        *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

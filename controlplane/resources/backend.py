@@ -140,7 +140,9 @@ class BackendSpec(Fields):
                 assert endpoint.fqdn is not None
                 place = (endpoint.fqdn.hostname, endpoint.fqdn.port)
             if place in seen:
-                raise ValueError(f"endpoint {place[0]}:{place[1]} is declared twice")
+                raise ValueError(
+                    f"endpoint {place[0]}:{place[1]} is declared twice; keep one of them"
+                )
             seen.add(place)
         return self
 

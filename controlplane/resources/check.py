@@ -16,7 +16,8 @@ from pydantic_core import ErrorDetails
 from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.certificates import fault_of
 from controlplane.resources.declared import KINDS, ObjectKey
-from controlplane.resources.kinds import Document, versions_of
+from controlplane.resources.kinds import Document, is_name, is_namespace, versions_of
+from controlplane.resources.meaning import expected
 from controlplane.resources.problems import did_you_mean
 from controlplane.resources.read import Path, Tree, UnreadableError, parse, readable_part
 from controlplane.resources.secret import ConfigMap, Secret
@@ -56,7 +57,7 @@ class Outcome:
     """What became of one document."""
 
     key: ObjectKey | None
-    """None where not even its kind and name could be read."""
+    """None where its kind and name could not even be read."""
     document: Document | None
     """None where it is refused."""
     faults: tuple[Fault, ...] = ()
@@ -85,7 +86,10 @@ def _check(text: str, policies: Collection[str] | None) -> Outcome | None:
         return None
     line = tree.root.start_mark.line
     if not isinstance(tree.value, dict):
-        fault = Fault(line, "", "a document is a mapping with apiVersion, kind, metadata and spec")
+        message = "a document is a mapping with apiVersion, kind, metadata and spec"
+        fault = Fault(
+            line, "", message, "write 'apiVersion: ...', 'kind: ...' and so on, line by line"
+        )
         return Outcome(None, None, (fault,), line)
     key = _key(tree.value)
     refusal = _kind_fault(tree)
@@ -100,7 +104,8 @@ def _check(text: str, policies: Collection[str] | None) -> Outcome | None:
         return Outcome(key, None, tuple(_fault(model, tree, one) for one in details), line)
     faults = (*_unknown_policies(document, tree, policies), *_certificates(document, tree))
     key = ObjectKey(document.kind, document.key)
-    lines = dict(_references(tree, tree.value.get("spec"), ("spec",)))
+    lines = {"metadata.name": tree.line_of(("metadata", "name"))}
+    lines |= _references(tree, tree.value.get("spec"), ("spec",))
     return Outcome(key, None if faults else document, faults, line, lines)
 
 
@@ -116,7 +121,8 @@ def _unkept(text: str) -> tuple[ObjectKey, frozenset[Target]] | None:
 
 
 def _references(tree: Tree, value: object, path: Path) -> Iterator[tuple[str, int]]:
-    """The lines of the entries of every list: what refers to other objects is among them."""
+    """The lines of mappings and of the entries of lists: what refers to other objects is among
+    them."""
     if isinstance(value, dict):
         for name, below in value.items():
             here: Path = (*path, name)
@@ -125,6 +131,7 @@ def _references(tree: Tree, value: object, path: Path) -> Iterator[tuple[str, in
                     yield _written((*here, at)), tree.line_of((*here, at))
                     yield from _references(tree, one, (*here, at))
             elif isinstance(below, dict):
+                yield _written(here), tree.line_of(here)
                 yield from _references(tree, below, here)
 
 
@@ -133,7 +140,7 @@ def _key(value: dict[str, Any]) -> ObjectKey | None:
     if not isinstance(kind, str) or kind not in KINDS or not isinstance(metadata, dict):
         return None
     name, namespace = metadata.get("name"), metadata.get("namespace", "default")
-    if not isinstance(name, str) or not isinstance(namespace, str):
+    if not is_name(name) or not is_namespace(namespace):
         return None
     return ObjectKey(kind, f"{namespace}/{name}")
 
@@ -162,7 +169,13 @@ def _telling(details: list[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
-def _fault(model: type[BaseModel], tree: Tree, detail: ErrorDetails) -> Fault:
+def _fault(model: type[Document], tree: Tree, detail: ErrorDetails) -> Fault:
+    """What is wrong, and what to do: the nearest word, or else what the field is to hold."""
+    fault, path = _told(model, tree, detail), tuple(detail["loc"])
+    return fault if fault.advice else dataclasses.replace(fault, advice=expected(model, path))
+
+
+def _told(model: type[Document], tree: Tree, detail: ErrorDetails) -> Fault:
     path: Path = tuple(detail["loc"])
     kind, given = detail["type"], detail["input"]
     if model is Secret and path[:1] in (("data",), ("stringData",)):
@@ -173,7 +186,8 @@ def _fault(model: type[BaseModel], tree: Tree, detail: ErrorDetails) -> Fault:
     unknown = kind == "extra_forbidden"
     line = tree.line_of(path, of_key=unknown)
     if unknown:
-        advice = did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))
+        fields = _fields_at(model, path[:-1])
+        advice = did_you_mean(str(path[-1]), fields) if fields else "take it away"
         return Fault(line, field, "there is no such field", advice)
     if kind == "missing":
         return Fault(line, field, "is missing")
@@ -190,8 +204,9 @@ def _fault(model: type[BaseModel], tree: Tree, detail: ErrorDetails) -> Fault:
         return Fault(line, field, "want at least one entry")
     message = detail["msg"].removeprefix("Value error, ")
     if kind != "value_error":
-        message = f"{message[0].lower()}{message[1:]}, got {_shown(given)}"
-    return Fault(line, field, message)
+        return Fault(line, field, f"{message[0].lower()}{message[1:]}, got {_shown(given)}")
+    message, _, advice = message.partition("; ")
+    return Fault(line, field, message, advice)
 
 
 def _quotes(kind: str, given: object) -> str:
@@ -240,7 +255,9 @@ def _certificates(document: Document, tree: Tree) -> Iterator[Fault]:
     """What Envoy could not use is refused with its document, so that the last good one stays."""
     if isinstance(document, (Secret, ConfigMap)) and (fault := fault_of(document)):
         field = "stringData" if "stringData" in tree.value else "data"
-        yield Fault(tree.line_of((field,)), field, fault)
+        yield Fault(
+            tree.line_of((field,)), field, fault, "put PEM there, a key with its certificate"
+        )
 
 
 def _annotation_at(model: type[BaseModel], path: Path) -> object:

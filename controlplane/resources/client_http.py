@@ -87,7 +87,7 @@ class XForwardedClientCert(Fields):
             raise ValueError("certDetailsToAdd is taken with mode SanitizeSet or AppendForward")
         twice = first_twice(self.cert_details_to_add)
         if twice is not None:
-            raise ValueError(f"{twice} is written twice")
+            raise ValueError(f"{twice} is written twice; keep one of them")
         return self
 
 

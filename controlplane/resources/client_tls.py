@@ -81,7 +81,7 @@ class ClientValidation(Fields):
 
 def _distinct(entries: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(entries)) < len(entries):
-        raise ValueError("an entry is written twice")
+        raise ValueError("an entry is written twice; keep one of them")
     return entries
 
 

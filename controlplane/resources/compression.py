@@ -24,5 +24,5 @@ def once(compressors: tuple[Compressor, ...]) -> tuple[Compressor, ...]:
     """Raises `ValueError` where an encoding is named twice."""
     twice = first_twice([one.type for one in compressors])
     if twice is not None:
-        raise ValueError(f"{twice} is named twice")
+        raise ValueError(f"{twice} is named twice; keep one of them")
     return compressors

@@ -48,7 +48,7 @@ def _alone(entries: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError("'*' stands for all; write it alone")
     twice = first_twice(entries)
     if twice is not None:
-        raise ValueError(f"{twice!r} is written twice")
+        raise ValueError(f"{twice!r} is written twice; keep one of them")
     return entries
 
 

@@ -46,7 +46,7 @@ def distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
     """The same. Raises `ValueError` where one stands there more than once."""
     twice = first_twice(entries)
     if twice is not None:
-        raise ValueError(f"{twice} is written twice")
+        raise ValueError(f"{twice} is written twice; keep one of them")
     return entries
 
 

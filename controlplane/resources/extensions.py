@@ -114,5 +114,5 @@ def wasm_once(modules: tuple[Wasm, ...]) -> tuple[Wasm, ...]:
     """Raises `ValueError` where a name is given twice: Envoy would run the last alone."""
     twice = first_twice([one.name for one in modules])
     if twice is not None:
-        raise ValueError(f"module {twice!r} is there twice")
+        raise ValueError(f"module {twice!r} is there twice; give one of them another name")
     return modules

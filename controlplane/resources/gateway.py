@@ -257,20 +257,24 @@ class GatewaySpec(Fields):
         names = [listener.name for listener in self.listeners]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"listener name {twice[0]!r} is used twice")
+            raise ValueError(
+                f"listener name {twice[0]!r} is used twice; give one of them another name"
+            )
         taken: dict[tuple[bool, int, str], str] = {}
         protocols: dict[tuple[bool, int], str] = {}
         for listener in self.listeners:
             first = protocols.setdefault(listener.at, listener.protocol)
             if first != listener.protocol and not {first, listener.protocol} <= set(_WITH_TLS):
                 raise ValueError(
-                    f"port {listener.port} is wanted for {first} and for {listener.protocol}"
+                    f"port {listener.port} is wanted for {first} and for {listener.protocol}; "
+                    "take another port for one of them"
                 )
             place = (*listener.at, listener.hostname or "*")
             if place in taken:
                 raise ValueError(
                     f"listeners {taken[place]!r} and {listener.name!r} both want port "
-                    f"{listener.port} for host {place[-1]!r}"
+                    f"{listener.port} for host {place[-1]!r}; "
+                    "give one of them another hostname or port"
                 )
             taken[place] = listener.name
         _apart_from_http_3({one.at: one.protocol for one in self.listeners})

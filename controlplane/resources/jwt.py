@@ -126,7 +126,7 @@ class JwtProvider(Fields):
 def _distinct(providers: tuple[JwtProvider, ...]) -> tuple[JwtProvider, ...]:
     twice = first_twice([one.name for one in providers])
     if twice is not None:
-        raise ValueError(f"two providers are called {twice!r}")
+        raise ValueError(f"two providers are called {twice!r}; give one of them another name")
     return providers
 
 

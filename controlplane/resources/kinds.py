@@ -70,14 +70,24 @@ def first_twice(entries: Sequence[T]) -> T | None:
     return next((one for one in entries if entries.count(one) > 1), None)
 
 
+def is_name(text: object) -> bool:
+    """Whether an object may be called so."""
+    return isinstance(text, str) and bool(_HOST.fullmatch(text))
+
+
+def is_namespace(text: object) -> bool:
+    """Whether a namespace may be called so."""
+    return isinstance(text, str) and bool(DNS_LABEL.fullmatch(text))
+
+
 def _name(text: str) -> str:
-    if not _HOST.fullmatch(text):
+    if not is_name(text):
         raise ValueError("want lower-case letters, digits, '-' and '.', such as my-service")
     return text
 
 
 def _namespace(text: str) -> str:
-    if not DNS_LABEL.fullmatch(text):
+    if not is_namespace(text):
         raise ValueError("want lower-case letters, digits and '-', such as my-team")
     return text
 

@@ -2,8 +2,9 @@
 
 What is refused leaves the last valid version of that object in force, and the other documents load.
 Where there is none, and it may be what keeps strangers out, whoever it is for is refused.
-Where a refused document does not even say what it is, whatever its file held before and nobody
-declares now stays too: a typing error never removes a service. A file that is gone, or a document
+Where a refused document does not even say what it is, or is of an object that was not there,
+whatever its file held before and nobody declares now stays too: a typing error never removes a
+service, not even one in its name. A file that is gone, or a document
 taken out of a file that is otherwise well, is a removal on purpose.
 """
 
@@ -57,7 +58,8 @@ class _File:
 
     def _text(self) -> str:
         if isinstance(self.content, OSError):
-            self._doubt(0, f"cannot be read: {self.content.strerror or self.content}")
+            message = f"cannot be read: {self.content.strerror or self.content}"
+            self._doubt(0, message, "give the user that Weir runs as leave to read it")
             return ""
         if len(self.content) > MAX_FILE_BYTES:
             self._doubt(0, f"larger than {MAX_FILE_BYTES} bytes", "split it")
@@ -65,7 +67,8 @@ class _File:
         try:
             return self.content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            self._doubt(self.content.count(b"\n", 0, error.start) + 1, "not UTF-8 text")
+            line = self.content.count(b"\n", 0, error.start) + 1
+            self._doubt(line, "not UTF-8 text", "save it in UTF-8")
             return ""
 
     def _doubt(self, line: int, message: str, advice: str = "") -> None:
@@ -126,7 +129,7 @@ class _Reading:
         self.problems += file.problems
         self.refused |= file.refused
         self.unkept += file.unkept
-        if file.doubtful:
+        if file.doubtful or not file.refused <= self.previous.sources.keys():
             self.doubtful.add(file.name)
         for key, document, source in file.valid:
             self.valid.setdefault(key, []).append((document, source))
@@ -167,7 +170,7 @@ class _Reading:
                 self.problems.append(
                     Problem(
                         other.file,
-                        other.line,
+                        other.lines["metadata.name"],
                         "metadata.name",
                         f"declared already at {source.file}:{source.line}, which is in force",
                         "remove one of the two, or give it another name",
@@ -200,4 +203,7 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
 def _told(one: tuple[ObjectKey, Unkept]) -> Problem:
     key, unkept = one
     place = unkept.source
-    return Problem(place.file, place.line, "spec.targetRefs", unkept.message, object=str(key))
+    advice = "mend its document, or take it out"
+    return Problem(
+        place.file, place.line, "spec.targetRefs", unkept.message, advice, object=str(key)
+    )

@@ -107,7 +107,8 @@ def script_of(declared: Declared, policy: Policy, lua: Lua) -> str | Unresolved:
     if not script:
         return Unresolved(f"ConfigMap {key} has no entry {SCRIPT!r}", "put the script there")
     if len(script) > MAX_SCRIPT:
-        return Unresolved(f"the script of ConfigMap {key} has more than {MAX_SCRIPT} characters")
+        message = f"the script of ConfigMap {key} has more than {MAX_SCRIPT} characters"
+        return Unresolved(message, "make it shorter, or make a service of it (extProc)")
     return script
 
 

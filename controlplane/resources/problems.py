@@ -38,7 +38,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f'did you mean "{near[0]}"?'
     if not words:
-        return "there are none"
+        return "there are none: declare it"
     shown = ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
     return f"there are: {shown}"
 

@@ -23,6 +23,7 @@ MAX_VALUES = 500_000
 MAX_DIGITS = 64
 """Of a number. YAML has ways to write numbers that take for ever to read, or cannot be written."""
 
+_TOO_DEEP = (f"nested deeper than {MAX_DEPTH} levels", "no kind is: look for brackets left open")
 _MARKER = re.compile(r"^(---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SAFE = yaml.SafeLoader("")
@@ -112,7 +113,8 @@ def parse(text: str) -> Tree | None:
             "check indentation, colons and quotes",
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UnreadableError(0, f"not YAML: {str(error).splitlines()[0]}") from error
+        message = f"not YAML: {str(error).splitlines()[0]}"
+        raise UnreadableError(0, message, "write it as plain text in UTF-8") from error
     if root is None:
         return None
     return Tree(_Builder().build(root, 0, ""), root)
@@ -126,7 +128,7 @@ def _bound_depth(text: str) -> None:
             depth += 1
             if depth > MAX_DEPTH:
                 line = event.start_mark.line if event.start_mark else 0
-                raise UnreadableError(line, f"nested deeper than {MAX_DEPTH} levels")
+                raise UnreadableError(line, *_TOO_DEEP)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -188,7 +190,7 @@ class _Builder:
                 line, f"more than {MAX_VALUES} values", "use fewer aliases or split it"
             )
         if depth > MAX_DEPTH:
-            raise UnreadableError(line, f"nested deeper than {MAX_DEPTH} levels", field=path)
+            raise UnreadableError(line, *_TOO_DEEP, path)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, depth, path)
         if isinstance(node, yaml.SequenceNode):
@@ -205,8 +207,8 @@ class _Builder:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 raise UnreadableError(
                     key.start_mark.line,
-                    "a key is plain text; merge keys (<<) are not taken",
-                    "",
+                    "a key is plain text",
+                    "write out what a merge key (<<) or a list stands for",
                     path,
                 )
             name = str(key.value)

@@ -147,7 +147,7 @@ def _of_rule(declared: Declared, route: RequestRoute, rule: Rule, where: str) ->
     answers = any(one.type in ("RequestRedirect", "ExtensionRef") for one in rule.filters)
     if not rule.backend_refs and not answers:
         message = f"there are no backendRefs; what matches is answered {rule.nowhere}"
-        yield where, Unresolved(message)
+        yield where, Unresolved(message, "give it backendRefs, a redirect or a directResponse")
 
 
 def _of_extensions(
@@ -259,6 +259,8 @@ def parent_fault(declared: Declared, route: Route, ref: ParentRef) -> Unresolved
         )
     return Unresolved(
         f"no listener of Gateway {gateway.key} has this port and one of the route's hostnames",
+        "there are: "
+        + ", ".join(f"{one.port} for {one.hostname or '*'}" for one in gateway.spec.listeners),
         reason="NoMatchingListenerHostname" if listeners else "NoMatchingParent",
     )
 

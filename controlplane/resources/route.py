@@ -144,7 +144,9 @@ def _apart(refs: tuple[ParentRef, ...]) -> tuple[ParentRef, ...]:
                 f"Gateway {one.name} is named twice; say which listeners by sectionName or port"
             )
         if one in seen:
-            raise ValueError(f"the same listeners of Gateway {one.name} are named twice")
+            raise ValueError(
+                f"the same listeners of Gateway {one.name} are named twice; keep one of them"
+            )
         seen.add(one)
     return refs
 

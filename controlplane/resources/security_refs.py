@@ -59,7 +59,7 @@ class _Look:
     policy: SecurityPolicy
     faults: list[tuple[str, Unresolved]] = field(default_factory=list)
 
-    def _wrong(self, where: str, message: str, advice: str = "") -> None:
+    def _wrong(self, where: str, message: str, advice: str) -> None:
         self.faults.append((where, Unresolved(message, advice)))
 
     def ext_auth(self) -> str:
@@ -87,7 +87,7 @@ class _Look:
         try:
             return tuple(keys_of(secrets)) if len(secrets) == len(auth.credential_refs) else ()
         except ValueError as error:
-            self._wrong("spec.apiKeyAuth", str(error))
+            self._wrong("spec.apiKeyAuth", str(error), "change the Secrets in credentialRefs")
             return ()
 
     def users(self) -> bytes:
@@ -114,7 +114,8 @@ class _Look:
             return b""
         value = (secret.value(CLIENT_SECRET) or b"").strip()
         if not value:
-            self._wrong("spec.oidc.clientSecret", f"Secret {secret.key} has no {CLIENT_SECRET}")
+            message = f"Secret {secret.key} has no {CLIENT_SECRET}"
+            self._wrong("spec.oidc.clientSecret", message, f"put it there as {CLIENT_SECRET}")
         return value
 
     def jwks(self) -> Iterator[str]:
@@ -138,10 +139,10 @@ class _Look:
         entry = entries[0] if len(entries) == 1 else JWKS
         value = holder.value(entry)
         if value is None:
-            self._wrong(where, f"ConfigMap {key} has no {JWKS}")
+            self._wrong(where, f"ConfigMap {key} has no {JWKS}", "put the key set there")
             return ""
         try:
             return check_jwks(value.decode())
         except ValueError as error:
-            self._wrong(where, f"{entry} of ConfigMap {key}: {error}")
+            self._wrong(where, f"{entry} of ConfigMap {key}: {error}", "put a key set there")
             return ""

@@ -146,7 +146,7 @@ class RequestClass(Fields):
 def _once(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
     twice = first_twice([one.name for one in classes])
     if twice is not None:
-        raise ValueError(f"class {twice!r} is there twice")
+        raise ValueError(f"class {twice!r} is there twice; give one of them another name")
     return classes
 
 

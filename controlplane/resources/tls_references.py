@@ -99,7 +99,8 @@ def _of_plaintext(
         return
     field = "spec.tls" if said.tls != USUAL.tls else "spec.http3"
     message = "no listener that the policy is in force for has TLS; this does nothing"
-    yield _key(policy), field, Unresolved(message)
+    advice = "name a listener with protocol HTTPS or TLS, or take it away"
+    yield _key(policy), field, Unresolved(message, advice)
 
 
 def _of_cas(

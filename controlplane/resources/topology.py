@@ -75,7 +75,8 @@ def resolve_certificate(
     if isinstance(secret, Secret):
         fault = pair_fault(secret)
         message = f"Secret {secret.key} is no certificate: {fault}"
-        return Unresolved(message, reason=_BAD_CERTIFICATE) if fault else secret
+        advice = "put a certificate and its key into it, in PEM: tls.crt and tls.key"
+        return Unresolved(message, advice, _BAD_CERTIFICATE) if fault else secret
     if secret.reason == _NOT_FOUND:
         return replace(secret, reason=_BAD_CERTIFICATE)
     return secret

@@ -37,7 +37,11 @@ def resolve_ca(
     if isinstance(holder, Unresolved):
         return holder
     if fault := ca_fault(holder):
-        return Unresolved(f"{ref.kind} {holder.key} names no CA: {fault}", reason=_INVALID)
+        return Unresolved(
+            f"{ref.kind} {holder.key} names no CA: {fault}",
+            "put CAs into it, in PEM: ca.crt",
+            _INVALID,
+        )
     return holder
 
 

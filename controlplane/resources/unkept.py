@@ -48,9 +48,9 @@ def targets_of(kind: str, value: Mapping[str, object]) -> frozenset[Target]:
     namespace = _mapping(value.get("metadata")).get("namespace", "default")
     found = ((_mapping(one), f"{namespace}/{_mapping(one).get('name')}") for one in _refs(spec))
     return frozenset(
-        Target(str(one["kind"]), key, _text(one.get("sectionName")))
+        Target(of, key, _text(one.get("sectionName")))
         for one, key in found
-        if one.get("kind") in _TARGETS[kind] and _text(one.get("name"))
+        if (of := _text(one.get("kind"))) in _TARGETS[kind] and of and _text(one.get("name"))
     )
 
 

@@ -75,6 +75,14 @@ def cluster_over_http_2(
     return cluster(backend, options, said, name=over_http_2(backend), http_2=True)
 
 
+def asked(cluster: str) -> str:
+    """The cluster by which filters ask what is behind another one, whether a request may pass for
+    instance: an aggregate of that alone, which never changes. With a cluster that changes Envoy
+    drops the questions of filters that are underway there, and the requests that they are about
+    would be refused."""
+    return f"weir.dev/asked/{cluster.removeprefix('weir.dev/')}"
+
+
 def closed(name: str) -> bytes:
     """A cluster without endpoints, on purpose."""
     return wire(Cluster, name=name, type=ClusterDiscoveryType.STATIC, connect_timeout=duration(1))

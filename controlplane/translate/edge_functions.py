@@ -25,7 +25,7 @@ from controlplane.resources.extensions import ExtProc, Processing
 from controlplane.resources.policy_references import script_of
 from controlplane.resources.topology import resolve_backend
 from controlplane.resources.traffic_policy import TrafficPolicy
-from controlplane.translate.clusters import UNRESOLVED, over_http_2
+from controlplane.translate.clusters import UNRESOLVED, asked, over_http_2
 from controlplane.translate.sandbox import sandboxed
 from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, packed, wire
@@ -69,7 +69,11 @@ class Extensions(NamedTuple):
                 None,
             ),
             next(
-                (over_http_2(one) if isinstance(one, str) else UNRESOLVED for one in services), None
+                (
+                    asked(over_http_2(one)) if isinstance(one, str) else UNRESOLVED
+                    for one in services
+                ),
+                None,
             ),
         )
 

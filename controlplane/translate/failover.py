@@ -29,13 +29,14 @@ def chain(members: Sequence[str]) -> str:
     return THEN.join(members)
 
 
-def aggregate(members: Sequence[str]) -> bytes:
-    """Requests go to the first that is healthy; as its health goes, more and more to the next."""
+def aggregate(members: Sequence[str], name: str = "") -> bytes:
+    """Requests go to the first that is healthy; as its health goes, more and more to the next. The
+    cluster is named as the chain is, unless it has a `name`."""
     config = packed(ClusterConfig, wire(ClusterConfig, clusters=members))
     kind = wire(ClusterCustomClusterType, name="envoy.clusters.aggregate", typed_config=config)
     return wire(
         Cluster,
-        name=chain(members),
+        name=name or chain(members),
         cluster_type=kind,
         connect_timeout=duration(1),
         lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from controlplane.resources.backend_protocols import in_http_2
 from controlplane.resources.connections import CircuitBreaker
@@ -12,6 +13,7 @@ from controlplane.translate import datagrams
 from controlplane.translate.clusters import (
     UNRESOLVED,
     USUAL,
+    asked,
     closed,
     cluster,
     cluster_over_http_2,
@@ -31,6 +33,9 @@ class Clusters:
     def __init__(self, options: TranslateOptions) -> None:
         self._options = options
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._asking: dict[str, frozenset[_Asked]] = {}
+        """By Gateway, who is asked by its policies, or was: with its cluster Envoy would drop the
+        questions that are still underway."""
 
     def of(
         self,
@@ -56,7 +61,8 @@ class Clusters:
             spoken = (said.get(backend), limits, fails_over, backend in http_2)
             return self._cluster(fleet, backend, name, spoken) + encrypted
 
-        backends = found.backends | ({one.backend for one in secured} & set(scene.known))
+        asking = self._asked_by(scene, attached, secured)
+        backends = found.backends | {one.backend for one in asking if not one.over_http_2}
         out = {key: made(key, key) for key in sorted(backends)}
         for key, kind in sorted(found.classed, key=lambda one: (one[0], one[1].name)):
             name = kind.cluster(key)
@@ -65,18 +71,30 @@ class Clusters:
             del self._kept[place]
         for policy in (*secured, *let_go):
             out |= policy.clusters
-        asked = {one.backend for one in secured if one.over_http_2}
-        asked |= scene.policies.services(scene.declared, scene.gateway, attached.requests) & set(
-            scene.known
-        )
-        for backend in sorted(asked):
-            out |= self._over_http_2(backend, said.get(backend), encryption)
+        for one in sorted(asking):
+            name = one.backend
+            if one.over_http_2:
+                name = over_http_2(one.backend)
+                out |= self._over_http_2(one.backend, said.get(one.backend), encryption)
+            out[asked(name)] = aggregate([name], asked(name))
         for backend in sorted(found.datagrams):
             out |= self._over_udp(backend, said.get(backend), encryption)
         out |= {chain(members): aggregate(members) for members in sorted(found.chains)}
         if found.closing or (found.waiting and needs_unresolved(scene, attached.requests)):
             out[UNRESOLVED] = closed(UNRESOLVED)
         return out
+
+    def _asked_by(
+        self, scene: Scene, attached: Attached, secured: Sequence[Secured]
+    ) -> frozenset[_Asked]:
+        """Who is asked, or was and is still there."""
+        called = scene.policies.services(scene.declared, scene.gateway, attached.requests)
+        now = {_Asked(one.backend, one.over_http_2) for one in secured}
+        now |= {_Asked(backend, True) for backend in called}
+        before = self._asking.get(scene.gateway.key, frozenset())
+        found = frozenset(one for one in now | before if one.backend in scene.known)
+        self._asking[scene.gateway.key] = found
+        return found
 
     def _over_http_2(
         self, backend: str, policy: TrafficPolicy | None, encryption: Encryption
@@ -105,6 +123,13 @@ class Clusters:
             kept = (said, cluster(backend, self._options, spec, name=name, http_2=http_2))
             self._kept[fleet, name] = kept
         return kept[1]
+
+
+class _Asked(NamedTuple):
+    """A Backend that filters ask about requests."""
+
+    backend: str
+    over_http_2: bool
 
 
 _Said = tuple[TrafficPolicy | None, CircuitBreaker | None, bool, bool]

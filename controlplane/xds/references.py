@@ -5,7 +5,7 @@ Bytes that are not what their type says name nothing: they are the client's to r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from google.protobuf.message import DecodeError
@@ -32,20 +32,41 @@ _LEADS = ((3, 2, 2, 2, 1), (1, 1, 2, 2, 2, 2, 1))
 typed_config, its value, cluster."""
 _CLUSTER_OF_KEYS = (1, 2, 3, 1, 2)
 """Of a JwtAuthentication: providers, the value of an entry, remote_jwks, http_uri, cluster."""
+_FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
+_FILTER_CONFIGS = (3, 13, 2)
+"""Of a VirtualHost: routes, typed_per_filter_config, the value of an entry."""
+_ACTION = (1, 3, 2, 2, 2)
+"""Of a CompositePerRoute: matcher, on_no_match, action, typed_config, and the value of that, an
+ExecuteFilterAction."""
+_BROUGHT = {
+    f"{_FILTERS}composite.v3.CompositePerRoute".encode(): ((*_ACTION, 1, 2), (*_ACTION, 4, 1, 2)),
+    f"{_FILTERS}filter_chain.v3.FilterChainConfigPerRoute".encode(): ((1, 1, 2),),
+}
+"""The filters that a route brings along: typed_config and typed_config within it, or a chain of
+such; and filter_chain, filters, typed_config."""
+_GRPC = (1, 1, 1)
+"""grpc_service, envoy_grpc, cluster_name."""
+_ASKS = {
+    f"{_FILTERS}ext_authz.v3.ExtAuthz".encode(): (_GRPC, (3, 1, 2)),
+    f"{_FILTERS}ext_proc.v3.ExternalProcessor".encode(): (_GRPC,),
+}
+"""Where filters name the cluster that they ask; also http_service, server_uri, cluster."""
 _KEPT = 4096
 """Resources whose references are remembered; one is read for every stream that it goes to."""
 
 
 @lru_cache(_KEPT)
 def clusters_of_routes(body: bytes) -> frozenset[str]:
-    """Clusters that a RouteConfiguration names, mirrors among them.
+    """Clusters that a RouteConfiguration names: those of mirrors, and of services that are asked
+    about requests, among them.
 
     >>> sorted(clusters_of_routes(b"no message"))
     []
     """
     try:
-        return frozenset(_of_routes(RouteConfiguration.FromString(body)))
-    except DecodeError:
+        asked = _asked(below(body, 2)) if _asks(body) else ()
+        return frozenset((*_of_routes(RouteConfiguration.FromString(body)), *asked))
+    except (DecodeError, ValueError):
         return frozenset()
 
 
@@ -53,10 +74,11 @@ def clusters_of_routes(body: bytes) -> frozenset[str]:
 def clusters_of_virtual_host(body: bytes) -> frozenset[str]:
     """Clusters that the routes of a VirtualHost name."""
     try:
-        host = VirtualHost.FromString(body)
-    except DecodeError:
+        host = RouteConfiguration(virtual_hosts=[VirtualHost.FromString(body)])
+        asked = _asked([body]) if _asks(body) else ()
+        return frozenset((*_of_routes(host), *asked))
+    except (DecodeError, ValueError):
         return frozenset()
-    return frozenset(_of_routes(RouteConfiguration(virtual_hosts=[host])))
 
 
 @lru_cache(_KEPT)
@@ -120,3 +142,17 @@ def _of_routes(routes: RouteConfiguration) -> Iterator[str]:
                 yield action.cluster
             yield from (each.name for each in action.weighted_clusters.clusters)
     yield from (each.cluster for each in mirrors if each.cluster)
+
+
+def _asked(hosts: Iterable[bytes]) -> Iterator[str]:
+    """Clusters that filters ask which routes of these virtual hosts bring along."""
+    for config in (one for host in hosts for one in below(host, *_FILTER_CONFIGS)):
+        for path in (each for kind in below(config, 1) for each in _BROUGHT.get(kind, ())):
+            for brought in below(config, 2, *path):
+                names = (name for kind in below(brought, 1) for name in _ASKS.get(kind, ()))
+                yield from (one.decode() for name in names for one in below(brought, 2, *name))
+
+
+def _asks(body: bytes) -> bool:
+    """Whether it can be that there are any: most route tables ask nobody."""
+    return any(kind in body for kind in _ASKS)

@@ -20,7 +20,7 @@ import grpc
 import httpx
 
 from controlplane.lab.envoy import Envoy, free_port, run_envoy
-from controlplane.model import fleet_of
+from controlplane.model import Service, ServiceName, Verdict, fleet_of
 from controlplane.resources import Declared
 from controlplane.resources.gateway import Gateway
 from controlplane.translate import TranslateOptions, Translator
@@ -32,6 +32,8 @@ from tests.unit.translate.scenes import all_services, even, grouped
 
 FLEET = "default/edge"
 DEADLINE_S = 30.0
+Verdicts = Callable[[Sequence[Service]], Mapping[ServiceName, Verdict]]
+"""The weights of services."""
 
 
 def gateway(*listeners: str) -> str:
@@ -98,6 +100,7 @@ class Edge:
     translator: Translator
     events: list[Event]
     found: Declared = field(default_factory=Declared)
+    verdicts: Verdicts = even
 
     async def apply(
         self, *documents: str, deadline_s: float = DEADLINE_S, faults: Sequence[str] = ()
@@ -106,7 +109,9 @@ class Edge:
 
         Documents that are refused, or lead nowhere, fail the test, but for these faults.
         """
-        self.found = publish(self.cache, self.translator, *documents, faults=faults)
+        self.found = publish(
+            self.cache, self.translator, *documents, faults=faults, verdicts=self.verdicts
+        )
         await self.taken(deadline_s)
 
     async def weigh(self, backend: str, *weights: int) -> None:
@@ -143,18 +148,23 @@ class Edge:
 
 
 def publish(
-    cache: SnapshotCache, translator: Translator, *documents: str, faults: Sequence[str] = ()
+    cache: SnapshotCache,
+    translator: Translator,
+    *documents: str,
+    faults: Sequence[str] = (),
+    verdicts: Verdicts = even,
 ) -> Declared:
     """Make what these documents declare the snapshots of a cache.
 
     Each problem must have one of `faults` in its message, and each of these must be there.
+    `verdicts` are the weights of endpoints.
     """
     loaded = read({"all.yaml": "---\n".join(documents)})
     said = [str(one) for one in loaded.problems]
     assert [one for one in said if not any(fault in one for fault in faults)] == []
     assert [fault for fault in faults if not any(fault in one for one in said)] == []
     services = all_services(loaded.declared)
-    for snapshot in translator.snapshots(loaded.declared, services, even(services)):
+    for snapshot in translator.snapshots(loaded.declared, services, verdicts(services)):
         cache.publish(snapshot)
     return loaded.declared
 
@@ -167,6 +177,7 @@ async def edge(
     handlers: Sequence[grpc.GenericRpcHandler[bytes, bytes]] = (),
     boot: Mapping[str, Any] | None = None,
     faults: Sequence[str] = (),
+    verdicts: Verdicts = even,
     **envoy_options: Any,  # noqa: ANN401 (of run_envoy)
 ) -> AsyncIterator[Edge]:
     """A running edge with these documents, all taken.
@@ -174,7 +185,7 @@ async def edge(
     `handlers` are served beside xDS, `boot` goes to `ads_bootstrap`.
     """
     cache, translator, events = SnapshotCache(), Translator(options), list[Event]()
-    found = publish(cache, translator, *documents, faults=faults)
+    found = publish(cache, translator, *documents, faults=faults, verdicts=verdicts)
     group = fleet_of(found.all(Gateway))
     server = XdsServer(
         cache,
@@ -193,7 +204,7 @@ async def edge(
             **(boot or {}),
         )
         async with run_envoy(bootstrap, folder, **envoy_options) as envoy:
-            made = Edge(cache, server, envoy, translator, events, found)
+            made = Edge(cache, server, envoy, translator, events, found, verdicts)
             await made.taken()
             yield made
     finally:

@@ -479,7 +479,7 @@ async def test_the_commands_agree_about_an_envoy_of_weir_serve(tmp_path: Path) -
         await eventually(synced, "every type is in force")
         assert (await weir("proxy-status", *ask)).out.splitlines()[1].startswith(node)
         done = await weir("diff", node, "--envoy-admin", envoy.admin, *ask)
-        assert (done.status, "no differences, 7 resources compared" in done.out) == (0, True), (
+        assert (done.status, "no differences, 8 resources compared" in done.out) == (0, True), (
             done.out + done.err
         )
         done = await weir("proxy-config", "endpoint", node, *ask)

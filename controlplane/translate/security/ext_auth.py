@@ -25,15 +25,15 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatc
 from envoy_data_plane.envoy.type.v3 import HttpStatus
 
 from controlplane.resources import ext_auth as declared_auth
-from controlplane.translate.clusters import over_http_2
+from controlplane.translate.clusters import asked, over_http_2
 from controlplane.translate.security.delegation import in_order
 from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, packed, wire
 
 
-def cluster_of(auth: declared_auth.ExtAuth, backend: str) -> str:
-    """The cluster of the service: the Backend's own, or for gRPC one that speaks HTTP/2."""
-    return over_http_2(backend) if auth.grpc else backend
+def _cluster(auth: declared_auth.ExtAuth, backend: str) -> str:
+    """For gRPC one that speaks HTTP/2."""
+    return asked(over_http_2(backend) if auth.grpc else backend)
 
 
 def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
@@ -52,9 +52,9 @@ def for_route(auth: declared_auth.ExtAuth, backend: str) -> bytes:
         settings = wire(BufferSettings, max_request_bytes=auth.body_to_ext_auth.max_request_bytes)
         made += wire(ExtAuthz, with_request_body=settings)
     made += _grpc(auth, backend) if auth.grpc else _http(auth, backend)
-    asked = extension("envoy.filters.http.ext_authz", packed(ExtAuthz, made))
+    asking = extension("envoy.filters.http.ext_authz", packed(ExtAuthz, made))
     unseen = _told_unseen(auth)
-    return in_order([_without(unseen), asked] if unseen else [asked])
+    return in_order([_without(unseen), asking] if unseen else [asking])
 
 
 def _told_unseen(auth: declared_auth.ExtAuth) -> list[str]:
@@ -74,7 +74,7 @@ def _without(names: Sequence[str]) -> bytes:
 
 
 def _grpc(auth: declared_auth.ExtAuth, backend: str) -> bytes:
-    to = wire(GrpcServiceEnvoyGrpc, cluster_name=cluster_of(auth, backend))
+    to = wire(GrpcServiceEnvoyGrpc, cluster_name=_cluster(auth, backend))
     service = wire(GrpcService, envoy_grpc=to, timeout=duration(auth.timeout))
     return wire(ExtAuthz, grpc_service=service)
 
@@ -84,7 +84,7 @@ def _http(auth: declared_auth.ExtAuth, backend: str) -> bytes:
     uri = wire(
         HttpUri,
         uri=f"http://{backend.replace('/', '.')}",  # Envoy sends the client's host, not this one
-        cluster=cluster_of(auth, backend),
+        cluster=_cluster(auth, backend),
         timeout=duration(auth.timeout),
     )
     service = wire(HttpService, server_uri=uri, path_prefix=auth.http.path or "")

@@ -71,13 +71,13 @@ def test_an_object_declared_twice_names_both_places_and_keeps_the_one_in_force()
     both = read({"a-copy.yaml": copy, "web.yaml": BACKEND}, first)
     assert both.declared.backends["default/web"] is first.declared.backends["default/web"]
     (problem,) = both.problems
-    assert (problem.file, problem.line) == ("a-copy.yaml", 1)
+    assert (problem.file, problem.line) == ("a-copy.yaml", 3)
     assert "declared already at web.yaml:1" in problem.message
 
 
 def test_two_copies_in_one_file_are_told_apart_by_line() -> None:
     (problem,) = read({"web.yaml": joined(BACKEND, BACKEND)}).problems
-    assert (problem.line, "web.yaml:1" in problem.message) == (11, True)
+    assert (problem.line, "web.yaml:1" in problem.message) == (13, True)
 
 
 def test_an_unchanged_object_is_the_same_object() -> None:

@@ -108,7 +108,7 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(
 ) -> None:
     loaded = read({"all.yaml": joined(GATEWAY, ROUTE, BACKEND, f"{HEAD}  {spec}\n")})
     (problem,) = loaded.refusals
-    assert (problem.field, message in problem.message) == (field, True), str(problem)
+    assert (problem.field, message in str(problem)) == (field, True), str(problem)
     assert problem.line > 0
 
 
@@ -148,7 +148,7 @@ def test_secrets_that_envoy_could_not_use_are_reported_and_not_shown(
         assert not loaded.problems
         return
     (problem,) = loaded.problems
-    assert (problem.field, message in problem.message) == (field, True), str(problem)
+    assert (problem.field, message in str(problem)) == (field, True), str(problem)
     assert "answered 500" in problem.message
     for secret in ("short", "long-enough-key", "apr1", "c2hvcnQ"):
         assert secret not in str(problem)

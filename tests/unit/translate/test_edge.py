@@ -45,17 +45,20 @@ def speaks_http_2(wire: bytes) -> bool:
     return explicit is not None and explicit.http2_protocol_options is not None
 
 
-def test_a_service_of_a_policy_has_a_cluster_while_the_policy_is_there() -> None:
+def test_a_service_of_a_policy_has_clusters_until_the_service_is_gone() -> None:
     translator = Translator()
     service = backend("inspector")
     plain = resources(translator, service)
     assert set(plain[CLUSTER]) == {"default/web"}
     policy = f"{TRAFFIC}  extProc: [{{backendRefs: [{{name: inspector}}]}}]\n"
     found = resources(translator, service, policy)
-    assert set(found[CLUSTER]) == {"default/web", "weir.dev/h2/default/inspector"}
+    its = {f"weir.dev/{kind}/default/inspector" for kind in ("h2", "asked/h2")}
+    assert set(found[CLUSTER]) == {"default/web", *its}
     assert speaks_http_2(found[CLUSTER]["weir.dev/h2/default/inspector"])
     assert not speaks_http_2(found[CLUSTER]["default/web"])
     assert found[LISTENER] == plain[LISTENER]
+    assert set(resources(translator, service)[CLUSTER]) == {"default/web", *its}
+    assert set(resources(translator)[CLUSTER]) == {"default/web"}
 
 
 def test_a_collector_has_one_too() -> None:

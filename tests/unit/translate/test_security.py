@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 
 import pytest
 
 from controlplane.model import Snapshot
 from controlplane.translate import Translator
+from controlplane.translate.clusters import asked
 from controlplane.translate.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 from controlplane.xds.confidential import confidential
 from tests.unit.resources.documents import BACKEND, GATEWAY
@@ -163,3 +165,21 @@ def test_a_service_whose_endpoints_are_not_known_keeps_everybody_out() -> None:
     (table,) = edge.resources[ROUTE].values()
     assert b"security policy of this route cannot be kept" in table
     assert not edge.resources[CLUSTER]
+
+
+def test_the_cluster_by_which_a_service_is_asked_does_not_change_and_stays() -> None:
+    translator = Translator()
+
+    def clusters(*documents: str) -> Mapping[str, bytes]:
+        return snapshots(translator, *documents)["default/edge"].resources[CLUSTER]
+
+    asks = policy("extAuth: {http: {backendRefs: [{name: web}]}}")
+    first, name = clusters(asks), asked("default/web")
+    said = "apiVersion: weir.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web}\nspec:\n"
+    said += "  targetRefs: [{group: weir.dev, kind: Backend, name: web}]\n"
+    then = clusters(asks, said + "  circuitBreaker: {maxConnections: 5}\n")
+    assert then["default/web"] != first["default/web"]
+    assert then[name] == first[name] == clusters()[name]
+    assert "default/web" in clusters()
+    gone = declared(GATEWAY, WEB_ROUTE)
+    assert name not in translator.snapshots(gone, [], {})[0].resources[CLUSTER]

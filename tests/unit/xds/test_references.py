@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from envoy_data_plane.envoy.config.listener import v3 as listener_v3
 from envoy_data_plane.envoy.config.route import v3 as route_v3
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm_v3
@@ -11,10 +12,18 @@ from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.xds.core import v3 as xds_core_v3
 from envoy_data_plane.xds.type.matcher import v3 as matcher_v3
 
+from controlplane.resources.ext_auth import ExtAuth
+from controlplane.resources.extensions import ExtProc
+from controlplane.translate.brought import in_order
+from controlplane.translate.clusters import asked, over_http_2
+from controlplane.translate.edge_functions import chained
+from controlplane.translate.security.ext_auth import for_route
+from controlplane.translate.wire import wire
 from controlplane.xds.references import (
     clusters_of_listener,
     clusters_of_routes,
     clusters_of_scope,
+    clusters_of_virtual_host,
 )
 
 
@@ -60,6 +69,29 @@ def chain(config: object) -> listener_v3.FilterChain:
 
 def test_a_route_configuration_names_its_clusters_and_mirrors() -> None:
     assert clusters_of_routes(bytes(routes())) == NAMED
+
+
+DOOR, OVER_HTTP_2 = asked("default/door"), asked(over_http_2("default/door"))
+
+
+@pytest.mark.parametrize(
+    ("config", "cluster"),
+    [
+        (for_route(ExtAuth.model_validate({"http": {"backendRefs": [{"name": "door"}]}}),
+                   "default/door"), DOOR),
+        (for_route(ExtAuth.model_validate({"grpc": {"backendRefs": [{"name": "door"}]}}),
+                   "default/door"), OVER_HTTP_2),
+        (in_order([chained(ExtProc.model_validate({"backendRefs": [{"name": "door"}]}),
+                           OVER_HTTP_2)]), OVER_HTTP_2),
+    ],
+)  # fmt: skip
+def test_a_route_names_the_services_that_its_filters_ask(config: bytes, cluster: str) -> None:
+    plain = bytes(route_v3.Route(route=route_v3.RouteAction(cluster="plain")))
+    asking = plain + wire(route_v3.Route, typed_per_filter_config={"asks": config})
+    host = wire(route_v3.VirtualHost, name="one", domains=["*"], routes=[plain, asking])
+    assert clusters_of_virtual_host(host) == {"plain", cluster}
+    table = wire(route_v3.RouteConfiguration, name="routes", virtual_hosts=[host])
+    assert clusters_of_routes(table) == {"plain", cluster}
 
 
 def test_a_scope_names_those_of_the_routes_inside() -> None:
