@@ -47,7 +47,8 @@ class StrategyVecEnv(EpisodesVecEnv):
     def __init__(self, episodes: Strategic, low: nn.Module | None, cost: float) -> None:
         self._strategic, self._low, self._cost = episodes, low, cost
         self.count = len(episodes.strategies)
-        self._chosen = np.zeros(episodes.slots, np.int64)
+        self.chosen = np.zeros(episodes.slots, np.int64)
+        """(slots,) the strategies in force."""
         self._age = np.zeros(episodes.slots)
         self._switched = np.zeros(episodes.slots)
         self._seen: Table | None = None
@@ -60,23 +61,23 @@ class StrategyVecEnv(EpisodesVecEnv):
         """The table, which strategy is in force and since when."""
         self._seen = table
         now = np.zeros((len(table), self.count + 1), np.float32)
-        now[np.arange(len(table)), self._chosen] = 1.0
+        now[np.arange(len(table)), self.chosen] = 1.0
         now[:, -1] = np.minimum(self._age / LONG_S, 1.0)
         return {"table": table, "now": now}
 
     def reset(self) -> Any:
         """New episodes, with the first strategy."""
-        self._chosen = np.zeros(self.num_envs, np.int64)
+        self.chosen = np.zeros(self.num_envs, np.int64)
         self._age = np.zeros(self.num_envs)
         return super().reset()
 
     def step_async(self, actions: Any) -> None:
         """Arrange what was chosen, and let the low level decide."""
-        wanted = np.where(actions == self.count, self._chosen, actions)
-        self._switched = (wanted != self._chosen).astype(np.float64)
-        self._age = np.where(wanted != self._chosen, 0.0, self._age + 1.0)
-        self._chosen = wanted.astype(np.int64)
-        self._strategic.arrange(self._chosen)
+        wanted = np.where(actions == self.count, self.chosen, actions)
+        self._switched = (wanted != self.chosen).astype(np.float64)
+        self._age = np.where(wanted != self.chosen, 0.0, self._age + 1.0)
+        self.chosen = wanted.astype(np.int64)
+        self._strategic.arrange(self.chosen)
         assert self._seen is not None
         super().step_async(moves_of(self._low, self._seen))
 
@@ -128,7 +129,7 @@ class HierarchyLearner:
 
     def __init__(self, settings: Hierarchy, world: World, seed: int) -> None:
         repeatable(seed)
-        self._settings, self._world, self._seed = settings, world, seed
+        self.settings, self._world, self._seed = settings, world, seed
         self._low: Sb3Learner | None = None
         self._none = Actor(settings.width, settings.layers, centred=True)
         nn.init.zeros_(self._none.head.weight)
@@ -144,7 +145,7 @@ class HierarchyLearner:
 
     def learn(self, steps: int, told: Told) -> None:
         """`low_part` of the steps below, the others above."""
-        settings, below = self._settings, int(self._settings.low_part * steps)
+        settings, below = self.settings, int(self.settings.low_part * steps)
         if self._low is not None:
             self._low.learn(below, told)
         episodes: Any = self._world.episodes(settings.slots, self._seed + 1)

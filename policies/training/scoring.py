@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from policies.agents.hierarchy import HierarchyLearner, StrategyVecEnv
 from policies.agents.recurrent import RecurrentLearner
 from policies.agents.registry import Learner
 from policies.agents.team import TeamLearner
 from policies.env.episodes import World
 from policies.env.machines import MachineEpisodes, SharedMachines
 from policies.env.routing import Routing, RoutingEpisodes, reached
+from policies.env.strategy import FewOrMany
 from policies.training.watch import played
 
 FAR = 99
@@ -57,7 +59,25 @@ def score_of(learner: Learner, world: World) -> float:
         return score(world, learner.team())
     if isinstance(learner, RecurrentLearner):
         return score(world, _Remembering(learner.teacher(CASES)))
+    if isinstance(learner, HierarchyLearner):
+        assert isinstance(world, FewOrMany)
+        return strategic(learner, world)
     return score(world, learner.actor())
+
+
+def strategic(learner: HierarchyLearner, world: FewOrMany, steps: int = 30) -> float:
+    """The part of all decisions about strategy that are those of the best policy."""
+    cost, discount = learner.settings.switch_cost, learner.settings.discount
+    best, episodes = world.best(cost, discount), world.episodes(CASES, FAR)
+    env = StrategyVecEnv(episodes, None, cost)
+    seen, right = env.reset(), 0
+    for _ in range(steps):
+        wanted = best[episodes.many, env.chosen]
+        actions = learner.high.predict(seen, deterministic=True)[0]
+        right += int((np.where(actions == env.count, env.chosen, actions) == wanted).sum())
+        env.step_async(actions)
+        seen = env.step_wait()[0]
+    return right / (CASES * steps)
 
 
 class _Remembering(nn.Module):  # type: ignore[misc]

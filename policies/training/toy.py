@@ -10,6 +10,7 @@ from policies.agents import settings as of
 from policies.env.episodes import World
 from policies.env.machines import SharedMachines
 from policies.env.routing import Routing
+from policies.env.strategy import FewOrMany
 from policies.training.recipe import Recipe
 
 TWO_OR_THREE = Routing(servers=(2, 3))
@@ -123,7 +124,7 @@ LESSONS: Mapping[str, Lesson] = {
         least=0.6,
     ),
     "reptile": Lesson(
-        of.Reptile(slots=32, width=32, layers=1, discount=0.0), steps=40_000, least=0.6
+        of.Reptile(slots=32, width=32, layers=1, discount=0.0), steps=40_000, least=0.5
     ),
     "offline": Lesson(
         of.Offline(
@@ -137,6 +138,26 @@ LESSONS: Mapping[str, Lesson] = {
         ),
         steps=12_800,
         least=0.8,
+    ),
+    "hierarchy": Lesson(
+        of.Hierarchy(
+            slots=16,
+            warmup=320,
+            updates=1,
+            batch=128,
+            width=16,
+            layers=1,
+            learning_rate=4e-3,
+            discount=0.8,
+            exploring=0.5,
+            explored=0.1,
+            low_part=0.0,
+            switch_cost=1.0,
+            tau=0.05,
+        ),
+        steps=9_600,
+        least=0.95,
+        world=FewOrMany(),
     ),
     "q-learning": Lesson(of.QLearning(slots=64, discount=0.5), steps=40_000, least=0.65),
 }

@@ -27,7 +27,14 @@ pytestmark = pytest.mark.learning
 
 DOCS = Path(__file__).parents[2] / "docs" / "agents"
 
-ELSEWHERE = {"recurrent-ppo", "shared-ppo", "central-ppo", "independent-ppo", "offline"}
+ELSEWHERE = {
+    "recurrent-ppo",
+    "shared-ppo",
+    "central-ppo",
+    "independent-ppo",
+    "offline",
+    "hierarchy",
+}
 BELOW = sorted(set(LESSONS) - ELSEWHERE)
 """Those of which the best policy of a run is kept, as `weir train` does."""
 

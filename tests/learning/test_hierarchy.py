@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from policies.agents.hierarchy import HierarchyLearner, StrategyVecEnv
 from policies.agents.registry import algorithm
 from policies.agents.settings import Hierarchy
 from policies.env.draw import Draw
 from policies.env.episodes import GROUPS
 from policies.env.paired import Paired
-from policies.env.strategy import STRATEGIES, FewOrMany, FewOrManyEpisodes, times_s
+from policies.env.strategy import STRATEGIES, FewOrMany, times_s
+from policies.training.scoring import score_of
+from policies.training.toy import LESSONS
 
 pytestmark = pytest.mark.learning
 
@@ -35,26 +38,12 @@ def test_what_costs_too_much_is_never_changed() -> None:
 
 @pytest.mark.parametrize("cost", [1.0, 30.0])
 def test_the_upper_levels_find_the_best_policy(cost: float) -> None:
-    world = FewOrMany()
-    settings = Hierarchy(
-        slots=16, warmup=320, updates=1, batch=128, width=16, layers=1, learning_rate=4e-3,
-        discount=DISCOUNT, exploring=0.5, explored=0.1, low_part=0.0, switch_cost=cost, tau=0.05,
-    )  # fmt: skip
-    learner = algorithm("hierarchy").learner(settings, world, 1)
-    assert isinstance(learner, HierarchyLearner)
-    learner.learn(9_600, lambda *_: None)
-    best = world.best(cost, DISCOUNT)
-    env = StrategyVecEnv(world.episodes(64, 7), None, cost)
-    seen, wrong, episodes = env.reset(), 0, env._strategic
-    assert isinstance(episodes, FewOrManyEpisodes)
-    for _ in range(30):
-        wanted = best[episodes.many, env._chosen]
-        actions = learner.high.predict(seen, deterministic=True)[0]
-        chosen = np.where(actions == env.count, env._chosen, actions)
-        wrong += int((chosen != wanted).sum())
-        env.step_async(actions)
-        seen = env.step_wait()[0]
-    assert wrong < 0.05 * 64 * 30
+    lesson = LESSONS["hierarchy"]
+    assert isinstance(lesson.settings, Hierarchy)
+    settings = replace(lesson.settings, switch_cost=cost)
+    learner = algorithm("hierarchy").learner(settings, lesson.world, 1)
+    learner.learn(lesson.steps, lambda *_: None)
+    assert score_of(learner, lesson.world) >= lesson.least
 
 
 def test_every_strategy_acts_in_the_simulator() -> None:
