@@ -1,6 +1,6 @@
 """What Envoy's data path costs under Weir's configuration, beside configurations written by hand.
 
-    .venv/bin/python -m benchmarks.data_path              about 7 minutes; --quick: one
+    .venv/bin/python -m benchmarks.data_path              about 7 minutes; --quick: two
 
 Every lane is an Envoy with one worker on a core of its own; client, backend (an Envoy that answers
 by itself) and `weir serve` have the other cores. In every round each lane gets the same load for
@@ -322,7 +322,9 @@ async def measure(options: argparse.Namespace) -> Result:
         async with world(Path(folder), measured) as made:
             before = await _idle(made, options)
             rates = {name: await warm(lane, 2.0) for name, lane in made.lanes.items()}
-            percent = await settled_percent(made.lanes[declared.PLAIN])
+            percent = options.sampled
+            if percent is None:
+                percent = await settled_percent(made.lanes[declared.PLAIN])
             for name in declared.STEPS:
                 await made.lanes[name].sample(percent)
             start = Machine.now(made.pids)
@@ -379,6 +381,12 @@ def main() -> None:
     parser.add_argument("--slice", dest="slice_s", type=float, default=1.0, help="seconds")
     parser.add_argument("--latency-rounds", type=int, default=4)
     parser.add_argument("--latency-s", type=float, default=4.0, help="seconds of a lane in a round")
+    parser.add_argument(
+        "--sampled",
+        type=float,
+        help="percent of the requests that are logged, where the machine is too busy for the rate "
+        "from which Weir would choose it",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter; writes nothing")
     parser.add_argument("--anyway", action="store_true", help="on a busy machine too")
     options = parser.parse_args()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import json
 import re
 import subprocess
@@ -35,7 +34,7 @@ from controlplane.cli.fleets import snapshots
 from controlplane.inspection.found import TYPE_URLS
 from controlplane.inspection.static import Fleet
 from controlplane.lab.envoy import die_with_parent, envoy_binary
-from controlplane.lab.ports import free_ports
+from controlplane.lab.ports import free_ports, require_one_listener
 from controlplane.translate.runtime import ACCESS_LOG_SAMPLING
 from tests.unit.resources.documents import read
 
@@ -128,6 +127,9 @@ CHANGES: dict[str, Callable[[Json], None]] = {
     "without normal paths": _without(
         "normalize_path", "merge_slashes", "path_with_escaped_slashes_action"
     ),
+    "without the header that is taken from requests first": _without(
+        "early_header_mutation_extensions"
+    ),
     "without `request_headers_timeout`": _without("request_headers_timeout"),
     "without the retry of what never reached an endpoint": _no_retries,
     "with Envoy's own LEAST_REQUEST": _least_request,
@@ -136,6 +138,9 @@ CHANGES: dict[str, Callable[[Json], None]] = {
     "with `x-envoy-*` headers": _router(suppress_envoy_headers=False),
     "without `dynamic_stats`": _router(dynamic_stats=False),
 }
+
+
+BY_HAND, WHOLE = "by hand: minimal", "Weir: plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,32 +213,39 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise SystemExit(f"Envoy did not serve; its log ends:\n{log.read_text()[-2000:]}")
 
 
+def configured(name: str, port: int, admin_port: int, backends: Sequence[int]) -> Json:
+    """One of the configurations."""
+    if name == BY_HAND:
+        return by_hand.minimal(port, admin_port, backends)
+    made = plain(port, admin_port, backends)
+    if name != WHOLE:
+        CHANGES[name](made)
+    return made
+
+
 def measure() -> dict[str, float]:
     """Instructions of a request, by configuration."""
-    backends, (port, admin, behind) = (ports := free_ports(7))[:4], ports[4:]
-    client = Client(f"http://127.0.0.1:{port}/")
-    whole = plain(port, admin, backends)
-    made = {"by hand: minimal": by_hand.minimal(port, admin, backends), "Weir: plain": whole}
-    for name, change in CHANGES.items():
-        made[name] = copy.deepcopy(whole)
-        change(made[name])
+    backends, behind = (ports := free_ports(5))[:4], ports[4]
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config = folder / "backend.json"
         config.write_text(json.dumps(by_hand.backend(backends, behind)))
         with _running(_envoy(config), folder / "backend.log"):
-            for name, bootstrap in made.items():
-                with counting(bootstrap, folder, client.url) as counter:
+            for name in (BY_HAND, WHOLE, *CHANGES):
+                port, admin = free_ports(2)
+                client = Client(f"http://127.0.0.1:{port}/")
+                with counting(configured(name, port, admin, backends), folder, client.url) as one:
+                    require_one_listener([port, *backends])
                     _call(client, WARM)
-                    found[name] = min(counter.instructions(client) for _ in range(2))
+                    found[name] = min(one.instructions(client) for _ in range(2))
                 print(f"{found[name]:9.0f} {name}", flush=True)
     return found
 
 
 def markdown(found: dict[str, float]) -> str:
     """The page."""
-    least, whole = found["by hand: minimal"], found["Weir: plain"]
+    least, whole = found[BY_HAND], found[WHOLE]
     rows = [
         "# Instructions of Envoy's own code for a request",
         "",

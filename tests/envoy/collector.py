@@ -19,6 +19,8 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.envoy.grpc_service import serving
+
 Context = grpc.aio.ServicerContext[object, object]
 
 
@@ -67,31 +69,20 @@ def attributes(entries: Iterable[KeyValue]) -> dict[str, str]:
 @asynccontextmanager
 async def collecting() -> AsyncIterator[Collector]:
     """Run one."""
-    made, server = Collector(), grpc.aio.server()
-    for service, handler in (
-        (
-            "opentelemetry.proto.collector.logs.v1.LogsService",
-            grpc.unary_unary_rpc_method_handler(
-                made.take_logs,
-                ExportLogsServiceRequest.FromString,
-                ExportLogsServiceResponse.SerializeToString,
-            ),
-        ),
-        (
-            "opentelemetry.proto.collector.trace.v1.TraceService",
-            grpc.unary_unary_rpc_method_handler(
-                made.take_traces,
-                ExportTraceServiceRequest.FromString,
-                ExportTraceServiceResponse.SerializeToString,
-            ),
-        ),
-    ):
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, {"Export": handler}),)
-        )
-    made.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    made = Collector()
+    logs = grpc.unary_unary_rpc_method_handler(
+        made.take_logs,
+        ExportLogsServiceRequest.FromString,
+        ExportLogsServiceResponse.SerializeToString,
+    )
+    traces = grpc.unary_unary_rpc_method_handler(
+        made.take_traces,
+        ExportTraceServiceRequest.FromString,
+        ExportTraceServiceResponse.SerializeToString,
+    )
+    methods = {
+        "opentelemetry.proto.collector.logs.v1.LogsService/Export": logs,
+        "opentelemetry.proto.collector.trace.v1.TraceService/Export": traces,
+    }
+    async with serving(methods) as made.port:
         yield made
-    finally:
-        await server.stop(0)

@@ -20,6 +20,8 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import (
 )
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
+from tests.envoy.grpc_service import serving
+
 
 @dataclass
 class Inspector:
@@ -66,15 +68,8 @@ def _added(value: str) -> HeadersResponse:
 @asynccontextmanager
 async def inspecting() -> AsyncIterator[Inspector]:
     """Run one."""
-    made, server = Inspector(), grpc.aio.server()
+    made = Inspector()
     handler = grpc.stream_stream_rpc_method_handler(made.process, ProcessingRequest.parse, bytes)
     service = "envoy.service.ext_proc.v3.ExternalProcessor"
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {"Process": handler}),)
-    )
-    made.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    async with serving({f"{service}/Process": handler}) as made.port:
         yield made
-    finally:
-        await server.stop(0)

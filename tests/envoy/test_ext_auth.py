@@ -23,6 +23,7 @@ from envoy_data_plane.google.rpc import Status
 from controlplane.lab.envoy import free_port
 from tests.envoy.echo import Answer, call, echoes
 from tests.envoy.edge import backend, edge, gateway, policy, route, to, until
+from tests.envoy.grpc_service import serving
 
 pytestmark = pytest.mark.envoy
 
@@ -52,18 +53,10 @@ class Doorman:
 @asynccontextmanager
 async def doorman() -> AsyncIterator[Doorman]:
     """Run one."""
-    made, server = Doorman(), grpc.aio.server()
+    made = Doorman()
     check = grpc.unary_unary_rpc_method_handler(made.check)
-    service = "envoy.service.auth.v3.Authorization"
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {"Check": check}),)
-    )
-    made.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    async with serving({"envoy.service.auth.v3.Authorization/Check": check}) as made.port:
         yield made
-    finally:
-        await server.stop(0.1)
 
 
 def asking(name: str, spec: str) -> list[str]:
