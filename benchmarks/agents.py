@@ -70,7 +70,7 @@ def few_shot(iterations: int) -> dict[str, Any]:
     from policies.env.families import Sinusoids, Stations
     from policies.training.few_shot import Course, Meta, compared
 
-    stations = Course(iterations=iterations, inner_rate=0.1, inner_steps=5)
+    stations = Course(iterations=iterations, inner_rate=0.1, inner_steps=5, reptile_rate=0.05)
     scratch = Meta(Stations(), stations)
     more = [
         scratch.errors(scratch.start(), steps=500, shots=100, rate=rate) for rate in (0.03, 0.1)

@@ -113,12 +113,14 @@ class Meta:
 
 
 def compared(family: Family, course: Course, *, steps: int = 10) -> Mapping[str, list[float]]:
-    """For each way the error on new tasks after 0 to `steps` steps; `scratch`: at its best rate."""
+    """For each way the error on new tasks after 0 to `steps` steps; each at the rate of its
+    training, `scratch` at its best."""
     result = {}
     for way in WAYS:
         meta = Meta(family, course)
         start = meta.trained(way)
-        rates = (course.inner_rate,) if way != "scratch" else (0.01, 0.03, 0.1)
+        own = course.reptile_rate if way == "reptile" else course.inner_rate
+        rates = (own,) if way != "scratch" else (0.01, 0.03, 0.1)
         tried = [meta.errors(start, steps=steps, rate=rate) for rate in rates]
         result[way] = min(tried, key=lambda errors: float(np.nan_to_num(errors[-1], nan=np.inf)))
     return result
