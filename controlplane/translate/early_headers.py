@@ -16,7 +16,10 @@ from controlplane.translate.wire import packed, wire
 
 
 def early(mutations: Sequence[bytes]) -> bytes:
-    """The part of an HttpConnectionManager that does this to headers."""
+    """The part of an HttpConnectionManager that does this to headers. Nothing, where there is
+    nothing to do: every request would pay for it."""
+    if not mutations:
+        return b""
     config = packed(EarlyMutation, wire(EarlyMutation, mutations=mutations))
     name = "envoy.http.early_header_mutation.header_mutation"
     return wire(HttpConnectionManager, early_header_mutation_extensions=[extension(name, config)])

@@ -46,7 +46,6 @@ from controlplane.translate import geo_ip
 from controlplane.translate.early_headers import early
 from controlplane.translate.http_filters import http_filters
 from controlplane.translate.ports import Table
-from controlplane.translate.security import api_keys
 from controlplane.translate.types import FROM_ADS, extension
 from controlplane.translate.wire import TRUE, duration, number, packed, wire
 
@@ -97,7 +96,7 @@ def manager(
     )
     parts = (_protocols(client, table), _paths(client), _times(client), _headers(client.headers))
     address = _address(client.client_ip_detection)
-    unbelieved = [*_claims(client), *geo_ip.unbelieved(client.geo_ip), api_keys.unbelieved()]
+    unbelieved = [*_claims(client), *geo_ip.unbelieved(client.geo_ip)]
     return own + b"".join(parts) + address + early(unbelieved)
 
 

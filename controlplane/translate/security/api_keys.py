@@ -26,6 +26,10 @@ from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import (
     Forwarding,
     KeySource,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutationPerRoute,
+    Mutations,
+)
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
 from envoy_data_plane.google.protobuf import Struct, Value
 
@@ -39,8 +43,10 @@ _SCRIPT = (files(__package__) / "api_keys.lua").read_text()
 
 
 def unbelieved() -> bytes:
-    """Takes the header away from what clients send: who has read a hash has no key by it."""
-    return wire(HeaderMutation, remove=HASH)
+    """What a route says to the filter before these two. It takes the header away from what clients
+    send: who has read a hash has no key by it. Not for the script to do, which may fail."""
+    mutations = wire(Mutations, request_mutations=[wire(HeaderMutation, remove=HASH)])
+    return packed(HeaderMutationPerRoute, wire(HeaderMutationPerRoute, mutations=mutations))
 
 
 def hashing() -> bytes:
@@ -80,7 +86,7 @@ def filter_config(wanted: Iterable[Keys]) -> bytes:
 
 
 def for_route(wanted: Keys, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
-    """What a route says to each of the two filters: one of these keys."""
+    """What a route says to each of these filters: one of these keys."""
     places = [
         f"{kind} {quote(name)}"
         for source in auth.extract_from
@@ -99,6 +105,7 @@ def for_route(wanted: Keys, auth: declared_auth.ApiKeyAuth) -> dict[str, bytes]:
         ApiKeyAuthPerRoute, key_sources=[wire(KeySource, header=HASH)], forwarding=forwarding
     )
     return {
+        names.API_KEY_HASHES_OF_CLIENTS: unbelieved(),
         names.API_KEY_HASHES: packed(LuaPerRoute, hashes),
         names.API_KEYS: packed(ApiKeyAuthPerRoute, compares),
     }

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from envoy_data_plane.envoy.config.core.v3 import ExtensionConfigSource
 from envoy_data_plane.envoy.extensions.filters.http.api_key_auth.v3 import ApiKeyAuth
 from envoy_data_plane.envoy.extensions.filters.http.filter_chain.v3 import FilterChainConfig
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import JwtAuthentication
 from envoy_data_plane.envoy.extensions.filters.http.oauth2.v3 import OAuth2
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
@@ -35,6 +36,7 @@ def after_cors() -> list[bytes]:
     """Who sends the request, and whether they may."""
     return [
         _off(names.EXT_AUTH, delegation.empty()),
+        _off(names.API_KEY_HASHES_OF_CLIENTS, packed(HeaderMutation)),
         _off(names.API_KEY_HASHES, api_keys.hashing()),
         _discovered_off(names.API_KEYS, ApiKeyAuth),
         _off(names.BASIC, delegation.empty()),

@@ -6,6 +6,8 @@ A namespace has no dot, so no object can have such a name.
 from __future__ import annotations
 
 EXT_AUTH = "weir.dev/ext-auth"
+API_KEY_HASHES_OF_CLIENTS = "weir.dev/api-key-hashes-of-clients"
+"""Of the filter that takes away what clients send in the place of a hash."""
 API_KEY_HASHES = "weir.dev/api-key-hashes"
 """Of the filter that hashes what a request presents."""
 API_KEYS = "weir.dev/api-keys"
