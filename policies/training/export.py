@@ -52,7 +52,11 @@ def export(actor: nn.Module, path: Path, *, bound: float = BOUND) -> str:
     finally:
         chatty.setLevel(before)
     assert program is not None
-    path.write_bytes(program.model_proto.SerializeToString(deterministic=True))
+    model = program.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, model.graph):
+        del part.metadata_props[:]  # where on this machine the source lies
+        part.doc_string = ""
+    path.write_bytes(model.SerializeToString(deterministic=True))
     difference = largest_difference(module, path)
     if difference > TOLERANCE:
         raise RuntimeError(f"{path} differs from the trained policy by {difference:.1e}")
