@@ -135,6 +135,14 @@ guard-million: $(VENV)/.dev ## The promises of the guard over a million generate
 train: $(VENV)/.dev ## Train the released policy again from its recipe.
 	$(BIN)/weir train residual-ppo --to policies/released/residual-ppo $(ARGS)
 
+.PHONY: train-smoke
+train-smoke: $(VENV)/.dev ## From recipe to release with every algorithm, on the simulator: that it works, not well (minutes).
+	$(BIN)/python -m benchmarks.train_smoke $(ARGS)
+
+.PHONY: agents
+agents: $(VENV)/.dev ## Learning curves of every algorithm on a toy with a known optimum, three seeds; pictures into docs/agents (minutes).
+	$(BIN)/python -m benchmarks.agents $(ARGS)
+
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.
 	$(BIN)/weir evaluate $(ARGS)

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from policies.env.draw import Draw
-from policies.env.paired import GROUPS, Paired
+from policies.env.episodes import GROUPS
+from policies.env.paired import Paired
 from policies.simulator import Algorithm, Balancing, Simulation, Size, Work, scenario
 
 RESULT = Path(__file__).parent / "results" / "simulator_speed.json"

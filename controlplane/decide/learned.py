@@ -25,6 +25,7 @@ from controlplane.ports import WeightPolicy
 GROUP = "controlplane.models"
 MOST_CELLS = 2**18
 """Groups, padding included, that one run of the model takes: 33 MB of features."""
+OTHER_OBJECTIVE = "it was trained for another objective than the BalancingPolicy asks for"
 _SLACK = 1e-4
 
 
@@ -49,7 +50,9 @@ class Learned:
             seen = features_of([situations[i] for i in part], [bases[i].shares for i in part])
             residuals = self._run(seen.table)
             for i, row, count in zip(part, residuals, seen.counts.tolist(), strict=True):
-                proposals[i] = self._corrected(bases[i], row[:count])
+                wanted = situations[i].service.objective
+                other = () if wanted in (None, self.release.objective) else (OTHER_OBJECTIVE,)
+                proposals[i] = self._corrected(bases[i], row[:count], other)
         return proposals
 
     def _acts_on(self, situation: Situation) -> bool:
@@ -65,7 +68,9 @@ class Learned:
             notes=(*base.notes, *notes),
         )
 
-    def _corrected(self, base: Proposal, residual: NDArray[np.float32]) -> Proposal:
+    def _corrected(
+        self, base: Proposal, residual: NDArray[np.float32], notes: tuple[str, ...]
+    ) -> Proposal:
         if not np.isfinite(residual).all():
             return self._as_base(base, "the model gave no numbers: the base acts")
         bound = self.release.bound
@@ -78,7 +83,7 @@ class Learned:
             policy=self.name,
             digest=self.release.digest,
             base=base.shares,
-            notes=(*base.notes, f"learned correction of at most {largest:.0%}"),
+            notes=(*base.notes, f"learned correction of at most {largest:.0%}", *notes),
         )
 
     def _run(self, table: NDArray[np.float32]) -> NDArray[np.float32]:

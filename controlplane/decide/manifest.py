@@ -15,6 +15,7 @@ from typing import Any
 
 from controlplane.errors import PolicyLoadError
 from controlplane.model.features import FEATURES
+from controlplane.model.objective import Objective
 
 FORMAT = 1
 INPUT, OUTPUT = "features", "residual"
@@ -36,6 +37,8 @@ class Release:
     actuations: tuple[str, ...]
     """`groups`, `endpoints`: what it was trained to act on."""
     model: bytes
+    objective: Objective
+    """What it was trained for."""
 
     @classmethod
     def read(cls, folder: Path) -> Release:
@@ -59,6 +62,7 @@ class Release:
             bound=float(manifest["bound"]),
             actuations=tuple(manifest["actuations"]),
             model=model,
+            objective=_objective(manifest),
         )
 
 
@@ -96,7 +100,16 @@ def _problem(manifest: dict[str, Any]) -> str:
     acts = manifest.get("actuations")
     if not isinstance(acts, list) or not acts or set(map(str, acts)) - {"groups", "endpoints"}:
         return "wanted `groups`, `endpoints` or both for `actuations`"
+    try:
+        _objective(manifest)
+    except (TypeError, ValueError) as error:
+        return f"`objective` is not one: {error}"
     return _wrong_features(manifest.get("features"))
+
+
+def _objective(manifest: dict[str, Any]) -> Objective:
+    """What it names; the first releases name none and were trained for the default."""
+    return Objective(**manifest.get("objective", {}))
 
 
 def _wrong_features(named: object) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from controlplane.model.objective import Objective
+
 ServiceName = NewType("ServiceName", str)
 """`namespace/name`: the name of the Envoy cluster and of its endpoint assignment."""
 
@@ -204,6 +206,8 @@ class Service:
     """No Gateway of ours routes to it: only EDS is ours, the cluster is the Envoy's own."""
     guard: GuardSettings = GuardSettings()
     rollout: Rollout = Rollout()
+    objective: Objective | None = None
+    """What a learned policy is wanted for, where that was said."""
     draining: tuple[Endpoint, ...] = ()
     """Beside `endpoints`: those that have sessions alone. They have no weight."""
     part: Part | None = None

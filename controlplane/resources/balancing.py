@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from controlplane.model import GuardSettings
+from controlplane.model.objective import Objective
 from controlplane.resources.kinds import (
     Duration,
     Fields,
@@ -152,6 +153,85 @@ class Guard(Fields):
         return GuardSettings(**{name: getattr(self, name.removesuffix("_s")) for name in names})
 
 
+_GOALS = Objective()
+Weight = Annotated[Number, Field(ge=0, le=1000)]
+
+
+class Slo(Fields):
+    """What a request is promised."""
+
+    weight: Weight = Field(
+        default=1.0, description="Of the ratio of requests that succeed within `latency`."
+    )
+    latency: Annotated[Duration, Field(gt=0, le=3600)] = Field(
+        default=_GOALS.slo_latency_s, description="By when."
+    )
+
+
+class Goals(Fields):
+    """What balancing is for: weights of goals, each 0 or more; 0 leaves a goal out.
+
+    Terms are logarithms or ratios, so that a weight says what a change by some percent is worth.
+    """
+
+    latency_mean: Weight = Field(
+        default=_GOALS.latency_mean, description="Of minus the logarithm of the mean latency."
+    )
+    latency_p99: Weight = Field(
+        default=_GOALS.latency_p99,
+        alias="latencyP99",
+        description="Of minus the logarithm of the 99th percentile.",
+    )
+    errors: Weight = Field(
+        default=_GOALS.errors, description="Of minus the ratio of failed requests."
+    )
+    fairness: Weight = Field(
+        default=_GOALS.fairness,
+        description="Of the logarithm of Jain's index of the endpoints' utilisation.",
+    )
+    fairness_potential: Weight = Field(
+        default=_GOALS.fairness_potential,
+        description="Of the same as a potential: it guides learning and does not change what is "
+        "best.",
+    )
+    cost: Weight = Field(
+        default=_GOALS.cost, description="Of minus the logarithm of the cost of a request."
+    )
+    energy: Weight = Field(
+        default=_GOALS.energy, description="Of minus the logarithm of the energy of a request."
+    )
+    slo: Slo | None = Field(default=None, description="Not given: nothing is promised.")
+    value: Weight = Field(
+        default=_GOALS.value,
+        description="Of the part of the value of all requests that those within the SLO bring.",
+    )
+    class_values: Annotated[dict[PolicyName, Weight], Field(max_length=64)] = Field(
+        default_factory=dict,
+        description="What a request of a class is worth; 1 where nothing is said.",
+    )
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Goals:
+        self.objective()  # refuses what does not fit together
+        return self
+
+    def objective(self) -> Objective:
+        """The same as the value that policies are trained for."""
+        return Objective(
+            latency_mean=self.latency_mean,
+            latency_p99=self.latency_p99,
+            errors=self.errors,
+            fairness=self.fairness,
+            fairness_potential=self.fairness_potential,
+            cost=self.cost,
+            energy=self.energy,
+            slo=0.0 if self.slo is None else self.slo.weight,
+            slo_latency_s=_GOALS.slo_latency_s if self.slo is None else self.slo.latency,
+            value=self.value,
+            class_values=dict(self.class_values),
+        )
+
+
 class BalancingPolicySpec(PolicySpec):
     """What is balanced, and how."""
 
@@ -173,6 +253,12 @@ class BalancingPolicySpec(PolicySpec):
         default=None,
         description="Not given: all endpoints of a Backend are balanced together, wherever they "
         "are. See [locality.md](../locality.md).",
+    )
+    objective: Goals | None = Field(
+        default=None,
+        description="What a learned policy is wanted for. Not given: what the one that acts was "
+        "trained for. Where it was trained for something else, it acts and says so. See "
+        "[objectives.md](../agents/objectives.md).",
     )
     guard: Guard = Guard()
     rollout: Rollout = Rollout()

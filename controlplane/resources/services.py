@@ -58,5 +58,6 @@ def _service(
         overlay=overlay,
         guard=spec.guard.settings(),
         rollout=Rollout(spec.rollout.mode, spec.rollout.percent),
+        objective=None if spec.objective is None else spec.objective.objective(),
         draining=draining,
     )

@@ -15,8 +15,10 @@ import numpy as np
 
 from controlplane.model import Grouping, Proposal, Service, ServiceName
 from controlplane.model.observation import Floats
+from policies.env.goals import Felt
 from policies.env.stages import Stages
-from policies.simulator import Case, Outcome, Simulation, one_group
+from policies.env.strategy import Strategy
+from policies.simulator import Case, Outcome, Simulation, Telemetry, one_group, station_of
 
 INTERVAL_S = 1.0
 
@@ -33,6 +35,7 @@ class _Loop:
     belief: Any = None
     memory: Any = None
     pending: tuple[Grouping, Floats] | None = field(default=None)
+    seen: Telemetry | None = None
 
 
 class Lockstep:
@@ -76,7 +79,7 @@ class Lockstep:
                 loop.service = _declared(loop.case, i, self.now_s, loop.policy)
                 if loop.policy is None:
                     loop.run.split(one_group(loop.case, self.now_s), np.ones(1))
-            seen = loop.run.telemetry()
+            seen = loop.seen = loop.run.telemetry()
             if loop.policy is None:
                 continue
             noise = None
@@ -94,11 +97,31 @@ class Lockstep:
             decided[i] = decision
         return decided
 
-    def act(self, decided: Sequence[Any], proposals: Sequence[Proposal | None]) -> None:
-        """Let the guard check what is proposed; it is in force after each case's delay."""
-        for loop, decision, proposal in zip(self._loops, decided, proposals, strict=True):
+    def act(
+        self,
+        decided: Sequence[Any],
+        proposals: Sequence[Proposal | None],
+        strategies: Sequence[Strategy | None] | None = None,
+    ) -> None:
+        """Let the guard check what is proposed; it is in force after each case's delay.
+
+        `strategies`: of the first loops, where other than to change the weights of classes every
+        second.
+        """
+        chosen = [*(strategies or ())]
+        chosen += [None] * (len(self._loops) - len(chosen))
+        for loop, decision, proposal, strategy in zip(
+            self._loops, decided, proposals, chosen, strict=True
+        ):
             if decision is None or proposal is None:
                 continue
+            if strategy is not None:
+                loop.service = replace(loop.service, actuation=strategy.actuation)
+                if strategy.one_group:
+                    loop.pending = (one_group(loop.case, self.now_s), np.ones(1))
+                    continue
+                if self.now_s % strategy.every_s > 1e-9:
+                    continue
             verdict, loop.memory = self._guard.check(
                 decision.situation, proposal, loop.memory, self.now_s
             )
@@ -108,6 +131,18 @@ class Lockstep:
     def outcomes(self) -> list[Outcome]:
         """What the requests that arrived since the last call get."""
         return [loop.run.outcome() for loop in self._loops]
+
+    def felt(self) -> list[Felt]:
+        """The same, beside what the endpoints did since the last tick."""
+        felt = []
+        for loop, outcome in zip(self._loops, self.outcomes(), strict=True):
+            if loop.seen is None:
+                felt.append(Felt(outcome))
+                continue
+            stations = [loop.case.stations[station_of(one)] for one in loop.seen.endpoints]
+            workers = np.array([station.workers for station in stations], np.float64)
+            felt.append(Felt(outcome, loop.seen.utilisation, workers, np.ones(len(stations))))
+        return felt
 
     def drain(self) -> None:
         """Let every request end."""

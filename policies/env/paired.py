@@ -13,42 +13,35 @@ from numpy.typing import NDArray
 
 from controlplane.model import Proposal
 from controlplane.model.features import FEATURES, features_of
+from controlplane.model.objective import Objective
+from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
 from policies.env.draw import Draw
+from policies.env.episodes import BOUND, GROUPS, Table
+from policies.env.goals import Felt, potential, shaped, worth
 from policies.env.lockstep import Lockstep
 from policies.env.stages import Stages
+from policies.env.strategy import STRATEGIES, Strategy
 from policies.simulator import Outcome
 
 BASE = "model"
-BOUND = 0.7
-"""The learner moves a group by at most this on the logarithmic scale: a factor of 2 either way."""
-GROUPS = 4
-"""Groups that tables are padded to; grouping makes no more (capacity classes)."""
-ERROR_COST = 5.0
 MOST_SAVED = 3.0
 """One step in a crowd must not outweigh an episode."""
 
-Table = NDArray[np.float32]
 
-
-def value(outcome: Outcome) -> float:
-    """What the requests of a step got, higher is better: -log mean latency - 5 x error ratio."""
-    if outcome.requests == outcome.failed:
-        return -ERROR_COST * outcome.error_ratio
-    return float(-np.log(outcome.mean_s)) - ERROR_COST * outcome.error_ratio
-
-
-def advantage(ours: Outcome, theirs: Outcome, typical_s: float) -> float:
+def advantage(ours: Felt, theirs: Felt, typical_s: float, objective: Objective) -> float:
     """The reward of a step: how much better it was than the base's on the same requests.
 
-    Half of it is the difference of `value`, in which every second counts the same. Alone it
-    teaches to gain a little in good seconds and to lose much in bad ones; so the other part is
-    the time that was saved per request, over what a request of this episode typically takes.
+    Half of it is the difference in what the objective says, in which every second counts the same.
+    Alone it teaches to gain a little in good seconds and to lose much in bad ones; so, as far as
+    mean latency counts, the other part is the time that was saved per request, over what a request
+    of this episode typically takes.
     """
-    by_ratio = value(ours) - value(theirs)
-    requests = max(ours.requests, 1)
-    saved = (theirs.latency_sum_s - ours.latency_sum_s) / (requests * typical_s)
-    return 0.5 * by_ratio + float(np.clip(saved, -MOST_SAVED, MOST_SAVED))
+    by_goals = worth(ours, objective) - worth(theirs, objective)
+    requests = max(ours.outcome.requests, 1)
+    saved_s = theirs.outcome.latency_sum_s - ours.outcome.latency_sum_s
+    saved = float(np.clip(saved_s / (requests * typical_s), -MOST_SAVED, MOST_SAVED))
+    return 0.5 * by_goals + objective.latency_mean * saved
 
 
 class Paired:
@@ -59,17 +52,29 @@ class Paired:
     """
 
     def __init__(
-        self, draw: Draw, slots: int, seed: int, copies: int = 1, stages: Stages | None = None
+        self,
+        draw: Draw,
+        slots: int,
+        seed: int,
+        copies: int = 1,
+        *,
+        objective: Objective | None = None,
+        discount: float = 1.0,
     ) -> None:
+        """`discount`: the learner's, which a potential of the objective has to know."""
         if slots % copies:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
         self._copies = copies
         self._draw = draw
-        self._stages = stages or Stages.installed()
+        self._objective = objective or Objective()
+        self._discount = discount
+        self._promised = [0.0] * slots
+        self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
         self._random = np.random.default_rng(seed)
         self._lockstep: Lockstep | None = None
+        self._arranged: list[Strategy] | None = None
         self._decided: list[Any] = []
         self.episodes: list[tuple[Outcome, Outcome]] = []
         """(learner, base) of each slot since its episode began."""
@@ -84,9 +89,21 @@ class Paired:
         cases = [(case, seed, BASE) for case, seed in drawn]
         learners = [case for case in cases for _ in range(self._copies)]
         self._lockstep = Lockstep(self._stages, self._policies, [*learners, *cases])
+        self._arranged = None
         self._decided = self._lockstep.look()
-        self.episodes = self._pairs()
+        pairs = self._pairs()
+        self._promised = [potential(ours, self._objective) for ours, _ in pairs]
+        self.episodes = [(ours.outcome, theirs.outcome) for ours, theirs in pairs]
         return self._table()
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """Those that can be arranged."""
+        return STRATEGIES
+
+    def arrange(self, chosen: NDArray[np.int64]) -> None:
+        """(slots,) which strategy is in force from the next step on."""
+        self._arranged = [STRATEGIES[i] for i in chosen.tolist()]
 
     def step(self, actions: NDArray[np.floating[Any]]) -> tuple[Table, Table, bool]:
         """(slots, GROUPS) actions in -1..1; then features, (slots,) rewards, whether all ended."""
@@ -94,36 +111,49 @@ class Paired:
         proposals = [decision.proposal for decision in self._decided]
         for i in range(self.slots):
             proposals[i] = _moved(proposals[i], actions[i])
-        self._lockstep.act(self._decided, proposals)
+        self._lockstep.act(self._decided, proposals, self._arranged)
         self._decided = self._lockstep.look()
         pairs = self._pairs()
         self.episodes = [
-            (ours + more, theirs + their_more)
+            (ours + more.outcome, theirs + their_more.outcome)
             for (ours, theirs), (more, their_more) in zip(self.episodes, pairs, strict=True)
         ]
         rewards = [
-            advantage(ours, theirs, base.mean_s)
-            for (ours, theirs), (_, base) in zip(pairs, self.episodes, strict=True)
+            advantage(ours, theirs, base.mean_s, self._objective) + self._shaping(i, ours)
+            for i, ((ours, theirs), (_, base)) in enumerate(zip(pairs, self.episodes, strict=True))
         ]
         ended = self._lockstep.now_s >= self._draw.duration_s - 1e-9
         return self._table(), np.array(rewards, np.float32), ended
 
-    def _pairs(self) -> list[tuple[Outcome, Outcome]]:
+    def ratios(self) -> Floats:
+        """(slots,) mean latency over the base's."""
+        return np.array([ours.mean_s / theirs.mean_s for ours, theirs in self.episodes])
+
+    def _shaping(self, slot: int, ours: Felt) -> float:
+        """Episodes are cut off by time, so that the potential of the last state stays."""
+        before, now = self._promised[slot], potential(ours, self._objective)
+        self._promised[slot] = now
+        return shaped(before, now, self._discount, ended=False)
+
+    def _pairs(self) -> list[tuple[Felt, Felt]]:
         """(learner, base) of each slot since the last tick."""
         assert self._lockstep is not None
-        outcomes = self._lockstep.outcomes()
-        theirs = [outcomes[self.slots + i // self._copies] for i in range(self.slots)]
-        return list(zip(outcomes[: self.slots], theirs, strict=True))
+        felt = self._lockstep.felt()
+        theirs = [felt[self.slots + i // self._copies] for i in range(self.slots)]
+        return list(zip(felt[: self.slots], theirs, strict=True))
 
     def _table(self) -> Table:
         own = self._decided[: self.slots]
         seen = features_of([d.situation for d in own], [d.proposal.shares for d in own])
         table = np.zeros((self.slots, GROUPS, len(FEATURES)), np.float32)
-        table[:, : seen.table.shape[1]] = seen.table[:, :GROUPS]
+        width = min(GROUPS, seen.table.shape[1])
+        table[:, :width] = seen.table[:, :width]
         return table
 
 
 def _moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:
     count = len(base.shares)
+    if count > GROUPS:  # endpoints that carry weights of their own: the base acts
+        return base
     residual = BOUND * np.clip(action[:count].astype(np.float64), -1.0, 1.0)
     return Proposal(shares=corrected(base.shares, residual), policy="learned", base=base.shares)

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from torch import nn
 
 from controlplane.model.features import FEATURES
-from policies.env.paired import BOUND
-from policies.training.network import Actor, Released
+from policies.agents.network import Released
+from policies.env.episodes import BOUND
 from policies.training.recipe import Recipe
 
 FORMAT = 1
@@ -27,7 +28,7 @@ SIZES = ((1, 1), (1, 4), (7, 3), (32, 12), (3, 100))
 TOLERANCE = 2e-6
 
 
-def export(actor: Actor, path: Path, *, bound: float = BOUND) -> str:
+def export(actor: nn.Module, path: Path, *, bound: float = BOUND) -> str:
     """Write the bounded actor as ONNX; the digest of the file. It answers as the original does."""
     module = Released(actor, bound).eval()
     example = torch.zeros(2, 3, len(FEATURES))
@@ -51,7 +52,11 @@ def export(actor: Actor, path: Path, *, bound: float = BOUND) -> str:
     finally:
         chatty.setLevel(before)
     assert program is not None
-    path.write_bytes(program.model_proto.SerializeToString(deterministic=True))
+    model = program.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, model.graph):
+        del part.metadata_props[:]  # where on this machine the source lies
+        part.doc_string = ""
+    path.write_bytes(model.SerializeToString(deterministic=True))
     difference = largest_difference(module, path)
     if difference > TOLERANCE:
         raise RuntimeError(f"{path} differs from the trained policy by {difference:.1e}")
@@ -87,9 +92,10 @@ def manifest(
         "outputs": [{"name": "residual", "type": "float32", "shape": ["services", "groups"]}],
         "features": list(FEATURES),
         "bound": BOUND,
+        "objective": asdict(recipe.objective),
         "digest": digest,
         "commit": commit(),
-        "recipe": json.loads(json.dumps(asdict(recipe), default=dict)),
+        "recipe": json.loads(json.dumps(recipe.document(), default=dict)),
         "training": dict(training),
         "evaluation": dict(evaluation),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from policies.training.train import Point
+from policies.training.watch import Point
 
 
 def plot(curve: Sequence[Point], path: Path, title: str) -> None:

@@ -3,38 +3,22 @@
 # ruff: noqa: ANN401 - YAML gives anything
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from controlplane.errors import ConfigurationError
+from controlplane.model.objective import Objective
+from policies.agents.registry import algorithm
+from policies.agents.settings import Ppo, Settings
 from policies.env.draw import Draw
+from policies.env.episodes import World
+from policies.env.simulated import Simulated
 from policies.simulator import FAMILIES
 
 FOLDER = Path(__file__).parent / "recipes"
-
-
-@dataclass(frozen=True, slots=True)
-class Ppo:
-    """Hyperparameters; docs/learning.md gives the reason of each."""
-
-    slots: int = 32
-    copies: int = 2
-    discount: float = 0.9
-    gae_lambda: float = 0.9
-    learning_rate: float = 5e-4
-    epochs: int = 6
-    batch: int = 312
-    clip: float = 0.2
-    target_kl: float = 0.03
-    entropy: float = 0.0
-    deviation: float = 0.4
-    width: int = 48
-    layers: int = 2
-    averaging: float = 0.85
-    """How much of the average of the policies so far stays when a rollout adds one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +31,37 @@ class Recipe:
     algorithm: str = "ppo"
     base: str = "model"
     scenarios: Draw = field(default_factory=Draw)
-    ppo: Ppo = field(default_factory=Ppo)
+    objective: Objective = field(default_factory=Objective)
+    """What a BalancingPolicy can ask for, here with the names of `controlplane.model.objective`."""
+    settings: Settings = field(default_factory=Ppo)
+    """Hyperparameters; in YAML under the name of the algorithm."""
     check_every: int = 8
     """Rollouts between two checks on the validation cases; the best policy of all is kept."""
     check_cases: int = 48
+    toy: World | None = None
+    """Where it learns instead of on the simulator. Not for YAML."""
 
     def __post_init__(self) -> None:
-        if self.algorithm != "ppo":
-            raise ValueError(f"algorithm {self.algorithm!r}: there is only ppo")
+        if not isinstance(self.settings, algorithm(self.algorithm).settings):
+            raise ValueError(f"the settings are not those of {self.algorithm}")
         if self.base != "model":
             raise ValueError(f"base {self.base!r}: the residual is on model")
         unknown = set(self.scenarios.families) - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
-        if (self.ppo.slots * self.rollout) % self.ppo.batch:
-            raise ValueError(f"batch: wanted a divisor of {self.ppo.slots * self.rollout}")
+        self.settings.check(self.world.steps)
 
     @property
-    def rollout(self) -> int:
-        """Steps of an episode, which is also the length of a rollout."""
-        return int(self.scenarios.duration_s) - 1
+    def world(self) -> World:
+        """Where it learns."""
+        return self.toy or Simulated(self.scenarios, self.objective, self.settings.discount)
+
+    def document(self) -> dict[str, Any]:
+        """As it would be written in YAML, with all defaults."""
+        document = asdict(self)
+        document[self.algorithm] = document.pop("settings")
+        del document["toy"]
+        return document
 
 
 def load(path: Path) -> Recipe:
@@ -79,10 +74,14 @@ def load(path: Path) -> Recipe:
         raise ConfigurationError(f"{path}: wanted a mapping")
     try:
         parts: dict[str, Any] = dict(document)
+        if "toy" in parts or "settings" in parts:
+            raise ValueError("no field toy or settings: hyperparameters are under their algorithm")
         if "scenarios" in parts:
             parts["scenarios"] = _made(Draw, parts["scenarios"])
-        if "ppo" in parts:
-            parts["ppo"] = _made(Ppo, parts["ppo"])
+        if "objective" in parts:
+            parts["objective"] = _made(Objective, parts["objective"])
+        name = parts.get("algorithm", "ppo")
+        parts["settings"] = _made(algorithm(name).settings, parts.pop(name, {}))
         recipe: Recipe = _made(Recipe, parts)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ def release(
     folder: Path,
     *,
     per_family: int,
+    families: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Write the folder and return the evaluation that went into it.
@@ -38,7 +39,7 @@ def release(
     }
     document = manifest(trained.recipe, digest, training, {})
     _write(made / "manifest.json", document)
-    played = play(held_out_cases(per_family), release=made, progress=progress)
+    played = play(held_out_cases(per_family, families=families), release=made, progress=progress)
     evaluation: dict[str, Any] = {"per_family": per_family, **summary(played)}
     document["evaluation"] = {
         "base": BASE,

@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from pettingzoo.test import parallel_api_test, parallel_seed_test
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from controlplane.model.features import FEATURES
 from policies.env.draw import Draw
+from policies.env.episodes import GROUPS
 from policies.env.lockstep import Lockstep
-from policies.env.paired import GROUPS, Paired
-from policies.env.service import ServiceEnv
+from policies.env.machines import SharedMachines
+from policies.env.paired import Paired
+from policies.env.parallel import services, several
+from policies.env.routing import Routing
+from policies.env.service import EpisodesEnv, EpisodesVectorEnv, ServiceEnv
+from policies.env.simulated import Simulated
 from policies.env.stages import Stages
 from policies.simulator import Size, scenario
 
@@ -82,3 +90,57 @@ def test_a_service_that_scales_out_is_balanced_over_its_new_endpoints_too() -> N
         seen.add(len(decided[0].situation.grouping.endpoints))
         lockstep.act(decided, [one.proposal for one in decided])
     assert seen == {6, 8}
+
+
+@pytest.mark.filterwarnings("ignore:.*alternative render modes.*")
+@pytest.mark.filterwarnings("ignore:.*unconventional shape.*")  # the policy is our own
+def test_the_toy_is_an_environment_too_and_stable_baselines_finds_nothing_wrong() -> None:
+    check_env(EpisodesEnv(Routing()))
+    sb3_check_env(EpisodesEnv(Routing()))
+    sb3_check_env(ServiceEnv(SHORT))
+
+
+def test_side_by_side_as_one_at_a_time() -> None:
+    one, many = ServiceEnv(SHORT), EpisodesVectorEnv(Simulated(SHORT), 1)
+    alone, _ = one.reset(seed=3)
+    beside, _ = many.reset(seed=3)
+    assert many.observation_space.contains(beside)
+    ended = False
+    while not ended:
+        assert np.array_equal(alone, beside[0])
+        action = one.action_space.sample()
+        alone, reward, _, ended, _ = one.step(action)
+        beside, rewards, terminated, truncated, _ = many.step(action[None])
+        assert (reward, False, ended) == (rewards[0], terminated[0], truncated[0])
+    first, rewards, _, truncated, _ = many.step(action[None])
+    assert rewards[0] == 0.0
+    assert not truncated[0]
+    assert np.array_equal(first[0], one.reset()[0])
+
+
+def test_statistics_of_gymnasium_wrap_the_vector() -> None:
+    envs = RecordEpisodeStatistics(EpisodesVectorEnv(Routing(steps=4), 3))
+    envs.reset(seed=1)
+    infos = [envs.step(envs.action_space.sample())[4] for _ in range(4)]
+    assert infos[-1]["episode"]["l"].tolist() == [4, 4, 4]
+
+
+PARALLEL = {
+    "simulated services, cooperative": lambda: services(SHORT, 2),
+    "services that compete": lambda: several(SharedMachines.per_service(3), "service", 3),
+    "regions": lambda: several(SharedMachines.per_region(3), "region", 3),
+    "Envoys": lambda: several(SharedMachines.per_envoy(4), "envoy", 4),
+}
+
+
+@pytest.mark.parametrize("kind", PARALLEL)
+def test_pettingzoo_finds_nothing_wrong_with_many_agents(kind: str) -> None:
+    parallel_api_test(PARALLEL[kind](), num_cycles=15)
+    parallel_seed_test(PARALLEL[kind], num_cycles=3)
+
+
+def test_those_that_share_a_reward_get_the_same() -> None:
+    env = services(SHORT, 3)
+    env.reset(seed=1)
+    actions = {name: env.action_space(name).sample() for name in env.agents}
+    assert len(set(env.step(actions)[1].values())) == 1

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from controlplane.decide.learned import MOST_CELLS, Learned, _portions, released
+from controlplane.decide.learned import MOST_CELLS, OTHER_OBJECTIVE, Learned, _portions, released
 from controlplane.decide.queueing import QueueingModel
 from controlplane.errors import PolicyLoadError
 from controlplane.model import (
@@ -30,6 +30,7 @@ from controlplane.model import (
 )
 from controlplane.model.estimate import fold_all
 from controlplane.model.features import FEATURES
+from controlplane.model.objective import Objective
 
 WIDTH = len(FEATURES)
 
@@ -134,6 +135,22 @@ def test_the_released_policy_corrects_its_base_within_its_bound() -> None:
         assert np.ptp(ratio) <= 2.0 * policy.release.bound + 1e-6
         moved = max(moved, float(np.abs(ratio).max()))
     assert moved > 1e-3
+
+
+def test_a_policy_that_was_trained_for_another_objective_says_so_and_acts(folder: Path) -> None:
+    change_manifest(folder, objective={"latency_p99": 2.0})
+    (one,) = situations(1, 8, 2)
+
+    def notes(wanted: Objective | None) -> tuple[str, ...]:
+        asked = replace(one, service=replace(one.service, objective=wanted))
+        return load(folder).propose([asked])[0].notes
+
+    assert OTHER_OBJECTIVE in notes(Objective())
+    assert OTHER_OBJECTIVE not in notes(Objective(latency_p99=2.0))
+    assert OTHER_OBJECTIVE not in notes(None)
+    change_manifest(folder, objective={"latency_p98": 2.0})
+    with pytest.raises(PolicyLoadError, match="objective"):
+        load(folder)
 
 
 def test_with_one_group_or_with_endpoint_weights_its_base_acts() -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from controlplane.model import Actuation, Endpoint, GuardSettings, Rollout, ServiceName
+from controlplane.model.objective import Objective
 from controlplane.resources import services
-from controlplane.resources.balancing import Guard
+from controlplane.resources.balancing import Goals, Guard
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE, joined, read
 
 WEB = ServiceName("default/web")
@@ -35,6 +36,7 @@ def test_all_that_a_policy_says_arrives() -> None:
     text = POLICY + (
         "  interval: 1m30s\n  actuation: groups\n  fallback: capacity\n"
         "  rollout: {mode: canary, percent: 25}\n"
+        "  objective: {latencyP99: 2, errors: 9, slo: {latency: 80ms}, classValues: {gold: 10}}\n"
         "  guard: {frozen: true, maxShare: 0.4, freezeAfter: 20s, warmup: 500ms}\n"
     )
     (service,) = services(read({"a.yaml": joined(BACKEND, text)}).declared, {WEB: ENDPOINTS})
@@ -43,6 +45,9 @@ def test_all_that_a_policy_says_arrives() -> None:
     assert service.actuation is Actuation.GROUPS
     assert service.fallback == "capacity"
     assert service.rollout == Rollout("canary", 25.0)
+    assert service.objective == Objective(
+        latency_p99=2.0, errors=9.0, slo=1.0, slo_latency_s=0.08, class_values={"gold": 10.0}
+    )
     assert service.guard == GuardSettings(
         frozen=True, max_share=0.4, freeze_after_s=20.0, warmup_s=0.5
     )
@@ -67,3 +72,8 @@ def test_endpoints_that_drain_are_not_balanced_unless_all_do() -> None:
     assert (service.endpoints, service.draining) == ((one,), (two,))
     (service,) = services(found, {ServiceName("default/web"): (two,)})
     assert (service.endpoints, service.draining) == ((two,), ())
+
+
+def test_the_documents_know_every_goal_and_its_default() -> None:
+    assert Goals().objective() == Objective()
+    assert set(Goals.model_fields) == set(Objective.__dataclass_fields__) - {"slo_latency_s"}

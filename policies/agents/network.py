@@ -43,13 +43,14 @@ def pooled(x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 class Body(nn.Module):  # type: ignore[misc]
     """Some mixing layers."""
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int, layers: int, more: int = 0) -> None:
+        """`more`: numbers that are known of each group beside the features."""
         super().__init__()
-        sizes = [len(FEATURES), *[width] * layers]
+        sizes = [len(FEATURES) + more, *[width] * layers]
         self.layers = nn.ModuleList(Mixing(a, b) for a, b in itertools.pairwise(sizes))
 
     def forward(self, table: Tensor) -> Tensor:
-        """(b, g, features) to (b, g, width)."""
+        """(b, g, features and more) to (b, g, width)."""
         present = table[:, :, PRESENT : PRESENT + 1]
         x = table
         for layer in self.layers:
@@ -58,10 +59,16 @@ class Body(nn.Module):  # type: ignore[misc]
 
 
 class Actor(nn.Module):  # type: ignore[misc]
-    """Where to move each group: (b, g), 0 where there is none; not bounded yet."""
+    """Where to move each group: (b, g), 0 where there is none; not bounded yet.
 
-    def __init__(self, width: int, layers: int) -> None:
+    Shares are made to sum to 1, so to move all groups alike does nothing. Left free, that direction
+    takes up whatever noise the gradient has until every answer is at its bound and none matters;
+    `centred` takes it away: the answers of a service sum to 0.
+    """
+
+    def __init__(self, width: int, layers: int, *, centred: bool = False) -> None:
         super().__init__()
+        self.centred = centred
         self.body = Body(width, layers)
         self.head = nn.Linear(width, 1)
         # It begins as the base: a correction of about nothing.
@@ -70,7 +77,16 @@ class Actor(nn.Module):  # type: ignore[misc]
 
     def forward(self, table: Tensor) -> Tensor:
         """(b, g, features) to (b, g)."""
-        return self.head(self.body(table)).squeeze(-1) * table[:, :, PRESENT]
+        return self.answer(self.body(table), table)
+
+    def answer(self, x: Tensor, table: Tensor) -> Tensor:
+        """What the body made of the table, (b, g, width), to (b, g)."""
+        present = table[:, :, PRESENT]
+        moves = self.head(x).squeeze(-1) * present
+        if self.centred:
+            mean = moves.sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1.0)
+            moves = (moves - mean) * present
+        return moves
 
 
 class Critic(nn.Module):  # type: ignore[misc]
@@ -90,10 +106,40 @@ class Critic(nn.Module):  # type: ignore[misc]
         return self.head(torch.cat([mean, most], dim=1)).squeeze(-1)
 
 
+class ActionCritic(nn.Module):  # type: ignore[misc]
+    """What it will be worth to move the groups so: (b, outputs)."""
+
+    def __init__(self, width: int, layers: int, outputs: int = 1) -> None:
+        super().__init__()
+        self.body = Body(width, layers, more=1)
+        self.head = nn.Linear(2 * width, outputs)
+        # A critic that knows nothing must not send the actor anywhere: it may never come back.
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, table: Tensor, actions: Tensor) -> Tensor:
+        """(b, g, features) and (b, g) to (b, outputs)."""
+        present = table[:, :, PRESENT : PRESENT + 1]
+        x = torch.cat([table, actions.unsqueeze(-1) * present], dim=2)
+        return self.head(torch.cat(pooled(self.body(x), present), dim=1))
+
+
+class Bounded(nn.Module):  # type: ignore[misc]
+    """An actor whose answers are squashed into -1..1 rather than cut."""
+
+    def __init__(self, actor: nn.Module) -> None:
+        super().__init__()
+        self.actor = actor
+
+    def forward(self, table: Tensor) -> Tensor:
+        """(b, g, features) to (b, g)."""
+        return torch.tanh(self.actor(table))
+
+
 class Released(nn.Module):  # type: ignore[misc]
     """The actor as it is released: bounded log residuals."""
 
-    def __init__(self, actor: Actor, bound: float) -> None:
+    def __init__(self, actor: nn.Module, bound: float) -> None:
         super().__init__()
         self.actor = actor
         self.bound = bound

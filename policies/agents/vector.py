@@ -1,4 +1,4 @@
-"""Paired episodes as a vector environment of Stable-Baselines3."""
+"""Episodes side by side as a vector environment of Stable-Baselines3."""
 
 # ruff: noqa: ANN401 - the signatures are those of Stable-Baselines3
 from __future__ import annotations
@@ -10,11 +10,11 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from controlplane.model.features import CUT, FEATURES
-from policies.env.paired import GROUPS, Paired, Table
+from policies.env.episodes import Episodes, Table
+from policies.env.service import moved, seen
 
 
-class PairedVecEnv(VecEnv):  # type: ignore[misc]
+class EpisodesVecEnv(VecEnv):  # type: ignore[misc]
     """All slots begin and end their episodes together; time is the only end.
 
     Slots that are copies of one case are measured by one another: each is rewarded with how much
@@ -22,42 +22,58 @@ class PairedVecEnv(VecEnv):  # type: ignore[misc]
     cannot favour any action, since the others do not depend on it.
     """
 
-    def __init__(self, paired: Paired, copies: int = 1) -> None:
-        self._paired = paired
+    def __init__(
+        self, episodes: Episodes, copies: int = 1, actions: spaces.Space[Any] | None = None
+    ) -> None:
+        self._episodes = episodes
         self._copies = copies
-        self._actions: Table = np.zeros((paired.slots, GROUPS), np.float32)
-        self._returns = np.zeros(paired.slots)
+        self._actions: Any = None
+        self._returns = np.zeros(episodes.slots)
         self._length = 0
         super().__init__(
-            paired.slots,
-            spaces.Box(-CUT, CUT, (GROUPS, len(FEATURES)), np.float32),
-            spaces.Box(-1.0, 1.0, (GROUPS,), np.float32),
+            episodes.slots,
+            seen(),
+            actions or moved(),
         )
 
-    def reset(self) -> Table:
+    def observed(self, table: Table) -> Any:
+        """What the learner is shown: here the table."""
+        return table
+
+    def rewarded(self, rewards: Table) -> Table:
+        """What the learner is rewarded with: here how much better than the other copies."""
+        return beyond_the_others(rewards, self._copies)
+
+    def reset(self) -> Any:
         """New episodes in all slots."""
         self._returns[:] = 0.0
         self._length = 0
-        return self._paired.reset()
+        return self.observed(self._episodes.reset())
 
-    def step_async(self, actions: Table) -> None:
+    def step_async(self, actions: Any) -> None:
         """Keep the actions for `step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[Table, Table, np.ndarray[Any, Any], list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[Any, Table, np.ndarray[Any, Any], list[dict[str, Any]]]:
         """Play a tick."""
-        table, rewards, ended = self._paired.step(self._actions)
+        table, rewards, ended = self._episodes.step(self._actions)
         self._returns += rewards
         self._length += 1
-        rewards = beyond_the_others(rewards, self._copies)
+        shown = self.observed(table)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if ended:
-            for i, info in enumerate(infos):
-                info["terminal_observation"] = table[i]
-                info["TimeLimit.truncated"] = True
-                info["episode"] = {"r": float(self._returns[i]), "l": self._length, "t": 0.0}
-            table = self.reset()
-        return table, rewards, np.full(self.num_envs, ended), infos
+            infos = [self._last(shown, i) for i in range(self.num_envs)]
+            shown = self.reset()
+        return shown, self.rewarded(rewards), np.full(self.num_envs, ended), infos
+
+    def _last(self, shown: Any, slot: int) -> dict[str, Any]:
+        """What is to be known of an episode that time has ended."""
+        last = {k: v[slot] for k, v in shown.items()} if isinstance(shown, dict) else shown[slot]
+        return {
+            "terminal_observation": last,
+            "TimeLimit.truncated": True,
+            "episode": {"r": float(self._returns[slot]), "l": self._length, "t": 0.0},
+        }
 
     def close(self) -> None:
         """Nothing is held."""
@@ -81,7 +97,7 @@ class PairedVecEnv(VecEnv):  # type: ignore[misc]
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Draw from here on as if new."""
         if seed is not None:
-            self._paired.seed(seed)
+            self._episodes.seed(seed)
         return [seed] * self.num_envs
 
 

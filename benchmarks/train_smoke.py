@@ -1,0 +1,47 @@
+"""From recipe to release with every recipe, on the simulator, in minutes: that it works, not well.
+
+python -m benchmarks.train_smoke --only sac td3
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+FAMILIES = ("sparse", "gc_pauses")
+"""One that training may know and one that it may not."""
+
+
+def smoke(name: str, folder: Path) -> str:
+    """Two rollouts, a release that serving takes, and what it was measured to be."""
+    from policies.training.recipe import FOLDER, load
+    from policies.training.release import release
+    from policies.training.train import train
+
+    recipe = load(FOLDER / f"{name}.yaml")
+    steps = 2 * recipe.settings.slots * recipe.world.steps
+    began = time.monotonic()
+    trained = train(replace(recipe, steps=steps, check_every=1, check_cases=4))
+    evaluation = release(trained, folder / name, per_family=1, families=FAMILIES)
+    mean = evaluation["overall"]["learned/model"]["mean"][0]
+    size = (folder / name / "model.onnx").stat().st_size
+    took = time.monotonic() - began
+    return f"{name}: {mean:.3f} of model, model.onnx {size / 1e3:.0f} kB, {took:.0f} s"
+
+
+def main() -> None:
+    from policies.training.recipe import FOLDER
+
+    ours = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=ours)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in parser.parse_args().only:
+            print(smoke(name, Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

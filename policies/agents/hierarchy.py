@@ -1,0 +1,186 @@
+"""Levels of decisions: when to think, which strategy, how much traffic to which group.
+
+The low level moves groups, each second; it is PPO's actor. The high level chooses a strategy
+(`policies.env.strategy`), which costs something to change: hosts that move to another group lose
+what balancers know of them. The meta-controller says whether the strategy is to be thought of at
+all, or kept. Both upper levels are one table of values, `keep` and each strategy, learned by DQN:
+the meta-controller takes the worth of keeping against that of the best other, less its cost. This
+is a policy over options that may be broken off at every step (R. S. Sutton, D. Precup, S. Singh,
+"Between MDPs and semi-MDPs", Artificial Intelligence 112, 1999) with a cost of deliberation (J.
+Harb et al., "When waiting is not an option", AAAI 2018).
+
+Below these is Envoy, which chooses an endpoint for each request. No agent of ours does: it would
+have to answer in microseconds, in every Envoy, what only that Envoy knows.
+"""
+
+# ruff: noqa: ANN401 - the signatures are those of Stable-Baselines3
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN
+from torch import Tensor, nn
+
+from policies.agents.moves import GroupDqnPolicy
+from policies.agents.network import PRESENT, Actor, Body, pooled
+from policies.agents.off_policy import replay
+from policies.agents.on_policy import ppo
+from policies.agents.registry import Told
+from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.settings import Hierarchy, Ppo
+from policies.agents.vector import EpisodesVecEnv
+from policies.env.episodes import Table, World
+from policies.env.service import seen
+from policies.env.strategy import Strategic
+
+LONG_S = 10.0
+"""A strategy that is this old is old; the age is told in this unit, up to 1."""
+
+
+class StrategyVecEnv(EpisodesVecEnv):
+    """Actions: a strategy, or (the last) to keep the one in force. The low level acts below."""
+
+    def __init__(self, episodes: Strategic, low: nn.Module | None, cost: float) -> None:
+        self._strategic, self._low, self._cost = episodes, low, cost
+        self.count = len(episodes.strategies)
+        self.chosen = np.zeros(episodes.slots, np.int64)
+        """(slots,) the strategies in force."""
+        self._age = np.zeros(episodes.slots)
+        self._switched = np.zeros(episodes.slots)
+        self._seen: Table | None = None
+        super().__init__(episodes, actions=spaces.Discrete(self.count + 1))
+        self.observation_space = spaces.Dict(
+            {"table": seen(), "now": spaces.Box(0.0, 1.0, (self.count + 1,), np.float32)}
+        )
+
+    def observed(self, table: Table) -> dict[str, Table]:
+        """The table, which strategy is in force and since when."""
+        self._seen = table
+        now = np.zeros((len(table), self.count + 1), np.float32)
+        now[np.arange(len(table)), self.chosen] = 1.0
+        now[:, -1] = np.minimum(self._age / LONG_S, 1.0)
+        return {"table": table, "now": now}
+
+    def reset(self) -> Any:
+        """New episodes, with the first strategy."""
+        self.chosen = np.zeros(self.num_envs, np.int64)
+        self._age = np.zeros(self.num_envs)
+        return super().reset()
+
+    def step_async(self, actions: Any) -> None:
+        """Arrange what was chosen, and let the low level decide."""
+        wanted = np.where(actions == self.count, self.chosen, actions)
+        self._switched = (wanted != self.chosen).astype(np.float64)
+        self._age = np.where(wanted != self.chosen, 0.0, self._age + 1.0)
+        self.chosen = wanted.astype(np.int64)
+        self._strategic.arrange(self.chosen)
+        assert self._seen is not None
+        super().step_async(moves_of(self._low, self._seen))
+
+    def rewarded(self, rewards: Table) -> Table:
+        """Less the cost of changing."""
+        return np.asarray(rewards - self._cost * self._switched, np.float32)
+
+
+def moves_of(low: nn.Module | None, table: Table) -> Table:
+    """(slots, GROUPS) what the low level does; nothing where there is none."""
+    if low is None:
+        return np.zeros(table.shape[:2], np.float32)
+    with torch.no_grad():
+        return np.asarray(low(torch.from_numpy(table)).numpy())
+
+
+class StrategyWorth(nn.Module):  # type: ignore[misc]
+    """What each strategy and keeping is worth: (b, strategies + 1)."""
+
+    def __init__(self, width: int, layers: int, strategies: int) -> None:
+        super().__init__()
+        self.body = Body(width, layers)
+        self.mixed = nn.Linear(2 * width + strategies + 1, width)
+        self.head = nn.Linear(width, strategies + 1)
+
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        """Tables and what is in force."""
+        table = obs["table"]
+        parts = pooled(self.body(table), table[:, :, PRESENT : PRESENT + 1])
+        return self.head(torch.tanh(self.mixed(torch.cat([*parts, obs["now"]], dim=1))))
+
+    def set_training_mode(self, mode: bool) -> None:
+        """As `train`."""
+        self.train(mode)
+
+    def _predict(self, obs: dict[str, Tensor], deterministic: bool = True) -> Tensor:
+        return self(obs).argmax(dim=1)
+
+
+class StrategyPolicy(GroupDqnPolicy):
+    """For DQN over strategies."""
+
+    def _worth(self) -> nn.Module:
+        return StrategyWorth(*self._sizes, self.action_space.n - 1)
+
+
+class HierarchyLearner:
+    """First the low level, then above it, as it is, the two others."""
+
+    def __init__(self, settings: Hierarchy, world: World, seed: int) -> None:
+        repeatable(seed)
+        self.settings, self._world, self._seed = settings, world, seed
+        self._low: Sb3Learner | None = None
+        self._none = Actor(settings.width, settings.layers, centred=True)
+        nn.init.zeros_(self._none.head.weight)
+        if settings.low_part > 0.0:
+            self._low = ppo(_low(settings, world), world, seed)
+        self.high: Any = None
+        """The model of Stable-Baselines3 over strategies, once it is made."""
+
+    def log_to(self, folder: Path) -> None:
+        """Losses of the low level."""
+        if self._low is not None:
+            self._low.log_to(folder)
+
+    def learn(self, steps: int, told: Told) -> None:
+        """`low_part` of the steps below, the others above."""
+        settings, below = self.settings, int(self.settings.low_part * steps)
+        if self._low is not None:
+            self._low.learn(below, told)
+        episodes: Any = self._world.episodes(settings.slots, self._seed + 1)
+        low = None if self._low is None else self._low.actor()
+        self.high = DQN(
+            StrategyPolicy,
+            StrategyVecEnv(episodes, low, settings.switch_cost),
+            seed=self._seed,
+            target_update_interval=settings.slots,
+            exploration_fraction=settings.exploring,
+            exploration_final_eps=settings.explored,
+            policy_kwargs={"width": settings.width, "layers": settings.layers},
+            **replay(settings),
+        )
+        episodes.seed(self._seed + 1)
+        above = Sb3Learner(self.high, lambda _: None)
+        above.learn(steps - below, lambda done, _, reward: told(below + done, None, reward))
+
+    def actor(self) -> nn.Module:
+        """The low level, which is what serving takes."""
+        return self._none if self._low is None else self._low.actor()
+
+
+def _low(settings: Hierarchy, world: World) -> Ppo:
+    return Ppo(
+        slots=settings.slots,
+        copies=settings.copies,
+        discount=settings.discount,
+        width=settings.width,
+        layers=settings.layers,
+        batch=settings.slots * world.steps,
+        centred=True,
+    )
+
+
+def hierarchy(settings: Hierarchy, world: World, seed: int) -> HierarchyLearner:
+    """Levels that know nothing yet."""
+    return HierarchyLearner(settings, world, seed)

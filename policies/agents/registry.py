@@ -1,0 +1,84 @@
+"""The algorithms by name: what a recipe may set of each, and what makes a learner of it.
+
+Reading a recipe imports no torch; making a learner does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from policies.agents import settings as of
+from policies.env.episodes import World
+
+Told = Callable[[int, Any, float], None]
+"""Told after each rollout: steps so far, the policy that has just played (a module as in `actor`;
+None where it cannot be played without its memory), and the mean return of the newest episodes."""
+
+
+class Learner(Protocol):
+    """Something that learns, once."""
+
+    def log_to(self, folder: Path) -> None:
+        """Write losses and the like there while learning, if it has any."""
+        ...
+
+    def learn(self, steps: int, told: Told) -> None:
+        """Take about so many steps in the world, summed over all slots."""
+        ...
+
+    def actor(self) -> Any:  # noqa: ANN401 - a torch module, which this file does not import
+        """What was learned: a module from (b, g, features) to (b, g) actions, of any size.
+
+        Actions beyond -1..1 are cut there.
+        """
+        ...
+
+
+Make = Callable[[Any, World, int], Learner]
+"""From settings, a world and a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One of them."""
+
+    title: str
+    settings: type[of.Settings]
+    made_by: str
+    """`module:function` under `policies.agents`."""
+
+    def learner(self, wanted: of.Settings, world: World, seed: int) -> Learner:
+        """A learner that has not learned anything yet. Deterministic for the seed."""
+        module, _, function = self.made_by.partition(":")
+        make: Make = getattr(import_module(f"policies.agents.{module}"), function)
+        return make(wanted, world, seed)
+
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    "ppo": Algorithm("PPO", of.Ppo, "on_policy:ppo"),
+    "a2c": Algorithm("A2C", of.A2c, "on_policy:a2c"),
+    "recurrent-ppo": Algorithm("Recurrent PPO", of.RecurrentPpo, "recurrent:recurrent_ppo"),
+    "shared-ppo": Algorithm("PPO of a team, one policy", of.TeamPpo, "team:team_ppo"),
+    "independent-ppo": Algorithm("PPO of a team, each its own", of.IndependentPpo, "team:team_ppo"),
+    "central-ppo": Algorithm("PPO of a team, one critic", of.CentralPpo, "team:team_ppo"),
+    "sac": Algorithm("SAC", of.Sac, "off_policy:sac"),
+    "tqc": Algorithm("TQC", of.Tqc, "off_policy:tqc"),
+    "td3": Algorithm("TD3", of.Td3, "off_policy:td3"),
+    "dqn": Algorithm("DQN", of.Dqn, "moves:dqn"),
+    "maml": Algorithm("MAML", of.Maml, "meta_policy:maml"),
+    "reptile": Algorithm("Reptile", of.Reptile, "meta_policy:reptile"),
+    "hierarchy": Algorithm("levels of decisions", of.Hierarchy, "hierarchy:hierarchy"),
+    "offline": Algorithm("from decision logs", of.Offline, "offline:offline"),
+    "q-learning": Algorithm("tabular Q-learning", of.QLearning, "tabular:q_learning"),
+}
+
+
+def algorithm(name: str) -> Algorithm:
+    """The algorithm of that name; ValueError names those that there are."""
+    if name not in ALGORITHMS:
+        raise ValueError(f"no algorithm {name!r}; there are {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]

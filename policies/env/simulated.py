@@ -1,0 +1,39 @@
+"""The simulator as a world to learn in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from controlplane.model.objective import Objective
+from policies.env.draw import Draw
+from policies.env.episodes import Episodes
+from policies.env.paired import Paired
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """Services that are drawn, each beside its base on the same requests."""
+
+    draw: Draw = field(default_factory=Draw)
+    objective: Objective = field(default_factory=Objective)
+    discount: float = 1.0
+    """The learner's."""
+
+    @property
+    def steps(self) -> int:
+        """A step is a tick of a second; the first tick is the first look."""
+        return int(self.draw.duration_s) - 1
+
+    def episodes(self, slots: int, seed: int, copies: int = 1) -> Episodes:
+        """New ones."""
+        return Paired(
+            self.draw, slots, seed, copies, objective=self.objective, discount=self.discount
+        )
+
+    def tasks(self) -> Sequence[Simulated]:
+        """A family each."""
+        return [
+            replace(self, draw=replace(self.draw, families={name: 1.0}))
+            for name in self.draw.families
+        ]

@@ -1,0 +1,155 @@
+"""Objectives: each term by hand, and a potential that leaves what is best as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controlplane.model.objective import Objective
+from policies.env.draw import Draw
+from policies.env.episodes import GROUPS
+from policies.env.goals import TERMS, Felt, jain, shaped, worth
+from policies.env.paired import Paired
+from policies.env.routing import by_capacity, mean_s
+from policies.simulator import Outcome
+from policies.simulator.state import BIN_FROM, BIN_WIDTH, BINS
+
+pytestmark = pytest.mark.learning
+
+SHORT = Draw(families={"hardware_4x": 1.0}, endpoints=(8,), proxies=(16,), duration_s=8.0)
+
+
+_ONES: dict[str, Any] = dict.fromkeys(TERMS, 1.0)
+EVERYTHING = Objective(**_ONES)
+
+
+def outcome(*latencies_s: float, failed: int = 0) -> Outcome:
+    histogram = np.zeros(BINS, np.int64)
+    for one in latencies_s:
+        histogram[int((np.log(one) - BIN_FROM) / BIN_WIDTH)] += 1
+    return Outcome(len(latencies_s) + failed, failed, sum(latencies_s), histogram)
+
+
+FELT = Felt(
+    outcome=outcome(0.1, 0.1, 0.4, failed=1),
+    utilisation=np.array([0.2, 0.6]),
+    workers=np.array([4.0, 4.0]),
+    price=np.array([1.0, 3.0]),
+    by_class={"gold": outcome(0.1), "": outcome(0.1, 0.4, failed=1)},
+)
+
+
+@pytest.mark.parametrize(
+    ("term", "wanted"),
+    [
+        ("latency_mean", -np.log(0.2)),
+        ("latency_p99", -np.log(0.4)),
+        ("errors", -0.25),
+        ("fairness", np.log(0.8**2 / (2 * 0.4))),
+        ("cost", -np.log((0.8 + 3 * 2.4) / 4)),
+        ("energy", -np.log(4 * (0.6 + 0.8) / 4)),
+        ("slo", 0.5),
+        ("value", 11 / 13),
+    ],
+)
+def test_a_term_by_hand(term: str, wanted: float) -> None:
+    objective = Objective(class_values={"gold": 10.0})
+    assert TERMS[term](FELT, objective) == pytest.approx(wanted, abs=0.03)
+
+
+def test_every_weight_has_its_term_and_every_term_its_weight() -> None:
+    others = {"fairness_potential", "slo_latency_s", "class_values"}
+    assert set(TERMS) == set(Objective.__dataclass_fields__) - others
+    for name in TERMS:
+        weights: dict[str, Any] = {**dict.fromkeys(TERMS, 0.0), name: 2.0}
+        alone = Objective(**weights)
+        assert worth(FELT, alone) == pytest.approx(2.0 * TERMS[name](FELT, alone))
+
+
+def test_no_requests_are_worth_a_number() -> None:
+    nothing = Felt(outcome())
+    assert np.isfinite(worth(nothing, EVERYTHING))
+
+
+def test_jains_index() -> None:
+    assert jain(np.ones(5)) == 1.0
+    assert jain(np.array([1.0, 0.0, 0.0, 0.0])) == 0.25
+
+
+@pytest.mark.parametrize("wrong", [{"errors": -1.0}, {"slo_latency_s": 0.0}, {"cost": np.inf}])
+def test_an_objective_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="objective"):
+        Objective(**wrong)
+    with pytest.raises(ValueError, match="no goal counts"):
+        Objective(latency_mean=0.0, errors=0.0)
+
+
+# --- the potential: two servers, moves of one group against the other, solved exactly ------------
+
+LEVELS = np.linspace(-1.0, 1.0, 21)
+DISCOUNT = 0.9
+
+
+def best_moves(extra: str) -> np.ndarray:
+    """(levels,) the best of down, stay, up at each level, by value iteration."""
+    capacity = np.tile([[1.0, 3.0]], (len(LEVELS), 1))
+    demand = np.full(len(LEVELS), 2.0)
+    base = by_capacity(capacity)
+    moved = base * np.exp(0.7 * np.stack([-LEVELS, LEVELS], axis=1))
+    shares = moved / moved.sum(axis=1, keepdims=True)
+    reward = -np.log(mean_s(capacity, demand, shares) / mean_s(capacity, demand, base))
+    fair = np.array([np.log(jain(demand[0] * row / capacity[0])) for row in shares])
+    there = np.clip(np.arange(len(LEVELS))[:, None] + [-1, 0, 1], 0, len(LEVELS) - 1)
+    gain = reward[there]
+    if extra == "potential":
+        gain = gain + np.array(
+            [[shaped(fair[i], fair[j], DISCOUNT, ended=False) for j in row]
+             for i, row in enumerate(there)]
+        )  # fmt: skip
+    if extra == "reward":
+        gain = gain + fair[there]
+    values = np.zeros(len(LEVELS))
+    for _ in range(400):
+        values = (gain + DISCOUNT * values[there]).max(axis=1)
+    return np.asarray((gain + DISCOUNT * values[there]).argmax(axis=1))
+
+
+def test_fairness_as_a_potential_leaves_the_optimum_and_as_a_reward_does_not() -> None:
+    assert np.array_equal(best_moves("potential"), best_moves("nothing"))
+    assert not np.array_equal(best_moves("reward"), best_moves("nothing"))
+
+
+def test_what_a_potential_adds_to_an_episode_is_its_end_less_its_beginning() -> None:
+    promised = np.random.default_rng(1).normal(size=12)
+    steps = [
+        DISCOUNT**i * shaped(promised[i], promised[i + 1], DISCOUNT, ended=i == 10)
+        for i in range(11)
+    ]
+    assert sum(steps) == pytest.approx(-promised[0])
+
+
+# --- in the environment --------------------------------------------------------------------------
+
+
+def rewards(objective: Objective) -> np.ndarray:
+    paired = Paired(SHORT, slots=2, seed=2, objective=objective, discount=DISCOUNT)
+    paired.reset()
+    actions = np.tile(np.linspace(0.4, -0.4, GROUPS), (2, 1))
+    return np.stack([paired.step(actions)[1] for _ in range(5)])
+
+
+def test_each_goal_and_the_potential_are_felt_in_the_environment() -> None:
+    plain = rewards(Objective())
+    for name in (*TERMS, "fairness_potential"):
+        if name != "errors":
+            weight: dict[str, Any] = {name: 3.0}
+            assert not np.array_equal(rewards(Objective(**weight)), plain), name
+
+
+def test_doing_as_the_base_is_worth_nothing_whatever_the_goals() -> None:
+    paired = Paired(SHORT, slots=2, seed=3, objective=EVERYTHING)
+    paired.reset()
+    for _ in range(4):
+        assert not paired.step(np.zeros((2, GROUPS)))[1].any()
