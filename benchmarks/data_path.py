@@ -57,7 +57,8 @@ from controlplane.lab.envoy import Envoy, run_envoy
 from controlplane.lab.ports import free_ports, require_one_listener
 from controlplane.lab.weir import WeirServe
 from controlplane.translate.bootstrap import ads_bootstrap
-from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
+from controlplane.translate.runtime import ACCESS_LOG_SAMPLING
+from controlplane.translate.shares import PER_PERCENT
 from tests.certificates import Authority
 
 RESULTS = Path(__file__).parent / "results"

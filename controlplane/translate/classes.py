@@ -5,10 +5,9 @@ The class is decided twice, see `second_choice`.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
-from envoy_data_plane.envoy.config.core.v3 import CidrRange, RoutingPriority
+from envoy_data_plane.envoy.config.core.v3 import RoutingPriority
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteMatch
 from envoy_data_plane.envoy.type.matcher.v3 import AddressMatcher, FilterStateMatcher
 
@@ -18,7 +17,8 @@ from controlplane.resources.matches import first_of_each
 from controlplane.resources.traffic_policy import TrafficPolicy
 from controlplane.translate import second_choice
 from controlplane.translate.matches import header
-from controlplane.translate.wire import number, wire
+from controlplane.translate.networks import cidr
+from controlplane.translate.wire import wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,7 @@ def decide(policy: TrafficPolicy | None) -> bytes:
 def _matcher(one: TrafficClass) -> bytes:
     out = wire(RouteMatch, headers=[header(each) for each in first_of_each(one.match.headers)])
     if one.match.client_cidrs:
-        addresses = wire(AddressMatcher, ranges=list(map(_range, one.match.client_cidrs)))
+        addresses = wire(AddressMatcher, ranges=list(map(cidr, one.match.client_cidrs)))
         from_there = wire(FilterStateMatcher, key=second_choice.CLIENT, address_match=addresses)
         out += wire(RouteMatch, filter_state=[from_there])
     return out
-
-
-def _range(text: str) -> bytes:
-    network = ipaddress.ip_network(text)
-    prefix = number(network.prefixlen)
-    return wire(CidrRange, address_prefix=str(network.network_address), prefix_len=prefix)

@@ -32,9 +32,6 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     LocalReplyConfig,
     ResponseMapper,
 )
-from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
-    HeaderMutation as EarlyHeaderMutation,
-)
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from controlplane.resources.client_edge import LocalReply
@@ -45,9 +42,9 @@ from controlplane.resources.filters import BackendObjectRef, HeaderModifier
 from controlplane.resources.topology import resolve_backend
 from controlplane.translate import telemetry
 from controlplane.translate.clusters import over_http_2
+from controlplane.translate.early_headers import early
 from controlplane.translate.headers import modified
-from controlplane.translate.types import extension
-from controlplane.translate.wire import number, packed, wire
+from controlplane.translate.wire import number, wire
 
 _SAFE = "GET|HEAD|OPTIONS"
 
@@ -98,13 +95,8 @@ def of_host(policy: ClientPolicy | None) -> bytes:
 
 
 def _early_headers(headers: ClientHeaders) -> bytes:
-    if headers.early_request_headers is None:
-        return b""
-    mutations = wire(EarlyHeaderMutation, mutations=_mutations(headers.early_request_headers))
-    early = extension(
-        "envoy.http.early_header_mutation.header_mutation", packed(EarlyHeaderMutation, mutations)
-    )
-    return wire(HttpConnectionManager, early_header_mutation_extensions=[early])
+    said = headers.early_request_headers
+    return early(_mutations(said)) if said is not None else b""
 
 
 def _mutations(modifier: HeaderModifier) -> list[bytes]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from envoy_data_plane.envoy.extensions.filters.common.fault.v3 import FaultDelay
 from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import FaultAbort, HttpFault
-from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
 from controlplane.resources import resilience
+from controlplane.translate.shares import percent
 from controlplane.translate.wire import duration, packed, wire
 
 FILTER = "envoy.filters.http.fault"
-_PER_PERCENT = 10_000
 
 
 def faults(one: resilience.FaultInjection) -> bytes:
@@ -20,22 +19,14 @@ def faults(one: resilience.FaultInjection) -> bytes:
         delay = wire(
             FaultDelay,
             fixed_delay=duration(one.delay.fixed_delay),
-            percentage=_part(one.delay.percentage),
+            percentage=percent(one.delay.percentage),
         )
         fault += wire(HttpFault, delay=delay)
     if one.abort is not None:
-        abort = wire(FaultAbort, percentage=_part(one.abort.percentage))
+        abort = wire(FaultAbort, percentage=percent(one.abort.percentage))
         if one.abort.http_status is not None:
             abort += wire(FaultAbort, http_status=one.abort.http_status)
         else:
             abort += wire(FaultAbort, grpc_status=one.abort.grpc_status or 0)
         fault += wire(HttpFault, abort=abort)
     return packed(HttpFault, fault)
-
-
-def _part(percent: float) -> bytes:
-    return wire(
-        FractionalPercent,
-        numerator=round(percent * _PER_PERCENT),
-        denominator=FractionalPercentDenominatorType.MILLION,
-    )

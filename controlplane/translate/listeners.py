@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, RuntimeFilter
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     ApiVersion,
@@ -30,15 +30,15 @@ from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
 )
-from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
 from controlplane.resources.gateway import Gateway
 from controlplane.translate import client_connections, datagrams, downstream_tls, http3, streams
 from controlplane.translate.http_connections import Transport, manager
 from controlplane.translate.options import TranslateOptions
 from controlplane.translate.ports import Port, Table
-from controlplane.translate.runtime import ACCESS_LOG_SAMPLING, PER_PERCENT
+from controlplane.translate.runtime import ACCESS_LOG_SAMPLING
 from controlplane.translate.sessions import sticky_tag
+from controlplane.translate.shares import logged
 from controlplane.translate.streams import NOWHERE, Destination, Host
 from controlplane.translate.wire import duration, number, packed, wire
 
@@ -153,18 +153,7 @@ def _address(host: str, port: int, protocol: SocketAddressProtocol) -> bytes:
 
 
 def _access_log(control_cluster: str) -> bytes:
-    """Entries by gRPC, sampled by chance alone: a client cannot choose whether it is seen."""
-    silent = wire(
-        FractionalPercent,
-        numerator=SILENT_PERCENT * PER_PERCENT,
-        denominator=FractionalPercentDenominatorType.MILLION,
-    )
-    sampled = wire(
-        RuntimeFilter,
-        runtime_key=ACCESS_LOG_SAMPLING,
-        percent_sampled=silent,
-        use_independent_randomness=True,
-    )
+    """Entries by gRPC, of as many requests as the runtime says."""
     common = wire(
         CommonGrpcAccessLogConfig,
         log_name=LOG_NAME,
@@ -179,7 +168,7 @@ def _access_log(control_cluster: str) -> bytes:
     return wire(
         AccessLog,
         name="envoy.access_loggers.http_grpc",
-        filter=wire(AccessLogFilter, runtime_filter=sampled),
+        filter=logged(ACCESS_LOG_SAMPLING, SILENT_PERCENT),
         typed_config=packed(
             HttpGrpcAccessLogConfig, wire(HttpGrpcAccessLogConfig, common_config=common)
         ),

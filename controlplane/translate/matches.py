@@ -16,7 +16,6 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteMatch,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
-from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 
 from controlplane.resources.matches import (
     HeaderMatch,
@@ -26,7 +25,7 @@ from controlplane.resources.matches import (
     first_of_each,
 )
 from controlplane.resources.route_filter import Condition
-from controlplane.translate import conditions
+from controlplane.translate import conditions, shares
 from controlplane.translate.wire import wire
 
 
@@ -72,12 +71,7 @@ def method_matcher(method: str) -> bytes:
 
 def chance(millionths: int) -> bytes:
     """By chance, so many of a million."""
-    part = wire(
-        FractionalPercent,
-        numerator=millionths,
-        denominator=FractionalPercentDenominatorType.MILLION,
-    )
-    return wire(RuntimeFractionalPercent, default_value=part)
+    return wire(RuntimeFractionalPercent, default_value=shares.millionths(millionths))
 
 
 def _paths(path: PathMatch, apart: bool) -> list[bytes]:

@@ -8,13 +8,11 @@ one for rules that let through and one for rules that do not.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
-    CidrRange,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     RuntimeFractionalPercent,
@@ -65,6 +63,7 @@ from controlplane.resources.rate_limit import (
     rule_key,
 )
 from controlplane.resources.rate_limit import RateLimit as Declared
+from controlplane.translate.networks import cidr
 from controlplane.translate.wire import Value, duration, number, packed, wire
 
 LOCAL = "envoy.filters.http.local_ratelimit"
@@ -264,17 +263,11 @@ def _truth(value: bool) -> bytes:
 
 
 def _source(one: SourceSelector) -> Iterator[_Entry]:
-    network = ipaddress.ip_network(one.value)
-    ranges = wire(
-        CidrRange,
-        address_prefix=str(network.network_address),
-        prefix_len=number(network.prefixlen),
-    )
     within = wire(
         RateLimitActionRemoteAddressMatch,
         descriptor_key="source",
         descriptor_value="matched",
-        address_matcher=wire(AddressMatcher, ranges=[ranges], invert_match=one.invert),
+        address_matcher=wire(AddressMatcher, ranges=[cidr(one.value)], invert_match=one.invert),
     )
     yield _Entry("source", "matched", wire(RateLimitAction, remote_address_match=within))
     if one.type == "Distinct":

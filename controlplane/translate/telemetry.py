@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, RuntimeFilter
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
 from envoy_data_plane.envoy.config.route.v3 import Route, VirtualCluster, VirtualHost
 from envoy_data_plane.envoy.config.trace.v3 import OpenTelemetryConfig, TracingHttp
@@ -26,11 +26,7 @@ from envoy_data_plane.envoy.extensions.tracers.opentelemetry.samplers.v3 import 
     TraceIdRatioBasedSamplerConfig,
 )
 from envoy_data_plane.envoy.type.tracing.v3 import CustomTag, CustomTagHeader, CustomTagLiteral
-from envoy_data_plane.envoy.type.v3 import (
-    FractionalPercent,
-    FractionalPercentDenominatorType,
-    Percent,
-)
+from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Struct, Value
 from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, KeyValue, KeyValueList
 
@@ -38,7 +34,7 @@ from controlplane.resources import telemetry
 from controlplane.resources.filters import BackendObjectRef
 from controlplane.translate.edge_functions import grpc_service
 from controlplane.translate.matches import header_matchers, method_matcher
-from controlplane.translate.runtime import PER_PERCENT
+from controlplane.translate.shares import logged, percent
 from controlplane.translate.types import extension
 from controlplane.translate.wire import duration, number, packed, wire
 
@@ -101,7 +97,7 @@ def _logs(logs: telemetry.AccessLogs, service: Service) -> Iterator[bytes]:
                     continue
                 log = _otlp(sink.open_telemetry, setting.format, cluster)
             if setting.sampling_rate < 100:
-                log += wire(AccessLog, filter=_share(setting.sampling_rate))
+                log += wire(AccessLog, filter=logged(_SAMPLING_KEY, setting.sampling_rate))
             yield log
 
 
@@ -144,29 +140,10 @@ def _attributes(values: Mapping[str, str]) -> bytes:
     return wire(KeyValueList, values=rows)
 
 
-def _share(percent: float) -> bytes:
-    part = wire(
-        FractionalPercent,
-        numerator=round(percent * PER_PERCENT),
-        denominator=FractionalPercentDenominatorType.MILLION,
-    )
-    sampled = wire(
-        RuntimeFilter,
-        runtime_key=_SAMPLING_KEY,
-        percent_sampled=part,
-        use_independent_randomness=True,
-    )
-    return wire(AccessLogFilter, runtime_filter=sampled)
-
-
 def _tracing(said: telemetry.Tracing, cluster: str, name: str) -> bytes:
     ratio = wire(
         TraceIdRatioBasedSamplerConfig,
-        sampling_percentage=wire(
-            FractionalPercent,
-            numerator=round(said.sampling_rate * PER_PERCENT),
-            denominator=FractionalPercentDenominatorType.MILLION,
-        ),
+        sampling_percentage=percent(said.sampling_rate),
     )
     sampler = extension(
         f"{_SAMPLERS}.trace_id_ratio_based", packed(TraceIdRatioBasedSamplerConfig, ratio)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Iterator, Sequence
 
-from envoy_data_plane.envoy.config.core.v3 import CidrRange
 from envoy_data_plane.envoy.config.rbac.v3 import Action, RbacAction
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac, RbacPerRoute
 from envoy_data_plane.envoy.extensions.matching.common_inputs.network.v3 import (
@@ -35,11 +33,12 @@ from controlplane.resources.authorization import (
     OperationPath,
 )
 from controlplane.translate import brought
+from controlplane.translate.networks import cidr
 from controlplane.translate.predicates import all_of, any_of
 from controlplane.translate.security import claims
 from controlplane.translate.security.jwt import METADATA
 from controlplane.translate.types import extension
-from controlplane.translate.wire import number, packed, wire
+from controlplane.translate.wire import packed, wire
 
 _ACTIONS = {"Allow": RbacAction.ALLOW, "Deny": RbacAction.DENY}
 
@@ -149,22 +148,13 @@ def _claim(path: Sequence[str], wanted: bytes) -> bytes:
 
 
 def _from(cidrs: Sequence[str]) -> bytes:
-    ranges = [_cidr(one) for one in cidrs]
+    ranges = [cidr(one) for one in cidrs]
     return _custom(
         extension("client", packed(SourceIpInput)),
         extension(
             "envoy.matching.matchers.ip",
             packed(Ip, wire(Ip, cidr_ranges=ranges, stat_prefix="clients")),
         ),
-    )
-
-
-def _cidr(text: str) -> bytes:
-    network = ipaddress.ip_network(text)
-    return wire(
-        CidrRange,
-        address_prefix=str(network.network_address),
-        prefix_len=number(network.prefixlen),
     )
 
 
