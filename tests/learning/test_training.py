@@ -15,14 +15,7 @@ from policies.agents.network import PRESENT, Actor, Released
 from policies.agents.settings import Ppo
 from policies.agents.vector import beyond_the_others
 from policies.env.draw import Draw
-from policies.simulator import (
-    FAMILIES,
-    HELD_OUT_ENDPOINTS,
-    HELD_OUT_FAMILIES,
-    HELD_OUT_SEEDS,
-    TRAINING_ENDPOINTS,
-)
-from policies.training.evaluate import held_out_cases, interval
+from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_SEEDS
 from policies.training.export import TOLERANCE, export, largest_difference
 from policies.training.recipe import FOLDER, Recipe, load
 from policies.training.train import train
@@ -119,22 +112,3 @@ def test_a_recipe_that_is_wrong_is_refused_in_words(tmp_path: Path, text: str, w
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(ConfigurationError, match=wanted):
         load(tmp_path / "r.yaml")
-
-
-def test_held_out_cases_are_held_out() -> None:
-    drawn = held_out_cases(2)
-    assert {case.name for _, case, _ in drawn} == set(FAMILIES)
-    for kind, case, seed in drawn:
-        assert seed >= HELD_OUT_SEEDS
-        sizes = HELD_OUT_ENDPOINTS if kind == "sizes" else TRAINING_ENDPOINTS
-        assert len(case.stations) in sizes
-        assert (kind == "families") == (case.name in HELD_OUT_FAMILIES)
-
-
-def test_an_interval_holds_the_truth_and_shrinks_with_the_noise() -> None:
-    random = np.random.default_rng(1)
-    wide = interval(np.log(0.9) + random.normal(0.0, 0.2, 100))
-    narrow = interval(np.log(0.9) + random.normal(0.0, 0.02, 100))
-    assert wide[1] < 0.9 < wide[2]
-    assert narrow[1] < 0.9 < narrow[2]
-    assert narrow[2] - narrow[1] < 0.2 * (wide[2] - wide[1])
