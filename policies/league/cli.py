@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NOT_REACHED = 3
 """Exit status of `weir league` where a released policy falls short of a target."""
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells have it."""
 JOURNAL = ".played.jsonl"
 
 
@@ -44,7 +46,7 @@ def evaluate(
         typer.Option(help="Folder of a release, instead of the installed ones; repeatable."),
     ] = None,
     family: Annotated[list[str] | None, typer.Option(help="Only this family; repeatable.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Of each family and size; default: 6.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Of each family and size; default: 12.")] = None,
     first_seed: Annotated[
         int | None, typer.Option(help="Others than those of the published table.")
     ] = None,
@@ -147,10 +149,14 @@ def _played(
         "played",
         highlight=False,
     )
-    with bar(console, "playing", len(suite)) as advance:
-        played = tournament(
-            suite, players, journal, jobs=jobs, progress=lambda n, of: advance(n, of=of)
-        )
+    try:
+        with bar(console, "playing", len(suite)) as advance:
+            played = tournament(
+                suite, players, journal, jobs=jobs, progress=lambda n, of: advance(n, of=of)
+            )
+    except KeyboardInterrupt:
+        console.print("stopped: the same command goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
     about = {
         "command": " ".join(["weir", *sys.argv[1:]]),
         "commit": _commit(),

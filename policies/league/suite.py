@@ -88,7 +88,7 @@ class Suite:
     families: tuple[str, ...] = tuple(FAMILIES)
     loads: tuple[float, ...] = LOADS
     sizes: tuple[tuple[int, int], ...] = SIZES
-    seeds: int = 6
+    seeds: int = 12
     """Of each family and size."""
     first_seed: int = LEAGUE_SEEDS
 

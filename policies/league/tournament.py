@@ -11,8 +11,10 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -94,6 +96,10 @@ def _rounds(
             ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for one in ended:
                 yield one.result()
+    except BrokenProcessPool as error:
+        raise WeirError(
+            "a process that played was ended from outside (memory?); the same call goes on"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -103,6 +109,7 @@ _worker: list[Any] = []
 
 
 def _begin(players: tuple[Player, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that waits for us
     stages = Stages.installed()
     _worker[:] = [players, stages, registry(stages, players)]
 

@@ -67,7 +67,7 @@ def test_it_holds_the_truth_as_often_as_it_says_and_cases_on_their_own_would_not
                 by_service += low < 0.0 < high
             else:
                 by_case += low < 0.0 < high
-    # 95 %, give or take four standard errors of 300 trials; by case about 65 %.
+    # 95 %, give or take four standard errors of 300 trials; by case about 66 %.
     assert by_service / trials == pytest.approx(0.95, abs=0.05)
     assert by_case / trials < 0.8
 

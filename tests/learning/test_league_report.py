@@ -225,3 +225,12 @@ def test_a_league_is_shown_where_nothing_that_plays_is_installed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_readme_has_the_table_of_the_league_that_is_kept() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "README.md").read_text()
+    assert text.count(BEGIN) == text.count(END) == 1
+    kept = root / "benchmarks" / "results" / "league.json"
+    if kept.exists():
+        assert for_readme(read(kept)) in text
