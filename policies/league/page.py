@@ -50,7 +50,8 @@ def _table(table: tables.Table) -> str:
 
 
 def _class(cell: str) -> str:
-    return f'"{cell}"' if cell in ("harm", "missed", "gains", "reached") else '""'
+    word = cell.partition(" ")[0]
+    return f'"{word}"' if word in ("harm", "missed", "gains", "reached") else '""'
 
 
 def _by_load(league: Mapping[str, Any], name: str) -> str:

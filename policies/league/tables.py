@@ -38,8 +38,9 @@ def players(league: Mapping[str, Any]) -> Table:
     names = sorted(whole, key=lambda name: whole[name]["mean"][0])
     rows = []
     for name in names:
-        cells = [_two(block["players"][name]) for block in blocks]
-        rows.append([what[name], *cells, f"{whole[name]['errors']:.2%}"])
+        sure = " / ".join(interval(whole[name][m], 2) for m in MEASURES)
+        cells = [_two(block["players"][name]) for block in blocks[1:]]
+        rows.append([what[name], sure, *cells, f"{whole[name]['errors']:.2%}"])
     head = ["", *(f"{one['name']} ({one['cases']})" for one in blocks), "errors"]
     return Table("mean / p99 relative to LEAST_REQUEST with FULL_SCAN", head, rows)
 
@@ -62,10 +63,12 @@ def scenarios(league: Mapping[str, Any], name: str) -> Table:
     for family, one in league["verdicts"][name]["scenarios"].items():
         counted, over = one["counted"], one["overloaded"]
         cells = [interval(counted[m]) if counted else "" for m in MEASURES]
+        harm = ", ".join(f"{load:.0%}" for load in one["harm_at"])
+        verdict = f"{one['verdict']} at {harm}" if harm else one["verdict"]
         errors = f"{counted['errors'][0]:.2%}, {counted['errors'][1]:.2%}" if counted else ""
         number = str(counted["cases"]) if counted else "0"
         apart = f"{_two(over)} ({over['cases']})" if over else ""
-        rows.append([family, number, *cells, errors, one["verdict"], apart])
+        rows.append([family, number, *cells, errors, verdict, apart])
     head = ["scenario", "n", "mean", "p99", "errors: it, FULL_SCAN", "verdict", "overloaded"]
     return Table(f"{name} to FULL_SCAN", head, rows)
 
@@ -81,10 +84,12 @@ def markdown(league: Mapping[str, Any]) -> str:
 
 
 _NOTES = (
-    "- Ratios are geometric means over cases, with 95 % intervals: services (a family, a size and "
-    "a seed, at all loads) are resampled inside of their family. Below 1 is faster.",
+    "- Ratios are geometric means over cases, with 95 % intervals in brackets: services (a family, "
+    "a size and a seed, at all loads) are resampled inside of their family. Below 1 is faster.",
     "- *reached*: the whole interval is at the limit or below; *missed*: all of it is above; "
     "*open*: the limit is inside. *gains*: no harm, and both intervals are below 1.",
+    "- *harm at 95 %*: at this load the whole interval of the mean or of p99 is above its limit, "
+    "whatever is gained at others.",
     "- *Overloaded*: for a second or longer more is asked for than there is capacity. Such cases "
     "are in the table of players, and are not counted by targets and verdicts.",
     "- The best stock policy in hindsight is, case by case and for each measure of its own, the "
@@ -105,7 +110,8 @@ def for_readme(league: Mapping[str, Any]) -> str:
 def _summary(verdict: Mapping[str, Any]) -> str:
     words: dict[str, list[str]] = {}
     for family, one in verdict["scenarios"].items():
-        words.setdefault(one["verdict"], []).append(family)
+        at = ", ".join(f"{load:.0%}" for load in one["harm_at"])
+        words.setdefault(one["verdict"], []).append(f"{family} ({at})" if at else family)
     parts = []
     for word in ("gains", "no harm"):
         if word in words:
@@ -151,14 +157,10 @@ def write_between(path: Path, text: str) -> None:
     path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
-def interval(values: Sequence[float | None]) -> str:
+def interval(values: Sequence[float | None], digits: int = 3) -> str:
     """`0.912 [0.880, 0.945]`."""
-    ratio, low, high = values
-    if ratio is None:
-        return "?"
-    if low is None or high is None:
-        return f"{ratio:.3f} [?]"
-    return f"{ratio:.3f} [{low:.3f}, {high:.3f}]"
+    ratio, low, high = ("?" if one is None else f"{one:.{digits}f}" for one in values)
+    return f"{ratio} [{low}, {high}]"
 
 
 def _two(one: Mapping[str, Any]) -> str:

@@ -122,6 +122,13 @@ class Reached:
         }
 
 
+def harm(ratio: Ratio) -> Verdict:
+    """Of the promise to do none: latency within its limits of FULL_SCAN's, and no more errors."""
+    if ratio.errors > ratio.other_errors + FAILS_MORE:
+        return Verdict.MISSED
+    return worst([Verdict.of(ratio.of(m), limit) for m, limit in HARM.items()])
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A family of cases: what a policy does there to who has FULL_SCAN."""
@@ -129,21 +136,26 @@ class Scenario:
     family: str
     ratio: Ratio | None
     """Over the cases that count; None where there are none."""
+    by_load: Mapping[float, Ratio]
+    """The same for each load: what is gained at one does not make up for harm at another."""
     overloaded: Ratio | None
-    """Over those that are reported alone."""
+    """Over the cases that are reported alone."""
+
+    @property
+    def harmed(self) -> list[float]:
+        """Loads at which it does harm for certain."""
+        return [load for load, one in self.by_load.items() if harm(one) is Verdict.MISSED]
 
     @property
     def harm(self) -> Verdict:
-        """Of the promise to do none: latency within its limits, and no more errors."""
+        """Over all loads, unless there is a load at which it is missed."""
         if self.ratio is None:
             return Verdict.OPEN
-        if self.ratio.errors > self.ratio.other_errors + FAILS_MORE:
-            return Verdict.MISSED
-        return worst([Verdict.of(self.ratio.of(m), limit) for m, limit in HARM.items()])
+        return Verdict.MISSED if self.harmed else harm(self.ratio)
 
     @property
     def words(self) -> str:
-        """`gains`, `no harm`, `harm` or `open`."""
+        """`gains`, `no harm`, `harm`, `open`, or why there is no verdict."""
         if self.ratio is None:
             return "overloaded" if self.overloaded is not None else "not played"
         if self.harm is not Verdict.REACHED:
@@ -152,22 +164,25 @@ class Scenario:
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-
-        def said(ratio: Ratio | None) -> dict[str, Any] | None:
-            if ratio is None:
-                return None
-            return {
-                "cases": ratio.cases,
-                "mean": ratio.mean.document(),
-                "p99": ratio.p99.document(),
-                "errors": [round(ratio.errors, 5), round(ratio.other_errors, 5)],
-            }
-
         return {
             "verdict": self.words,
+            "harm_at": self.harmed,
             "counted": said(self.ratio),
+            "by_load": {f"{load:g}": said(one) for load, one in self.by_load.items()},
             "overloaded": said(self.overloaded),
         }
+
+
+def said(ratio: Ratio | None) -> dict[str, Any] | None:
+    """A ratio for JSON."""
+    if ratio is None:
+        return None
+    return {
+        "cases": ratio.cases,
+        "mean": ratio.mean.document(),
+        "p99": ratio.p99.document(),
+        "errors": [round(ratio.errors, 5), round(ratio.other_errors, 5)],
+    }
 
 
 def judged(player: Player) -> bool:
@@ -190,12 +205,22 @@ def targets(results: Results, player: Player) -> list[Reached]:
 def scenarios(results: Results, player: Player) -> list[Scenario]:
     """Each family that was played."""
     families = dict.fromkeys(one.fixture.family for one in results.played)
+    loads = sorted({one.fixture.load for one in results.played})
 
-    def over(family: str, gated: bool) -> Ratio | None:
+    def over(family: str, where: Where) -> Ratio | None:
         return results.ratio(
-            player.name,
-            FULL_SCAN,
-            lambda one: one.fixture.family == family and one.gated is gated,
+            player.name, FULL_SCAN, lambda one: one.fixture.family == family and where(one)
         )
 
-    return [Scenario(family, over(family, True), over(family, False)) for family in families]
+    def at(load: float) -> Where:
+        return lambda one: one.gated and one.fixture.load == load
+
+    return [
+        Scenario(
+            family,
+            over(family, _gated),
+            {load: one for load in loads if (one := over(family, at(load))) is not None},
+            over(family, lambda one: not one.gated),
+        )
+        for family in families
+    ]

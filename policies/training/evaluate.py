@@ -9,8 +9,9 @@ from typing import Any
 from policies.env.stages import Stages
 from policies.league.match import Played, play
 from policies.league.players import FULL_SCAN, MODEL, P2C, registry, released, those
-from policies.league.results import Ratio, Results, Where
+from policies.league.results import Results, Where
 from policies.league.suite import RELEASE_SEEDS, Suite
+from policies.league.targets import said
 from policies.league.tournament import Progress
 from policies.simulator import FAMILIES
 
@@ -50,7 +51,7 @@ def summary(results: Results) -> dict[str, Any]:
 
     def block(where: Where) -> dict[str, Any]:
         found = results.ratios(list(COMPARISONS.values()), where) or []
-        return {name: _said(one) for name, one in zip(COMPARISONS, found, strict=False)}
+        return {name: said(one) for name, one in zip(COMPARISONS, found, strict=False)}
 
     def of_kind(kind: str) -> Where:
         return lambda one: one.fixture.held_out == kind
@@ -64,12 +65,3 @@ def summary(results: Results) -> dict[str, Any]:
     result["held out"] = {kind: block(of_kind(kind)) for kind in kinds}
     result["families"] = {family: block(of_family(family)) for family in families}
     return result
-
-
-def _said(ratio: Ratio) -> dict[str, Any]:
-    return {
-        "cases": ratio.cases,
-        "mean": ratio.mean.document(),
-        "p99": ratio.p99.document(),
-        "errors": [round(ratio.errors, 5), round(ratio.other_errors, 5)],
-    }

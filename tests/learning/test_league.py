@@ -339,6 +339,16 @@ def test_p99_and_errors_are_harm_too() -> None:
     assert scenario_of(made_up({"learned": 0.5}, errors=same)).words == "gains"
 
 
+def test_gains_at_one_load_do_not_make_up_for_harm_at_another() -> None:
+    both = [*made_up({"learned": 0.5}), *made_up({"learned": 1.2}, load=0.95)]
+    found = scenario_of(both)
+    assert found.ratio is not None
+    assert found.ratio.mean.high < 1.0
+    assert found.words == "harm"
+    assert found.document()["harm_at"] == [0.95]
+    assert found.document()["by_load"]["0.5"]["mean"] == pytest.approx([0.5] * 3)
+
+
 def test_what_is_overloaded_is_reported_and_not_judged() -> None:
     found = scenario_of(made_up({"learned": 3.0}, peak=1.2))
     assert found.words == "overloaded"

@@ -74,7 +74,7 @@ def _of_one_service() -> dict[str, Any]:
 
 def test_a_league_of_one_case_can_be_shown_and_reaches_nothing() -> None:
     alone = _of_one_service()
-    assert "1.000 [?]" in markdown(alone)
+    assert "1.000 [?, ?]" in markdown(alone)
     assert page(alone)
     assert not reached(alone)
 
@@ -175,7 +175,7 @@ def test_what_is_no_league_is_refused_in_words(tmp_path: Path) -> None:
 
 def test_an_interval_that_is_not_known_says_so() -> None:
     assert interval([0.5, 0.4, 0.625]) == "0.500 [0.400, 0.625]"
-    assert interval([0.5, None, None]) == "0.500 [?]"
+    assert interval([0.5, None, None]) == "0.500 [?, ?]"
 
 
 def weir(*arguments: str) -> Result:
