@@ -132,7 +132,7 @@ def peak_load(case: Case) -> float:
     at = np.arange(0.0, case.duration_s, _STEP_S)
 
     def over_time(steps: Steps) -> NDArray[np.float64]:
-        return np.array([steps.at(when) for when in at.tolist()])
+        return np.array(steps.value)[np.searchsorted(steps.from_s, at, side="right") - 1]
 
     traffic = case.traffic
     peak = traffic.burst * max(traffic.mmpp.rates if traffic.mmpp else (1.0,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from policies.agents.network import PRESENT, Actor, Released
 from policies.agents.settings import Ppo
 from policies.agents.vector import beyond_the_others
 from policies.env.draw import Draw
+from policies.released import residual_ppo
 from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_SEEDS
+from policies.training.card import card
+from policies.training.evaluate import evaluated, release_suite
 from policies.training.export import TOLERANCE, export, largest_difference
 from policies.training.recipe import FOLDER, Recipe, load
 from policies.training.train import train
@@ -112,3 +116,21 @@ def test_a_recipe_that_is_wrong_is_refused_in_words(tmp_path: Path, text: str, w
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(ConfigurationError, match=wanted):
         load(tmp_path / "r.yaml")
+
+
+def test_a_release_is_evaluated_on_its_own_seeds_and_the_card_says_what_came_out() -> None:
+    suite = replace(
+        release_suite(families=("sparse", "gc_pauses")), loads=(0.7,), sizes=((6, 2), (8, 4))
+    )
+    assert suite.first_seed == HELD_OUT_SEEDS
+    done: list[int] = []
+    evaluation = evaluated(residual_ppo(), suite, lambda n, of: done.append(n))
+    assert done == [1, 2, 3, 4]
+    assert evaluation["overall"]["learned/model"]["cases"] == 4
+    assert set(evaluation["held out"]) == {"families", "sizes", "seeds"}
+    assert set(evaluation["families"]) == {"sparse", "gc_pauses"}
+    manifest = json.loads((residual_ppo() / "manifest.json").read_text())
+    said = card(manifest, evaluation)
+    ratio = evaluation["families"]["sparse"]["learned/equal"]["mean"][0]
+    assert f"{ratio:.3f} [" in said
+    assert ratio < 1.0
