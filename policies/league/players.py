@@ -110,8 +110,8 @@ def registry(stages: Stages, players: Sequence[Player]) -> Any:  # noqa: ANN401 
     makers = {name: point.load for name, point in points.items()}
     for player in players:
         if player.kind is Kind.RELEASED and (player.release or player.name not in makers):
-            folder = player.release or _folder(player.name)
-            makers[player.name] = partial(partial, points["learned"].load(), folder=folder)
+            learned = points["learned"].load()
+            makers[player.name] = partial(partial, learned, folder=folder_of(player))
     policies = stages.decide.Policies(makers)
     for player in players:
         if player.policy is not None:
@@ -119,7 +119,10 @@ def registry(stages: Stages, players: Sequence[Player]) -> Any:  # noqa: ANN401 
     return policies
 
 
-def _folder(name: str) -> Path:
-    for point in entry_points(group="controlplane.models", name=name):
+def folder_of(player: Player) -> Path:
+    """Where a released policy is."""
+    if player.release is not None:
+        return player.release
+    for point in entry_points(group="controlplane.models", name=player.name):
         return Path(point.load()())
-    raise PolicyLoadError(f"no installed distribution offers a released policy {name!r}")
+    raise PolicyLoadError(f"no installed distribution offers a released policy {player.name!r}")

@@ -2,7 +2,7 @@
 
 A worker process plays a round of fixtures side by side. Each fixture that was played is a line of a
 journal (JSON lines), which belongs to one state of the code and of the releases: the first line has
-their digest. A journal with another digest is not gone on with, so that no table mixes two.
+their digest. A journal with another digest is begun anew, so that no table mixes two.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import policies.simulator
 from controlplane.errors import WeirError
 from policies.env.stages import Stages
 from policies.league.match import Got, Played, play
-from policies.league.players import Kind, Player, registry
+from policies.league.players import Kind, Player, folder_of, registry
 from policies.league.suite import Fixture, Suite
 
 Progress = Callable[[int, int], None]
@@ -65,8 +64,6 @@ def tournament(
     if progress is not None:
         progress(known, len(wanted))
     with journal.open("a") as lines:
-        if lines.tell() == 0:
-            lines.write(json.dumps({"digest": digest}) + "\n")
         for played in _rounds(left, players, jobs or cores()):
             for one in played:
                 done[one.fixture.key] = one
@@ -132,15 +129,9 @@ def fingerprint(stages: Stages, players: Sequence[Player]) -> str:
     for player in players:
         whole.update(f"{player.name} {player.policy} {player.algorithm}".encode())
         if player.kind is Kind.RELEASED:
-            whole.update((_folder(player) / "model.onnx").read_bytes())
+            for name in ("model.onnx", "manifest.json"):
+                whole.update((folder_of(player) / name).read_bytes())
     return whole.hexdigest()[:16]
-
-
-def _folder(player: Player) -> Path:
-    if player.release is not None:
-        return player.release
-    (point,) = entry_points(group="controlplane.models", name=player.name)
-    return Path(point.load()())
 
 
 def _row(played: Played) -> dict[str, Any]:
@@ -155,26 +146,29 @@ def _row(played: Played) -> dict[str, Any]:
     }
 
 
-def _read(journal: Path, digest: str) -> Iterable[Played]:
-    """What was played before, but for a last line that was not written to its end."""
-    if not journal.exists() or journal.stat().st_size == 0:
-        return []
-    text = journal.read_text()
-    head, *rows = text.splitlines()
+def _read(journal: Path, digest: str) -> list[Played]:
+    """What was played before by the same code; the journal is then ready for more lines.
+
+    A last line that was not written to its end is dropped.
+    """
+    text = journal.read_text() if journal.exists() else ""
+    lines = text.splitlines()
+    if lines and _digest(journal, lines[0]) == digest:
+        whole = lines if text.endswith("\n") else lines[:-1]
+    else:
+        whole = [json.dumps({"digest": digest})]
+    journal.write_text("\n".join(whole) + "\n")
+    return [_played(json.loads(row)) for row in whole[1:]]
+
+
+def _digest(journal: Path, head: str) -> str:
+    """That of a journal; what is none is not written over."""
     try:
-        found = json.loads(head)["digest"]
+        return str(json.loads(head)["digest"])
     except (ValueError, KeyError, TypeError):
         raise WeirError(
             f"{journal} is no journal of a league: remove it, or name another"
         ) from None
-    if found != digest:
-        raise WeirError(
-            f"{journal} was played with other code or other releases: remove it to begin anew"
-        )
-    if rows and not text.endswith("\n"):
-        journal.write_text("\n".join([head, *rows[:-1]]) + "\n")
-        rows.pop()
-    return [_played(json.loads(row)) for row in rows]
 
 
 def _played(row: dict[str, Any]) -> Played:

@@ -235,14 +235,19 @@ def test_processes_play_as_one_does(tmp_path: Path) -> None:
     assert tournament(SMALL, players, tmp_path / "two", jobs=2) == one
 
 
-def test_a_journal_of_other_players_or_of_something_else_is_not_gone_on_with(
+def test_a_journal_of_other_players_is_begun_anew_and_something_else_is_not_written_over(
     tmp_path: Path, stages: Stages
 ) -> None:
     journal = tmp_path / "journal"
     suite = replace(SMALL, families=("homogeneous",), loads=(0.5,))
     tournament(suite, those([FULL_SCAN]), journal, jobs=1)
-    with pytest.raises(WeirError, match="other code or other releases"):
-        tournament(suite, those([P2C]), journal, jobs=1)
+    seen: list[int] = []
+    (other,) = tournament(
+        suite, those([P2C]), journal, jobs=1, progress=lambda n, _: seen.append(n)
+    )
+    assert seen == [0, 1]
+    assert set(other.got) == {P2C}
+    assert len(journal.read_text().splitlines()) == 2
     journal.write_text("my notes\n")
     with pytest.raises(WeirError, match="no journal of a league"):
         tournament(suite, those([FULL_SCAN]), journal, jobs=1)
