@@ -10,17 +10,15 @@ import numpy as np
 import pytest
 
 from controlplane.errors import PolicyLoadError, WeirError
-from controlplane.model import Actuation
+from policies.env.lockstep import Lockstep
 from policies.env.stages import Stages
-from policies.league.match import Got, Played, outcomes, play
+from policies.league.match import Got, Played, play
 from policies.league.players import (
     BOUND,
     FULL_SCAN,
     MODEL,
     P2C,
     PID,
-    Kind,
-    Player,
     everybody,
     installed,
     registry,
@@ -186,16 +184,22 @@ def test_who_else_is_played_beside_it_changes_nothing(stages: Stages) -> None:
 
 
 def test_an_actuation_is_held_to_when_endpoints_come(stages: Stages) -> None:
-    """PID with endpoint weights on ROUND_ROBIN learns hardware that ROUND_ROBIN does not see."""
-    (fixture,) = next(Suite(("hardware_4x",), (0.5,), ((8, 4),), 1).rounds())
-    case = fixture.case()
-    late = (*case.stations[:-1], replace(case.stations[-1], joins_s=5.0))
-    cases = [(replace(case, stations=late), fixture.seed)]
-    blind = Player("rr", "", Kind.STOCK, Algorithm.ROUND_ROBIN)
-    acting = replace(blind, name="pid_rr", policy="pid", actuation=Actuation.ENDPOINTS)
-    policies = registry(stages, [acting])
-    mean_s = [outcomes(cases, one, stages, policies)[0].mean_s for one in (blind, acting)]
-    assert mean_s[1] < 0.8 * mean_s[0]
+    case = scenario("homogeneous", seed=1, size=Size(4, 2, 0.5, 8.0))
+    late = (*case.stations[:-1], replace(case.stations[-1], joins_s=3.0))
+    players = those([PID])
+    lockstep = Lockstep(
+        stages,
+        registry(stages, players),
+        [(replace(case, stations=late), 1, players[0].policy)],
+        actuation=players[0].actuation,
+    )
+    known = []
+    for _ in range(6):
+        (decided,) = lockstep.look()
+        assert not decided.situation.grouping.by_locality
+        known.append(len(decided.situation.grouping.endpoints))
+        lockstep.act([decided], [decided.proposal])
+    assert known == [3, 3, 4, 4, 4, 4]
 
 
 # --- a tournament ---------------------------------------------------------------------------------
