@@ -143,9 +143,9 @@ train-smoke: $(VENV)/.dev ## From recipe to release with every algorithm, on the
 agents: $(VENV)/.dev ## Learning curves of every algorithm on a toy with a known optimum, three seeds; pictures into docs/agents (minutes).
 	$(BIN)/python -m benchmarks.agents $(ARGS)
 
-.PHONY: evaluate
-evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.
-	$(BIN)/weir evaluate $(ARGS)
+.PHONY: league
+league: $(VENV)/.dev ## Every policy on the held-out suite; report in benchmarks/results, table in README.md (goes on where it stopped; ARGS=--quick: 2 minutes).
+	$(BIN)/weir evaluate --to benchmarks/results/league --readme README.md $(ARGS)
 
 .PHONY: simulator-theory
 simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes the table into docs/simulator.md.

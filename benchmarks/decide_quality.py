@@ -1,12 +1,11 @@
-"""What the policies are worth, on the simulator: latency against Envoy's own best, FULL_SCAN.
+"""What the ways of acting are worth, on the simulator: groups, endpoints, with and without ORCA.
 
     python -m benchmarks.decide_quality [--seeds 3] [--first-seed 1] [--quick]
 
-Every case is played by stock Envoy (power of two choices; FULL_SCAN) and by each policy through
-the whole stage and the guard as they are served: a look each second, new weights 0.25 s later.
-The same requests meet every policy. Printed and written to `benchmarks/results/` are the mean and
-the 99th percentile relative to FULL_SCAN (geometric means over the seeds, lower is better), and
-the errors.
+The fleet of the demo, and few cases that differ by one thing each, to choose rules by; what the
+policies are worth on cases that nothing was chosen by is the league (`weir evaluate`), whose
+matches these are. Printed and written to `benchmarks/results/` are the mean and the 99th percentile
+relative to FULL_SCAN (geometric means over the seeds, lower is better), and the errors.
 """
 
 from __future__ import annotations
@@ -16,58 +15,35 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from controlplane.decide import Asked, Decider, Memory, Policies, grouping
-from controlplane.guard import Memory as GuardMemory
-from controlplane.guard import check, shares_in_force
-from controlplane.model import Actuation, Grouping, Service
-from controlplane.model.observation import Floats
-from policies.simulator import (
-    Algorithm,
-    Case,
-    Outcome,
-    Simulation,
-    Size,
-    Station,
-    Steps,
-    Traffic,
-    Work,
-    scenario,
-)
+from controlplane.decide import grouping
+from controlplane.model import Actuation
+from policies.env.stages import Stages
+from policies.league.match import outcomes
+from policies.league.players import FULL_SCAN, P2C, Player, everybody, registry, those
+from policies.simulator import Case, Outcome, Size, Station, Steps, Traffic, Work, scenario
 
 RESULT = Path(__file__).parent / "results" / "decide_quality.json"
 GROUPING_RESULT = RESULT.with_name("decide_grouping.json")
 DURATION_S = 60.0
-SKIPPED_S = 10.0
-"""The start is not counted: all begin with equal shares and nothing known."""
 DEMO_SPEEDS = (2.0, 2.0, 1.5, 1.5, 1.0, 1.0, 0.5, 0.5)
 
-
-@dataclass(frozen=True)
-class Player:
-    """Who balances: a policy in an actuation, or stock Envoy."""
-
-    name: str
-    policy: str = ""
-    actuation: Actuation = Actuation.GROUPS
-    orca: bool = False
-    algorithm: Algorithm = Algorithm.FULL_SCAN
+ORCA = "model, ORCA"
+"""The one player whose endpoints say how busy they are."""
 
 
-FULL_SCAN = Player("full_scan")
-PLAYERS = (
-    Player("p2c", algorithm=Algorithm.LEAST_REQUEST),
-    Player("capacity", "capacity"),
-    Player("model", "model"),
-    Player("model, ORCA", "model", orca=True),
-    Player("model, endpoints", "model", Actuation.ENDPOINTS),
-    Player("learned", "learned"),
-)
+def players() -> tuple[Player, ...]:
+    """FULL_SCAN first."""
+    known = {one.name: one for one in everybody()}
+    model = replace(known["model"], actuation=Actuation.GROUPS)
+    endpoints = replace(model, name="model, endpoints", actuation=Actuation.ENDPOINTS)
+    named = [known[name] for name in (FULL_SCAN, P2C, "capacity")]
+    return (*named, model, replace(model, name=ORCA), endpoints, known["learned"])
 
 
 def cases(seed: int, loads: tuple[float, ...]) -> Iterator[tuple[str, Case]]:
@@ -105,56 +81,28 @@ def _demo(rate_rps: float) -> Case:
     )
 
 
-def play(case: Case, seed: int, player: Player, policies: Policies) -> Outcome:
-    """One run to the end, every request counted that arrived after the start."""
-    case = replace(case, balancing=replace(case.balancing, algorithm=player.algorithm))
-    run = Simulation(case, seed)
-    control = Control(player, policies, seed) if player.policy else None
-    counted = False
-    while run.now_s < case.duration_s - 1e-9:
-        at_s = round(run.now_s) + 1.0
-        run.advance(at_s)
-        if not counted and at_s >= SKIPPED_S:
-            run.outcome()
-            counted = True
-        if control is not None:
-            split = control.tick(case, run)
-            run.advance(at_s + case.delay_s)
-            run.split(*split)
-    run.drain()
-    return run.outcome()
+def felt(
+    drawn: Sequence[tuple[Case, int]], playing: Sequence[Player]
+) -> list[list[tuple[float, float, float]]]:
+    """For each player, for each case: mean, 99th percentile, part that failed."""
+    stages = Stages.installed()
+    policies = registry(stages, playing)
 
+    def of(outcome: Outcome) -> tuple[float, float, float]:
+        return outcome.mean_s, outcome.quantile_s(0.99), outcome.error_ratio
 
-class Control:
-    """Decide and guard as they are served, for the one service of a case."""
-
-    def __init__(self, player: Player, policies: Policies, seed: int) -> None:
-        self.player = player
-        self.decider = Decider(policies)
-        self.random = np.random.default_rng(seed)
-        self.memory: Memory | None = None
-        self.guarded: GuardMemory | None = None
-
-    def tick(self, case: Case, run: Simulation) -> tuple[Grouping, Floats]:
-        now_s = run.now_s
-        service = replace(
-            case.service(now_s, policy=self.player.policy), actuation=self.player.actuation
-        )
-        seen = run.telemetry()
-        noise = None
-        if self.player.orca:
-            noise = self.random.normal(1.0, case.telemetry_noise, len(seen.endpoints))
-        look = seen.observation(service.name, utilisation_noise=noise)
-
-        def in_force(service: Service, groups: Grouping) -> Floats:
-            return shares_in_force(service, self.guarded, groups, now_s)
-
-        decided = self.decider.decide([Asked(service, look, self.memory)], now_s, in_force)[0]
-        if decided.reasons:
-            raise RuntimeError(f"{self.player.name}: {decided.reasons}")
-        self.memory = decided.memory
-        verdict, self.guarded = check(decided.situation, decided.proposal, self.guarded, now_s)
-        return verdict.grouping, verdict.shares
+    return [
+        [
+            of(one)
+            for one in outcomes(
+                [(replace(case, orca=player.name == ORCA), seed) for case, seed in drawn],
+                player,
+                stages,
+                policies,
+            )
+        ]
+        for player in playing
+    ]
 
 
 def main() -> None:
@@ -169,21 +117,20 @@ def main() -> None:
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + (1 if args.quick else args.seeds))
     loads = (0.7, 0.9) if args.quick else tuple(float(x) for x in args.loads.split(","))
-    policies = Policies.installed()
     if args.grouping:
-        study_grouping(policies, seeds)
+        study_grouping(seeds)
         return
     begun = time.monotonic()
+    playing = players()
     ratios: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     base: dict[str, list[tuple[float, float, float]]] = {}
     for seed in seeds:
-        for name, case in cases(seed, loads):
-            stock = play(case, seed, FULL_SCAN, policies)
-            felt = (stock.mean_s, stock.quantile_s(0.99), stock.error_ratio)
-            base.setdefault(name, []).append(felt)
-            for player in PLAYERS:
-                got = play(case, seed, player, policies)
-                ratio = (got.mean_s / felt[0], got.quantile_s(0.99) / felt[1], got.error_ratio)
+        names, drawn = zip(*cases(seed, loads), strict=True)
+        stock, *others = felt([(case, seed) for case in drawn], playing)
+        for i, name in enumerate(names):
+            base.setdefault(name, []).append(stock[i])
+            for player, got in zip(playing[1:], others, strict=True):
+                ratio = (got[i][0] / stock[i][0], got[i][1] / stock[i][1], got[i][2])
                 ratios.setdefault(name, {}).setdefault(player.name, []).append(ratio)
     rows = report(base, ratios)
     document = {
@@ -199,22 +146,21 @@ def main() -> None:
         RESULT.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def study_grouping(policies: Policies, seeds: range) -> None:
+def study_grouping(seeds: range) -> None:
     """`model` with classes, however much a proxy sees, against FULL_SCAN; see docs/decide.md."""
     grouping.SEEN_ENOUGH = grouping.SEEN_LITTLE = float("inf")
+    playing = those([FULL_SCAN, "model"])
     rows = []
     for proxies in (1, 2, 4, 6, 12):
         row: dict[str, object] = {"proxies": proxies}
         for load in (0.5, 0.7, 0.9):
             size = Size(endpoints=8, proxies=proxies, load=load, duration_s=DURATION_S)
-            logs = []
-            for seed in seeds:
-                case = scenario("hardware_4x", seed=seed, size=size, work=Work(0.05))
-                stock = play(case, seed, FULL_SCAN, policies)
-                got = play(case, seed, PLAYERS[2], policies)
-                p99 = got.quantile_s(0.99) / stock.quantile_s(0.99)
-                logs.append((np.log(got.mean_s / stock.mean_s), np.log(p99)))
-            mean, p99 = np.exp(np.mean(logs, axis=0)).round(2).tolist()
+            drawn = [
+                (scenario("hardware_4x", seed=seed, size=size, work=Work(0.05)), seed)
+                for seed in seeds
+            ]
+            stock, got = (np.array(one)[:, :2] for one in felt(drawn, playing))
+            mean, p99 = np.exp(np.log(got / stock).mean(axis=0)).round(2).tolist()
             row[f"{load:.0%}"] = {"mean": mean, "p99": p99}
         rows.append(row)
         print(row, flush=True)
@@ -226,7 +172,7 @@ def report(
     ratios: dict[str, dict[str, list[tuple[float, float, float]]]],
 ) -> list[dict[str, object]]:
     """Print the table; return it."""
-    names = [player.name for player in PLAYERS]
+    names = [player.name for player in players()[1:]]
     print(f"{'case':40} {'full scan ms':>13}", *(f"{name:>17}" for name in names))
     rows: list[dict[str, object]] = []
     everything: dict[str, list[list[float]]] = {name: [] for name in names}

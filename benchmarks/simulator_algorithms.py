@@ -16,35 +16,35 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.decide_quality import SKIPPED_S, Player, play
-from controlplane.decide import Policies
 from controlplane.model import Actuation
-from policies.simulator import Algorithm, Case, Outcome, Simulation, Size, scenario
+from policies.env.stages import Stages
+from policies.league.match import outcomes
+from policies.league.players import Kind, Player, registry
+from policies.simulator import Algorithm, Size, scenario
 
-RR, P2C = Algorithm.ROUND_ROBIN, Algorithm.LEAST_REQUEST
+P2C = Algorithm.LEAST_REQUEST
 RESULT = Path(__file__).parent / "results" / "simulator_algorithms.json"
 BEGIN, END = "<!-- algorithms: begin -->", "<!-- algorithms: end -->"
 LOADS = (0.6, 0.85, 0.95)
 FAMILIES = ("homogeneous", "hardware_2x", "hardware_4x", "all_different", "noisy_neighbour",
             "gc_pauses", "degradation", "slow_half_way", "bursty", "mixed_costs")  # fmt: skip
-CONTROLLED = (
-    Player("pid, endpoint weights, ROUND_ROBIN", "pid", Actuation.ENDPOINTS, True, RR),
-    Player("pid, endpoint weights, LEAST_REQUEST", "pid", Actuation.ENDPOINTS, True, P2C),
-    Player("model, group weights, FULL_SCAN", "model", Actuation.GROUPS, True),
+
+
+def controlled(
+    name: str, policy: str, actuation: Actuation, algorithm: Algorithm = Algorithm.FULL_SCAN
+) -> Player:
+    return Player(name, name, Kind.BASELINE, algorithm, policy, actuation)
+
+
+PLAYERS = (
+    Player(P2C.name, P2C.name, Kind.STOCK, P2C),
+    *(Player(one.name, one.name, Kind.STOCK, one) for one in Algorithm if one is not P2C),
+    controlled(
+        "pid, endpoint weights, ROUND_ROBIN", "pid", Actuation.ENDPOINTS, Algorithm.ROUND_ROBIN
+    ),
+    controlled("pid, endpoint weights, LEAST_REQUEST", "pid", Actuation.ENDPOINTS, P2C),
+    controlled("model, group weights, FULL_SCAN", "model", Actuation.GROUPS),
 )
-
-
-def balanced(case: Case, algorithm: Algorithm) -> Case:
-    return replace(case, balancing=replace(case.balancing, algorithm=algorithm))
-
-
-def stock(case: Case, seed: int) -> Outcome:
-    run = Simulation(case, seed)
-    run.advance(SKIPPED_S)
-    run.outcome()
-    run.advance(case.duration_s)
-    run.drain()
-    return run.outcome()
 
 
 def main() -> None:
@@ -52,23 +52,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--docs", type=Path)
     args = parser.parse_args()
-    policies = Policies.installed()
+    stages = Stages.installed()
+    policies = registry(stages, PLAYERS)
     ratios: dict[str, dict[float, list[tuple[float, float]]]] = {}
     for load in LOADS:
-        for family in FAMILIES:
-            for seed in range(args.seeds):
-                size = Size(8, (4, 16)[seed % 2], load, 60.0)
-                case = replace(scenario(family, seed=seed, size=size), orca=True)
-                base = stock(balanced(case, P2C), seed)
-                played = {a.name: stock(balanced(case, a), seed) for a in Algorithm if a != P2C}
-                for player in CONTROLLED:
-                    played[player.name] = play(case, seed, player, policies)
-                for name, felt in played.items():
-                    ratio = (
-                        np.log(felt.mean_s / base.mean_s),
-                        np.log(felt.quantile_s(0.99) / base.quantile_s(0.99)),
-                    )
-                    ratios.setdefault(name, {}).setdefault(load, []).append(ratio)
+        drawn = [
+            (replace(scenario(family, seed=seed, size=size), orca=True), seed)
+            for family in FAMILIES
+            for seed in range(args.seeds)
+            for size in (Size(8, (4, 16)[seed % 2], load, 60.0),)
+        ]
+        base, *others = (outcomes(drawn, one, stages, policies) for one in PLAYERS)
+        for player, found in zip(PLAYERS[1:], others, strict=True):
+            ratios.setdefault(player.name, {})[load] = [
+                (
+                    float(np.log(felt.mean_s / stock.mean_s)),
+                    float(np.log(felt.quantile_s(0.99) / stock.quantile_s(0.99))),
+                )
+                for felt, stock in zip(found, base, strict=True)
+            ]
     lines = ["| algorithm | " + " | ".join(f"{load:.0%}" for load in LOADS) + " |"]
     lines.append("|---|" + "---|" * len(LOADS))
     document = {}

@@ -13,19 +13,22 @@ from pathlib import Path
 
 FAMILIES = ("sparse", "gc_pauses")
 """One that training may know and one that it may not."""
+LOADS, SIZES = (0.5, 0.85), ((8, 4), (10, 16))
 
 
 def smoke(name: str, folder: Path) -> str:
     """Two rollouts, a release that serving takes, and what it was measured to be."""
+    from policies.league.suite import RELEASE_SEEDS, Suite
     from policies.training.recipe import FOLDER, load
     from policies.training.release import release
     from policies.training.train import train
 
+    suite = Suite(FAMILIES, LOADS, SIZES, seeds=1, first_seed=RELEASE_SEEDS)
     recipe = load(FOLDER / f"{name}.yaml")
     steps = 2 * recipe.settings.slots * recipe.world.steps
     began = time.monotonic()
     trained = train(replace(recipe, steps=steps, check_every=1, check_cases=4))
-    evaluation = release(trained, folder / name, per_family=1, families=FAMILIES)
+    evaluation = release(trained, folder / name, suite=suite)
     mean = evaluation["overall"]["learned/model"]["mean"][0]
     size = (folder / name / "model.onnx").stat().st_size
     took = time.monotonic() - began

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from controlplane.model import Grouping, Proposal, Service, ServiceName
+from controlplane.model import Actuation, Grouping, Proposal, Service, ServiceName
 from controlplane.model.observation import Floats
 from policies.env.goals import Felt
 from policies.env.stages import Stages
@@ -51,7 +51,10 @@ class Lockstep:
         stages: Stages,
         policies: Any,  # noqa: ANN401 - the decide stage's own registry, reached by entry point
         cases: Sequence[tuple[Case, int, str | None]],
+        *,
+        actuation: Actuation = Actuation.AUTO,
     ) -> None:
+        """`actuation`: how weights act, unless a strategy says otherwise."""
         self._guard = stages.guard
         self._asked = stages.decide.Asked
         self._decider = stages.decide.Decider(policies)
@@ -59,7 +62,7 @@ class Lockstep:
             _Loop(
                 case,
                 Simulation(case, seed),
-                _declared(case, i, 0.0, policy),
+                _declared(case, i, 0.0, policy, actuation),
                 np.random.Generator(np.random.PCG64([seed, 77])),
                 policy,
             )
@@ -76,7 +79,9 @@ class Lockstep:
         for i, loop in enumerate(self._loops):
             self._play_to_tick(loop)
             if len(loop.case.present(self.now_s)) != len(loop.service.endpoints):
-                loop.service = _declared(loop.case, i, self.now_s, loop.policy)
+                loop.service = _declared(
+                    loop.case, i, self.now_s, loop.policy, loop.service.actuation
+                )
                 if loop.policy is None:
                     loop.run.split(one_group(loop.case, self.now_s), np.ones(1))
             seen = loop.seen = loop.run.telemetry()
@@ -175,6 +180,9 @@ class Lockstep:
         return shares
 
 
-def _declared(case: Case, number: int, at_s: float, policy: str | None) -> Service:
+def _declared(
+    case: Case, number: int, at_s: float, policy: str | None, actuation: Actuation
+) -> Service:
     service = case.service(at_s, policy=policy or "equal")
-    return replace(service, name=ServiceName(f"simulated/{case.name}-{number}"))
+    name = ServiceName(f"simulated/{case.name}-{number}")
+    return replace(service, name=name, actuation=actuation)

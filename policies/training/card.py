@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from policies.league.tables import interval
+
 
 def card(manifest: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """Markdown, from the manifest and the evaluation alone: no number is written by hand."""
@@ -30,7 +32,7 @@ def card(manifest: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
         "",
         "Cases with seeds, sizes or families that training never saw; every policy meets the same "
         "requests. Geometric mean of the ratios of mean latency (and of p99), with 95 % intervals "
-        "by paired bootstrap over cases. Below 1 is better.",
+        "by paired bootstrap over services. Below 1 is better.",
         "",
         *table(evaluation),
         "",
@@ -63,8 +65,8 @@ def table(evaluation: Mapping[str, Any]) -> list[str]:
         ours, stock, base = block["learned/model"], block["learned/equal"], block["model/equal"]
         errors = ", ".join(f"{value:.3%}" for value in ours["errors"])
         lines.append(
-            f"| {name} | {ours['cases']} | {_interval(ours['mean'])} | {_interval(ours['p99'])} |"
-            f" {_interval(stock['mean'])} | {_interval(stock['p99'])} | {_interval(base['mean'])} |"
+            f"| {name} | {ours['cases']} | {interval(ours['mean'])} | {interval(ours['p99'])} |"
+            f" {interval(stock['mean'])} | {interval(stock['p99'])} | {interval(base['mean'])} |"
             f" {errors} |"
         )
     return lines
@@ -79,10 +81,6 @@ def _limits(evaluation: Mapping[str, Any]) -> list[str]:
     if not worse:
         return ["- In no family was its mean latency above its base's."]
     return [f"- In these families its mean latency was above its base's: {', '.join(worse)}."]
-
-
-def _interval(values: list[float]) -> str:
-    return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"
 
 
 def _list(values: Iterable[Any]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from policies.env.paired import BASE
+from policies.league.suite import Suite
+from policies.league.tournament import Progress
 from policies.training.card import card
-from policies.training.evaluate import held_out_cases, play, summary
+from policies.training.evaluate import evaluated, release_suite
 from policies.training.export import export, manifest
 from policies.training.train import Trained
 
@@ -20,11 +21,10 @@ def release(
     trained: Trained,
     folder: Path,
     *,
-    per_family: int,
-    families: Sequence[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    suite: Suite | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write the folder and return the evaluation that went into it.
+    """Write the folder and return the evaluation on `suite` that went into it.
 
     The folder appears as a whole: it is made beside its place and then renamed.
     """
@@ -39,8 +39,7 @@ def release(
     }
     document = manifest(trained.recipe, digest, training, {})
     _write(made / "manifest.json", document)
-    played = play(held_out_cases(per_family, families=families), release=made, progress=progress)
-    evaluation: dict[str, Any] = {"per_family": per_family, **summary(played)}
+    evaluation = evaluated(made, suite or release_suite(), progress)
     document["evaluation"] = {
         "base": BASE,
         "mean": evaluation["overall"]["learned/model"]["mean"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +16,10 @@ from policies.agents.network import PRESENT, Actor, Released
 from policies.agents.settings import Ppo
 from policies.agents.vector import beyond_the_others
 from policies.env.draw import Draw
-from policies.simulator import (
-    FAMILIES,
-    HELD_OUT_ENDPOINTS,
-    HELD_OUT_FAMILIES,
-    HELD_OUT_SEEDS,
-    TRAINING_ENDPOINTS,
-)
-from policies.training.evaluate import held_out_cases, interval
+from policies.released import residual_ppo
+from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_SEEDS
+from policies.training.card import card
+from policies.training.evaluate import evaluated, release_suite
 from policies.training.export import TOLERANCE, export, largest_difference
 from policies.training.recipe import FOLDER, Recipe, load
 from policies.training.train import train
@@ -121,20 +118,19 @@ def test_a_recipe_that_is_wrong_is_refused_in_words(tmp_path: Path, text: str, w
         load(tmp_path / "r.yaml")
 
 
-def test_held_out_cases_are_held_out() -> None:
-    drawn = held_out_cases(2)
-    assert {case.name for _, case, _ in drawn} == set(FAMILIES)
-    for kind, case, seed in drawn:
-        assert seed >= HELD_OUT_SEEDS
-        sizes = HELD_OUT_ENDPOINTS if kind == "sizes" else TRAINING_ENDPOINTS
-        assert len(case.stations) in sizes
-        assert (kind == "families") == (case.name in HELD_OUT_FAMILIES)
-
-
-def test_an_interval_holds_the_truth_and_shrinks_with_the_noise() -> None:
-    random = np.random.default_rng(1)
-    wide = interval(np.log(0.9) + random.normal(0.0, 0.2, 100))
-    narrow = interval(np.log(0.9) + random.normal(0.0, 0.02, 100))
-    assert wide[1] < 0.9 < wide[2]
-    assert narrow[1] < 0.9 < narrow[2]
-    assert narrow[2] - narrow[1] < 0.2 * (wide[2] - wide[1])
+def test_a_release_is_evaluated_on_its_own_seeds_and_the_card_says_what_came_out() -> None:
+    suite = replace(
+        release_suite(families=("sparse", "gc_pauses")), loads=(0.7,), sizes=((6, 2), (8, 4))
+    )
+    assert suite.first_seed == HELD_OUT_SEEDS
+    done: list[int] = []
+    evaluation = evaluated(residual_ppo(), suite, lambda n, of: done.append(n))
+    assert done == [1, 2, 3, 4]
+    assert evaluation["overall"]["learned/model"]["cases"] == 4
+    assert set(evaluation["held out"]) == {"families", "sizes", "seeds"}
+    assert set(evaluation["families"]) == {"sparse", "gc_pauses"}
+    manifest = json.loads((residual_ppo() / "manifest.json").read_text())
+    said = card(manifest, evaluation)
+    ratio = evaluation["families"]["sparse"]["learned/equal"]["mean"][0]
+    assert f"{ratio:.3f} [" in said
+    assert ratio < 1.0

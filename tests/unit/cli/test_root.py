@@ -22,7 +22,7 @@ def weir(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_every_verb_and_those_of_other_distributions() -> None:
     shown = weir("--help").stdout
-    for verb in [*VERBS, "train", "evaluate"]:
+    for verb in [*VERBS, "train", "evaluate", "league"]:
         assert f"  {verb} " in shown
 
 

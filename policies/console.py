@@ -1,0 +1,50 @@
+"""What the verbs of this package share: errors in one line, and a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from controlplane.errors import WeirError
+
+
+@contextmanager
+def plainly(console: Console) -> Iterator[None]:
+    """What went wrong in one line, and status 1."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        console.print(
+            f"error: {error.name} is not installed. Training has an extra of its own: in the "
+            "checkout, .venv/bin/pip install -c constraints.txt -e '.[train]'",
+            style="red",
+            markup=False,
+            highlight=False,
+        )
+        raise typer.Exit(1) from error
+    except (WeirError, ValueError) as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A function to call with (done, note, of): what it says is on one line."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=total, note="")
+
+        def advance(done: int, note: str = "", of: int | None = None) -> None:
+            progress.update(task, completed=done, total=of or total, note=note)
+
+        yield advance

@@ -1,0 +1,215 @@
+"""The verbs `weir evaluate` and `weir league`. What plays is imported by the first alone."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Shown
+
+from policies.console import bar, plainly
+
+if TYPE_CHECKING:
+    from policies.league.players import Player
+    from policies.league.suite import Suite
+
+NOT_REACHED = 3
+"""Exit status of `weir league` where a released policy falls short of a target."""
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells have it."""
+JOURNAL = ".played.jsonl"
+
+
+class Output(StrEnum):
+    """What `--output` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Outputs = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
+
+
+def evaluate(
+    release: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a release, instead of the installed ones; repeatable."),
+    ] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this family; repeatable.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Of each family and size; default: 12.")] = None,
+    first_seed: Annotated[
+        int | None, typer.Option(help="Others than those of the published table.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A look in about two minutes.")] = False,
+    to: Annotated[
+        Path, typer.Option(help="Writes TO.json, .csv, .md, .png and .html (quick: TO-quick.*).")
+    ] = Path("league"),
+    readme: Annotated[
+        Path | None, typer.Option(help="Write the table between the marks of this file, too.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; default: all cores.")] = None,
+    output: Outputs = Output.TABLE,
+) -> None:
+    """Play every released policy and every baseline on held-out cases, and write the league.
+
+    Stopped, it goes on where it was when it is called again.
+    """
+    console = Console(stderr=True)
+    with plainly(console):
+        from policies.league.players import everybody, released
+        from policies.league.suite import Suite
+        from policies.simulator import FAMILIES
+
+        chosen = tuple(family or FAMILIES)
+        wanted = Suite.quick(chosen) if quick else Suite(chosen)
+        wanted = _changed(wanted, seeds=seeds, first_seed=first_seed)
+        folders = [released(one.resolve().name, one.resolve()) for one in release or ()]
+        league = _played(console, wanted, everybody(folders or None), _prefix(to, quick), jobs)
+        if readme is not None and not quick:
+            from policies.league.tables import for_readme, write_between
+
+            write_between(readme, for_readme(league))
+        _show(league, output)
+
+
+def league(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="What `weir evaluate` wrote; default: that of the release."),
+    ] = None,
+    player: Annotated[
+        str | None, typer.Option(help="Scenario by scenario, for this one of those judged.")
+    ] = None,
+    output: Outputs = Output.TABLE,
+) -> None:
+    """Show a league. Exit status 3 where a released policy falls short of a target."""
+    console = Console(stderr=True)
+    with plainly(console):
+        from policies.league.written import reached, read
+
+        found = read(file or _default())
+        if player is not None and player not in found["verdicts"]:
+            known = ", ".join(found["verdicts"])
+            raise ValueError(f"{player} was not judged; {known} were")
+        _show(found, output, player)
+        enough = reached(found)
+    if not enough:
+        raise typer.Exit(NOT_REACHED)
+
+
+def _changed(suite: Suite, **values: int | None) -> Suite:
+    from dataclasses import replace
+
+    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    return replace(suite, **given)
+
+
+def _prefix(to: Path, quick: bool) -> Path:
+    plain = to.with_suffix("") if to.suffix == ".json" else to
+    return plain.with_name(f"{plain.name}-quick") if quick else plain
+
+
+def _default() -> Path:
+    here = Path("league.json")
+    kept = Path(__file__).parents[2] / "benchmarks" / "results" / "league.json"
+    for one in (here, kept):
+        if one.is_file():
+            return one
+    raise ValueError("no league here: `weir evaluate` plays one, or name a file")
+
+
+def _played(
+    console: Console, suite: Suite, players: tuple[Player, ...], prefix: Path, jobs: int | None
+) -> dict[str, Any]:
+    """Play, and write every form of it."""
+    from policies.league.document import document
+    from policies.league.page import page
+    from policies.league.picture import plot
+    from policies.league.results import Results
+    from policies.league.tables import markdown
+    from policies.league.tournament import cores, tournament
+    from policies.league.written import as_csv
+
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    journal = prefix.with_name(prefix.name + JOURNAL)
+    jobs = jobs or cores()
+    began = time.monotonic()
+    console.print(
+        f"{len(players)} players on {len(suite)} cases, {jobs} processes; {journal} keeps what was "
+        "played",
+        highlight=False,
+    )
+    try:
+        with bar(console, "playing", len(suite)) as advance:
+            played = tournament(
+                suite, players, journal, jobs=jobs, progress=lambda n, of: advance(n, of=of)
+            )
+    except KeyboardInterrupt:
+        console.print("stopped: the same command goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
+    about = {
+        "command": " ".join(["weir", *sys.argv[1:]]),
+        "commit": _commit(),
+        "machine": f"{platform.machine()}, {cores()} cores",
+        "seconds": round(time.monotonic() - began),
+    }
+    made = document(suite, Results(played, players), about)
+    forms = {
+        ".json": json.dumps(made, indent=1) + "\n",
+        ".csv": as_csv(made),
+        ".md": markdown(made),
+        ".html": page(made),
+    }
+    for suffix, text in forms.items():
+        prefix.with_name(prefix.name + suffix).write_text(text)
+    plot(made, prefix.with_name(prefix.name + ".png"))
+    console.print(f"written: {prefix}.json, .csv, .md, .png, .html", highlight=False)
+    return made
+
+
+def _commit() -> str:
+    """Of the checkout that plays; `unknown` outside of one."""
+    here = Path(__file__).parent
+    asked = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _show(league: Mapping[str, Any], output: Output, player: str | None = None) -> None:
+    if output is Output.JSON:
+        typer.echo(json.dumps(league))
+        return
+    if output is Output.YAML:
+        import yaml
+
+        typer.echo(yaml.safe_dump(dict(league), sort_keys=False), nl=False)
+        return
+    from policies.league import tables
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    shown = [tables.players(league)]
+    shown += [tables.targets(league, name) for name in league["verdicts"]]
+    chosen = list(league["verdicts"]) if player is None else [player]
+    shown += [tables.scenarios(league, name) for name in chosen]
+    for one in shown:
+        table = Shown(title=one.title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for head in one.head:
+            table.add_column(head)
+        for row in one.rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+    console.print(tables.caption(league), highlight=False, markup=False)

@@ -1,0 +1,176 @@
+"""All fixtures by all players, on all cores, going on where it stopped.
+
+A worker process plays a round of fixtures side by side. Each fixture that was played is a line of a
+journal (JSON lines), which belongs to one state of the code and of the releases: the first line has
+their digest. A journal with another digest is begun anew, so that no table mixes two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import controlplane.model
+import policies.env
+import policies.simulator
+from controlplane.errors import WeirError
+from policies.env.stages import Stages
+from policies.league.match import Got, Played, play
+from policies.league.players import Kind, Player, folder_of, registry
+from policies.league.suite import Fixture, Suite
+
+Progress = Callable[[int, int], None]
+"""Fixtures that were played, and all."""
+
+_RULES = ("suite.py", "match.py", "players.py")
+"""Modules of this package that say what is played; the others say how it is shown."""
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def tournament(
+    suite: Suite,
+    players: Sequence[Player],
+    journal: Path,
+    *,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> list[Played]:
+    """Every player on every fixture, in the order of the suite. Same arguments: same results.
+
+    Fixtures that the journal has are not played again. A crash or Ctrl-C loses what is being
+    played; the same call goes on from there.
+    """
+    stages = Stages.installed()
+    registry(stages, players)  # refused here rather than in a worker
+    digest = fingerprint(stages, players)
+    done = {one.fixture.key: one for one in _read(journal, digest)}
+    rounds = list(suite.rounds())
+    wanted = [one.key for fixtures in rounds for one in fixtures]
+    left = [todo for fixtures in rounds if (todo := [f for f in fixtures if f.key not in done])]
+    known = len(set(wanted) & done.keys())
+    if progress is not None:
+        progress(known, len(wanted))
+    with journal.open("a") as lines:
+        for played in _rounds(left, players, jobs or cores()):
+            for one in played:
+                done[one.fixture.key] = one
+                lines.write(json.dumps(_row(one)) + "\n")
+            lines.flush()
+            known += len(played)
+            if progress is not None:
+                progress(known, len(wanted))
+    return [done[key] for key in wanted]
+
+
+def _rounds(
+    rounds: Sequence[Sequence[Fixture]], players: Sequence[Player], jobs: int
+) -> Iterator[list[Played]]:
+    """Rounds as they end; in this process where one job is enough."""
+    if jobs == 1 or len(rounds) < 2:
+        stages = Stages.installed()
+        for fixtures in rounds:
+            yield play(fixtures, players, stages, registry(stages, players))
+        return
+    # spawn: numba's and onnxruntime's threads do not outlive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(tuple(players),))
+    try:
+        waiting = {pool.submit(_play, tuple(fixtures)) for fixtures in rounds}
+        while waiting:
+            ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for one in ended:
+                yield one.result()
+    except BrokenProcessPool as error:
+        raise WeirError(
+            "a process that played was ended from outside (memory?); the same call goes on"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: list[Any] = []
+"""Of a worker process: players, stages, policies."""
+
+
+def _begin(players: tuple[Player, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that waits for us
+    stages = Stages.installed()
+    _worker[:] = [players, stages, registry(stages, players)]
+
+
+def _play(fixtures: tuple[Fixture, ...]) -> list[Played]:
+    players, stages, known = _worker
+    return play(fixtures, players, stages, known)
+
+
+def fingerprint(stages: Stages, players: Sequence[Player]) -> str:
+    """Of everything that results depend on: code that plays, players, and their releases."""
+    whole = hashlib.sha256()
+    packages = (policies.simulator, policies.env, controlplane.model, stages.decide, stages.guard)
+    files: list[Path] = []
+    for package in packages:
+        files += sorted(Path(str(package.__file__)).parent.rglob("*.py"))
+    files += [Path(__file__).with_name(name) for name in _RULES]
+    for file in files:
+        whole.update(file.name.encode() + b"\0" + file.read_bytes())
+    for player in players:
+        whole.update(f"{player.name} {player.policy} {player.algorithm}".encode())
+        if player.kind is Kind.RELEASED:
+            for name in ("model.onnx", "manifest.json"):
+                whole.update((folder_of(player) / name).read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def _row(played: Played) -> dict[str, Any]:
+    return {
+        "fixture": asdict(played.fixture),
+        "proxies": played.proxies,
+        "peak_load": played.peak_load,
+        "got": {
+            name: [one.mean_s, one.p99_s, one.error_ratio, one.requests]
+            for name, one in played.got.items()
+        },
+    }
+
+
+def _read(journal: Path, digest: str) -> list[Played]:
+    """What was played before by the same code; the journal is then ready for more lines.
+
+    A last line that was not written to its end is dropped.
+    """
+    text = journal.read_text() if journal.exists() else ""
+    lines = text.splitlines()
+    if lines and _digest(journal, lines[0]) == digest:
+        whole = lines if text.endswith("\n") else lines[:-1]
+    else:
+        whole = [json.dumps({"digest": digest})]
+    journal.write_text("\n".join(whole) + "\n")
+    return [_played(json.loads(row)) for row in whole[1:]]
+
+
+def _digest(journal: Path, head: str) -> str:
+    """That of a journal; what is none is not written over."""
+    try:
+        return str(json.loads(head)["digest"])
+    except (ValueError, KeyError, TypeError):
+        raise WeirError(
+            f"{journal} is no journal of a league: remove it, or name another"
+        ) from None
+
+
+def _played(row: dict[str, Any]) -> Played:
+    got = {name: Got(*values) for name, values in row["got"].items()}
+    return Played(Fixture(**row["fixture"]), row["proxies"], row["peak_load"], got)
