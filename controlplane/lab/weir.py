@@ -31,7 +31,11 @@ _BACKEND = CLUSTER.partition("/")[2]
 
 
 def documents(
-    listeners: Sequence[int], backends: Sequence[int], policy: str, interval: str = "1s"
+    listeners: Sequence[int],
+    backends: Sequence[int],
+    policy: str,
+    interval: str = "1s",
+    actuation: str = "auto",
 ) -> list[dict[str, Any]]:
     """What a person would declare for this lane."""
     gateways = [
@@ -77,6 +81,7 @@ def documents(
             "targetRefs": [{"group": "weir.dev", "kind": "Backend", "name": _BACKEND}],
             "policy": policy,
             "interval": interval,
+            "actuation": actuation,
         },
     }
     return [*gateways, route, backend, balancing]
@@ -197,6 +202,7 @@ async def run_weir_lane(
     load_reports: bool = True,
     ports: Sequence[int] | None = None,
     name: str = NAME,
+    actuation: str = "auto",
 ) -> AsyncIterator[tuple[Lane, WeirServe]]:
     """`weir serve` and its Envoys over backends on these ports.
 
@@ -206,7 +212,11 @@ async def run_weir_lane(
     ports = list(ports) if ports is not None else free_ports(2 * envoys)
     listeners, admins = ports[:envoys], ports[envoys:]
     served = WeirServe(folder, options)
-    served.declare(documents(listeners, backends, policy))
+
+    def assign(now: Sequence[int]) -> None:
+        served.declare(documents(listeners, now, policy, actuation=actuation))
+
+    assign(backends)
     await served.start()
     try:
         await served.wait_ready()
@@ -223,6 +233,6 @@ async def run_weir_lane(
         async with run_envoys(bootstraps, folder, name=name) as running:
             await wait_serving(listeners)
             require_one_listener(ports)
-            yield Lane(name, f"Weir ({policy})", tuple(listeners), running), served
+            yield Lane(name, f"Weir ({policy})", tuple(listeners), running, assign), served
     finally:
         await served.stop()
