@@ -20,6 +20,9 @@ from controlplane.lab.results import MAX_LAG_P99_MS
 COLOURS = dict(zip(CONTESTANTS, mpl.color_sequences["tab10"], strict=False))
 MOST = 2.0
 """Ratios from 1 / MOST to MOST have a colour of their own."""
+WIDTH = (0.4, 8.0)
+"""Ratios that have a place in the plot of intervals."""
+_TICKS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 _NAMES = {"mean": "mean latency", "p99": "99th percentile"}
 
 
@@ -36,8 +39,9 @@ def heat_map(tally: Tally) -> str:
                 if estimate is not None:
                     values[i, j] = estimate.value
                     clear = "bold" if estimate.verdict != "alike" else "normal"
-                    axis.text(j, i, f"{estimate.value:.2f}", ha="center", va="center",
-                              fontsize=8, fontweight=clear)  # fmt: skip
+                    deep = abs(math.log(estimate.value)) > 0.8 * math.log(MOST)
+                    axis.text(j, i, f"{estimate.value:.2f}", ha="center", va="center", fontsize=8,
+                              color="white" if deep else "black", fontweight=clear)  # fmt: skip
         with np.errstate(invalid="ignore"):
             shown = np.log(values)
         edge = math.log(MOST)
@@ -54,7 +58,7 @@ def intervals(tally: Tally) -> str:
     """Each ratio with its 95 % interval."""
     lanes = [name for name in tally.lanes if name != tally.reference]
     figure, axes = _figure(
-        2, width=11.2, height=1.2 + 0.16 * len(tally.scenarios) * (len(lanes) + 1)
+        2, width=11.2, height=1.2 + 0.11 * len(tally.scenarios) * (len(lanes) + 1)
     )
     for axis, measure in zip(axes, MEASURES, strict=True):
         for j, lane in enumerate(lanes):
@@ -71,15 +75,15 @@ def intervals(tally: Tally) -> str:
                           color=COLOURS[lane], label=CONTESTANTS[lane].title)  # fmt: skip
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set_xscale("log")
-        axis.set_xlim(0.4, 4.0)
-        axis.set_xticks([0.5, 0.7, 1.0, 1.5, 2.0, 3.0], ["0.5", "0.7", "1", "1.5", "2", "3"])
+        axis.set_xlim(*WIDTH)
+        axis.set_xticks(_TICKS, [f"{one:g}" for one in _TICKS])
         axis.minorticks_off()
         axis.set_title(f"{_NAMES[measure]}, ratio; left of the line is faster")
         axis.set_yticks(range(len(tally.scenarios)), tally.scenarios, fontsize=8)
         axis.set_ylim(len(tally.scenarios) - 0.5, -0.5)
         axis.grid(axis="x", linewidth=0.3)
     axes[1].set_yticklabels([])
-    axes[1].legend(fontsize=7, loc="lower right")
+    _legend(figure, axes[0])
     return _svg(figure, "intervals")
 
 
@@ -101,10 +105,13 @@ def course(heats: Sequence[Heat], events: Sequence[tuple[float, str]]) -> str | 
         for at_s, _ in events:
             axis.axvline(at_s, color="grey", linewidth=0.7, linestyle="--")
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.tick_params(which="both", labelsize=7)
         axis.set_xlabel("seconds")
         axis.set_title(f"{_NAMES[measure]} of each second, ms")
         axis.grid(linewidth=0.3)
-    axes[0].legend(fontsize=7, loc="upper left")
+    _legend(figure, axes[0])
     return _svg(figure, f"course-{heats[0].scenario}")
 
 
@@ -126,6 +133,11 @@ def _figure(many: int, *, width: float, height: float) -> tuple[Figure, list[Any
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, list(figure.subplots(1, many, squeeze=False)[0])
+
+
+def _legend(figure: Figure, axis: Any) -> None:  # noqa: ANN401 - matplotlib's own
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=len(labels))
 
 
 def _svg(figure: Figure, name: str) -> str:

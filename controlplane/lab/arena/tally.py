@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from controlplane.lab.arena.contestants import CONTESTANTS
 from controlplane.lab.arena.results import Heat
 
 MEASURES = ("mean", "p99")
@@ -80,7 +81,8 @@ class Tally:
         self.reference = reference
         self._valid = [one for one in heats if one.valid and reference in one.lanes]
         self.scenarios = tuple(dict.fromkeys(one.scenario for one in heats))
-        self.lanes = tuple(dict.fromkeys(name for one in heats for name in one.drawn))
+        drawn = {name for one in heats for name in one.drawn}
+        self.lanes = tuple(name for name in CONTESTANTS if name in drawn)
 
     def standing(self, scenario: str, lane: str) -> Standing | None:
         """None where the lane has no valid heat."""
