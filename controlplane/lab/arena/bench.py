@@ -12,7 +12,7 @@ import importlib.util
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +28,7 @@ from controlplane.lab.arena.draw import Room, heats
 from controlplane.lab.arena.heat import Length, play_heat
 from controlplane.lab.arena.results import Heat
 from controlplane.lab.arena.suite import SUITE, of_suite
-from controlplane.lab.arena.table import markdown, require_markers, write_between
+from controlplane.lab.arena.table import markdown, require_markers, stock_of, write_between
 from controlplane.lab.arena.tally import Tally
 from controlplane.lab.child import raise_file_limit
 from controlplane.lab.results import Live
@@ -96,8 +96,16 @@ class Bench:
         )
 
 
+Play = Callable[..., Awaitable[Heat]]
+"""`play_heat`, or what stands for it."""
+
+
 async def run_bench(
-    bench: Bench, console: Console, kept: Sequence[Heat], to: Path | None
+    bench: Bench,
+    console: Console,
+    kept: Sequence[Heat] = (),
+    to: Path | None = None,
+    play: Play = play_heat,
 ) -> list[Heat]:
     """Play what is not among `kept`; after each heat everything so far is written to `to`."""
     plan = list(bench.plan())
@@ -111,7 +119,7 @@ async def run_bench(
             highlight=False,
             soft_wrap=True,
         )
-        heat = await _until_it_counts(bench, name, seed, drawn, console)
+        heat = await _until_it_counts(bench, (name, seed, drawn), console, play)
         played.append(heat)
         if to is not None:
             write(to.with_suffix(".json"), played, bench.settings())
@@ -120,11 +128,12 @@ async def run_bench(
 
 
 async def _until_it_counts(
-    bench: Bench, name: str, seed: int, drawn: tuple[str, ...], console: Console
+    bench: Bench, what: tuple[str, int, tuple[str, ...]], console: Console, play: Play
 ) -> Heat:
+    name, seed, drawn = what
     scenario = of_suite(name)
     for attempt in range(1, ATTEMPTS + 1):
-        heat = await play_heat(
+        heat = await play(
             scenario,
             drawn,
             seed=seed,
@@ -187,11 +196,28 @@ def facts(bench: Bench, played: Sequence[Heat], tally: Tally) -> str:
         if itself
         else ""
     )
+    ours = [
+        f"{CONTESTANTS[lane].title} to {name}: {mean.value:.2f} ({mean.low:.2f} to "
+        f"{mean.high:.2f}) in the mean, {p99.value:.2f} ({p99.low:.2f} to {p99.high:.2f}) in p99"
+        for lane, name, other in _pairs(tally)
+        if (mean := tally.overall(lane, "mean", other))
+        and (p99 := tally.overall(lane, "p99", other))
+    ]
+    over_all = f"Over all scenarios alike: {'; '.join(ours)}. " if ours else ""
     return (
-        f"{bench.seeds} seed{'s' * (bench.seeds > 1)}, {bench.length.duration_s:.0f} s each after "
+        f"{over_all}{bench.seeds} seed{'s' * (bench.seeds > 1)}, "
+        f"{bench.length.duration_s:.0f} s each after "
         f"{bench.length.warmup_s:.0f} s of warm-up; {len(counted)} of {len(played)} heats count; "
         f"the generator was at most {late:.1f} ms late at p99. {again}Made by `weir bench`."
     )
+
+
+def _pairs(tally: Tally) -> Iterator[tuple[str, str, Callable[[str], str | None]]]:
+    """Our lanes and whom they have to beat."""
+    stock = stock_of(tally.lanes)
+    yield "learned", "the best stock lane of each", lambda name: tally.best(name, stock)
+    yield "learned", CONTESTANTS["pid"].title, lambda name: "pid"
+    yield "learned", CONTESTANTS["model"].title, lambda name: "model"
 
 
 def bench(

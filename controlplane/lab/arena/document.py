@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def document(heats: Sequence[Heat], settings: Mapping[str, Any]) -> dict[str, An
             for lane in tally.lanes
             if lane != REFERENCE
         },
+        "ours": {lane: _of_ours(tally, lane) for lane in OURS if lane in tally.lanes},
         "reference_to_itself": dict(tally.repeats()),
         "not_valid": sum(not one.valid for one in heats),
         "heats": [one.to_json() for one in heats],
@@ -59,6 +61,23 @@ def _scenario(tally: Tally, name: str) -> dict[str, Any]:
     return {"lanes": lanes, "best_stock": best, "verdicts": verdicts(tally, name, best)}
 
 
+def _of_ours(tally: Tally, lane: str) -> dict[str, dict[str, Any]]:
+    """One of our lanes over all scenarios, to whom it has to beat."""
+    stock = stock_of(tally.lanes)
+    whom: dict[str, Callable[[str], str | None]] = {
+        "best_stock_in_hindsight": lambda scenario: tally.best(scenario, stock)
+    }
+    whom |= {name: partial(_always, name) for name in ("pid", "model") if name != lane}
+    return {
+        name: {measure: _estimate(tally.overall(lane, measure, other)) for measure in MEASURES}
+        for name, other in whom.items()
+    }
+
+
+def _always(name: str, scenario: str) -> str:
+    return name
+
+
 def verdicts(tally: Tally, scenario: str, best: str | None) -> dict[str, dict[str, Any]]:
     """Of each of our lanes: to the reference, to the best stock lane, and whether it did harm."""
     said: dict[str, dict[str, Any]] = {}
@@ -67,9 +86,11 @@ def verdicts(tally: Tally, scenario: str, best: str | None) -> dict[str, dict[st
         if standing is None or standing.mean is None:
             continue
         said[lane] = {"to_reference": standing.mean.verdict}
-        if best is not None:
-            to_best = tally.against(scenario, lane, best, "mean")
-            said[lane]["to_best_stock"] = None if to_best is None else to_best.verdict
+        others = {"to_best_stock": best, "to_model": None if lane == "model" else "model"}
+        for to, other in others.items():
+            if other is not None:
+                ratio = tally.against(scenario, lane, other, "mean")
+                said[lane][to] = None if ratio is None else ratio.verdict
         said[lane]["harm"] = [
             measure
             for measure, most in HARM.items()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.lab.arena.contestants import CONTESTANTS
@@ -112,14 +112,9 @@ class Tally:
         return None
 
     def against(self, scenario: str, lane: str, other: str, measure: str) -> Estimate | None:
-        """One lane to another than the reference, over the seeds that both have; two at least."""
-        if other == self.reference:
-            standing = self.standing(scenario, lane)
-            return None if standing is None else standing.to(measure)
-        here = [heat for heat in self._valid if heat.scenario == scenario]
-        ours, theirs = (_by_seed(here, name, measure) for name in (lane, other))
-        logs = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
-        return over_seeds(logs) if len(logs) >= 2 else None
+        """One lane to another, over the seeds that both have; two at least."""
+        logs = self._to(scenario, lane, other, measure)
+        return over_seeds(list(logs.values())) if len(logs) >= 2 else None
 
     def best(self, scenario: str, among: Sequence[str]) -> str | None:
         """Who of them had the lowest mean latency in hindsight, relative to the reference."""
@@ -130,16 +125,33 @@ class Tally:
                 found[name] = 1.0 if standing.mean is None else standing.mean.value
         return min(found, key=lambda name: found[name]) if found else None
 
-    def overall(self, lane: str, measure: str) -> Estimate | None:
-        """Over all scenarios alike, and the seeds that are valid in each; two seeds at least."""
-        per_scenario = [
-            _by_seed([h for h in self._valid if h.scenario == name], lane, measure)
-            for name in self.scenarios
-        ]
+    def overall(
+        self, lane: str, measure: str, other: Callable[[str], str | None] | None = None
+    ) -> Estimate | None:
+        """Over all scenarios alike, and the seeds that are valid in each; two seeds at least.
+
+        `other` names whom it is compared with in a scenario; not given: the reference.
+        """
+        per_scenario = []
+        for name in self.scenarios:
+            whom = self.reference if other is None else other(name)
+            per_scenario.append({} if whom is None else self._to(name, lane, whom, measure))
         seeds = set.intersection(*(set(one) for one in per_scenario)) if per_scenario else set()
-        if lane == self.reference or len(seeds) < 2:
+        if len(seeds) < 2:
             return None
         return over_seeds([statistics.fmean(one[seed] for one in per_scenario) for seed in seeds])
+
+    def _to(self, scenario: str, lane: str, other: str, measure: str) -> dict[int, float]:
+        """Seed -> logarithm of the ratio of two lanes."""
+        ours, theirs = (self._logs(scenario, name, measure) for name in (lane, other))
+        return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
+
+    def _logs(self, scenario: str, lane: str, measure: str) -> dict[int, float]:
+        """Seed -> logarithm of the ratio to the reference."""
+        here = [heat for heat in self._valid if heat.scenario == scenario]
+        if lane == self.reference:
+            return {heat.seed: 0.0 for heat in here}
+        return _by_seed(here, lane, measure)
 
     def repeats(self) -> Mapping[str, float]:
         """How far the reference is from itself, in heats of one scenario and seed: the median and
