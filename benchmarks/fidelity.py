@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.decide_quality import Control, Player
 from controlplane.decide import Policies
 from controlplane.lab.arena.contestants import CONTESTANTS, Contestant
-from controlplane.lab.arena.results import Heat
+from controlplane.lab.arena.results import Heat, LaneResult
 from controlplane.lab.arena.suite import of_suite
 from controlplane.lab.backend_process import FAIL_AFTER_S
 from controlplane.lab.backends import BackendSpec, Event, Happening
@@ -154,30 +154,37 @@ class Row:
 
 
 def rows(heats: Sequence[Heat], length: dict[str, Any], draws: int) -> list[Row]:
+    """Of every lane in every scenario. A lane that played a schedule twice is predicted once."""
     policies = Policies(
         {point.name: point.load for point in entry_points(group="controlplane.policies")}
     )
-    warmup_s, duration_s = length["warmup_s"], length["duration_s"]
-    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+    warmup_s = length["warmup_s"]
+    schedules: dict[tuple[str, int], dict[str, list[LaneResult]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for heat in heats:
-        scenario = of_suite(heat.scenario)
+        for name, lane in heat.lanes.items():
+            schedules[heat.scenario, heat.seed][name].append(lane)
+    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+    for (scenario_name, seed), lanes in schedules.items():
+        scenario = of_suite(scenario_name)
         made = stage(
             scenario,
-            seed=heat.seed,
-            duration_s=duration_s,
+            seed=seed,
+            duration_s=length["duration_s"],
             envoys=scenario.envoys,
             warmup_s=warmup_s,
         )
-        for name, lane in heat.lanes.items():
-            if lane.mean_ms is None or lane.p99_ms is None:
-                continue
+        for name, played in lanes.items():
             told = [
                 predict(made, CONTESTANTS[name], draw, warmup_s=warmup_s, policies=policies)
                 for draw in range(1, draws + 1)
             ]
             mean, p99 = (1e3 * statistics.fmean(one) for one in zip(*told, strict=True))
-            found[heat.scenario, name].append((lane.mean_ms, lane.p99_ms, mean, p99))
-        print(f"{heat.scenario}, seed {heat.seed}", flush=True)
+            for lane in played:
+                if lane.mean_ms is not None and lane.p99_ms is not None:
+                    found[scenario_name, name].append((lane.mean_ms, lane.p99_ms, mean, p99))
+        print(f"{scenario_name}, seed {seed}", flush=True)
     made_rows = []
     for (scenario_name, name), values in found.items():
         means = [statistics.fmean(one) for one in zip(*values, strict=True)]

@@ -122,7 +122,7 @@ async def run_bench(
         heat = await _until_it_counts(bench, (name, seed, drawn), console, play)
         played.append(heat)
         if to is not None:
-            write(to.with_suffix(".json"), played, bench.settings())
+            write(_file(to, ".json"), played, bench.settings())
     order = {key: i for i, key in enumerate(plan)}
     return sorted(played, key=lambda one: order[one.scenario, one.seed, one.drawn])
 
@@ -264,7 +264,7 @@ def bench(
     if quick:
         readme = None
     _check_before(to, readme, resume)
-    kept = read_heats(to.with_suffix(".json"), wanted.settings()) if resume and to else []
+    kept = read_heats(_file(to, ".json"), wanted.settings()) if resume and to else []
     console = Console(stderr=True)
     console.print(
         f"{len(list(wanted.plan()))} heats, about {wanted.estimate_s() / 60:.0f} minutes",
@@ -280,6 +280,11 @@ def bench(
     _tell(wanted, played, to, readme, output)
     if not all(one.valid for one in played):
         raise typer.Exit(3)
+
+
+def _file(to: Path, ending: str) -> Path:
+    """`with_suffix` would take the end of `v1.2` for one."""
+    return to.with_name(to.name + ending)
 
 
 def _check_before(to: Path | None, readme: Path | None, resume: bool) -> None:
@@ -311,9 +316,9 @@ def _tell(
     if to is not None:
         from controlplane.lab.arena.page import page  # matplotlib, where it is wanted
 
-        write(to.with_suffix(".json"), played, wanted.settings())
-        to.with_suffix(".md").write_text(table)
-        to.with_suffix(".html").write_text(page(tally, table))
+        write(_file(to, ".json"), played, wanted.settings())
+        _file(to, ".md").write_text(table)
+        _file(to, ".html").write_text(page(tally, table))
     if readme is not None:
         write_between(readme, table)
     if output is Output.JSON:

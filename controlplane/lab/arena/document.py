@@ -106,7 +106,7 @@ def _estimate(one: Any) -> dict[str, Any] | None:  # noqa: ANN401 - an Estimate 
 def write(path: Path, heats: Sequence[Heat], settings: Mapping[str, Any]) -> None:
     """Atomically, so that a run that is cut short leaves what it had."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".json.new")
+    draft = path.with_name(path.name + ".new")
     draft.write_text(json.dumps(document(heats, settings), separators=(",", ":")) + "\n")
     draft.replace(path)
 
