@@ -231,10 +231,8 @@ def main() -> None:
     heats = [one for one in map(Heat.of_json, document["heats"]) if one.valid]
     done = rows(heats, document["settings"], args.draws)
     many = len({(heat.scenario, heat.seed) for heat in heats})
-    facts = (
-        f"{many} schedules of {len({heat.scenario for heat in heats})} scenarios, "
-        f"{document['settings']['duration_s']:.0f} s each."
-    )
+    duration_s = document["settings"]["duration_s"]
+    facts = f"Schedules: {many}, {duration_s:.0f} s each. Made by `benchmarks/fidelity.py`."
     text = table(done, facts)
     result = [
         {"scenario": row.scenario, "lane": row.lane}
