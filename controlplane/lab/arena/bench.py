@@ -107,10 +107,13 @@ async def run_bench(
     to: Path | None = None,
     play: Play = play_heat,
 ) -> list[Heat]:
-    """Play what is not among `kept`; after each heat everything so far is written to `to`."""
+    """Play what is planned and not among `kept`, and return both, in the order of the plan.
+
+    After each heat everything so far is written to `to`.
+    """
     plan = list(bench.plan())
-    done = {(one.scenario, one.seed, one.drawn): one for one in kept}
-    played: list[Heat] = [done[key] for key in plan if key in done]
+    done = {(one.scenario, one.seed, one.drawn) for one in kept}
+    played = list(kept)
     for i, (name, seed, drawn) in enumerate(plan):
         if (name, seed, drawn) in done:
             continue
@@ -124,7 +127,8 @@ async def run_bench(
         if to is not None:
             write(_file(to, ".json"), played, bench.settings())
     order = {key: i for i, key in enumerate(plan)}
-    return sorted(played, key=lambda one: order[one.scenario, one.seed, one.drawn])
+    last = len(plan)
+    return sorted(played, key=lambda one: order.get((one.scenario, one.seed, one.drawn), last))
 
 
 async def _until_it_counts(
@@ -187,6 +191,7 @@ def _told(heat: Heat) -> list[str]:
 def facts(bench: Bench, played: Sequence[Heat], tally: Tally) -> str:
     """The sentence under the table."""
     counted = [one for one in played if one.valid]
+    seeds = len({one.seed for one in counted})
     late = max((one.generator_lag_ms["p99"] for one in counted), default=0.0)
     itself = tally.repeats()
     again = (
@@ -205,7 +210,7 @@ def facts(bench: Bench, played: Sequence[Heat], tally: Tally) -> str:
     ]
     over_all = f"Over all scenarios alike: {'; '.join(ours)}. " if ours else ""
     return (
-        f"{over_all}{bench.seeds} seed{'s' * (bench.seeds > 1)}, "
+        f"{over_all}{seeds} seed{'s' * (seeds != 1)}, "
         f"{bench.length.duration_s:.0f} s each after "
         f"{bench.length.warmup_s:.0f} s of warm-up; {len(counted)} of {len(played)} heats count; "
         f"the generator was at most {late:.1f} ms late at p99. {again}Made by `weir bench`."
@@ -242,7 +247,7 @@ def bench(
         Path | None, typer.Option(help="Put the table between the markers of this file.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Take the valid heats of TO.json, play the rest.")
+        bool, typer.Option("--resume", help="Keep the valid heats of TO.json, play the rest.")
     ] = False,
     output: Annotated[
         Output, typer.Option(help="table, or json: one object as the last line of stdout.")

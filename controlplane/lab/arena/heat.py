@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from controlplane.errors import WeirError
@@ -55,27 +55,22 @@ async def play_heat(
         envoys=envoys,
         warmup_s=length.warmup_s,
     )
-    lanes, lag, backend_lag, reasons = {}, dict[str, float](), dict[str, float](), list[str]()
+    unplayed = Heat(scenario.name, seed, {}, {}, {}, attempt=attempt, drawn=tuple(names))
     try:
         async with asyncio.timeout(length.duration_s + length.warmup_s + STARTING_S):
             with tempfile.TemporaryDirectory(prefix="weir-arena-") as folder:
                 played, backend_lag, reasons = await _play(made, names, Path(folder), on_live)
-        reasons += doubts(played, backend_lag)
-        lanes = lane_results(played, REFERENCE, seconds=seconds)
-        lag = {"p50": played.lag.p50_ms, "p99": played.lag.p99_ms, "max": played.lag.max_ms}
     except WeirError as error:
-        reasons = [f"could not be played: {error}"]
+        return replace(unplayed, reasons=(f"could not be played: {error}",))
     except TimeoutError:
-        reasons = [f"it had not ended {STARTING_S:.0f} s after its time"]
-    return Heat(
-        scenario=scenario.name,
-        seed=seed,
-        lanes=lanes,
-        generator_lag_ms=lag,
+        return replace(unplayed, reasons=(f"it had not ended {STARTING_S:.0f} s after its time",))
+    lag = played.lag
+    return replace(
+        unplayed,
+        lanes=lane_results(played, REFERENCE, seconds=seconds),
+        generator_lag_ms={"p50": lag.p50_ms, "p99": lag.p99_ms, "max": lag.max_ms},
         backend_lag_ms=backend_lag,
-        reasons=tuple(reasons),
-        attempt=attempt,
-        drawn=tuple(names),
+        reasons=(*reasons, *doubts(played, backend_lag)),
     )
 
 

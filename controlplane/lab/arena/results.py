@@ -127,7 +127,7 @@ def _tenth(value: float | int | None) -> float | None:
 
 
 def doubts(played: Played, backend_lag_ms: Mapping[str, float]) -> list[str]:
-    """Why a heat that was played to its end does not count: the machine was too busy."""
+    """Why a heat that was played to its end does not count: the machine was too busy, mostly."""
     found = list(played.problems())
     late = backend_lag_ms["p99"]
     if late > MAX_BACKEND_LAG_P99_MS:
@@ -135,4 +135,9 @@ def doubts(played: Played, backend_lag_ms: Mapping[str, float]) -> list[str]:
             f"the backends were too busy: {late:.1f} ms late at p99 "
             f"(allowed: {MAX_BACKEND_LAG_P99_MS:.0f})"
         )
+    found += [
+        f"lane {name}: no request was answered with success"
+        for name, lane in played.lanes.items()
+        if not lane.good.any()
+    ]
     return found

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -69,6 +70,19 @@ async def test_a_run_that_was_cut_short_goes_on_where_it_was(tmp_path: Path) -> 
     again = await run_bench(WANTED, QUIET, kept, play=machine)
     assert len(machine.played) == 1
     assert again == whole
+
+
+async def test_more_seeds_are_added_to_what_is_there(tmp_path: Path) -> None:
+    await run_bench(WANTED, QUIET, to=tmp_path / "arena", play=Machine())
+    more = replace(WANTED, first_seed=3, seeds=1)
+    kept = read_heats(tmp_path / "arena.json", more.settings())
+    heats = await run_bench(more, QUIET, kept, play=Machine())
+    tally = Tally(heats, REFERENCE)
+    standing = tally.standing("sparse", "model")
+    assert standing is not None
+    assert standing.mean is not None
+    assert standing.mean.seeds == 3
+    assert "3 seeds, 60 s each" in facts(more, heats, tally)
 
 
 async def test_over_all_scenarios_ours_is_compared_with_whom_it_has_to_beat() -> None:
