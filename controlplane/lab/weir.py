@@ -1,7 +1,7 @@
 """The Weir lane: `weir serve` as a child process, its documents, and Envoys that own nothing.
 
 On one machine two Envoys cannot listen on one port apart from each other, so each Envoy is a fleet
-of its own: as many Gateways as Envoys, one HTTPRoute attached to all of them, one Backend.
+of its own: as many Gateways as Envoys, an HTTPRoute for each 32 of them, one Backend.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from controlplane.lab.stock import CLUSTER, ROUTE_TIMEOUT
 from controlplane.translate.bootstrap import ads_bootstrap
 
 NAME = "weir"
+MOST_PARENTS = 32
+"""Of a route: the Gateway API allows no more."""
 _BACKEND = CLUSTER.partition("/")[2]
 
 
@@ -51,20 +53,26 @@ def documents(
         }
         for i, port in enumerate(listeners)
     ]
-    route = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": "demo"},
-        "spec": {
-            "parentRefs": [{"name": gateway_name(i)} for i in range(len(listeners))],
-            "rules": [
-                {
-                    "backendRefs": [{"group": "weir.dev", "kind": "Backend", "name": _BACKEND}],
-                    "timeouts": {"request": ROUTE_TIMEOUT},
-                }
-            ],
-        },
-    }
+    routes = [
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {"name": f"demo-{first}" if first else "demo"},
+            "spec": {
+                "parentRefs": [
+                    {"name": gateway_name(i)}
+                    for i in range(first, min(first + MOST_PARENTS, len(listeners)))
+                ],
+                "rules": [
+                    {
+                        "backendRefs": [{"group": "weir.dev", "kind": "Backend", "name": _BACKEND}],
+                        "timeouts": {"request": ROUTE_TIMEOUT},
+                    }
+                ],
+            },
+        }
+        for first in range(0, len(listeners), MOST_PARENTS)
+    ]
     backend = {
         "apiVersion": "weir.dev/v1alpha1",
         "kind": "Backend",
@@ -84,7 +92,7 @@ def documents(
             "actuation": actuation,
         },
     }
-    return [*gateways, route, backend, balancing]
+    return [*gateways, *routes, backend, balancing]
 
 
 def gateway_name(i: int) -> str:
