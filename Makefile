@@ -159,6 +159,14 @@ simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choic
 calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).
 	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)
 
+.PHONY: arena
+arena: $(VENV)/.dev ## Policies against Envoy's own balancing on real Envoys, into benchmarks/results and the README (2.5 hours on two quiet cores; ARGS=--quick: 2 minutes).
+	$(BIN)/weir bench --to benchmarks/results/arena --readme README.md $(ARGS)
+
+.PHONY: fidelity
+fidelity: $(VENV)/.dev ## What the arena measured beside what the simulator predicts; writes the table into docs/simulator.md (needs benchmarks/results/arena.json).
+	$(BIN)/python -m benchmarks.fidelity --docs docs/simulator.md $(ARGS)
+
 .PHONY: simulator-speed
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)

@@ -13,6 +13,10 @@ from typer.main import get_command
 VERBS = {
     "serve": ("controlplane.cli.serve:serve", "Serve xDS to Envoys from a folder of YAML."),
     "demo": ("controlplane.cli.demo:demo", "Real Envoys and requests here, Weir beside stock."),
+    "bench": (
+        "controlplane.cli.bench:bench",
+        "Policies against Envoy's own balancing, on real Envoys here.",
+    ),
     "weights": ("controlplane.cli.weights:app", "What was decided for a service, and why."),
     "status": (
         "controlplane.cli.object_status:status",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from functools import partial
@@ -16,15 +15,16 @@ import uvloop
 
 from controlplane.lab.child import Commands, say
 from controlplane.lab.lag import Lag
+from controlplane.lab.orca import LoadReport
 from controlplane.lab.station import Job, Station
 
 MAX_HEAD_BYTES = 65_536
 FAIL_AFTER_S = 0.002
 """A request that fails fast is answered after this."""
 
-_OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-_FAILED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 6\r\n\r\nfailed"
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nfull"
+_OK = (b"HTTP/1.1 200 OK\r\n", b"content-length: 2\r\n\r\nok")
+_FAILED = (b"HTTP/1.1 503 Service Unavailable\r\n", b"content-length: 6\r\n\r\nfailed")
+_FULL = (b"HTTP/1.1 503 Service Unavailable\r\n", b"content-length: 4\r\n\r\nfull")
 _BAD = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -40,30 +40,28 @@ class Backend:
         self.failing = 0.0
         self._lag = lag
         self._rng = rng
-        self._orca = orca
-        self._busy_s = 0.0
-        """Decayed seconds of work in the last second or so: the utilisation that ORCA carries."""
-        self._busy_at_s = time.monotonic()
+        self._report = LoadReport(station.workers, time.monotonic()) if orca else None
 
     def arrive(self, connection: Connection, work_s: float) -> None:
         """A request came in."""
         self.arrived += 1
         if self.failing and self._rng.random() < self.failing:
-            self.failed += 1
-            self.loop.call_later(FAIL_AFTER_S, connection.answer, _FAILED)
+            self.loop.call_later(FAIL_AFTER_S, self._fail, connection, _FAILED)
             return
         now = time.monotonic()
-        if self._orca:
-            self._account(now)
         job = Job(work_s, connection)
         started = self.station.arrive(job, now)
         if started:
             self.loop.call_later(job.finish_s - now, self._finish, job)
         elif started is None:
-            self.failed += 1
-            connection.answer(_FULL)
+            self._fail(connection, _FULL)
             return
         connection.job = job
+        self._account(now)
+
+    def _fail(self, connection: Connection, answer: tuple[bytes, bytes]) -> None:
+        self.failed += 1
+        self._answer(connection, answer, time.monotonic(), failed=True)
 
     def _finish(self, job: Job[Connection]) -> None:
         now = time.monotonic()
@@ -73,12 +71,11 @@ class Backend:
             return
         self._lag.add(late)
         self.served += 1
-        if self._orca:
-            self._account(now)
         following = self.station.finish(job, now)
         if following is not None:
             self.loop.call_later(following.finish_s - now, self._finish, following)
-        job.who.answer(self._orca_head() if self._orca else _OK)
+        self._account(now)
+        self._answer(job.who, _OK, now, failed=False)
 
     def happen(self, happening: str, value: float) -> None:
         """One event of the script."""
@@ -97,17 +94,17 @@ class Backend:
         return [self.arrived, self.served, self.failed, len(station.serving), station.queued]
 
     def _account(self, now: float) -> None:
-        load = (len(self.station.serving) + self.station.queued) / self.station.workers
-        keep = 2.0 ** -(now - self._busy_at_s)
-        self._busy_s = keep * self._busy_s + (1.0 - keep) * load
-        self._busy_at_s = now
+        if self._report is not None:
+            self._report.busy(len(self.station.serving), now)
 
-    def _orca_head(self) -> bytes:
-        metrics = json.dumps({"application_utilization": round(self._busy_s, 4)})
-        return (
-            f"HTTP/1.1 200 OK\r\nendpoint-load-metrics: JSON {metrics}\r\n"
-            "content-length: 2\r\n\r\nok"
-        ).encode()
+    def _answer(
+        self, connection: Connection, answer: tuple[bytes, bytes], now: float, *, failed: bool
+    ) -> None:
+        head, rest = answer
+        if self._report is not None:
+            self._report.ended(now, failed=failed)
+            head += self._report.header() + b"\r\n"
+        connection.answer(head + rest)
 
 
 class Connection(asyncio.Protocol):
@@ -180,7 +177,7 @@ async def serve(commands: Commands) -> None:
         lanes[lane], ports[lane] = [], []
         for spec in configuration["specs"]:
             station: Station[Connection] = Station(spec["workers"], spec["speed"])
-            backend = Backend(station, lag, rng, configuration["orca"])
+            backend = Backend(station, lag, rng, lane in configuration["orca"])
             server = await loop.create_server(
                 partial(Connection, backend), "127.0.0.1", 0, backlog=1024
             )

@@ -9,7 +9,7 @@ request costs next to nothing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -119,18 +119,18 @@ async def run_backends(
     folder: Path,
     *,
     lanes: Sequence[str] = ("lane",),
-    orca: bool = False,
+    orca: Collection[str] = (),
     seed: int = 0,
     deadline_s: float = 20.0,
 ) -> AsyncIterator[Backends]:
     """Start the same backends once for each lane; ports are chosen by the kernel.
 
-    With `orca` each response carries the backend's utilisation in `endpoint-load-metrics`.
+    In the lanes of `orca` each response says how busy its backend is (`endpoint-load-metrics`).
     """
     configuration: dict[str, Any] = {
         "specs": [{"workers": one.workers, "speed": one.speed} for one in specs],
         "lanes": list(lanes),
-        "orca": orca,
+        "orca": sorted(orca),
         "seed": seed,
     }
     async with run_child(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from controlplane.errors import StartupError
 from controlplane.lab.envoy import Envoy, kill_now, run_envoy
 from controlplane.lab.ports import free_ports, require_one_listener
-from controlplane.lab.stock import Balancing, static_bootstrap
+from controlplane.lab.stock import Balancing, static_bootstrap, write_assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Lane:
     ports: tuple[int, ...]
     """Where its Envoys listen."""
     envoys: tuple[Envoy, ...]
+    assign: Callable[[Sequence[int]], None] | None = None
+    """Balance over the backends on these ports from now on; None where that cannot be said."""
 
 
 AT_ONCE = 4
@@ -64,18 +66,40 @@ async def run_lane(
     *,
     envoys: int,
     groups: Sequence[int] | None = None,
+    changing: bool = False,
 ) -> AsyncIterator[Lane]:
-    """A stock lane over backends on these ports."""
+    """A stock lane over backends on these ports. `changing`: they may be other ones later."""
     ports = free_ports(2 * envoys)
     listeners, admins = ports[:envoys], ports[envoys:]
+    assignment = (folder / f"{balancing.name}-endpoints.json").absolute() if changing else None
+    if assignment is not None:
+        write_assignment(assignment, balancing, backends)
     bootstraps = [
-        static_bootstrap(balancing, backends, listener_port=one, admin_port=admin, groups=groups)
+        static_bootstrap(
+            balancing,
+            backends,
+            listener_port=one,
+            admin_port=admin,
+            groups=groups,
+            assignment=assignment,
+        )
         for one, admin in zip(listeners, admins, strict=True)
     ]
+
+    def assign(now: Sequence[int]) -> None:
+        assert assignment is not None
+        write_assignment(assignment, balancing, now)
+
     async with run_envoys(bootstraps, folder, name=balancing.name) as running:
         require_one_listener(ports)
         await wait_serving(listeners)
-        yield Lane(balancing.name, balancing.title, tuple(listeners), running)
+        yield Lane(
+            balancing.name,
+            balancing.title,
+            tuple(listeners),
+            running,
+            None if assignment is None else assign,
+        )
 
 
 async def wait_serving(ports: Sequence[int], deadline_s: float = 60.0) -> None:

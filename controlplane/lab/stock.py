@@ -7,8 +7,10 @@ a little better than Envoy as it ships, and lanes differ in one thing: who picks
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from controlplane.translate.retries import MAX_PICKS
@@ -57,6 +59,26 @@ FULL_SCAN = Balancing("full_scan", "FULL_SCAN", _full_scan())
 ROUND_ROBIN = Balancing("round_robin", "ROUND_ROBIN", {"lb_policy": "ROUND_ROBIN"})
 
 
+def cswrr(name: str = "cswrr", **fields: Any) -> Balancing:  # noqa: ANN401
+    """Weighted round robin by what backends say in their answers (ORCA), with Envoy's defaults.
+
+    `fields` are of Envoy's ClientSideWeightedRoundRobin. Backends must report: see `run_backends`.
+    """
+    policy = {
+        "name": "envoy.load_balancing_policies.client_side_weighted_round_robin",
+        "typed_config": {
+            "@type": f"{_TYPE}.load_balancing_policies.client_side_weighted_round_robin.v3"
+            ".ClientSideWeightedRoundRobin",
+            **fields,
+        },
+    }
+    cluster = {"load_balancing_policy": {"policies": [{"typed_extension_config": policy}]}}
+    return Balancing(name, "CSWRR with ORCA", cluster)
+
+
+CSWRR = cswrr()
+
+
 def group_shares(name: str, shares: Sequence[float]) -> Balancing:
     """FULL_SCAN inside of groups whose shares are fixed: for benchmarks, as an oracle.
 
@@ -77,8 +99,43 @@ def static_bootstrap(
     listener_port: int,
     admin_port: int,
     groups: Sequence[int] | None = None,
+    assignment: Path | None = None,
 ) -> dict[str, Any]:
-    """One Envoy of a stock lane. `groups` is the group of each backend, for `group_shares`."""
+    """One Envoy of a stock lane. `groups` is the group of each backend, for `group_shares`.
+
+    With `assignment` it takes its endpoints from that file, and again whenever the file is
+    replaced (`write_assignment`), instead of `backends`.
+    """
+    if assignment is None:
+        members: dict[str, Any] = {
+            "type": "STATIC",
+            "load_assignment": _assignment(balancing, backends, groups),
+        }
+    else:
+        source = {"resource_api_version": "V3", "path_config_source": {"path": str(assignment)}}
+        members = {"type": "EDS", "eds_cluster_config": {"eds_config": source}}
+    cluster = {"name": CLUSTER, **members, **_AS_WEIR, **balancing.cluster}
+    return {
+        "node": {"id": f"{balancing.name}-{listener_port}", "cluster": balancing.name},
+        "admin": {"address": _address(admin_port)},
+        "static_resources": {"listeners": [_listener(listener_port)], "clusters": [cluster]},
+    }
+
+
+def write_assignment(path: Path, balancing: Balancing, backends: Sequence[int]) -> None:
+    """The endpoints of a lane from now on. Envoy sees a file that is moved there, no other."""
+    resource = {
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        **_assignment(balancing, backends, None),
+    }
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps({"resources": [resource]}))
+    draft.replace(path)
+
+
+def _assignment(
+    balancing: Balancing, backends: Sequence[int], groups: Sequence[int] | None
+) -> dict[str, Any]:
     membership = [0] * len(backends) if groups is None else list(groups)
     localities: list[dict[str, Any]] = []
     for group in sorted(set(membership)):
@@ -88,18 +145,7 @@ def static_bootstrap(
             locality["locality"] = {"sub_zone": f"g{group}"}
             locality["load_balancing_weight"] = balancing.weights[group]
         localities.append(locality)
-    cluster = {
-        "name": CLUSTER,
-        "type": "STATIC",
-        **_AS_WEIR,
-        "load_assignment": {"cluster_name": CLUSTER, "endpoints": localities},
-        **balancing.cluster,
-    }
-    return {
-        "node": {"id": f"{balancing.name}-{listener_port}", "cluster": balancing.name},
-        "admin": {"address": _address(admin_port)},
-        "static_resources": {"listeners": [_listener(listener_port)], "clusters": [cluster]},
-    }
+    return {"cluster_name": CLUSTER, "endpoints": localities}
 
 
 def _limits(priority: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The Weir lane: `weir serve` as a child process, its documents, and Envoys that own nothing.
 
 On one machine two Envoys cannot listen on one port apart from each other, so each Envoy is a fleet
-of its own: as many Gateways as Envoys, one HTTPRoute attached to all of them, one Backend.
+of its own: as many Gateways as Envoys, an HTTPRoute for each 32 of them, one Backend.
 """
 
 from __future__ import annotations
@@ -27,11 +27,17 @@ from controlplane.lab.stock import CLUSTER, ROUTE_TIMEOUT
 from controlplane.translate.bootstrap import ads_bootstrap
 
 NAME = "weir"
+MOST_PARENTS = 32
+"""Of a route: the Gateway API allows no more."""
 _BACKEND = CLUSTER.partition("/")[2]
 
 
 def documents(
-    listeners: Sequence[int], backends: Sequence[int], policy: str, interval: str = "1s"
+    listeners: Sequence[int],
+    backends: Sequence[int],
+    policy: str,
+    interval: str = "1s",
+    actuation: str = "auto",
 ) -> list[dict[str, Any]]:
     """What a person would declare for this lane."""
     gateways = [
@@ -47,20 +53,26 @@ def documents(
         }
         for i, port in enumerate(listeners)
     ]
-    route = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": "demo"},
-        "spec": {
-            "parentRefs": [{"name": gateway_name(i)} for i in range(len(listeners))],
-            "rules": [
-                {
-                    "backendRefs": [{"group": "weir.dev", "kind": "Backend", "name": _BACKEND}],
-                    "timeouts": {"request": ROUTE_TIMEOUT},
-                }
-            ],
-        },
-    }
+    routes = [
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {"name": f"demo-{first}" if first else "demo"},
+            "spec": {
+                "parentRefs": [
+                    {"name": gateway_name(i)}
+                    for i in range(first, min(first + MOST_PARENTS, len(listeners)))
+                ],
+                "rules": [
+                    {
+                        "backendRefs": [{"group": "weir.dev", "kind": "Backend", "name": _BACKEND}],
+                        "timeouts": {"request": ROUTE_TIMEOUT},
+                    }
+                ],
+            },
+        }
+        for first in range(0, len(listeners), MOST_PARENTS)
+    ]
     backend = {
         "apiVersion": "weir.dev/v1alpha1",
         "kind": "Backend",
@@ -77,9 +89,10 @@ def documents(
             "targetRefs": [{"group": "weir.dev", "kind": "Backend", "name": _BACKEND}],
             "policy": policy,
             "interval": interval,
+            "actuation": actuation,
         },
     }
-    return [*gateways, route, backend, balancing]
+    return [*gateways, *routes, backend, balancing]
 
 
 def gateway_name(i: int) -> str:
@@ -197,6 +210,7 @@ async def run_weir_lane(
     load_reports: bool = True,
     ports: Sequence[int] | None = None,
     name: str = NAME,
+    actuation: str = "auto",
 ) -> AsyncIterator[tuple[Lane, WeirServe]]:
     """`weir serve` and its Envoys over backends on these ports.
 
@@ -206,7 +220,11 @@ async def run_weir_lane(
     ports = list(ports) if ports is not None else free_ports(2 * envoys)
     listeners, admins = ports[:envoys], ports[envoys:]
     served = WeirServe(folder, options)
-    served.declare(documents(listeners, backends, policy))
+
+    def assign(now: Sequence[int]) -> None:
+        served.declare(documents(listeners, now, policy, actuation=actuation))
+
+    assign(backends)
     await served.start()
     try:
         await served.wait_ready()
@@ -223,6 +241,6 @@ async def run_weir_lane(
         async with run_envoys(bootstraps, folder, name=name) as running:
             await wait_serving(listeners)
             require_one_listener(ports)
-            yield Lane(name, f"Weir ({policy})", tuple(listeners), running), served
+            yield Lane(name, f"Weir ({policy})", tuple(listeners), running, assign), served
     finally:
         await served.stop()

@@ -110,7 +110,7 @@ async def test_a_backend_turns_slow_fails_and_is_well_again_on_time(tmp_path: Pa
 
 
 async def test_a_backend_says_its_utilisation_when_asked_to(tmp_path: Path) -> None:
-    async with run_backends([BackendSpec()], tmp_path, orca=True) as backends:
+    async with run_backends([BackendSpec()], tmp_path, orca=("lane",)) as backends:
         reader, writer = await asyncio.open_connection("127.0.0.1", backends.ports["lane"][0])
         writer.write(b"GET /10000 HTTP/1.1\r\nhost: x\r\n\r\n")
         answer = await asyncio.wait_for(reader.readuntil(b"ok"), 10.0)
