@@ -265,3 +265,25 @@ def test_a_label_that_is_no_number_counts_as_not_declared() -> None:
     ]
     (made,) = run(Policies.installed(), [replace(of, endpoints=tuple(odd))])
     assert made.memory.capacities is None
+
+
+def test_what_a_formula_wants_has_no_attributions_and_that_is_said() -> None:
+    decider = Decider(Policies(makers()))
+    (decided,) = decider.decide([Asked(service(2), None)], 0.0, in_force)
+    with pytest.raises(NotExplainableError, match="'model' is a formula"):
+        decider.attribute(decided)
+
+
+def test_what_a_learned_policy_wants_is_shared_out() -> None:
+    decider = Decider(Policies(makers(learned=Learned)))
+    world = World(np.array([80.0, 80.0, 20.0, 20.0]))
+    asked = Asked(service(4, policy="learned"), None)
+    for second in range(1, 12):
+        look = replace(world.look(0.7 * world.capacity), at_s=float(second))
+        (decided,) = decider.decide([replace(asked, observation=look)], float(second), in_force)
+        asked = replace(asked, memory=decided.memory)
+    assert len(decided.situation.grouping.names) > 1
+    found = decider.attribute(decided)
+    assert decided.wanted.base is not None
+    moved = np.log(decided.wanted.shares / decided.wanted.base)
+    assert np.allclose(found.effects.sum(axis=1), moved, atol=2e-3)
