@@ -82,11 +82,11 @@ def play(
 ) -> list[Played]:
     """Every policy on every case. `release`: the folder of `learned`, the installed one if None."""
     stages = Stages.installed()
-    registry = _registry(stages, release)
+    policies_by_name = registry(stages, release)
     played: list[Played] = []
     for start in range(0, len(drawn), TOGETHER):
         part = drawn[start : start + TOGETHER]
-        by_policy = {policy: _play(stages, registry, part, policy) for policy in policies}
+        by_policy = {policy: _play(stages, policies_by_name, part, policy) for policy in policies}
         for i, (kind, case, _) in enumerate(part):
             played.append(Played(kind, case, {name: by_policy[name][i] for name in policies}))
         if progress is not None:
@@ -96,14 +96,14 @@ def play(
 
 def _play(
     stages: Stages,
-    registry: Any,  # noqa: ANN401 - the decide stage's own registry
+    policies_by_name: Any,  # noqa: ANN401 - the decide stage's own registry
     part: Sequence[tuple[str, Case, int]],
     policy: str,
 ) -> list[Outcome]:
     """What the requests of these cases get under a policy."""
     acts = None if policy in ("p2c", "equal") else policy
     cases = [(_stock(case, policy), seed, acts) for _, case, seed in part]
-    lockstep = Lockstep(stages, registry, cases)
+    lockstep = Lockstep(stages, policies_by_name, cases)
     duration_s = max(case.duration_s for _, case, _ in part)
     while lockstep.now_s < duration_s - 1e-9:
         decided = lockstep.look()
@@ -118,15 +118,16 @@ def _stock(case: Case, policy: str) -> Case:
     return replace(case, balancing=replace(case.balancing, algorithm=Algorithm.LEAST_REQUEST))
 
 
-def _registry(stages: Stages, release: Path | None) -> Any:  # noqa: ANN401
+def registry(stages: Stages, release: Path | None) -> Any:  # noqa: ANN401
+    """The policies of serving, with the `learned` of this folder, or the installed one if None."""
     points = {point.name: point for point in entry_points(group="controlplane.policies")}
     makers = {name: point.load for name, point in points.items()}
     if release is not None:
         learned = points["learned"].load()
         makers["learned"] = lambda: partial(learned, folder=release)
-    registry = stages.decide.Policies(makers)
-    registry.get("learned")  # a release that is refused is refused here, in its own words
-    return registry
+    found = stages.decide.Policies(makers)
+    found.get("learned")  # a release that is refused is refused here, in its own words
+    return found
 
 
 def interval(log_ratios: np.ndarray[Any, Any], *, resamples: int = 4000) -> list[float]:

@@ -1,4 +1,4 @@
-"""Writes a release: the model, its manifest, its evaluation and its card."""
+"""Writes a release: the model, its manifest, its evaluation, what it goes by, and its card."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from policies.agents.network import Released
 from policies.env.paired import BASE
 from policies.training.card import card
 from policies.training.evaluate import held_out_cases, play, summary
 from policies.training.export import export, manifest
+from policies.training.importance import write as write_importance
 from policies.training.train import Trained
 
 
@@ -49,7 +51,9 @@ def release(
     }
     _write(made / "manifest.json", document)
     _write(made / "evaluation.json", evaluation)
-    (made / "card.md").write_text(card(document, evaluation))
+    network = Released(trained.actor, document["bound"]).eval()
+    importance = write_importance(network, made, 1, families)
+    (made / "card.md").write_text(card(document, evaluation, importance))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(made, folder)
     return evaluation

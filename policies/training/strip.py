@@ -68,9 +68,11 @@ def strip_release(folder: Path) -> str:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["digest"] = digest
     evaluation = json.loads((folder / "evaluation.json").read_text())
+    beside = folder / "importance.json"
+    importance = json.loads(beside.read_text()) if beside.is_file() else None
     path.write_bytes(after)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    (folder / "card.md").write_text(card(manifest, evaluation))
+    (folder / "card.md").write_text(card(manifest, evaluation, importance))
     return digest
 
 
