@@ -147,6 +147,10 @@ agents: $(VENV)/.dev ## Learning curves of every algorithm on a toy with a known
 evaluate: $(VENV)/.dev ## Play the released policy against the others on held-out cases.
 	$(BIN)/weir evaluate $(ARGS)
 
+.PHONY: importance
+importance: $(VENV)/.dev ## What the released policy goes by, into its folder and its card (a minute).
+	$(BIN)/python -m policies.training.importance policies/released/residual-ppo $(ARGS)
+
 .PHONY: simulator-theory
 simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes the table into docs/simulator.md.
 	$(BIN)/python -m benchmarks.simulator_theory --docs docs/simulator.md $(ARGS)
