@@ -46,6 +46,7 @@ class Regional:
         self.run = Simulation(case, seed)
         self._noise = np.random.Generator(np.random.PCG64([seed, 77]))
         self._regions = [_Region(self._declared(j)) for j in range(len(case.regions))]
+        self._whole = _Region(case.service(policy="equal"))
         self.ways = Ways.unknown(len(case.regions))
         self.shares: Floats | None = None
         """(regions, regions) which part of its requests each sends where, as decided last."""
@@ -69,11 +70,26 @@ class Regional:
         looks = self.run.telemetry_by_region()
         home = self._home(looks[0])
         self._measure(looks, home)
-        verdicts, situations = self._decided(looks, home)
-        between = self._decide.between(situations, self._traffic, self.ways.seconds)
+        whole = self._without_the_way(looks, home)
+        verdicts = self._decided(whole)
+        self._between(whole, verdicts)
+        self._pending = self._split(verdicts)
+
+    def _between(self, look: Observation, verdicts: list[Any]) -> None:
+        """Which part of its requests each region sends where."""
+        region = self._whole
+        service = self.run.case.service(self.now_s, policy="equal")
+        if service.endpoints != region.service.endpoints:
+            region.service = service
+        asked = self._decide.Asked(region.service, look, region.belief)
+        (decided,) = self._decider.decide([asked], self.now_s, _by_size)
+        region.belief = decided.memory
+        grouping, zone = self._grouping(verdicts)
+        shares = grouping.sizes / grouping.sizes.sum()
+        whole = replace(decided.situation, grouping=_aligned(grouping, look), shares=shares)
+        between = self._decide.between(whole, zone, self._traffic, self.ways.seconds, self.shares)
         if between is not None:
             self.shares = between
-        self._pending = self._split(verdicts)
 
     def _declared(self, region: int) -> Service:
         case = self.run.case
@@ -94,11 +110,8 @@ class Regional:
         ended = np.array([(look.succeeded + look.failed).sum() for look in looks])
         self._traffic = np.exp(-INTERVAL_S / TRAFFIC_FADES_S) * self._traffic + ended
 
-    def _decided(
-        self, looks: tuple[Telemetry, ...], home: NDArray[np.intp]
-    ) -> tuple[list[Any], list[Any]]:
-        """(verdict of the guard, situation) of each region's endpoints."""
-        whole = self._without_the_way(looks, home)
+    def _decided(self, whole: Observation) -> list[Any]:
+        """The guard's verdict for each region's endpoints."""
         asked = []
         for j, region in enumerate(self._regions):
             declared = self._declared(j)
@@ -115,7 +128,7 @@ class Regional:
                 decision.situation, decision.proposal, region.memory, self.now_s
             )
             verdicts.append(verdict)
-        return verdicts, [decision.situation for decision in decided]
+        return verdicts
 
     def _without_the_way(self, looks: tuple[Telemetry, ...], home: NDArray[np.intp]) -> Observation:
         """All looks in one, as if every proxy stood beside the endpoints."""
@@ -150,24 +163,38 @@ class Regional:
 
     def _split(self, verdicts: list[Any]) -> tuple[Grouping, Floats]:
         """All regions' groups in one grouping, and (regions, groups) shares."""
-        groupings = [verdict.grouping for verdict in verdicts]
+        grouping, zone = self._grouping(verdicts)
+        between = self.shares
+        if between is None:  # before anything is known: all alike to all, by their endpoints
+            sizes = np.bincount(zone, weights=grouping.sizes).astype(np.float64)
+            between = np.tile(sizes / sizes.sum(), (len(sizes), 1))
+        weights = [np.array(verdict.weights.by_group, np.float64) for verdict in verdicts]
+        inside = np.concatenate([row / row.sum() for row in weights])
+        return grouping, between[:, zone] * inside
+
+    def _grouping(self, verdicts: list[Any]) -> tuple[Grouping, NDArray[np.intp]]:
+        """The groups of all regions, and (groups,) the region of each."""
         names: list[str] = []
         index: list[NDArray[np.intp]] = []
-        rows: list[Floats] = []
-        between = self.shares if self.shares is not None else self._by_size()
-        for j, (verdict, grouping) in enumerate(zip(verdicts, groupings, strict=True)):
-            index.append(grouping.index + len(names))
-            names += [f"{self.run.case.regions[j]}/{name}" for name in grouping.names]
-            weights = np.array(verdict.weights.by_group, np.float64)
-            rows.append(between[:, j : j + 1] * weights / weights.sum())
-        endpoints = tuple(one for grouping in groupings for one in grouping.endpoints)
-        grouping = Grouping(endpoints, tuple(names), np.concatenate(index))
-        return grouping, np.concatenate(rows, axis=1)
+        for region, verdict in zip(self.run.case.regions, verdicts, strict=True):
+            index.append(verdict.grouping.index + len(names))
+            names += [f"{region}/{name}" for name in verdict.grouping.names]
+        counts = [len(verdict.grouping.names) for verdict in verdicts]
+        endpoints = tuple(one for verdict in verdicts for one in verdict.grouping.endpoints)
+        zone = np.repeat(np.arange(len(counts)), counts)
+        return Grouping(endpoints, tuple(names), np.concatenate(index)), zone
 
-    def _by_size(self) -> Floats:
-        """Before anything is known: all regions alike to all, by their endpoints."""
-        sizes = np.array([len(region.service.endpoints) for region in self._regions], np.float64)
-        return np.tile(sizes / sizes.sum(), (len(sizes), 1))
+
+def _by_size(service: Service, grouping: Grouping) -> Floats:
+    """Shares in force of a service that is only believed about."""
+    return np.asarray(grouping.sizes / grouping.sizes.sum(), np.float64)
+
+
+def _aligned(grouping: Grouping, look: Observation) -> Grouping:
+    """The same with the endpoints in the order of a look."""
+    at = {endpoint: i for i, endpoint in enumerate(grouping.endpoints)}
+    order = [at[endpoint] for endpoint in look.endpoints]
+    return replace(grouping, endpoints=look.endpoints, index=grouping.index[order])
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:
