@@ -92,12 +92,12 @@ def _unexplained_s(whole: Situation, zone: NDArray[np.intp], places: Places, zon
     samples = np.where(np.isfinite(look.latency_s), np.nan_to_num(look.latency_samples), 0.0)
     rate = whole.grouping.total(np.nan_to_num(look.rate_rps))
     with np.errstate(all="ignore"):
-        took = np.bincount(of, weights=np.nan_to_num(look.latency_s) * samples, minlength=zones)
-        took = took / np.bincount(of, weights=samples, minlength=zones)
+        spent = np.bincount(of, weights=np.nan_to_num(look.latency_s) * samples, minlength=zones)
+        took = spent / np.bincount(of, weights=samples, minlength=zones)
         rho = np.minimum(rate / places.capacity, FULL)
         waits = places.base_s * (1.0 + places.variability * queueing(rho, places.servers))
-        should = np.bincount(zone, weights=rate * waits, minlength=zones)
-        should = should / np.bincount(zone, weights=rate, minlength=zones)
+        expected = np.bincount(zone, weights=rate * waits, minlength=zones)
+        should = expected / np.bincount(zone, weights=rate, minlength=zones)
     return np.asarray(np.maximum(np.nan_to_num(took - SURPRISED * should), 0.0), np.float64)
 
 
