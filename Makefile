@@ -159,6 +159,10 @@ simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes 
 simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choices; writes the table into docs/simulator.md.
 	$(BIN)/python -m benchmarks.simulator_algorithms --docs docs/simulator.md $(ARGS)
 
+.PHONY: bench-regions
+bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes the table into docs/regions.md (two minutes).
+	$(BIN)/python -m benchmarks.regions --docs docs/regions.md $(ARGS)
+
 .PHONY: calibrate-lab
 calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).
 	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)
