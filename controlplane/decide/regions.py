@@ -22,7 +22,7 @@ from controlplane.model import Situation
 from controlplane.model.folding import DEMAND, DEMAND_SLOW, ERRORS, IN_FLIGHT, SCV
 from controlplane.model.observation import Floats
 from controlplane.model.queues import queueing
-from controlplane.model.regions import Places, spread
+from controlplane.model.regions import Destinations, spread
 
 A_FAILURE = 5.0
 """So many times the time of a request: what the default objective takes for one."""
@@ -63,7 +63,7 @@ def between(
         servers = pooled(stations, shared[IN_FLIGHT, None], proxies)[0]
     scv = float(np.nan_to_num(shared[SCV], nan=1.0))
     groups, zones = len(zone), way_s.shape[1]
-    places = Places(
+    there = Destinations(
         stations.capacity[0],
         stations.base_s[0],
         servers,
@@ -72,13 +72,13 @@ def between(
     plan = now + HEADROOM * max(1.0 - now, 0.0)
     if not np.isfinite(whole.observation.utilisation).any():
         plan = max(plan, CAREFUL)
-    failing = _failing(whole, zone, zones) * A_FAILURE * float(np.mean(places.base_s))
-    costs = way_s + failing + _unexplained_s(whole, zone, places, zones)
-    rates = spread(places, costs[:, zone], min(plan, FULL) * total * traffic / asks)
+    failing = _failing(whole, zone, zones) * A_FAILURE * float(np.mean(there.base_s))
+    costs = way_s + failing + _unexplained_s(whole, zone, there, zones)
+    rates = spread(there, costs[:, zone], min(plan, FULL) * total * traffic / asks)
     of = (zone[:, None] == np.arange(zones)).astype(np.float64)
     with np.errstate(all="ignore"):
         shares = (rates @ of) / rates.sum(axis=1, keepdims=True)
-    by_capacity = (places.capacity @ of) / total
+    by_capacity = (there.capacity @ of) / total
     shares = np.where(np.isfinite(shares), shares, by_capacity)
     shares = (1.0 - LEAST) * shares + LEAST * by_capacity
     if before is not None:
@@ -86,7 +86,9 @@ def between(
     return np.asarray(shares, np.float64)
 
 
-def _unexplained_s(whole: Situation, zone: NDArray[np.intp], places: Places, zones: int) -> Floats:
+def _unexplained_s(
+    whole: Situation, zone: NDArray[np.intp], there: Destinations, zones: int
+) -> Floats:
     """(zones,) how much longer requests took in this look than they should have."""
     look, of = whole.observation, zone[whole.grouping.index]
     samples = np.where(np.isfinite(look.latency_s), np.nan_to_num(look.latency_samples), 0.0)
@@ -94,8 +96,8 @@ def _unexplained_s(whole: Situation, zone: NDArray[np.intp], places: Places, zon
     with np.errstate(all="ignore"):
         spent = np.bincount(of, weights=np.nan_to_num(look.latency_s) * samples, minlength=zones)
         took = spent / np.bincount(of, weights=samples, minlength=zones)
-        rho = np.minimum(rate / places.capacity, FULL)
-        waits = places.base_s * (1.0 + places.variability * queueing(rho, places.servers))
+        rho = np.minimum(rate / there.capacity, FULL)
+        waits = there.base_s * (1.0 + there.variability * queueing(rho, there.servers))
         expected = np.bincount(zone, weights=rate * waits, minlength=zones)
         should = expected / np.bincount(zone, weights=rate, minlength=zones)
     return np.asarray(np.maximum(np.nan_to_num(took - SURPRISED * should), 0.0), np.float64)

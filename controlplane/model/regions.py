@@ -34,8 +34,8 @@ FADES_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Places:
-    """Stations, whose requests may come from any source; arrays (g,)."""
+class Destinations:
+    """Stations whose requests may come from any source; arrays (g,)."""
 
     capacity: Floats
     """Requests per second."""
@@ -46,7 +46,7 @@ class Places:
     """Half the sum of the squared coefficients of variation of gaps and of service."""
 
 
-def spread(places: Places, way_s: Floats, demand: Floats) -> Floats:
+def spread(there: Destinations, way_s: Floats, demand: Floats) -> Floats:
     """(r, g) requests per second from each source to each station, of least total time.
 
     `way_s` (r, g) is there and back, `demand` (r,) in requests per second, in all less than the
@@ -55,13 +55,13 @@ def spread(places: Places, way_s: Floats, demand: Floats) -> Floats:
     on the way would part slowly by that; they exchange at once.
     """
     rates = np.zeros(way_s.shape)
-    loads = Loads(places.servers)
+    loads = Loads(there.servers)
     tiny = SETTLED * demand.sum()
     for _ in range(SWEEPS):
         before = rates.copy()
         for i, asked in enumerate(demand.tolist()):
             others = rates.sum(axis=0) - rates[i]
-            rates[i] = _answer(places, loads, way_s[i], others, asked)
+            rates[i] = _answer(there, loads, way_s[i], others, asked)
         for i, k in itertools.combinations(range(len(demand)), 2):
             rates[[i, k]] = _exchanged(rates[[i, k]], way_s[i] - way_s[k])
         if np.abs(rates - before).max() <= tiny:
@@ -69,20 +69,22 @@ def spread(places: Places, way_s: Floats, demand: Floats) -> Floats:
     return rates
 
 
-def _answer(places: Places, loads: Loads, way_s: Floats, others: Floats, asked: float) -> Floats:
+def _answer(
+    there: Destinations, loads: Loads, way_s: Floats, others: Floats, asked: float
+) -> Floats:
     """(g,) where one source sends its requests, given what the others send there."""
     if asked <= 0.0:
         return np.zeros(len(way_s))
-    real = places.capacity > 0.0
-    low = float(np.log((way_s + places.base_s)[real].min()))
-    high = float(np.log((way_s + places.base_s)[real].max())) + 14.0
+    real = there.capacity > 0.0
+    low = float(np.log((way_s + there.base_s)[real].min()))
+    high = float(np.log((way_s + there.base_s)[real].max())) + 14.0
     for _ in range(STEPS):
         cost = np.exp(0.5 * (low + high))
-        if _taken(places, loads, way_s, others, cost).sum() >= asked:
+        if _taken(there, loads, way_s, others, cost).sum() >= asked:
             high = 0.5 * (low + high)
         else:
             low = 0.5 * (low + high)
-    taken = _taken(places, loads, way_s, others, np.exp(high))
+    taken = _taken(there, loads, way_s, others, np.exp(high))
     return np.asarray(asked * taken / taken.sum(), np.float64)
 
 
@@ -99,12 +101,12 @@ def _exchanged(pair: Floats, further: Floats) -> Floats:
     return np.stack([first, both - first])
 
 
-def _taken(places: Places, loads: Loads, way_s: Floats, others: Floats, cost: float) -> Floats:
+def _taken(there: Destinations, loads: Loads, way_s: Floats, others: Floats, cost: float) -> Floats:
     """(g,) how much each station takes of a source that pays this for one more request."""
     with np.errstate(all="ignore"):
-        margin = ((cost - way_s) / places.base_s - 1.0) / places.variability
-        full = places.capacity * loads.at(margin)
-    return np.where(places.capacity > 0.0, np.maximum(full - others, 0.0), 0.0)
+        margin = ((cost - way_s) / there.base_s - 1.0) / there.variability
+        full = there.capacity * loads.at(margin)
+    return np.where(there.capacity > 0.0, np.maximum(full - others, 0.0), 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

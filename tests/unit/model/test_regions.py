@@ -9,28 +9,30 @@ from scipy.optimize import brentq, minimize
 from controlplane.decide.queueing import optimal
 from controlplane.model.observation import Floats
 from controlplane.model.queues import marginal, queueing
-from controlplane.model.regions import Places, Ways, spread
+from controlplane.model.regions import Destinations, Ways, spread
 
 CLOSE = 0.01
 """Loads are looked up in a table."""
 
 
-def places(capacity: list[float], base_s: list[float], servers: list[float]) -> Places:
-    return Places(np.array(capacity), np.array(base_s), np.array(servers), np.ones(len(capacity)))
+def places(capacity: list[float], base_s: list[float], servers: list[float]) -> Destinations:
+    return Destinations(
+        np.array(capacity), np.array(base_s), np.array(servers), np.ones(len(capacity))
+    )
 
 
 UNLIKE = places([200.0, 50.0, 100.0, 100.0], [0.02, 0.08, 0.04, 0.05], [4.0, 4.0, 8.0, 2.0])
 FAR = np.array([[0.001, 0.001, 0.03, 0.03], [0.03, 0.03, 0.001, 0.001]])
 
 
-def total_s(of: Places, way_s: Floats, rates: Floats) -> float:
+def total_s(of: Destinations, way_s: Floats, rates: Floats) -> float:
     """Seconds spent by all requests of a second, by the formula of the station."""
     rho = rates.sum(axis=0) / of.capacity
     waits = of.base_s * (1.0 + of.variability * queueing(rho, of.servers))
     return float((rates * way_s).sum() + (rates.sum(axis=0) * waits).sum())
 
 
-def cost(of: Places, way_s: Floats, rates: Floats) -> Floats:
+def cost(of: Destinations, way_s: Floats, rates: Floats) -> Floats:
     """(r, g) what one more request of each source would cost all."""
     rho = rates.sum(axis=0) / of.capacity
     return np.asarray(way_s + of.base_s * (1.0 + of.variability * marginal(rho, of.servers)))
