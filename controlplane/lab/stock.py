@@ -155,12 +155,16 @@ def _listener(port: int) -> dict[str, Any]:
             "http_filters": [
                 {
                     "name": "envoy.filters.http.router",
-                    "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"},
+                    "typed_config": {
+                        "@type": f"{_TYPE}.filters.http.router.v3.Router",
+                        "suppress_envoy_headers": True,
+                    },
                 }
             ],
             "use_remote_address": True,
             "normalize_path": True,
             "merge_slashes": True,
+            "strip_trailing_host_dot": True,
             "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
             "common_http_protocol_options": {
                 "idle_timeout": "3600s",

@@ -111,7 +111,7 @@ def test_a_folder_without_documents_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 def test_a_recipe_and_a_family_that_are_not_there_are_told_with_those_that_are() -> None:
-    assert "one of ours (residual-ppo)" in plain("train", "nosuch", "--to", "nowhere")
+    assert "one of ours (a2c, " in plain("train", "nosuch", "--to", "nowhere")
     assert "there are homogeneous" in plain("evaluate", "--family", "nosuch")
 
 
