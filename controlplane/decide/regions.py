@@ -34,8 +34,8 @@ SURPRISED = 1.3
 """A zone's requests may take this much longer than they should. What is above is the queue of an
 overload that is not yet understood; it counts as time on the way there."""
 MOVE = 0.8
-"""This part of the way to the new shares is gone each time: looks are noisy. 0.4 was slower to leave
-a region that turned slow, by 4 % of the mean."""
+"""This part of the way to the new shares is gone each time: looks are noisy. 0.4 was slower to
+leave a region that turned slow, by 4 % of the mean."""
 LEAST = 0.01
 """Every place sends so much of its requests everywhere, by capacity: so that ways stay measured."""
 

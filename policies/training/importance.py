@@ -80,6 +80,11 @@ def effects(moves: Moves, some: Decisions, points: int = POINTS) -> tuple[Floats
     """(b, g, features) by captum, summed over the groups whose feature it is; (b, g) the answer."""
     table, base = torch.from_numpy(some.table), torch.from_numpy(some.base)
     alike = table.mean(1, keepdim=True).expand_as(table).contiguous()
+    with torch.no_grad():
+        answer = moves(table, base) - moves(alike, base)
+    if not moves(table.clone().requires_grad_(), base).requires_grad:  # the base, or steps alone
+        nothing = np.zeros((*answer.shape, len(FEATURES)))
+        return nothing, answer.numpy().astype(np.float64)
     method = IntegratedGradients(moves)
     found = [
         method.attribute(
@@ -88,8 +93,6 @@ def effects(moves: Moves, some: Decisions, points: int = POINTS) -> tuple[Floats
         ).sum(1)
         for g in range(table.shape[1])
     ]  # fmt: skip
-    with torch.no_grad():
-        answer = moves(table, base) - moves(alike, base)
     return torch.stack(found, 1).numpy().astype(np.float64), answer.numpy().astype(np.float64)
 
 

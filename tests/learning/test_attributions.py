@@ -143,6 +143,20 @@ def test_a_policy_that_decides_in_steps_is_told_by_swaps_alone() -> None:
     assert "| `latency` | - |" in text
 
 
+class AsBase(torch.nn.Module):  # type: ignore[misc]
+    """What an algorithm gives that found nothing better."""
+
+    def forward(self, table: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(table.shape[:2])
+
+
+def test_a_policy_that_does_nothing_goes_by_nothing() -> None:
+    table, base = some_table(9, 2).numpy(), np.full((9, 2), 0.5, np.float32)
+    found = importance(Released(AsBase(), 1.0), [Decisions(table, base)])
+    assert found["moved"] == 0.0
+    assert not any(one["effect"] or one["swap"] for one in found["features"].values())
+
+
 def some_manifest() -> dict[str, object]:
     recipe = {"algorithm": "dqn", "name": "x", "seed": 1}
     recipe |= {"scenarios": {"families": [], "endpoints": [], "proxies": []}}
