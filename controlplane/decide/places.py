@@ -209,6 +209,11 @@ class Places:
         """By Backend, and by the place of the Envoys."""
         return {cluster: kept.orders for cluster, kept in self._kept.items()}
 
+    def known(self, cluster: ServiceName) -> Regional | None:
+        """What is known of a Backend whose requests go where they take least time."""
+        kept = self._kept.get(cluster)
+        return kept.regional if kept is not None else None
+
     def settle(
         self,
         services: Iterable[Service],
