@@ -164,3 +164,10 @@ def some_manifest() -> dict[str, object]:
         "name": "x", "base": "model", "bound": 0.7, "recipe": recipe, "digest": "", "commit": "",
         "training": {"step": 1, "steps": 1},
     }  # fmt: skip
+
+
+def test_the_card_of_the_release_has_what_it_goes_by() -> None:
+    text = (FOLDER / "card.md").read_text()
+    assert "## What it goes by" in text
+    assert "importance.png" in text
+    assert (FOLDER / "importance.png").read_bytes().startswith(b"\x89PNG")
