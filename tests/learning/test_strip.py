@@ -19,7 +19,7 @@ pytestmark = pytest.mark.learning
 
 RELEASED = Path(__file__).parents[2] / "policies" / "released"
 TRACE = 'File "/home/somebody/weir/policies/agents/network.py", line 103, in forward'
-PATH = re.compile(rb"\.pyc?\b|File \"|/(?:home|root|usr|tmp|opt|work|Users)/")
+PATH = re.compile(rb"\.pyc?\b|File \"|/(?:home|root|usr|opt|srv|Users)/")
 
 
 def talkative(content: bytes) -> bytes:
