@@ -147,6 +147,10 @@ agents: $(VENV)/.dev ## Learning curves of every algorithm on a toy with a known
 league: $(VENV)/.dev ## Every policy on the held-out suite; report in benchmarks/results, table in README.md (goes on where it stopped; ARGS=--quick: 2 minutes).
 	$(BIN)/weir evaluate --to benchmarks/results/league --readme README.md $(ARGS)
 
+.PHONY: importance
+importance: $(VENV)/.dev ## What the released policy goes by, into its folder and its card (a minute).
+	$(BIN)/python -m policies.training.importance policies/released/residual-ppo $(ARGS)
+
 .PHONY: simulator-theory
 simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes the table into docs/simulator.md.
 	$(BIN)/python -m benchmarks.simulator_theory --docs docs/simulator.md $(ARGS)
@@ -154,6 +158,10 @@ simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes 
 .PHONY: simulator-algorithms
 simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choices; writes the table into docs/simulator.md.
 	$(BIN)/python -m benchmarks.simulator_algorithms --docs docs/simulator.md $(ARGS)
+
+.PHONY: bench-regions
+bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes the table into docs/regions.md (two minutes).
+	$(BIN)/python -m benchmarks.regions --docs docs/regions.md $(ARGS)
 
 .PHONY: calibrate-lab
 calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).

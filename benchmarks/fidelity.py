@@ -13,19 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.decide_quality import Control, Player
-from controlplane.decide import Policies
 from controlplane.lab.arena.contestants import CONTESTANTS, Contestant
 from controlplane.lab.arena.results import Heat, LaneResult
 from controlplane.lab.arena.suite import of_suite
@@ -35,17 +29,18 @@ from controlplane.lab.load import DEADLINE_S
 from controlplane.lab.scenarios import Stage, stage
 from controlplane.lab.station import MAX_QUEUE
 from controlplane.model import Actuation
+from policies.env.stages import Stages
+from policies.league.match import outcomes
+from policies.league.players import Kind, Player, registry
 from policies.simulator import (
     Algorithm,
     Balancing,
     Case,
-    Simulation,
     Station,
     Steps,
     Trace,
     Traffic,
     Work,
-    one_group,
 )
 
 RESULTS = Path(__file__).parent / "results"
@@ -110,34 +105,29 @@ def _steps(changes: dict[float, float]) -> Steps:
     return Steps(tuple(times), tuple(changes[at] for at in times))
 
 
-def predict(
-    made: Stage, who: Contestant, seed: int, *, warmup_s: float, policies: Policies
-) -> tuple[float, float]:
-    """Mean and 99th percentile of the successes after the warm-up, seconds."""
+def player_of(who: Contestant) -> Player:
+    """The contestant as the league has it."""
     algorithm = ALGORITHMS.get(who.name, Algorithm.FULL_SCAN)
-    case = case_of(made, warmup_s=warmup_s, algorithm=algorithm)
-    run = Simulation(case, seed)
-    control = None
-    if who.policy:
-        acts = Actuation.ENDPOINTS if who.actuation == "endpoints" else Actuation.GROUPS
-        control = Control(Player(who.name, who.policy, acts), policies, seed)
-    counted, present = False, len(case.present(0.0))
-    while run.now_s < case.duration_s - 1e-9:
-        at_s = float(math.floor(run.now_s + 1e-9)) + 1.0
-        run.advance(at_s)
-        if not counted and at_s >= warmup_s:
-            run.outcome()
-            counted = True
-        if control is not None:
-            split = control.tick(case, run)
-            run.advance(at_s + case.delay_s)
-            run.split(*split)
-        elif len(case.present(at_s)) != present:
-            present = len(case.present(at_s))
-            run.split(one_group(case, at_s), np.ones(1))
-    run.drain()
-    felt = run.outcome()
-    return felt.mean_s, felt.quantile_s(0.99)
+    kind = Kind.BASELINE if who.policy else Kind.STOCK
+    return Player(
+        who.name, who.title, kind, algorithm, who.policy or None, Actuation(who.actuation)
+    )
+
+
+class Predictions:
+    """What the simulator says of contestants, with the stages that serve."""
+
+    def __init__(self, contestants: Sequence[Contestant]) -> None:
+        self._stages = Stages.installed()
+        self._players = {one.name: player_of(one) for one in contestants}
+        self._policies = registry(self._stages, list(self._players.values()))
+
+    def of(self, made: Stage, name: str, seed: int, *, warmup_s: float) -> tuple[float, float]:
+        """Mean and 99th percentile of the successes after the warm-up, seconds."""
+        player = self._players[name]
+        case = case_of(made, warmup_s=warmup_s, algorithm=player.algorithm)
+        (felt,) = outcomes([(case, seed)], player, self._stages, self._policies, skipped_s=warmup_s)
+        return felt.mean_s, felt.quantile_s(0.99)
 
 
 @dataclass(frozen=True)
@@ -155,9 +145,7 @@ class Row:
 
 def rows(heats: Sequence[Heat], length: dict[str, Any], draws: int) -> list[Row]:
     """Of every lane in every scenario. A lane that played a schedule twice is predicted once."""
-    policies = Policies(
-        {point.name: point.load for point in entry_points(group="controlplane.policies")}
-    )
+    predictions = Predictions(list(CONTESTANTS.values()))
     warmup_s = length["warmup_s"]
     schedules: dict[tuple[str, int], dict[str, list[LaneResult]]] = defaultdict(
         lambda: defaultdict(list)
@@ -177,8 +165,7 @@ def rows(heats: Sequence[Heat], length: dict[str, Any], draws: int) -> list[Row]
         )
         for name, played in lanes.items():
             told = [
-                predict(made, CONTESTANTS[name], draw, warmup_s=warmup_s, policies=policies)
-                for draw in range(1, draws + 1)
+                predictions.of(made, name, draw, warmup_s=warmup_s) for draw in range(1, draws + 1)
             ]
             mean, p99 = (1e3 * statistics.fmean(one) for one in zip(*told, strict=True))
             for lane in played:

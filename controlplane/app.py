@@ -191,9 +191,10 @@ class App:
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
+        decider = Decider(self._policies)
         loop = Loop(
             source=ByPart(self._source()),
-            decider=Decider(self._policies),
+            decider=decider,
             publisher=self._publisher,
             store=self._spool,
             switch=self._frozen,
@@ -205,6 +206,7 @@ class App:
         )
         console = AppConsole(
             loop,
+            decider,
             self._publisher,
             self._front,
             self._switch,

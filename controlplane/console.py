@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from controlplane.api.attributions import attributions, none
 from controlplane.api.explain import explain
-from controlplane.errors import WeirError
+from controlplane.decide import Decided, Decider
+from controlplane.errors import NotExplainableError, WeirError
 from controlplane.explain import Request, explain_route
 from controlplane.explain.document import document
 from controlplane.front.port import Front
@@ -27,6 +29,7 @@ class AppConsole:
     def __init__(
         self,
         loop: Loop,
+        decider: Decider,
         publisher: Publisher,
         front: Front,
         switch: KillSwitch,
@@ -35,6 +38,7 @@ class AppConsole:
     ) -> None:
         """`staging`: whether a change is on its way to the Envoys of a fleet in stages."""
         self._loop = loop
+        self._decider = decider
         self._publisher = publisher
         self._front = front
         self._switch = switch
@@ -57,14 +61,24 @@ class AppConsole:
         """One line for each service, in the order of their names."""
         return [self._service(name) for name in self._loop.names()]
 
-    def explain(self, service: str) -> dict[str, Any] | None:
-        """The last tick of a service."""
+    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
+        """The last tick of a service; `attributed`: and which features moved the policy."""
         known = self._loop.known(ServiceName(service))
         if known is None or known.decision is None or known.verdict is None:
             return None
         decision, orders = known.decision, self._loop.orders(known.service.cluster)
         situation, proposal = decision.situation, decision.proposal
-        return explain(situation, proposal, known.verdict, self._clock(), orders)
+        document = explain(situation, proposal, known.verdict, self._clock(), orders)
+        if attributed:
+            document["attributions"] = self._attributions(decision)
+        return document
+
+    def _attributions(self, decision: Decided) -> dict[str, Any]:
+        policy = decision.wanted.policy
+        try:
+            return attributions(policy, self._decider.attribute(decision))
+        except NotExplainableError as error:
+            return none(policy, str(error))
 
     async def proxies(self) -> list[dict[str, Any]]:
         """Every connected Envoy, and where it stands with each type."""

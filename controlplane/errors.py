@@ -6,6 +6,7 @@ WeirError
 ├── RateLimitError            an Envoy asked the rate limit service what cannot be read
 ├── TelemetryError            an Envoy sent a log or a load report that cannot be read
 ├── PolicyError
+│   ├── NotExplainableError   what a policy did has no attributions
 │   ├── UnknownPolicyError    no installed distribution offers a policy of that name
 │   └── PolicyLoadError       a released policy is refused: digest, shape, manifest
 ├── StoreError                the state store failed; serving goes on without it
@@ -45,6 +46,10 @@ class TelemetryError(WeirError):
 
 class PolicyError(WeirError):
     """A policy cannot be had."""
+
+
+class NotExplainableError(PolicyError):
+    """What a policy did cannot be shared out among what it saw: it is a formula, or too large."""
 
 
 class UnknownPolicyError(PolicyError):

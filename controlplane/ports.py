@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from controlplane.model import (
     Endpoint,
@@ -17,6 +17,8 @@ from controlplane.model import (
     Situation,
     Snapshot,
 )
+from controlplane.model.attribution import Attribution
+from controlplane.model.observation import Floats
 
 
 class MetricSource(Protocol):
@@ -36,6 +38,18 @@ class WeightPolicy(Protocol):
 
     def propose(self, situations: Sequence[Situation]) -> Sequence[Proposal]:
         """One proposal for each situation, in order. Nothing is sent before the guard saw it."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A policy that can share out what it did among what it saw. Few can; they need not."""
+
+    def attribute(self, situation: Situation, base: Floats) -> Attribution:
+        """What each feature did to log(wanted share / (g,) base share) of each group.
+
+        Bounded in time. Raises `NotExplainableError` where there is nothing to share out.
+        """
         ...
 
 

@@ -37,8 +37,9 @@ class Console(Protocol):
         """One line for each declared service."""
         ...
 
-    def explain(self, service: str) -> dict[str, Any] | None:
-        """The last tick of a service; None when there is no such service."""
+    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
+        """The last tick of a service, `attributed` with which features moved a learned policy;
+        None when there is no such service."""
         ...
 
     async def proxies(self) -> list[dict[str, Any]]:
@@ -144,8 +145,8 @@ def _views(console: Console) -> APIRouter:
         return console.services()
 
     @router.get("/services/{namespace}/{name}/explain")
-    async def explain(namespace: str, name: str) -> dict[str, Any]:
-        document = console.explain(f"{namespace}/{name}")
+    async def explain(namespace: str, name: str, attributions: bool = False) -> dict[str, Any]:
+        document = console.explain(f"{namespace}/{name}", attributed=attributions)
         if document is None:
             known = ", ".join(one["service"] for one in console.services()[:20]) or "none"
             raise HTTPException(404, f"no service {namespace}/{name}; declared are: {known}")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli.attributions import show as show_attributions
 from controlplane.cli.output import Output, console
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -50,6 +51,9 @@ def list_services(
 def explain(
     service: Annotated[str, typer.Argument(help="namespace/name, or name in `default`.")],
     admin_address: AdminOption = DEFAULT_ADMIN,
+    attributions: Annotated[
+        bool, typer.Option("--attributions", help="What moved a learned policy, per feature.")
+    ] = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
     """The last tick of a service: what was seen, wanted, allowed, and why.
@@ -57,14 +61,18 @@ def explain(
     Of each group: its share before, what the base and the policy wanted, and what is in force.
     Of each endpoint: requests a second, mean and 99th percentile of the latency in milliseconds,
     requests in flight (busy), and the requests a second that it is believed to be good for.
-    docs/decide.md and docs/guard.md say how.
+    docs/decide.md and docs/guard.md say how. With --attributions also which features of the groups
+    moved the learned policy away from its base, and how far (docs/explain.md).
     """
     name = service if "/" in service else f"default/{service}"
-    document = ask(admin_address, f"/v1/services/{name}/explain")
+    query = "?attributions=true" if attributions else ""
+    document = ask(admin_address, f"/v1/services/{name}/explain{query}")
     if output is Output.JSON:
         typer.echo(json.dumps(document))
-    else:
-        show(document, console())
+        return
+    show(document, console())
+    if attributions:
+        show_attributions(document["attributions"], console())
 
 
 def show(document: dict[str, Any], console: Console) -> None:

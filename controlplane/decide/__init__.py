@@ -3,12 +3,14 @@
 `Decider` is the stage that the loop calls. It folds a look into the `Estimate`, settles the groups
 (`grouping`), asks each policy once for all of its services (`equal`, `capacity`, `queueing`, and
 what other distributions offer), and mixes and snaps what they propose (`rollout`, `snap`).
-Where a Backend tells places apart, `Places` says which zones the Envoys of each send to.
+Where a Backend tells places apart, `Places` says which zones the Envoys of each send to; `between`
+is `model` for that.
 `docs/decide.md` has the equations and the reason of every constant.
 """
 
 from controlplane.decide.decider import Asked, Decided, Decider, Memory
 from controlplane.decide.places import Places
+from controlplane.decide.regions import between
 from controlplane.decide.registry import Policies
 
-__all__ = ["Asked", "Decided", "Decider", "Memory", "Places", "Policies"]
+__all__ = ["Asked", "Decided", "Decider", "Memory", "Places", "Policies", "between"]

@@ -18,7 +18,7 @@ from controlplane.decide.grouping import Grouped, regroup
 from controlplane.decide.registry import Policies
 from controlplane.decide.rollout import acting
 from controlplane.decide.snap import snap
-from controlplane.errors import PolicyError, UnknownPolicyError
+from controlplane.errors import NotExplainableError, PolicyError, UnknownPolicyError
 from controlplane.model import (
     Endpoint,
     EndpointId,
@@ -30,9 +30,10 @@ from controlplane.model import (
     Service,
     Situation,
 )
+from controlplane.model.attribution import Attribution
 from controlplane.model.estimate import fold_all
 from controlplane.model.observation import Floats
-from controlplane.ports import WeightPolicy
+from controlplane.ports import Explains, WeightPolicy
 
 ALONE_BEFORE_GIVING_UP = 3
 """When a batch failed, services are tried one by one; so many failures in a row and it is the
@@ -93,6 +94,23 @@ class Decider:
             _decided(situation, memory, proposal, reasons)
             for (situation, memory), (proposal, reasons) in zip(situations, proposals, strict=True)
         ]
+
+    def attribute(self, decided: Decided) -> Attribution:
+        """Why the policy wanted what it wanted, feature by feature. Takes up to a few seconds.
+
+        Raises `NotExplainableError` where it is a formula.
+        """
+        wanted = decided.wanted
+        try:
+            policy = self._policies.get(wanted.policy)
+        except PolicyError as error:
+            raise NotExplainableError(str(error)) from error
+        if wanted.base is None or not isinstance(policy, Explains):
+            raise NotExplainableError(
+                f"policy {wanted.policy!r} is a formula: there is nothing to share out among "
+                "features; docs/decide.md has its equations"
+            )
+        return policy.attribute(decided.situation, wanted.base)
 
     def _propose(self, situations: Sequence[Situation]) -> list[tuple[Proposal, list[Reason]]]:
         """Ask the policy of each service; then the fallback of those that got nothing; then equal.

@@ -8,6 +8,7 @@ Where it answers with anything but numbers the base acts, and the proposal says 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.decide.manifest import INPUT, OUTPUT, Release
-from controlplane.errors import PolicyLoadError
+from controlplane.errors import NotExplainableError, PolicyLoadError
 from controlplane.model import Proposal, Situation
+from controlplane.model.attribution import Attribution, alike, integrated_gradients
 from controlplane.model.features import FEATURES, features_of
-from controlplane.model.residual import corrected
+from controlplane.model.observation import Floats
+from controlplane.model.residual import corrected, log_moves
 from controlplane.ports import WeightPolicy
 
 GROUP = "controlplane.models"
@@ -54,6 +57,23 @@ class Learned:
                 other = () if wanted in (None, self.release.objective) else (OTHER_OBJECTIVE,)
                 proposals[i] = self._corrected(bases[i], row[:count], other)
         return proposals
+
+    def attribute(self, situation: Situation, base: Floats) -> Attribution:
+        """What each feature did to the share of each group: integrated gradients from groups that
+        are alike. Raises `NotExplainableError` where the base acts as it is."""
+        if not self._acts_on(situation):
+            raise NotExplainableError(
+                "the base acts as it is: there is one group, or weights of a kind that the policy "
+                "was not trained for"
+            )
+        seen = features_of([situation], [base]).table[0]
+        bound = self.release.bound
+
+        def moves(tables: NDArray[np.float32]) -> Floats:
+            return log_moves(base, np.clip(self._run(tables), -bound, bound))
+
+        found = integrated_gradients(moves, seen, alike(seen))
+        return replace(found, groups=situation.grouping.names)
 
     def _acts_on(self, situation: Situation) -> bool:
         kind = "groups" if situation.grouping.by_locality else "endpoints"

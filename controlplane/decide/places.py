@@ -9,6 +9,9 @@ a region are equally busy, and no request goes further than it must.
 Between regions the way is long, so a region may be busier than others: it keeps its requests until
 they are `slack` times its part of all capacity. What is above goes to the regions with room below
 that, in proportion to it.
+
+With `Near.least_time` requests go where they take least time instead (`least_time`), once enough is
+known for that.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from controlplane.decide.least_time import Regional, Shares
 from controlplane.model import NOWHERE, Observation, Order, Orders, Part, Service, ServiceName, Zone
 from controlplane.model.places import capacity_of, thousandths
 
@@ -30,8 +34,6 @@ HOLD = 0.05
 zone changes by this part of what its capacity says."""
 LEAST = 0.01
 """A zone gets this share of a place's requests, or none as long as the others are well."""
-Shares = Mapping[Zone, Mapping[Zone, float]]
-"""By the place of the Envoys, and by zone: parts of the requests of that place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,8 @@ class _Kept:
     """Requests by the place of the Envoys, the less the longer ago."""
     at_s: float
     shares: Shares = field(default_factory=dict)
+    regional: Regional | None = None
+    """What is known for `Near.least_time`."""
     orders: Mapping[Zone, Order] = field(default_factory=dict)
 
 
@@ -204,6 +208,11 @@ class Places:
     def orders(self) -> Orders:
         """By Backend, and by the place of the Envoys."""
         return {cluster: kept.orders for cluster, kept in self._kept.items()}
+
+    def known(self, cluster: ServiceName) -> Regional | None:
+        """What is known of a Backend whose requests go where they take least time."""
+        kept = self._kept.get(cluster)
+        return kept.regional if kept is not None else None
 
     def settle(
         self,
@@ -221,13 +230,17 @@ class Places:
         changed = before.keys() != near.keys()
         for cluster, parts in near.items():
             old = before.get(cluster)
-            kept = _settled(old, tuple(parts), looks[parts[0].name], parts[0].name in held)
+            seen = [looks[part.name] for part in parts]
+            kept = _settled(old, tuple(parts), seen, parts[0].name in held)
             self._kept[cluster] = kept
             changed |= old is None or kept.orders is not old.orders
         return changed
 
 
-def _settled(old: _Kept | None, parts: tuple[Service, ...], look: Observation, held: bool) -> _Kept:
+def _settled(
+    old: _Kept | None, parts: tuple[Service, ...], looks: Sequence[Observation], held: bool
+) -> _Kept:
+    look = looks[0]
     traffic = _traffic(old, look)
     same = old is not None and _alike(old.parts, parts)
     if old is not None and same and held:
@@ -247,10 +260,26 @@ def _settled(old: _Kept | None, parts: tuple[Service, ...], look: Observation, h
     places = {*assumed, *traffic} - {NOWHERE}
     counted = {p: assumed.get(p, 0.0) + traffic.get(p, 0.0) for p in places}
     shares = spread(capacity, counted, forced, _part(parts[0]).overprovisioning_factor / 100)
+    regional = _regional(old, same, parts, looks, counted) if near.least_time else None
+    shares = (regional and regional.told()) or shares
     if old is not None and same and _apart(old.shares, shares, counted, capacity) < HOLD:
-        return replace(old, traffic=traffic, at_s=look.at_s)
+        return replace(old, traffic=traffic, at_s=look.at_s, regional=regional)
     orders = {place: order(place, shares[place], parts) for place in shares}
-    return _Kept(parts, traffic, look.at_s, shares, orders)
+    return _Kept(parts, traffic, look.at_s, shares, regional, orders)
+
+
+def _regional(
+    old: _Kept | None,
+    same: bool,
+    parts: tuple[Service, ...],
+    looks: Sequence[Observation],
+    counted: Mapping[Zone, float],
+) -> Regional:
+    """What is known with these looks; anew where zones or endpoints are others."""
+    before = old.regional if old is not None and same else None
+    if before is None:
+        before = Regional.fresh(parts, [_zone(one) for one in parts])
+    return before.folded(parts, looks, counted)
 
 
 def _traffic(old: _Kept | None, look: Observation) -> Mapping[Zone, float]:

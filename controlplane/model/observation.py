@@ -67,12 +67,18 @@ class Observation:
     """Requests of the whole cluster that ended in the window, by the place of the Envoys (see
     `places.nearest`); `NOWHERE` are those of other places. Load reports alone tell it."""
 
+    latency_by_place: Mapping[Zone, Floats] = field(default_factory=dict)
+    """(2, n) mean latency as the Envoys of a place saw it (NaN: not), and of how many requests.
+    Access logs alone tell it, and only of services whose endpoints are in several zones."""
+
     def __post_init__(self) -> None:
         n = len(self.endpoints)
         for name in PER_ENDPOINT:
             if getattr(self, name).shape != (n,):
                 shape = getattr(self, name).shape
                 raise ValueError(f"{self.service}: {name} has shape {shape}, wanted ({n},)")
+        if any(rows.shape != (2, n) for rows in self.latency_by_place.values()):
+            raise ValueError(f"{self.service}: wanted two numbers of each endpoint for each place")
 
     @classmethod
     def unknown(
@@ -117,6 +123,10 @@ class Observation:
             latency_samples=moved(self.latency_samples),
             utilisation=moved(self.utilisation),
             age_s=moved(self.age_s),
+            latency_by_place={
+                place: np.stack([moved(latency_s), np.nan_to_num(moved(samples))])
+                for place, (latency_s, samples) in self.latency_by_place.items()
+            },
         )
 
     @property

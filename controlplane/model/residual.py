@@ -16,3 +16,15 @@ def corrected(base: Floats, residual: Floats | NDArray[np.float32]) -> Floats:
     """
     shares = base * np.exp(np.asarray(residual, dtype=np.float64))
     return np.asarray(shares / shares.sum(), dtype=np.float64)
+
+
+def log_moves(base: Floats, residuals: Floats | NDArray[np.float32]) -> Floats:
+    """(..., g) log of the corrected share of each group over its base share.
+
+    >>> moves = log_moves(np.array([0.5, 0.5]), np.array([[0.0, np.log(3.0)], [9.0, 9.0]]))
+    >>> (0.5 * np.exp(moves)).round(2).tolist()
+    [[0.25, 0.75], [0.5, 0.5]]
+    """
+    residual = np.asarray(residuals, dtype=np.float64)
+    together = (base * np.exp(residual)).sum(axis=-1, keepdims=True) / base.sum()
+    return np.asarray(residual - np.log(together), dtype=np.float64)

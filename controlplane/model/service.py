@@ -168,6 +168,8 @@ class Near:
     forced_from: int | None = None
     """A zone with this many endpoints takes all requests of the Envoys there, whatever its part of
     the capacity; None: no zone does."""
+    least_time: bool = False
+    """Requests go where they take least time: ways, waiting and failures are measured."""
 
 
 @dataclass(frozen=True, slots=True)

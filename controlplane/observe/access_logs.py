@@ -104,6 +104,7 @@ class AccessLogs:
         heard.count("access logs", len(entries) - aborted, failed)
         for one in found.values():
             if one is not None:
+                one.timed_from(proxy.where)
                 one.fold_if_long()
 
     def _join(self, cluster: str, heard: Heard, counting: bool, now_s: float) -> Totals | None:

@@ -48,6 +48,7 @@ class Mark:
     """Latencies between the mark before and this one."""
     ended_at: Mapping[Zone, float] = field(default_factory=dict)
     sticky: int = 0
+    timed_at: Mapping[Zone, Floats] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +165,8 @@ class InProcessSource:
 def _mark(totals: Totals, now_s: float) -> Mark:
     bins, ended_at = totals.take_bins(), dict(totals.ended_at)
     counted = totals.counted.copy()
-    return Mark(now_s, totals.reported_s, counted, bins, ended_at, totals.sticky)
+    timed_at = {place: rows.copy() for place, rows in totals.timed_at.items()}
+    return Mark(now_s, totals.reported_s, counted, bins, ended_at, totals.sticky, timed_at)
 
 
 def _observation(
@@ -205,7 +207,19 @@ def _observation(
                 place: max(0.0, ended - begin.ended_at.get(place, 0.0))
                 for place, ended in end.ended_at.items()
             },
+            latency_by_place=_timed(begin, end),
         )
+
+
+def _timed(begin: Mark, end: Mark) -> Mapping[Zone, Floats]:
+    """Of what was counted between two marks: mean latencies and how many, by place."""
+    found = {}
+    for place, rows in end.timed_at.items():
+        sums, samples = rows - begin.timed_at.get(place, 0.0)
+        if samples.any():
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found[place] = np.stack([sums / samples, samples])
+    return found
 
 
 def _realigned(windows: Windows, old_endpoints: tuple[EndpointId, ...]) -> Windows:
@@ -218,7 +232,12 @@ def _realigned(windows: Windows, old_endpoints: tuple[EndpointId, ...]) -> Windo
     n = len(totals.endpoints)
     windows.marks = deque(
         (
-            replace(m, counted=moved(m.counted, moves, n, 0.0), bins=m.bins.moved(moves))
+            replace(
+                m,
+                counted=moved(m.counted, moves, n, 0.0),
+                bins=m.bins.moved(moves),
+                timed_at={p: moved(rows, moves, n, 0.0) for p, rows in m.timed_at.items()},
+            )
             for m in windows.marks
         ),
         maxlen=MARKS,

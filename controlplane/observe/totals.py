@@ -69,9 +69,13 @@ class Totals:
         """When the newest number of any kind came."""
         self.ended_at: dict[Zone, float] = {}
         """Requests by the place of the Envoys, of load reports; at most one more than places."""
+        self.timed_at: dict[Zone, Floats] = {}
+        """(2, n) sums of latencies and how many, by the place of the Envoys; empty where all
+        endpoints are in one zone."""
         self.sticky = 0
         """Of the latencies: those of requests that a session led."""
         self._places: frozenset[Zone] = frozenset()
+        self._apart = False
         self.members: dict[ProxyKey, Member] = {}
         self.bins = Bins.empty()
         """Latencies since `take_bins`."""
@@ -79,6 +83,8 @@ class Totals:
         """REPORT_WIDTH numbers for each endpoint of each load report."""
         self.latency_slots: list[int] = []
         self.latencies_s: list[float] = []
+        self._runs: list[tuple[Zone, int, int]] = []
+        """Whose the latencies in the lists are: place, from, up to."""
         self.ended: list[tuple[int, float, float]] = []
         """(slot, succeeded, failed) from access logs of proxies without load reports."""
         self.declare(service)
@@ -88,19 +94,25 @@ class Totals:
 
         Returns where each old column went (-1: it is gone), or None when none moved.
         """
+        self.fold()  # what waits is of the places that were
         self.service = service
         self._places = places_of(service.endpoints)
-        self.ended_at = {w: n for w, n in self.ended_at.items() if w in {*self._places, NOWHERE}}
+        self._apart = len({endpoint.where for endpoint in service.endpoints}) > 1
+        kept = {*self._places, NOWHERE}
+        self.ended_at = {w: n for w, n in self.ended_at.items() if w in kept}
+        self.timed_at = {w: rows for w, rows in self.timed_at.items() if w in kept}
         endpoints = tuple(endpoint.id for endpoint in service.endpoints)
         if endpoints == self.endpoints:
             return None
-        self.fold()
         now_at = {endpoint: i for i, endpoint in enumerate(endpoints)}
         moves = np.array([now_at.get(old, -1) for old in self.endpoints], dtype=np.int64)
         self.counted = moved(self.counted, moves, len(endpoints), 0.0)
         self.buckets = moved(self.buckets, moves, len(endpoints), 0)
         self.logged_at_s = moved(self.logged_at_s[None], moves, len(endpoints), -np.inf)[0]
         self.bins = self.bins.moved(moves)
+        self.timed_at = {
+            where: moved(rows, moves, len(endpoints), 0.0) for where, rows in self.timed_at.items()
+        }
         self.endpoints = endpoints
         self.slots = {
             (str(ipaddress.ip_address(endpoint.address)), endpoint.port): i
@@ -112,6 +124,13 @@ class Totals:
         """So many ended at an Envoy that is there."""
         place = nearest(where, self._places) or NOWHERE
         self.ended_at[place] = self.ended_at.get(place, 0.0) + requests
+
+    def timed_from(self, where: Zone) -> None:
+        """The latencies since the last call are of an Envoy that is there."""
+        begin = self._runs[-1][2] if self._runs else 0
+        if self._apart and len(self.latencies_s) > begin:
+            place = nearest(where, self._places) or NOWHERE
+            self._runs.append((place, begin, len(self.latencies_s)))
 
     def fold(self) -> None:
         """Add what waits in the lists to the arrays."""
@@ -130,6 +149,7 @@ class Totals:
         if self.latencies_s:
             slots = np.array(self.latency_slots, dtype=np.int64)
             values = np.array(self.latencies_s)
+            self._fold_runs(slots, values)
             self.latency_slots.clear()
             self.latencies_s.clear()
             self._add(Field.LATENCY_S, slots, values)
@@ -137,6 +157,14 @@ class Totals:
             np.add.at(self.buckets, (np.searchsorted(LATENCY_BOUNDS_S, values), slots), 1)
             kept = self.bins if len(self.bins.codes) < MOST_BINS else Bins.empty()
             self.bins = Bins.merged((kept, Bins.of(slots, values)))
+
+    def _fold_runs(self, slots: Ints, values: Floats) -> None:
+        n = len(self.endpoints)
+        for place, begin, end in self._runs:
+            rows = self.timed_at.setdefault(place, np.zeros((2, n)))
+            rows[0] += np.bincount(slots[begin:end], values[begin:end], minlength=n)
+            rows[1] += np.bincount(slots[begin:end], minlength=n)
+        self._runs.clear()
 
     def fold_if_long(self) -> None:
         """Bound the lists when nobody looks."""

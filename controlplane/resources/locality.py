@@ -79,17 +79,41 @@ class PreferLocal(Fields):
     )
 
 
-class ZoneAware(Fields):
-    """Each Envoy sends to its own zone first, then to its region, then anywhere."""
+class LeastTime(Fields):
+    """Requests go where they take least time: the way there, waiting and failures are measured."""
 
-    prefer_local: PreferLocal = Field(
-        description="`{}` will do. The place of an Envoy is its `node.locality`."
+    min_endpoints_threshold: Count = Field(
+        default=1,
+        description="With fewer endpoints in all places together none is told apart.",
     )
+
+
+class ZoneAware(Fields):
+    """The Envoys of each place have an order of their own: `preferLocal` or `leastTime`."""
+
+    prefer_local: PreferLocal | None = Field(
+        default=None,
+        description="Each sends to its own zone first, then to its region, then anywhere. `{}` "
+        "will do. The place of an Envoy is its `node.locality`.",
+    )
+    least_time: LeastTime | None = Field(
+        default=None,
+        description="Each sends to all zones, to each as much as makes all requests take least "
+        "time. As long as too little is known it is as `preferLocal`. Wants access logs.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> ZoneAware:
+        if (self.prefer_local is None) == (self.least_time is None):
+            raise ValueError("wanted either preferLocal or leastTime, exactly one of them")
+        return self
 
     @property
     def near(self) -> Near:
         """The same as the value that decisions rest on."""
-        said = self.prefer_local
+        if self.least_time is not None:
+            return Near(self.least_time.min_endpoints_threshold, least_time=True)
+        said = self.prefer_local or PreferLocal()
         forced = said.force.min_endpoints_in_zone_threshold if said.force is not None else None
         return Near(said.min_endpoints_threshold, forced)
 

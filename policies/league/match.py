@@ -80,7 +80,7 @@ def outcomes(
         actuation=player.actuation,
     )
     duration_s = max(case.duration_s for case, _ in cases)
-    counted = False
+    counted = skipped_s <= 0.0
     while lockstep.now_s < duration_s - 1e-9:
         decided = lockstep.look()
         lockstep.act(decided, [None if one is None else one.proposal for one in decided])

@@ -8,8 +8,12 @@ from typing import Any
 from policies.league.tables import interval
 
 
-def card(manifest: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
-    """Markdown, from the manifest and the evaluation alone: no number is written by hand."""
+def card(
+    manifest: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    importance: Mapping[str, Any] | None = None,
+) -> str:
+    """Markdown, from the documents of the release alone: no number is written by hand."""
     recipe, training = manifest["recipe"], manifest["training"]
     lines = [
         f"# {manifest['name']}",
@@ -36,6 +40,7 @@ def card(manifest: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
         "",
         *table(evaluation),
         "",
+        *(_goes_by(importance) if importance is not None else ()),
         "## Limits",
         "",
         *_limits(evaluation),
@@ -45,6 +50,41 @@ def card(manifest: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+MOST_IMPORTANT = 10
+
+
+def _goes_by(importance: Mapping[str, Any]) -> list[str]:
+    """What the policy goes by: features by effect, or by swap where it decides in steps."""
+    features = importance["features"]
+
+    def size(name: str, measure: str) -> float:
+        return float(features[name][measure] or 0.0)
+
+    smooth = all(one["effect"] is not None for one in features.values())
+    names = sorted(features, key=lambda one: -size(one, "effect" if smooth else "swap"))
+    missed = importance["unexplained"] / max(importance["moved"], 1e-9)
+    lines = [
+        "## What it goes by",
+        "",
+        f"Over {importance['decisions']} decisions on held-out cases a share was moved by "
+        f"{importance['moved']:.1%} in the mean (log of wanted over base). Effect: integrated "
+        "gradients, the mean size of what a feature did, from groups that are alike. Swap: how far "
+        "a share moves when the feature is exchanged with another service's, which tells of "
+        "features of the whole service, too.",
+        "",
+        f"Effects and what was done differ by {missed:.1%}."
+        if smooth
+        else "It decides in steps, so there are no gradients to integrate.",
+        "",
+        "| feature | effect | swap |",
+        "|---|---|---|",
+    ]
+    for name in names[:MOST_IMPORTANT]:
+        effect = f"{size(name, 'effect'):.2%}" if smooth else "-"
+        lines.append(f"| `{name}` | {effect} | {size(name, 'swap'):.2%} |")
+    return [*lines, "", "![importance of every feature](importance.png)", ""]
 
 
 def rows(evaluation: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -21,6 +21,7 @@ from controlplane.model.features import FEATURES
 from policies.agents.network import Released
 from policies.env.episodes import BOUND
 from policies.training.recipe import Recipe
+from policies.training.strip import strip
 
 FORMAT = 1
 SIZES = ((1, 1), (1, 4), (7, 3), (32, 12), (3, 100))
@@ -53,9 +54,7 @@ def export(actor: nn.Module, path: Path, *, bound: float = BOUND) -> str:
         chatty.setLevel(before)
     assert program is not None
     model = program.model_proto
-    for part in (*model.graph.node, *model.graph.value_info, model.graph):
-        del part.metadata_props[:]  # where on this machine the source lies
-        part.doc_string = ""
+    strip(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
     difference = largest_difference(module, path)
     if difference > TOLERANCE:

@@ -1,4 +1,4 @@
-"""Writes a release: the model, its manifest, its evaluation and its card."""
+"""Writes a release: the model, its manifest, its evaluation, what it goes by, and its card."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from policies.agents.network import Released
 from policies.env.paired import BASE
 from policies.league.suite import Suite
 from policies.league.tournament import Progress
 from policies.training.card import card
 from policies.training.evaluate import evaluated, release_suite
 from policies.training.export import export, manifest
+from policies.training.importance import write as write_importance
 from policies.training.train import Trained
 
 
@@ -39,7 +41,8 @@ def release(
     }
     document = manifest(trained.recipe, digest, training, {})
     _write(made / "manifest.json", document)
-    evaluation = evaluated(made, suite or release_suite(), progress)
+    suite = suite or release_suite()
+    evaluation = evaluated(made, suite, progress)
     document["evaluation"] = {
         "base": BASE,
         "mean": evaluation["overall"]["learned/model"]["mean"],
@@ -48,7 +51,9 @@ def release(
     }
     _write(made / "manifest.json", document)
     _write(made / "evaluation.json", evaluation)
-    (made / "card.md").write_text(card(document, evaluation))
+    network = Released(trained.actor, document["bound"]).eval()
+    importance = write_importance(network, made, 1, suite.families)
+    (made / "card.md").write_text(card(document, evaluation, importance))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(made, folder)
     return evaluation

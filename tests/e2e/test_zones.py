@@ -47,6 +47,7 @@ class Zoned:
     folder: Path
     delta: bool
     forced: bool
+    least_time: bool
 
     async def ask(self, zone: str, times: int = 40) -> Answers:
         return await ask(self.listeners[zone], times=times)
@@ -81,9 +82,9 @@ class Zoned:
                 one["spec"]["endpoints"] = [e for e in every if e["ip"]["port"] not in gone]
             if one["kind"] == "BalancingPolicy":
                 one["spec"]["guard"] = {"frozen": self.forced}
-                one["spec"]["locality"]["zoneAware"] = {
-                    "preferLocal": {"force": {}} if self.forced else {}
-                }
+                local: dict[str, Any] = {"preferLocal": {"force": {}} if self.forced else {}}
+                least: dict[str, Any] = {"leastTime": {}}
+                one["spec"]["locality"]["zoneAware"] = least if self.least_time else local
         self.served.declare(told)
 
     async def intended(self, zone: str) -> dict[str, int]:
@@ -105,7 +106,12 @@ class Zoned:
 
 @contextlib.asynccontextmanager
 async def zoned(
-    folder: Path, options: Sequence[str] = (), *, delta: bool = False, forced: bool = True
+    folder: Path,
+    options: Sequence[str] = (),
+    *,
+    delta: bool = False,
+    forced: bool = True,
+    least_time: bool = False,
 ) -> AsyncIterator[Zoned]:
     """`weir serve` with the example, and its endpoints."""
     async with contextlib.AsyncExitStack() as stack:
@@ -117,7 +123,9 @@ async def zoned(
         text = "---\n".join(example("14-zones", {10080: a, 10081: b, **ports}))
         documents = [one for one in yaml.safe_load_all(text) if one]
         served = WeirServe(folder, options)
-        made = Zoned(served, endpoints, documents, {"a": a, "b": b}, folder, delta, forced)
+        made = Zoned(
+            served, endpoints, documents, {"a": a, "b": b}, folder, delta, forced, least_time
+        )
         made.declare()
         stack.push_async_callback(served.stop)
         await served.start()
@@ -209,3 +217,28 @@ async def test_zones_are_equally_busy_where_most_requests_come_in_at_one(tmp_pat
         assert 0.75 < busy < 1.33
         told = (await made.places())["eu:eu-b"]
         assert told["eu:eu-b"] == (0, 1.0)
+
+
+async def test_requests_go_where_they_take_least_time_once_that_is_known(tmp_path: Path) -> None:
+    """All zones are on this machine, and near: each serves its own, and a little of all others'."""
+    async with (
+        zoned(tmp_path, forced=False, least_time=True) as made,
+        made.envoy("b"),
+        made.envoy("a"),
+    ):
+        assert await made.served_by("a", "a-big", "a-small")  # as long as nothing is known
+
+        async def measured() -> bool:
+            for zone in ("a", "b"):
+                assert all(status == 200 for status, _ in await made.ask(zone, 200))
+            told = await made.places()
+            at_a = told.get("eu:eu-a", {})
+            return at_a.keys() >= {"eu:eu-b", "us:us-a"} and all(
+                level == 0 for level, _ in at_a.values()
+            )
+
+        await until(measured)
+        told = await made.places()
+        for place, zones in told.items():
+            assert sum(share for _, share in zones.values()) == pytest.approx(1.0, abs=0.01), place
+        assert dict.fromkeys(("eu-a", "eu-b", "us-a"), 0) == await made.intended("a")

@@ -40,7 +40,7 @@ class StatusConsole:
     def services(self) -> list[dict[str, Any]]:
         return []
 
-    def explain(self, service: str) -> dict[str, Any] | None:
+    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
         return None
 
     async def proxies(self) -> list[dict[str, Any]]:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.fidelity import Row, case_of, predict, table
-from controlplane.decide import Policies
+from benchmarks.fidelity import Predictions, Row, case_of, table
 from controlplane.lab.arena.contestants import CONTESTANTS
 from controlplane.lab.arena.suite import SUITE, of_suite
 from controlplane.lab.backends import BackendSpec, Event, Happening
@@ -84,7 +83,8 @@ def of_one(**fields: object) -> Stage:
 
 
 def predicted(made: Stage) -> tuple[float, float]:
-    return predict(made, CONTESTANTS["full_scan"], 1, warmup_s=WARMUP_S, policies=Policies({}))
+    alone = Predictions([CONTESTANTS["full_scan"]])
+    return alone.of(made, "full_scan", 1, warmup_s=WARMUP_S)
 
 
 def test_the_same_requests_take_the_same_time_in_both() -> None:

@@ -23,8 +23,9 @@ class ScriptedConsole:
     def services(self) -> list[dict[str, Any]]:
         return [{"service": "default/cart"}]
 
-    def explain(self, service: str) -> dict[str, Any] | None:
-        return {"service": service} if service == "default/cart" else None
+    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
+        more: dict[str, Any] = {"attributions": {}} if attributed else {}
+        return {"service": service, **more} if service == "default/cart" else None
 
     async def proxies(self) -> list[dict[str, Any]]:
         return [{"node": "a"}, {"node": "b"}]
@@ -94,6 +95,12 @@ async def test_an_unknown_service_is_answered_with_the_known_ones(
     answer = await client.get("/v1/services/default/card/explain")
     assert answer.status_code == 404
     assert "default/cart" in answer.json()["detail"]
+
+
+async def test_attributions_are_worked_out_for_who_asks(client: httpx.AsyncClient) -> None:
+    path = "/v1/services/default/cart/explain"
+    assert "attributions" not in (await client.get(path)).json()
+    assert "attributions" in (await client.get(f"{path}?attributions=true")).json()
 
 
 async def test_lists_are_bounded(client: httpx.AsyncClient) -> None:

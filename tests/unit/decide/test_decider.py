@@ -12,9 +12,10 @@ import pytest
 from controlplane.decide import Asked, Decided, Decider, Policies
 from controlplane.decide.capacity import Capacity
 from controlplane.decide.equal import Equal
+from controlplane.decide.learned import Learned
 from controlplane.decide.queueing import QueueingModel
 from controlplane.decide.registry import Maker
-from controlplane.errors import PolicyLoadError, UnknownPolicyError
+from controlplane.errors import NotExplainableError, PolicyLoadError, UnknownPolicyError
 from controlplane.model import (
     Actuation,
     Grouping,
@@ -25,7 +26,7 @@ from controlplane.model import (
     Situation,
 )
 from controlplane.model.observation import Floats
-from tests.unit.decide.worlds import NAME, World, service
+from tests.unit.decide.worlds import NAME, World, service, situation
 
 
 class Says:
@@ -265,3 +266,22 @@ def test_a_label_that_is_no_number_counts_as_not_declared() -> None:
     ]
     (made,) = run(Policies.installed(), [replace(of, endpoints=tuple(odd))])
     assert made.memory.capacities is None
+
+
+def test_what_a_formula_wants_has_no_attributions_and_that_is_said() -> None:
+    policies = Policies(makers())
+    (decided,) = run(policies, [each()])
+    with pytest.raises(NotExplainableError, match="'model' is a formula"):
+        Decider(policies).attribute(decided)
+
+
+def test_what_a_learned_policy_wants_is_shared_out() -> None:
+    policies = Policies(makers(learned=Learned))
+    asked = situation(World(np.array([80.0, 80.0, 20.0, 20.0])).watched(20), [0, 0, 1, 1])
+    (decided,) = run(policies, [each()])
+    (wanted,) = policies.get("learned").propose([asked])
+    found = Decider(policies).attribute(replace(decided, situation=asked, wanted=wanted))
+    assert wanted.base is not None
+    moved = np.log(wanted.shares / wanted.base)
+    assert np.abs(moved).max() > 1e-3
+    assert np.allclose(found.effects.sum(axis=1), moved, atol=1e-3)

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from controlplane.decide.learned import MOST_CELLS, OTHER_OBJECTIVE, Learned, _portions, released
 from controlplane.decide.queueing import QueueingModel
-from controlplane.errors import PolicyLoadError
+from controlplane.errors import NotExplainableError, PolicyLoadError
 from controlplane.model import (
     Endpoint,
     Estimate,
@@ -28,8 +28,9 @@ from controlplane.model import (
     ServiceName,
     Situation,
 )
+from controlplane.model.attribution import CLOSE, alike
 from controlplane.model.estimate import fold_all
-from controlplane.model.features import FEATURES
+from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 
 WIDTH = len(FEATURES)
@@ -135,6 +136,37 @@ def test_the_released_policy_corrects_its_base_within_its_bound() -> None:
         assert np.ptp(ratio) <= 2.0 * policy.release.bound + 1e-6
         moved = max(moved, float(np.abs(ratio).max()))
     assert moved > 1e-3
+
+
+def test_what_it_did_is_shared_out_among_what_it_saw() -> None:
+    policy = Learned(QueueingModel())
+    for situation in situations(4, 8, 2) + situations(3, 12, 4):
+        (proposal,) = policy.propose([situation])
+        assert proposal.base is not None
+        found = policy.attribute(situation, proposal.base)
+        assert found.groups == situation.grouping.names
+        assert np.allclose(found.answer, np.log(proposal.shares / proposal.base), atol=1e-6)
+        assert np.abs(found.answer).max() > 1e-3
+        assert np.abs(found.unexplained).max() < CLOSE
+        common = [FEATURES.index(name) for name in ("load", "proxies", "groups", "present")]
+        assert not found.effects[:, common].any()
+
+
+def test_groups_that_are_alike_are_left_to_the_base(folder: Path) -> None:
+    """The baseline: what is explained is then the whole of what the policy did."""
+    policy = load(folder)
+    (situation,) = situations(1, 8, 2)
+    seen = features_of([situation], [situation.shares]).table
+    answers = policy._run(np.stack([alike(seen[0]), seen[0]]))
+    assert np.ptp(answers[0]) < 1e-6
+    assert np.ptp(answers[1]) > 1e-3
+
+
+def test_where_the_base_acts_there_is_nothing_to_share_out(folder: Path) -> None:
+    policy = load(folder)
+    for situation in situations(1, 8, 1) + situations(1, 8, 2, by_locality=False):
+        with pytest.raises(NotExplainableError, match="base acts"):
+            policy.attribute(situation, situation.shares)
 
 
 def test_a_policy_that_was_trained_for_another_objective_says_so_and_acts(folder: Path) -> None:

@@ -180,6 +180,48 @@ async def test_requests_are_counted_by_the_place_of_the_envoys() -> None:
     assert (await look_at(source, moved)).by_place.keys() == {NOWHERE, us}
 
 
+async def test_latencies_are_told_apart_by_the_place_of_the_envoys() -> None:
+    eu, us = Zone("eu", "a"), Zone("us", "a")
+    ends = (Endpoint("10.0.0.1", 8080, eu), Endpoint("10.0.0.2", 8080, us))
+    web = Service(ServiceName("default/web"), ends)
+    source, clock = make_source(web)
+    near, far, lost = (
+        replace(proxy(i), where=where) for i, where in enumerate((eu, us, Zone("asia")))
+    )
+
+    def send() -> None:
+        for one, received_ms in ((near, 11.0), (far, 51.0), (near, 21.0), (lost, 91.0)):
+            told = logs(entry("10.0.0.1", received_ms=received_ms))
+            source.access_logs.on_access_logs(one, told)
+        source.access_logs.on_access_logs(far, logs(entry("10.0.0.2", received_ms=31.0)))
+        clock.now_s += 1
+
+    for _ in range(MARKS + 1):  # each look is of its own window
+        send()
+        found = (await look_at(source, web)).latency_by_place
+        assert found.keys() == {eu, us, NOWHERE}
+        assert found[eu] == pytest.approx(np.array([[0.015, np.nan], [2.0, 0.0]]), nan_ok=True)
+        assert found[us] == pytest.approx(np.array([[0.05, 0.03], [1.0, 1.0]]))
+        assert found[NOWHERE][:, 0] == pytest.approx([0.09, 1.0])
+
+    turned = Service(web.name, (ends[1], Endpoint("10.0.0.3", 8080, us)))
+    send()
+    source.declare([turned])
+    found = (await look_at(source, turned)).latency_by_place
+    assert found[us][:, 0] == pytest.approx([0.03, 1.0])
+    assert found[us][1, 1] == 0.0
+
+
+async def test_latencies_of_one_zone_are_not_told_apart() -> None:
+    eu = Zone("eu", "a")
+    web = Service(ServiceName("default/web"), (Endpoint("10.0.0.1", 8080, eu),))
+    source, _ = make_source(web)
+    source.access_logs.on_access_logs(replace(PROXY, where=eu), logs(entry("10.0.0.1")))
+    look = await look_at(source, web)
+    assert look.latency_samples.tolist() == [1.0]
+    assert look.latency_by_place == {}
+
+
 async def test_what_sessions_led_is_a_part_of_what_has_a_latency() -> None:
     source, clock = make_source(service())
     led = {"custom_tags": {"sticky": "y"}}

@@ -104,8 +104,8 @@ BROKEN = [
     (POLICY + "  locality: {}\n", 8, "spec.locality", "either failover or zoneAware", ""),
     (POLICY + "  locality:\n    failover: [{places: [{region: eu}]}]\n"
      "    zoneAware: {preferLocal: {}}\n", 9, "spec.locality", "exactly one of them", ""),
-    (POLICY + "  locality: {zoneAware: {}}\n", 8, "spec.locality.zoneAware.preferLocal",
-     "is missing", ""),
+    (POLICY + "  locality: {zoneAware: {}}\n", 8, "spec.locality.zoneAware",
+     "either preferLocal or leastTime", ""),
     (POLICY + "  locality: {zoneAware: {preferLocal: {force: {minEndpoints: 1}}}}\n", 8,
      "spec.locality.zoneAware.preferLocal.force.minEndpoints", "no such field", ""),
     (POLICY + "  locality: {failover: [{places: [{zone: a}]}]}\n", 8,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from controlplane.model import Endpoint, Near, Part, Service, ServiceName, Zone
 from controlplane.resources.locality import (
     Level,
@@ -104,6 +106,16 @@ def test_what_is_said_of_zones_arrives() -> None:
     (part,) = (one.part for one in in_parts(Service(WEB, (ONE,)), said))
     assert part is not None
     assert part.near == Near(3, 2)
+
+
+def test_least_time_is_said_instead_of_the_own_zone_first() -> None:
+    said = Locality.model_validate({"zoneAware": {"leastTime": {"minEndpointsThreshold": 2}}})
+    (part,) = (one.part for one in in_parts(Service(WEB, (ONE,)), said))
+    assert part is not None
+    assert part.near == Near(2, least_time=True)
+    for wrong in ("{}", '{"leastTime": {}, "preferLocal": {}}'):
+        with pytest.raises(ValueError, match="either preferLocal or leastTime"):
+            Locality.model_validate_json(f'{{"zoneAware": {wrong}}}')
 
 
 def test_who_drains_goes_with_its_zone_or_with_the_last() -> None:
