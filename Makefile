@@ -62,6 +62,11 @@ format: $(VENV)/.dev ## Write the formatting that lint checks.
 protos: $(VENV)/.dev ## Compile protos/ again.
 	$(BIN)/python setup.py -q build_protos
 
+.PHONY: dashboards
+dashboards: $(VENV)/.dev servers ## Grafana's dashboards from their code, and their pictures from a real run (3 minutes).
+	$(BIN)/python -m deploy.grafana
+	$(BIN)/python -m deploy.grafana.pictures $(ARGS)
+
 # --- long runs, not part of `make test` ---------------------------------------------------------
 
 .PHONY: demo-seeds

@@ -9,13 +9,13 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import structlog
 import uvloop
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from controlplane.api.app import create_app
 from controlplane.api.server import AdminServer
@@ -45,6 +45,7 @@ from controlplane.settings import ServeSettings
 from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore, Switched
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
+from controlplane.telemetry.services import Balanced, ServiceCollector
 from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import TranslateOptions, Translator
 from controlplane.translate.patches import Patcher
@@ -87,6 +88,7 @@ class App:
         self._settings = settings
         self._clock = clock
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._metrics = LoopMetrics(self._registry)
         self._certificates = CertificateWatch(self._registry, time.time)
         self._telemetry = InProcessSource(clock, report_interval_s=settings.load_report_interval_s)
@@ -204,6 +206,7 @@ class App:
             tracer=tracer,
             resumed=await self._last_good(),
         )
+        self._registry.register(ServiceCollector(lambda: _balanced(loop)))
         console = AppConsole(
             loop,
             decider,
@@ -354,6 +357,15 @@ class App:
         self._stop.set()
         # Whatever hangs at the end, it does not hang for long: Envoys do not need us to go on.
         asyncio.get_running_loop().call_later(GONE_S, os._exit, 0)
+
+
+def _balanced(loop: Loop) -> Iterator[Balanced]:
+    """The last decision about each service, for whoever scrapes."""
+    for name in loop.names():
+        known = loop.known(name)
+        if known is not None and known.verdict is not None and known.decision is not None:
+            grouping = known.decision.situation.grouping
+            yield Balanced(known.verdict, known.decision.proposal, grouping)
 
 
 def _tell_switched(before: Switched, now: Switched) -> None:
