@@ -148,6 +148,14 @@ train-smoke: $(VENV)/.dev ## From recipe to release with every algorithm, on the
 agents: $(VENV)/.dev ## Learning curves of every algorithm on a toy with a known optimum, three seeds; pictures into docs/agents (minutes).
 	$(BIN)/python -m benchmarks.agents $(ARGS)
 
+.PHONY: agents-league
+agents-league: $(VENV)/.dev ## Every algorithm trained for as many steps and played in the league; lines into docs/agents (goes on where it stopped).
+	$(BIN)/python -m benchmarks.agents_league $(ARGS)
+
+.PHONY: few-shot
+few-shot: $(VENV)/.dev ## Policies adapted to new services by minutes of their data; table into docs/agents (goes on where it stopped).
+	$(BIN)/python -m benchmarks.few_shot $(ARGS)
+
 .PHONY: league
 league: $(VENV)/.dev ## Every policy on the held-out suite; report in benchmarks/results, table in README.md (goes on where it stopped; ARGS=--quick: 2 minutes).
 	$(BIN)/weir evaluate --to benchmarks/results/league --readme README.md $(ARGS)

@@ -45,6 +45,11 @@ class MetaLearner:
         }
         self._optimiser = torch.optim.Adam(self.start.values(), lr=settings.learning_rate)
 
+    def begin(self, actor: nn.Module) -> None:
+        """Learn on from another policy of this shape, instead of from chance."""
+        for name, one in actor.named_parameters():
+            self.start[name].copy_(one.detach())
+
     def log_to(self, folder: Path) -> None:
         """It has no losses."""
 
@@ -86,25 +91,11 @@ class MetaLearner:
 
     def play(self, episodes: Episodes, parameters: Parameters) -> tuple[Played, float]:
         """An episode in all slots, exploring; and the mean return."""
-        settings, actor = self._settings, self.module(parameters)
-        tables, actions, rewards = [], [], []
-        table, ended = episodes.reset(), False
-        while not ended:
-            seen = torch.from_numpy(table)
-            with torch.no_grad():
-                means = actor(seen)
-                noise = torch.randn(means.shape, generator=self._chance)
-                done = (means + settings.deviation * noise) * seen[:, :, PRESENT]
-            table, reward, ended = episodes.step(done.numpy())
-            tables.append(seen)
-            actions.append(done)
-            rewards.append(reward)
-        mean = float(np.sum(rewards, axis=0).mean())
-        to_go = returns_to_go(np.array(rewards), settings.discount)
-        advantage = np.stack([beyond_the_others(row, settings.copies) for row in to_go])
-        advantage /= advantage.std() + 1e-8
-        flat = torch.from_numpy(advantage.astype(np.float32).reshape(-1))
-        return (torch.cat(tables), torch.cat(actions), flat), mean
+        settings = self._settings
+        return explored(
+            episodes, self.module(parameters), self._chance,
+            deviation=settings.deviation, discount=settings.discount, copies=settings.copies,
+        )  # fmt: skip
 
     def _adapt(self, now: Parameters, played: Played) -> Parameters:
         settings = self._settings
@@ -137,6 +128,39 @@ class MetaLearner:
             stepped(self._optimiser, self.start, slope)
             done *= 2
         return done, float(np.mean([mean for _, mean in first]))
+
+
+def explored(
+    episodes: Episodes,
+    actor: nn.Module,
+    chance: torch.Generator,
+    *,
+    deviation: float,
+    discount: float,
+    copies: int,
+) -> tuple[Played, float]:
+    """An episode in all slots with noise of this deviation, and the mean return.
+
+    Advantages are discounted returns beyond those of the other copies, of unit variance.
+    """
+    tables, actions, rewards = [], [], []
+    table, ended = episodes.reset(), False
+    while not ended:
+        seen = torch.from_numpy(table)
+        with torch.no_grad():
+            means = actor(seen)
+            noise = torch.randn(means.shape, generator=chance)
+            done = (means + deviation * noise) * seen[:, :, PRESENT]
+        table, reward, ended = episodes.step(done.numpy())
+        tables.append(seen)
+        actions.append(done)
+        rewards.append(reward)
+    mean = float(np.sum(rewards, axis=0).mean())
+    to_go = returns_to_go(np.array(rewards), discount)
+    advantage = np.stack([beyond_the_others(row, copies) for row in to_go])
+    advantage /= advantage.std() + 1e-8
+    flat = torch.from_numpy(advantage.astype(np.float32).reshape(-1))
+    return (torch.cat(tables), torch.cat(actions), flat), mean
 
 
 def returns_to_go(rewards: np.ndarray, discount: float) -> np.ndarray:

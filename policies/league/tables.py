@@ -147,14 +147,16 @@ def caption(league: Mapping[str, Any]) -> str:
     )
 
 
-def write_between(path: Path, text: str) -> None:
+def write_between(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put the table between the marks of a file."""
     whole = path.read_text()
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = whole.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise WeirError(f"{path} has no {BEGIN} and {END}: put them where the table belongs")
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+        raise WeirError(
+            f"{path} has no {marks[0]} and {marks[1]}: put them where the table belongs"
+        )
+    path.write_text(f"{before}{begin}\n{text}{end}{after}")
 
 
 def interval(values: Sequence[float | None], digits: int = 3) -> str:

@@ -1,0 +1,178 @@
+"""Few-shot adaptation of a policy to a service that it never saw, judged on later minutes of it.
+
+Each way of adapting gets minutes of the service and gives a policy; all of these are then played on
+the same later requests, beside the base. Minutes are episodes in which the policy explores. They
+are played beside the base on the same requests, as in training, so the service is either simulated
+or has a twin in the simulator (`weir sim calibrate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from policies.agents.adaptation import Adaptation, Scaled, adapted_to
+from policies.agents.meta_policy import MetaLearner
+from policies.agents.network import Actor
+from policies.agents.sb3 import repeatable
+from policies.agents.settings import Maml, Reptile
+from policies.env.one_service import OneService, Staying
+from policies.env.paired import Paired
+from policies.env.simulated import Simulated
+from policies.league.suite import DURATION_S, Fixture, Suite
+from policies.simulator import Case, Outcome
+
+DISCOUNT = 0.85
+EPISODES = 8
+"""Of 40 s: five minutes of a service."""
+RELEASED, TEN_TIMES = "released", "scratch x 10"
+GAINS = (0.5, 1.0, 1.5, 2.0)
+"""What is chosen among; the base is there beside each."""
+LEARNED_FROM, JUDGED_BY = (0, 1_000_000), (1_000_000, 2_000_000)
+"""Seeds of the requests."""
+TUNED = Adaptation(rate=3e-4, deviation=0.2)
+LAST_LAYER_RATE, SCRATCH_RATE = 3e-3, 5e-3
+"""Larger where less is moved, or where there is nothing to lose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """Of one way on one service, to the base on the same requests."""
+
+    mean: float
+    p99: float
+    errors: float
+    """Part of the requests that failed, less the base's."""
+
+
+def services(families: Sequence[str], first_seed: int, seeds: int) -> list[Fixture]:
+    """Some of each family, at loads in turn; of a size that training has."""
+    suite = Suite(tuple(families), (0.7, 0.85), ((8, 4),), seeds, first_seed)
+    every = [one for fixtures in suite.rounds() for one in fixtures]
+    return [one for one in every if one.load == suite.loads[one.seed % 2]]
+
+
+def minutes(case: Case, slots: int, copies: int, seeds: tuple[int, int], seed: int) -> Paired:
+    """Episodes of the service."""
+    draw = OneService(service=case, seeds=seeds, duration_s=DURATION_S)
+    return Paired(draw, slots, seed, copies, discount=DISCOUNT)
+
+
+def judged(actors: Mapping[str, nn.Module], case: Case, episodes: int, seed: int) -> dict[str, Got]:
+    """All of these on the same requests, beside one base for all."""
+    ways = len(actors)
+    played = minutes(case, ways * episodes, ways, JUDGED_BY, seed)
+    table, ended = played.reset(), False
+    while not ended:
+        actions = np.zeros(table.shape[:2], np.float32)
+        for i, actor in enumerate(actors.values()):
+            with torch.no_grad():
+                actions[i::ways] = actor(torch.from_numpy(table[i::ways])).numpy()
+        table, _, ended = played.step(actions)
+    return {name: _got(played.episodes[i::ways]) for i, name in enumerate(actors)}
+
+
+def _got(pairs: Sequence[tuple[Outcome, Outcome]]) -> Got:
+    ours, base = pairs[0]
+    for more, more_base in pairs[1:]:
+        ours, base = ours + more, base + more_base
+    return Got(
+        ours.mean_s / base.mean_s,
+        ours.quantile_s(0.99) / base.quantile_s(0.99),
+        ours.error_ratio - base.error_ratio,
+    )
+
+
+def chosen(actor: nn.Module, case: Case, seed: int) -> nn.Module:
+    """How far to go with what a policy says, by the mean latency of five minutes without noise.
+
+    Each gain is played on the same requests; the best one is taken where it is below the base,
+    and else the base itself.
+    """
+    each = EPISODES // len(GAINS)
+    played = minutes(case, EPISODES, len(GAINS), LEARNED_FROM, seed)
+    scaled = [Scaled(actor, gain) for gain in GAINS]
+    table, ended = played.reset(), False
+    while not ended:
+        actions = np.zeros(table.shape[:2], np.float32)
+        for i, one in enumerate(scaled):
+            with torch.no_grad():
+                actions[i :: len(GAINS)] = one(torch.from_numpy(table[i :: len(GAINS)])).numpy()
+        table, _, ended = played.step(actions)
+    logs = np.log(played.ratios()).reshape(each, len(GAINS)).mean(axis=0)
+    best = int(np.argmin(logs))
+    return scaled[best] if logs[best] < 0.0 else Scaled(actor, 0.0)
+
+
+def blank(seed: int) -> Actor:
+    """A policy that has learned nothing: about the base."""
+    repeatable(seed)
+    return Actor(48, 2, centred=True)
+
+
+def meta_trained(way: str, start: nn.Module, steps: int, seed: int) -> MetaLearner:
+    """From a policy on: MAML of either order, or Reptile. A task is a service of the training."""
+    settings: Maml
+    if way == "reptile":
+        settings = Reptile(slots=EPISODES, copies=EPISODES, discount=DISCOUNT)
+    else:
+        order = 1 if way == "first-order" else 2
+        settings = Maml(
+            slots=EPISODES, copies=EPISODES, discount=DISCOUNT, learning_rate=5e-4, order=order
+        )
+    learner = MetaLearner(settings, Services(1 if way == "reptile" else 2), seed)
+    learner.begin(start)
+    learner.learn(steps, lambda *_: None)
+    return learner
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """A world whose tasks are services, each of which stays for some episodes."""
+
+    stays: int
+    count: int = 4
+
+    @property
+    def steps(self) -> int:
+        """As the simulator's."""
+        return Simulated().steps
+
+    def episodes(self, slots: int, seed: int, copies: int = 1) -> Paired:
+        """Of such a service in all slots."""
+        if slots != copies:
+            raise ValueError("all slots have the same service")
+        return Paired(Staying(draws=self.stays), slots, seed, copies, discount=DISCOUNT)
+
+    def tasks(self) -> Sequence[Services]:
+        """As many as are wanted at a time: they differ by what they draw."""
+        return [self] * self.count
+
+
+def adapted_all(
+    fixture: Fixture, released: nn.Module, meta: Mapping[str, MetaLearner], seed: int
+) -> dict[str, nn.Module]:
+    """The policy of each way, after its minutes of the service."""
+    case = fixture.case()
+
+    def five() -> Paired:
+        return minutes(case, EPISODES, EPISODES, LEARNED_FROM, seed)
+
+    scratch = Adaptation(rate=SCRATCH_RATE)
+    actors: dict[str, nn.Module] = {
+        RELEASED: released,
+        "fine-tuned": adapted_to(released, five(), TUNED, seed),
+        "last layer": adapted_to(
+            released, five(), replace(TUNED, only="head.", rate=LAST_LAYER_RATE), seed
+        ),
+        "chosen": chosen(released, case, seed),
+        "scratch": adapted_to(blank(seed), five(), scratch, seed),
+        TEN_TIMES: adapted_to(blank(seed), five(), replace(scratch, rounds=10), seed),
+    }
+    for name, learner in meta.items():
+        actors[name] = learner.module(learner.adapted_to(five(), 1))
+    return actors
