@@ -3,7 +3,7 @@
     python -m benchmarks.agents_league --only sac td3 --steps 19968
 
 Each recipe is trained with its own settings and seed, but for `--steps` steps of the simulator, and
-released into a scratch folder. What was released for these steps is not trained again, so the same
+released into a scratch folder. What this recipe has released is not trained again, so the same
 command goes on where it was stopped. Then all are played in one league, beside Envoy's own
 balancing, `model`, PID and the policy that is installed. Writes agents-league.json and .md in
 benchmarks/results, the table of docs/agents/README.md, and a line into the page of each algorithm.
@@ -51,16 +51,17 @@ def trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
     from policies.training.train import train
 
     target, told = folder / recipe.name, folder / f"{recipe.name}.json"
+    wanted = json.loads(json.dumps(recipe.document(), default=dict))
     if told.exists() and (target / "model.onnx").exists():
         before: dict[str, Any] = json.loads(told.read_text())
-        if before["wanted"] == recipe.steps:
+        if before["recipe"] == wanted:
             return before
     began = time.monotonic()
     done = train(recipe)
     seconds = time.monotonic() - began
     release(done, target, suite=Suite(*CHECKED, seeds=1, first_seed=RELEASE_SEEDS))
     result = {
-        "wanted": recipe.steps,
+        "recipe": wanted,
         "steps": done.curve[-1].step,
         "kept": done.step,
         "validation": round(done.ratio, 4),
@@ -211,8 +212,8 @@ def main() -> None:
     training = {}
     for name in arguments.only:
         told = trained(replace(known[name], steps=arguments.steps), arguments.folder)
-        training[name] = told
-        print(f"{name}: {told}", flush=True)
+        training[name] = {key: value for key, value in told.items() if key != "recipe"}
+        print(f"{name}: {training[name]}", flush=True)
     if arguments.train_only:
         return
     suite = replace(Suite.quick(), seeds=arguments.seeds)
