@@ -17,7 +17,7 @@ from torch import nn
 
 from policies.agents.adaptation import Adaptation, Scaled, adapted_to
 from policies.agents.meta_policy import MetaLearner
-from policies.agents.network import Actor
+from policies.agents.network import PRESENT, Actor
 from policies.agents.sb3 import repeatable
 from policies.agents.settings import Maml, Reptile
 from policies.env.one_service import OneService, Staying
@@ -51,7 +51,7 @@ class Got:
 
 def services(families: Sequence[str], first_seed: int, seeds: int) -> list[Fixture]:
     """Some of each family, at loads in turn; of a size that training has."""
-    suite = Suite(tuple(families), (0.7, 0.85), ((8, 4),), seeds, first_seed)
+    suite = Suite(tuple(families), (0.7, 0.85), ((8, 32),), seeds, first_seed)
     every = [one for fixtures in suite.rounds() for one in fixtures]
     return [one for one in every if one.load == suite.loads[one.seed % 2]]
 
@@ -60,6 +60,20 @@ def minutes(case: Case, slots: int, copies: int, seeds: tuple[int, int], seed: i
     """Episodes of the service."""
     draw = OneService(service=case, seeds=seeds, duration_s=DURATION_S)
     return Paired(draw, slots, seed, copies, discount=DISCOUNT)
+
+
+def decides(case: Case) -> bool:
+    """Whether the base has cut the service into groups in the first half of an episode.
+
+    Where it never does, a policy has nothing to say, and all ways of adapting it are the same.
+    """
+    played = minutes(case, 1, 1, LEARNED_FROM, 0)
+    table = played.reset()
+    for _ in range(int(DURATION_S) // 2):
+        if table[0, :, PRESENT].sum() > 1.0:
+            return True
+        table, _, _ = played.step(np.zeros(table.shape[:2], np.float32))
+    return False
 
 
 def judged(actors: Mapping[str, nn.Module], case: Case, episodes: int, seed: int) -> dict[str, Got]:

@@ -15,7 +15,15 @@ from policies.agents.network import Actor
 from policies.agents.sb3 import repeatable
 from policies.env.one_service import OneService, Staying
 from policies.league.suite import Fixture
-from policies.training.new_service import JUDGED_BY, LEARNED_FROM, blank, judged, minutes, services
+from policies.training.new_service import (
+    JUDGED_BY,
+    LEARNED_FROM,
+    blank,
+    decides,
+    judged,
+    minutes,
+    services,
+)
 from policies.training.toy import LESSONS
 from policies.training.watch import validate
 
@@ -87,6 +95,11 @@ def test_all_are_judged_on_the_same_requests_and_the_base_is_1() -> None:
     assert (got["base"].mean, got["base"].p99, got["base"].errors) == (1.0, 1.0, 0.0)
     assert got["it"] == got["it again"]
     assert got["it"].mean != 1.0
+
+
+def test_there_is_something_to_decide_where_machines_are_unlike() -> None:
+    assert decides(Fixture("sparse", 0.7, 8, 32, 3_008_000).case())
+    assert not decides(Fixture("homogeneous", 0.7, 4, 2, 3_004_000).case())
 
 
 def test_services_that_are_adapted_to_are_in_no_training() -> None:
