@@ -30,6 +30,8 @@ SCRATCH = Path("runs/agents-league")
 STEPS = 9_984
 """Whole rollouts of every recipe but those that learn from several tasks at once."""
 INSTALLED = "learned"
+RECIPES = {"ppo": "residual-ppo"}
+"""Files that do not have the name of their algorithm."""
 MARKS = ("<!-- league -->", "<!-- /league -->")
 OTHERS = ("model", "full_scan", "p2c", "pid")
 CHECKED = (("sparse",), (0.85,), ((8, 4),))
@@ -37,11 +39,12 @@ CHECKED = (("sparse",), (0.85,), ((8, 4),))
 
 
 def recipes() -> dict[str, Recipe]:
-    """By algorithm. That of the installed policy is played with the steps of the others, too."""
+    """By algorithm; PPO's is that of the installed policy, with as many steps as the others."""
+    from policies.agents.registry import ALGORITHMS
     from policies.training.recipe import FOLDER, load
 
-    found = [load(path) for path in sorted(FOLDER.glob("*.yaml"))]
-    return {one.algorithm: replace(one, name=one.algorithm) for one in found}
+    files = {name: FOLDER / f"{RECIPES.get(name, name)}.yaml" for name in ALGORITHMS}
+    return {name: replace(load(file), name=name) for name, file in files.items()}
 
 
 def trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
