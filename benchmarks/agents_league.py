@@ -57,7 +57,7 @@ def trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
     wanted = json.loads(json.dumps(recipe.document(), default=dict))
     if told.exists() and (target / "model.onnx").exists():
         before: dict[str, Any] = json.loads(told.read_text())
-        if before["recipe"] == wanted:
+        if before.get("recipe") == wanted:
             return before
     began = time.monotonic()
     done = train(recipe)
@@ -67,6 +67,7 @@ def trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "recipe": wanted,
         "steps": done.curve[-1].step,
         "kept": done.step,
+        "first": done.ratio == done.curve[0].ratio,
         "validation": round(done.ratio, 4),
         "seed": recipe.seed,
         "seconds": round(seconds),
@@ -123,7 +124,7 @@ def verdict(ratio: Mapping[str, Sequence[float]]) -> str:
 def table(result: Mapping[str, Any]) -> str:
     """All of them, the best first."""
     lines = [
-        "| | steps | to `model`: mean | p99 | | to FULL_SCAN: mean / p99 | to PID |",
+        "| | played is the policy | to `model`: mean | p99 | | to FULL_SCAN: mean / p99 | to PID |",
         "|---|---|---|---|---|---|---|",
     ]
     ratios = result["ratios"]
@@ -131,7 +132,7 @@ def table(result: Mapping[str, Any]) -> str:
         own, to_scan = ratios[name]["model"], ratios[name]["full_scan"]
         told = result["training"].get(name)
         called = f"[{name}]({name}.md)" if told else "the released policy"
-        steps = f"{told['steps']:,}" if told else "its own"
+        steps = _kept(told) if told else "of its own"
         cells = [
             called,
             steps,
@@ -167,6 +168,8 @@ def line(name: str, result: Mapping[str, Any]) -> str:
         "not told apart": "It does not win: it cannot be told from its base",
     }[verdict(own)]
     kept = f"the policy at step {told['kept']:,} was the best on validation cases and is played"
+    if told["first"]:
+        kept = "none was better on validation cases than the one it began with, which is played"
     return (
         f"{words}. After {told['steps']:,} steps of the simulator ({told['seconds']} s on a busy "
         f"core; {kept}), on {result['cases']} held-out cases: {_interval(own['mean'])} of `model` "
@@ -193,6 +196,10 @@ def _interval(values: Sequence[float]) -> str:
 
 def _two(ratio: Mapping[str, Sequence[float]]) -> str:
     return f"{ratio['mean'][0]:.2f} / {ratio['p99'][0]:.2f}"
+
+
+def _kept(told: Mapping[str, Any]) -> str:
+    return "it began with" if told["first"] else f"at step {told['kept']:,}"
 
 
 def _progress(done: int, of: int) -> None:

@@ -35,7 +35,7 @@ def test_an_algorithm_wins_where_its_interval_says_so(mean: Any, p99: Any, said:
 
 
 def test_what_is_said_on_a_page_is_what_was_played() -> None:
-    told = {"steps": 9_984, "kept": 2_496, "seconds": 60}
+    told = {"steps": 9_984, "kept": 2_496, "first": False, "seconds": 60}
     result = {
         "commit": "0123456789abcdef",
         "cases": 104,
@@ -53,6 +53,8 @@ def test_what_is_said_on_a_page_is_what_was_played() -> None:
     words = line("sac", result)
     assert words.startswith("It does not win: it is worse than its base.")
     assert "1.030 [1.010, 1.050]" in words
+    assert "step 2,496" in words
+    assert "it began with" not in words
     rows = table(result).splitlines()
     assert "the released policy" in rows[2]
     assert "[sac](sac.md)" in rows[3]
