@@ -102,6 +102,7 @@ def document(results: Results, suite: Suite, training: Mapping[str, Any]) -> dic
         ratios[name][other] = {"mean": one.mean.document(), "p99": one.p99.document()}
     return {
         "commit": commit(),
+        "released": released_by(),
         "cases": len(results.played),
         "families": len(suite.families),
         "loads": list(suite.loads),
@@ -111,6 +112,14 @@ def document(results: Results, suite: Suite, training: Mapping[str, Any]) -> dic
         "training": dict(training),
         "ratios": ratios,
     }
+
+
+def released_by() -> str:
+    """The commit that trained the installed policy."""
+    from policies.league.players import folder_of, released
+
+    manifest = json.loads((folder_of(released(INSTALLED)) / "manifest.json").read_text())
+    return str(manifest["commit"])
 
 
 def verdict(ratio: Mapping[str, Sequence[float]]) -> str:
@@ -153,7 +162,8 @@ def caption(result: Mapping[str, Any]) -> str:
     return (
         f"{result['cases']} held-out cases: {result['families']} scenarios at {loads}, endpoints x "
         f"Envoys {sizes}, {result['seeds']} seed(s) from {result['first_seed']} on; one training "
-        f"seed each. Below 1 is faster, 95 % intervals in brackets. `make agents-league`, commit "
+        f"seed each; the released policy is that of commit `{result['released'][:12]}`. "
+        f"Below 1 is faster, 95 % intervals in brackets. `make agents-league`, commit "
         f"`{result['commit'][:12]}`."
     )
 

@@ -102,6 +102,7 @@ def measured(journal: Path, count: int, meta: Mapping[str, MetaLearner]) -> list
 
 def document(services: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each way to the base, to the released policy, and to ten times the samples from scratch."""
+    from benchmarks.agents_league import released_by
     from policies.training.export import commit
     from policies.training.new_service import RELEASED, TEN_TIMES
 
@@ -118,6 +119,7 @@ def document(services: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ratios[name]["errors"] = round(float(np.mean(errors)), 6)
     return {
         "commit": commit(),
+        "released": released_by(),
         "meta_steps": META_STEPS,
         "judged_on": JUDGED,
         "services": list(services),
@@ -165,7 +167,8 @@ def table(result: Mapping[str, Any]) -> str:
             f"cut into groups: 8 endpoints and 32 Envoys (or the family's), load 70 or 85 %; "
             f"{result['judged_on']} further episodes of 40 s of each, the same requests for all; "
             f"below 1 is faster, 95 % intervals over services. MAML and Reptile: "
-            f"{result['meta_steps']:,} steps on training's services, from the released policy on. "
+            f"{result['meta_steps']:,} steps on training's services, from the released policy "
+            f"(commit `{result['released'][:12]}`) on. "
             f"`make few-shot`, commit `{result['commit'][:12]}`.",
         ]
     )

@@ -38,6 +38,7 @@ def test_what_is_said_on_a_page_is_what_was_played() -> None:
     told = {"steps": 9_984, "kept": 2_496, "first": False, "seconds": 60}
     result = {
         "commit": "0123456789abcdef",
+        "released": "fedcba9876543210",
         "cases": 104,
         "families": 26,
         "loads": [0.7, 0.85],
