@@ -33,6 +33,8 @@ INSTALLED = "learned"
 RECIPES = {"ppo": "residual-ppo"}
 """Files that do not have the name of their algorithm."""
 MARKS = ("<!-- league -->", "<!-- /league -->")
+MEASURES = ("mean", "p99")
+LOSES, OPEN = "loses", "not told apart"
 OTHERS = ("model", "full_scan", "p2c", "pid")
 CHECKED = (("sparse",), (0.85,), ((8, 4),))
 """Families, loads and sizes of the evaluation that a release must carry: the league is another."""
@@ -123,17 +125,17 @@ def released_by() -> str:
 
 
 def verdict(ratio: Mapping[str, Sequence[float]]) -> str:
-    """In words: `wins` where the mean is surely lower, and p99 not surely higher."""
-    mean, p99 = ratio["mean"], ratio["p99"]
-    if mean[1] > 1.0 or p99[1] > 1.0:
-        return "loses"
-    return "wins" if mean[2] < 1.0 else "not told apart"
+    """In words: in what it surely wins, if it surely loses in nothing."""
+    if any(ratio[measure][1] > 1.0 for measure in MEASURES):
+        return LOSES
+    lower = [measure for measure in MEASURES if ratio[measure][2] < 1.0]
+    return f"wins in {' and '.join(lower)}" if lower else OPEN
 
 
 def table(result: Mapping[str, Any]) -> str:
     """All of them, the best first."""
     lines = [
-        "| | played is the policy | to `model`: mean | p99 | | to FULL_SCAN: mean / p99 | to PID |",
+        "| | that of step | to `model`: mean | p99 | | to FULL_SCAN: mean / p99 | to PID |",
         "|---|---|---|---|---|---|---|",
     ]
     ratios = result["ratios"]
@@ -141,7 +143,7 @@ def table(result: Mapping[str, Any]) -> str:
         own, to_scan = ratios[name]["model"], ratios[name]["full_scan"]
         told = result["training"].get(name)
         called = f"[{name}]({name}.md)" if told else "the released policy"
-        steps = _kept(told) if told else "of its own"
+        steps = _kept(told) if told else "another run"
         cells = [
             called,
             steps,
@@ -172,14 +174,17 @@ def line(name: str, result: Mapping[str, Any]) -> str:
     """For the page of an algorithm."""
     told, own = result["training"][name], result["ratios"][name]["model"]
     to_scan, to_pid = (result["ratios"][name][other] for other in ("full_scan", "pid"))
+    said = verdict(own)
     words = {
-        "wins": "It wins against its base",
-        "loses": "It does not win: it is worse than its base",
-        "not told apart": "It does not win: it cannot be told from its base",
-    }[verdict(own)]
+        LOSES: "It does not win: it is worse than its base",
+        OPEN: "It does not win: it cannot be told from its base",
+    }.get(said, f"It {said} against its base")
     kept = f"the policy at step {told['kept']:,} was the best on validation cases and is played"
     if told["first"]:
-        kept = "none was better on validation cases than the one it began with, which is played"
+        kept = (
+            f"no later one was better on validation cases than that of the first rollout, at step "
+            f"{told['kept']:,}, which is played"
+        )
     return (
         f"{words}. After {told['steps']:,} steps of the simulator ({told['seconds']} s on a busy "
         f"core; {kept}), on {result['cases']} held-out cases: {_interval(own['mean'])} of `model` "
@@ -209,7 +214,7 @@ def _two(ratio: Mapping[str, Sequence[float]]) -> str:
 
 
 def _kept(told: Mapping[str, Any]) -> str:
-    return "it began with" if told["first"] else f"at step {told['kept']:,}"
+    return f"{told['kept']:,}{' (its first)' if told['first'] else ''}"
 
 
 def _progress(done: int, of: int) -> None:
