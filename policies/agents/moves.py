@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from controlplane.model.features import FEATURES
 from policies.agents.network import PRESENT, Body, pooled
 from policies.agents.off_policy import replay
-from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.repeat import repeatable
+from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import Dqn
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import BOUND, GROUPS, Episodes, Table, World
@@ -37,6 +38,11 @@ class ByMoves:
         self.slots = episodes.slots
         self._episodes, self._move = episodes, move
         self._table: Table = np.zeros((self.slots, GROUPS, len(FEATURES)), np.float32)
+
+    @property
+    def random(self) -> np.random.Generator:
+        """As theirs."""
+        return self._episodes.random
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""

@@ -27,6 +27,11 @@ class Episodes(Protocol):
 
     slots: int
 
+    @property
+    def random(self) -> np.random.Generator:
+        """What new episodes are drawn by: with its state before a `reset` they come again."""
+        ...
+
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
         ...

@@ -76,16 +76,16 @@ class MachineEpisodes:
             raise ValueError(f"{slots} slots are not {copies} copies of teams of {world.agents}")
         self.slots, self.teams = slots, slots // world.agents
         self._world, self._copies = world, copies
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
 
     def reset(self) -> Table:
         """New machines and requests; all split by capacity."""
         world, cases = self._world, self.teams // self._copies
-        random = self._random
+        random = self.random
 
         def drawn(values: Floats) -> Floats:
             return np.repeat(values, self._copies, axis=0)

@@ -6,6 +6,7 @@ with the load, which is most of the variance, cancels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
-from policies.env.draw import Draw
+from policies.env.draw import Draw, Drawn
 from policies.env.episodes import BOUND, GROUPS, Table
 from policies.env.goals import Felt, potential, shaped, worth
 from policies.env.lockstep import Lockstep
@@ -72,7 +73,7 @@ class Paired:
         self._promised = [0.0] * slots
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
         self._lockstep: Lockstep | None = None
         self._arranged: list[Strategy] | None = None
         self._decided: list[Any] = []
@@ -81,11 +82,14 @@ class Paired:
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
 
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
-        drawn = [self._draw.case(self._random) for _ in range(self.slots // self._copies)]
+        return self.begin([self._draw.case(self.random) for _ in range(self.slots // self._copies)])
+
+    def begin(self, drawn: Sequence[Drawn]) -> Table:
+        """The same with (slots / copies) cases that were drawn elsewhere."""
         cases = [(case, seed, BASE) for case, seed in drawn]
         learners = [case for case in cases for _ in range(self._copies)]
         self._lockstep = Lockstep(self._stages, self._policies, [*learners, *cases])

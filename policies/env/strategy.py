@@ -113,17 +113,17 @@ class FewOrManyEpisodes:
 
     def __init__(self, world: FewOrMany, slots: int, seed: int) -> None:
         self.slots, self._world = slots, world
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
         self._times_s = times_s()
         self._chosen = np.zeros(slots, np.int64)
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
 
     def reset(self) -> Table:
         """Few or many, by chance."""
-        self.many = self._random.integers(0, 2, self.slots)
+        self.many = self.random.integers(0, 2, self.slots)
         self._chosen = np.zeros(self.slots, np.int64)
         self._log_ratio, self._step = np.zeros(self.slots), 0
         return self._table()
@@ -137,7 +137,7 @@ class FewOrManyEpisodes:
         took_s, base_s = self._times_s[self.many, self._chosen], self._times_s[self.many, 0]
         log_ratio = np.log(took_s / base_s)
         self._log_ratio += log_ratio
-        changed = self._random.random(self.slots) < self._world.change
+        changed = self.random.random(self.slots) < self._world.change
         self.many = np.where(changed, 1 - self.many, self.many)
         self._step += 1
         return self._table(), rewards(log_ratio), self._step >= self._world.steps
