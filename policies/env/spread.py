@@ -24,6 +24,9 @@ from policies.env.paired import Paired
 from policies.env.simulated import Simulated
 from policies.env.strategy import STRATEGIES, Strategy
 
+Key = tuple[int, int]
+"""Of a worker's part: the number of the episodes in this process, and that of the part."""
+
 PATIENCE_S = 300.0
 """For one step of one worker; the first compiles."""
 
@@ -52,6 +55,16 @@ class Spread:
 _numbers = itertools.count()
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a worker plays."""
+
+    worker: Executor
+    key: Key
+    cases: slice
+    slots: slice
+
+
 class SpreadEpisodes:
     """`Strategic` episodes; each worker has cases that are next to each other."""
 
@@ -63,15 +76,14 @@ class SpreadEpisodes:
         self.slots = slots
         self.random = np.random.default_rng(seed)
         self._world, self._copies = world, copies
-        self._key = next(_numbers)
+        number = next(_numbers)
         cases = slots // copies
         used = list(workers[:cases])
         cuts = [cases * i // len(used) for i in range(len(used) + 1)]
         self._parts = [
-            (worker, slice(a, b), slice(a * copies, b * copies))
-            for worker, a, b in zip(used, cuts, cuts[1:], strict=False)
+            _Part(worker, (number, i), slice(a, b), slice(a * copies, b * copies))
+            for i, (worker, a, b) in enumerate(zip(used, cuts, cuts[1:], strict=False))
         ]
-        """Each worker, its cases, its slots."""
         self._arranged: NDArray[np.int64] | None = None
         self._ratios: Floats = np.ones(slots)
 
@@ -96,7 +108,7 @@ class SpreadEpisodes:
         self._ratios = np.ones(self.slots)
         return np.concatenate(
             self._asked(
-                lambda cases, _: (_begun, self._key, self._world, self._copies, drawn[cases])
+                lambda part: (_begun, part.key, self._world, self._copies, drawn[part.cases])
             )
         )
 
@@ -104,11 +116,11 @@ class SpreadEpisodes:
         """(slots, GROUPS) actions in -1..1; then features, (slots,) rewards, whether all ended."""
         arranged, self._arranged = self._arranged, None
         got = self._asked(
-            lambda _, slots: (
+            lambda part: (
                 _stepped,
-                self._key,
-                actions[slots],
-                None if arranged is None else arranged[slots],
+                part.key,
+                actions[part.slots],
+                None if arranged is None else arranged[part.slots],
             )
         )
         tables, rewards, ended, ratios = zip(*got, strict=True)
@@ -119,21 +131,18 @@ class SpreadEpisodes:
         """(slots,) mean latency over the base's."""
         return self._ratios
 
-    def _asked(self, call: Callable[[slice, slice], tuple[Any, ...]]) -> list[Any]:
+    def _asked(self, call: Callable[[_Part], tuple[Any, ...]]) -> list[Any]:
         """What each worker answers; all work at the same time."""
-        futures: list[Future[Any]] = [
-            worker.submit(*call(cases, slots)) for worker, cases, slots in self._parts
-        ]
+        futures: list[Future[Any]] = [part.worker.submit(*call(part)) for part in self._parts]
         return [future.result(PATIENCE_S) for future in futures]
 
 
 # --- in a worker -------------------------------------------------------------------------------
 
-_playing: dict[int, Paired] = {}
-"""By the number of the episodes that they are part of."""
+_playing: dict[Key, Paired] = {}
 
 
-def _begun(key: int, world: Simulated, copies: int, drawn: Sequence[Drawn]) -> Table:
+def _begun(key: Key, world: Simulated, copies: int, drawn: Sequence[Drawn]) -> Table:
     if key not in _playing:
         _playing[key] = Paired(
             world.draw,
@@ -147,7 +156,7 @@ def _begun(key: int, world: Simulated, copies: int, drawn: Sequence[Drawn]) -> T
 
 
 def _stepped(
-    key: int, actions: NDArray[np.floating[Any]], arranged: NDArray[np.int64] | None
+    key: Key, actions: NDArray[np.floating[Any]], arranged: NDArray[np.int64] | None
 ) -> tuple[Table, Table, bool, Floats]:
     episodes = _playing[key]
     if arranged is not None:

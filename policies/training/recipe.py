@@ -3,7 +3,7 @@
 # ruff: noqa: ANN401 - YAML gives anything
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Recipe:
     name: str
     steps: int
     seed: int = 1
+    seeds: tuple[int, ...] = ()
+    """Where there are some, there is a run with each instead of one with `seed`."""
     algorithm: str = "ppo"
     base: str = "model"
     scenarios: Draw = field(default_factory=Draw)
@@ -49,7 +51,13 @@ class Recipe:
         unknown = set(self.scenarios.families) - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: one is there twice: {self.seeds}")
         self.settings.check(self.world.steps)
+
+    def runs(self) -> list[Recipe]:
+        """The same with one seed each."""
+        return [replace(self, seed=seed, seeds=()) for seed in self.seeds or (self.seed,)]
 
     @property
     def world(self) -> World:
@@ -61,6 +69,8 @@ class Recipe:
         document = asdict(self)
         document[self.algorithm] = document.pop("settings")
         del document["toy"]
+        if not self.seeds:
+            del document["seeds"]
         return document
 
 

@@ -25,6 +25,8 @@ from policies.training.watch import VALIDATION_SEED, Point, Progress, Update, Wa
 
 CHECKPOINT, TRAINED, CURVE = "checkpoint.npz", "trained.npz", "curve.json"
 """Files of a run: to go on from, what came of it, and its curve to read."""
+CHECKPOINT_S = 30.0
+"""At least between two checkpoints: what a run that is killed loses."""
 _LIBRARIES = ("numpy", "torch", "stable-baselines3", "sb3-contrib")
 
 
@@ -46,7 +48,7 @@ def train(
     logs: Path | None = None,
     progress: Progress | None = None,
     resume: bool = False,
-    checkpoint_s: float = 30.0,
+    checkpoint_s: float = CHECKPOINT_S,
     workers: Sequence[Executor] = (),
 ) -> Trained:
     """Run the recipe. Deterministic: one thread, one seed; workers only play (`env.spread`).
