@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -37,8 +38,7 @@ class Torch(Settings):
     def check(self, rollout: int) -> None:
         """The device is one."""
         Settings.check(self, rollout)
-        kind, _, number = self.device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (number and not number.isdecimal()):
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device: wanted auto, cpu, cuda or cuda:N, got {self.device!r}")
 
 
