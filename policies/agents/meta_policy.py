@@ -68,7 +68,7 @@ class MetaLearner:
             "optimiser": self._optimiser.state_dict(),
             "random": self._random.bit_generator.state,
             "chance": self._chance.get_state(),
-            "episodes": [task.random.bit_generator.state for task in self._tasks],
+            "episodes": [task.state() for task in self._tasks],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -80,7 +80,7 @@ class MetaLearner:
         self._random.bit_generator.state = state["random"]
         self._chance.set_state(state["chance"])
         for task, drawn in zip(self._tasks, state["episodes"], strict=True):
-            task.random.bit_generator.state = drawn
+            task.restore(drawn)
 
     def blank(self) -> nn.Module:
         """As it is now."""

@@ -39,14 +39,17 @@ class ByMoves:
         self._episodes, self._move = episodes, move
         self._table: Table = np.zeros((self.slots, GROUPS, len(FEATURES)), np.float32)
 
-    @property
-    def random(self) -> np.random.Generator:
-        """As theirs."""
-        return self._episodes.random
-
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
         self._episodes.seed(seed)
+
+    def state(self) -> Any:
+        """As theirs."""
+        return self._episodes.state()
+
+    def restore(self, state: Any) -> None:
+        """As theirs."""
+        self._episodes.restore(state)
 
     def reset(self) -> Table:
         """New episodes."""

@@ -101,7 +101,7 @@ class Logging:
             "means": self._means,
             "steps": self.steps,
             "chance": self._chance.get_state(),
-            "episodes": self._episodes.random.bit_generator.state,
+            "episodes": self._episodes.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -109,7 +109,7 @@ class Logging:
         self._logs = [] if state["log"] is None else [Log(**state["log"])]
         self._means, self.steps = state["means"], state["steps"]
         self._chance.set_state(state["chance"])
-        self._episodes.random.bit_generator.state = state["episodes"]
+        self._episodes.restore(state["episodes"])
 
 
 def logged(episodes: Episodes, steps: int, settings: Offline, seed: int) -> tuple[Log, float]:

@@ -104,7 +104,7 @@ class QLearner:
             "steps": self._done,
             "worth": self.policy.worth,
             "random": self._random.bit_generator.state,
-            "episodes": self._episodes.random.bit_generator.state,
+            "episodes": self._episodes.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ class QLearner:
         self._done = state["steps"]
         self.policy.worth.data.copy_(state["worth"])
         self._random.bit_generator.state = state["random"]
-        self._episodes.random.bit_generator.state = state["episodes"]
+        self._episodes.restore(state["episodes"])
 
     def _moves(self, table: Tensor) -> Tensor:
         best = self.policy.worth[self.policy.states(table)].argmax(dim=-1).numpy()

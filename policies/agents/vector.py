@@ -30,7 +30,7 @@ class EpisodesVecEnv(VecEnv):  # type: ignore[misc]
         self._actions: Any = None
         self._returns = np.zeros(episodes.slots)
         self._length = 0
-        self._drawn_from: Any = episodes.random.bit_generator.state
+        self._drawn_from: Any = episodes.state()
         super().__init__(
             episodes.slots,
             seen(),
@@ -49,7 +49,7 @@ class EpisodesVecEnv(VecEnv):  # type: ignore[misc]
         """New episodes in all slots."""
         self._returns[:] = 0.0
         self._length = 0
-        self._drawn_from = self._episodes.random.bit_generator.state
+        self._drawn_from = self._episodes.state()
         return self.observed(self._episodes.reset())
 
     @property
@@ -63,7 +63,7 @@ class EpisodesVecEnv(VecEnv):  # type: ignore[misc]
 
     def restore(self, state: Any) -> None:
         """As `state` was."""
-        self._episodes.random.bit_generator.state = state
+        self._episodes.restore(state)
 
     def step_async(self, actions: Any) -> None:
         """Keep the actions for `step_wait`."""

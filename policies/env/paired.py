@@ -17,7 +17,7 @@ from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
-from policies.env.draw import Draw, Drawn
+from policies.env.draw import Dealer, Draw, Drawn
 from policies.env.episodes import BOUND, GROUPS, Table
 from policies.env.goals import Felt, potential, shaped, worth
 from policies.env.lockstep import Lockstep
@@ -73,7 +73,7 @@ class Paired:
         self._promised = [0.0] * slots
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
-        self.random = np.random.default_rng(seed)
+        self._dealer = Dealer(draw, seed)
         self._lockstep: Lockstep | None = None
         self._arranged: list[Strategy] | None = None
         self._decided: list[Any] = []
@@ -82,11 +82,19 @@ class Paired:
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
-        self.random = np.random.default_rng(seed)
+        self._dealer.seed(seed)
+
+    def state(self) -> Any:  # noqa: ANN401 - what the dealer says it is
+        """All that the next episodes are drawn by."""
+        return self._dealer.state()
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401
+        """As it was."""
+        self._dealer.restore(state)
 
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
-        return self.begin([self._draw.case(self.random) for _ in range(self.slots // self._copies)])
+        return self.begin(self._dealer.deal(self.slots // self._copies))
 
     def begin(self, drawn: Sequence[Drawn]) -> Table:
         """The same with (slots / copies) cases that were drawn elsewhere."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from controlplane.model.features import CUT, FEATURES
 from controlplane.model.observation import Floats
-from policies.env.episodes import BOUND, GROUPS, Episodes, Table
+from policies.env.episodes import BOUND, GROUPS, Episodes, Seeded, Table
 
 FULLEST = 0.99
 """Utilisation above which a server's time is that at this one, times how far it is beyond."""
@@ -61,7 +61,7 @@ class Routing:
         ]
 
 
-class RoutingEpisodes:
+class RoutingEpisodes(Seeded):
     """`Episodes` of services that do not change while one lasts."""
 
     def __init__(self, world: Routing, slots: int, seed: int, copies: int = 1) -> None:
@@ -69,16 +69,12 @@ class RoutingEpisodes:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
         self._world, self._copies = world, copies
-        self.random = np.random.default_rng(seed)
+        super().__init__(seed)
         self._step = 0
         self.capacity = np.zeros((slots, GROUPS))
         """(slots, GROUPS) requests a second that each server completes; 0: no server."""
         self.demand = np.zeros(slots)
         self.shares = np.zeros((slots, GROUPS))
-
-    def seed(self, seed: int) -> None:
-        """Draw from here on as if new."""
-        self.random = np.random.default_rng(seed)
 
     def reset(self) -> Table:
         """New services; the base's split is in force."""

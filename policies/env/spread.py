@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.model.observation import Floats
-from policies.env.draw import Drawn
+from policies.env.draw import Dealer, Drawn
 from policies.env.episodes import Table
 from policies.env.paired import Paired
 from policies.env.simulated import Simulated
@@ -74,7 +74,7 @@ class SpreadEpisodes:
         if slots % copies:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
-        self.random = np.random.default_rng(seed)
+        self._dealer = Dealer(world.draw, seed)
         self._world, self._copies = world, copies
         number = next(_numbers)
         cases = slots // copies
@@ -94,7 +94,15 @@ class SpreadEpisodes:
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
-        self.random = np.random.default_rng(seed)
+        self._dealer.seed(seed)
+
+    def state(self) -> Any:  # noqa: ANN401 - what the dealer says it is
+        """All that the next episodes are drawn by."""
+        return self._dealer.state()
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401
+        """As it was."""
+        self._dealer.restore(state)
 
     def arrange(self, chosen: NDArray[np.int64]) -> None:
         """(slots,) which strategy is in force from the next step on."""
@@ -102,8 +110,7 @@ class SpreadEpisodes:
 
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
-        count = self.slots // self._copies
-        drawn = [self._world.draw.case(self.random) for _ in range(count)]
+        drawn = self._dealer.deal(self.slots // self._copies)
         self._arranged = None
         self._ratios = np.ones(self.slots)
         return np.concatenate(

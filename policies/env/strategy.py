@@ -18,7 +18,7 @@ from controlplane.model import Actuation
 from controlplane.model.features import CUT, FEATURES
 from controlplane.model.observation import Floats
 from controlplane.model.queues import queueing
-from policies.env.episodes import GROUPS, Episodes, Table
+from policies.env.episodes import GROUPS, Episodes, Seeded, Table
 from policies.env.routing import best_split, mean_s, rewards
 
 
@@ -106,20 +106,16 @@ def times_s() -> Floats:
     )
 
 
-class FewOrManyEpisodes:
+class FewOrManyEpisodes(Seeded):
     """`Strategic` episodes of the toy; moves of groups do nothing."""
 
     strategies = (STRATEGIES[0], STRATEGIES[2])
 
     def __init__(self, world: FewOrMany, slots: int, seed: int) -> None:
         self.slots, self._world = slots, world
-        self.random = np.random.default_rng(seed)
+        super().__init__(seed)
         self._times_s = times_s()
         self._chosen = np.zeros(slots, np.int64)
-
-    def seed(self, seed: int) -> None:
-        """Draw from here on as if new."""
-        self.random = np.random.default_rng(seed)
 
     def reset(self) -> Table:
         """Few or many, by chance."""

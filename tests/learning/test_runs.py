@@ -85,7 +85,7 @@ class InThisProcess:
 
 def test_cases_are_played_alike_however_many_play_them() -> None:
     world = Simulated(SMALL.scenarios)
-    actions = np.random.default_rng(1).uniform(-1.0, 1.0, (9, 10, 4)).astype(np.float32)
+    random = np.random.default_rng(1)
     whole = world.episodes(10, 3, 2)
     spread = [Spread(world, (Here(),) * n).episodes(10, 3, 2) for n in (1, 3, 9)]
     for _ in range(2):  # episodes
@@ -94,7 +94,8 @@ def test_cases_are_played_alike_however_many_play_them() -> None:
         while not ended:
             for table in tables[1:]:
                 assert np.array_equal(table, tables[0])
-            steps = [one.step(actions[0]) for one in (whole, *spread)]
+            actions = random.uniform(-1.0, 1.0, (10, 4)).astype(np.float32)
+            steps = [one.step(actions) for one in (whole, *spread)]
             tables, ended = [step[0] for step in steps], steps[0][2]
             for _, rewards, over in steps[1:]:
                 assert np.array_equal(rewards, steps[0][1])
