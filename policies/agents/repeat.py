@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -11,9 +12,15 @@ from stable_baselines3.common.utils import set_random_seed
 
 
 def repeatable(seed: int) -> None:
-    """One thread and one seed: a run can be repeated to the last bit."""
+    """One thread and one seed: a run can be repeated to the last bit, on the CPU.
+
+    On a GPU as far as its kernels allow: where one has no fixed order, torch warns and goes on.
+    """
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    gpu = torch.cuda.is_available()
+    if gpu:  # what cuBLAS asks for; without it torch refuses to multiply
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=gpu)
     set_random_seed(seed)
 
 

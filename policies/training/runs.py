@@ -53,6 +53,8 @@ def trained(
         for (_, folder), future in zip(left, sent, strict=True):
             if not (folder / TRAINED).exists():  # it ran on a machine with other disks
                 (folder / TRAINED).write_bytes(future.result())
+    if progress is not None:
+        progress(sum(recipe.steps for recipe, _ in runs), f"{len(runs)}/{len(runs)} runs")
     return [train(recipe, logs=folder, resume=True) for recipe, folder in runs]
 
 

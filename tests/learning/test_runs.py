@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,10 +24,12 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from controlplane.errors import ConfigurationError
 from policies.agents.settings import Ppo
+from policies.console import bar
 from policies.env.draw import Draw
 from policies.env.simulated import Simulated
 from policies.env.spread import Spread
@@ -309,3 +313,13 @@ def test_the_command_searches_and_says_what_it_found(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "s" / "sweep.json").read_text())["seeds"] == [1]
     assert CliRunner().invoke(app, [*arguments, "--seeds", "1,a"]).exit_code == 1
     assert CliRunner().invoke(app, [*arguments, "--workers", "0"]).exit_code == 1
+
+
+def test_the_bar_tells_the_rate_and_the_time_that_is_left() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=120)
+    with bar(console, "training", 1_000) as advance:
+        for done in (100, 300, 600):
+            advance(done, "return +0.10")
+            time.sleep(0.01)
+    assert isinstance(console.file, io.StringIO)
+    assert re.search(r"600/1,000 [\d,.]+/s \d:\d\d:\d\d return \+0.10", console.file.getvalue())
