@@ -47,9 +47,15 @@ pytestmark = pytest.mark.learning
 
 SMALL = Recipe(
     "small",
-    steps=2 * 6 * 5,
-    scenarios=Draw(families={"hardware_2x": 1.0}, endpoints=(4,), proxies=(8,), duration_s=6.0),
-    settings=Ppo(slots=6, copies=2, epochs=2, batch=10),
+    steps=2 * 6 * 9,
+    scenarios=Draw(
+        families={"sparse": 1.0, "hardware_4x": 1.0},
+        endpoints=(8,),
+        proxies=(32,),
+        load=(0.6, 0.8),
+        duration_s=10.0,
+    ),
+    settings=Ppo(slots=6, copies=2, epochs=2, batch=18),
     check_every=1,
     check_cases=2,
 )
@@ -211,9 +217,9 @@ def test_a_grid_is_every_combination_and_a_draw_is_by_its_seed() -> None:
 def test_a_setting_is_the_recipe_with_other_values() -> None:
     one = search.changed(
         SMALL,
-        {"ppo.learning_rate": 1, "scenarios.families.hardware_2x": 2, "objective.errors": 3.0},
+        {"ppo.learning_rate": 1, "scenarios.families.hardware_4x": 2, "objective.errors": 3.0},
     )
-    assert (one.settings.learning_rate, one.scenarios.families["hardware_2x"]) == (1.0, 2.0)
+    assert (one.settings.learning_rate, one.scenarios.families["hardware_4x"]) == (1.0, 2.0)
     assert one.objective.errors == 3.0
     assert search.changed(SMALL, {}) == SMALL
 
