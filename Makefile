@@ -191,7 +191,7 @@ features: $(VENV)/.dev ## Every feature of the data path, with the tests that se
 .PHONY: reference
 reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
-	$(BIN)/python -m controlplane.translate.examples envoy
+	$(BIN)/python -m controlplane.translate.examples
 
 .PHONY: image-rehearsal
 image-rehearsal: $(VENV)/.dev ## Build the image of `weir serve` in a fresh Debian and start it (as root, wants debootstrap, 5 minutes).
