@@ -70,3 +70,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $host := include "weir.host" . }}
 {{- concat (list $host (printf "%s.cluster.local" $host) (include "weir.fullname" .)) .Values.xds.tls.extraDnsNames | toJson }}
 {{- end }}
+
+{{- define "weir.subject" }}
+  - kind: ServiceAccount
+    name: {{ include "weir.serviceAccountName" . }}
+    namespace: {{ .Release.Namespace }}
+{{- end }}
