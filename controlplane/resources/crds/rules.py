@@ -78,8 +78,10 @@ _NOT_OF_BACKENDS = " || ".join(
 RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
     TargetRef: (
         Rule(
-            "(self.kind == 'Backend') == (self.group == 'weir.dev')",
-            "the group of kind Backend is weir.dev, of the others gateway.networking.k8s.io",
+            "self.group == (self.kind == 'Backend' ? 'weir.dev' : self.kind == 'Service' ? '' : "
+            "'gateway.networking.k8s.io')",
+            "the group of kind Backend is weir.dev, of Service it is empty, of the others "
+            "gateway.networking.k8s.io",
         ),
     ),
     BackendEndpoint: (
