@@ -1,0 +1,226 @@
+"""HTTP over the API: an ASGI application. Bodies are JSON or YAML, watches are streamed lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+import msgspec
+import yaml
+
+from tests.kubernetes.apiserver import discovery, errors, requests
+from tests.kubernetes.apiserver.api import Answer, Api
+from tests.kubernetes.apiserver.errors import ApiError, Object
+from tests.kubernetes.apiserver.kinds import Kind
+from tests.kubernetes.apiserver.requests import Request
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+POLL_S = 0.01
+MOST_BYTES = 3 * 1024 * 1024
+_YAML = ("application/yaml", "application/apply-patch+yaml")
+_encode = msgspec.json.Encoder().encode
+
+
+class Cut(Exception):
+    """The connection is to break, not to end."""
+
+
+class App:
+    """The ASGI application of one server."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            await self._answer(scope, receive, send)
+        except ApiError as error:
+            await _send(send, error.code, error.status(), error.headers)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
+        headers = {k.decode().lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        path, method = scope["path"], scope["method"]
+        if self.api.faults.answer_delay_s:
+            await asyncio.sleep(self.api.faults.answer_delay_s)
+        if method == "GET" and path in ("/healthz", "/livez", "/readyz"):
+            await _text(send, "ok")
+            return
+        if method == "GET" and path == "/version":
+            await _send(send, 200, discovery.VERSION)
+            return
+        found = self._discover(method, path, headers)
+        if found is not None:
+            whole = found["kind"] == "APIGroupDiscoveryList"
+            media = f"application/json;{discovery.AGGREGATED}" if whole else "application/json"
+            await _send(send, 200, found, {"content-type": media})
+            return
+        body = await _read(receive)
+        request = requests.parse(method, path, query, headers, body)
+        kind = self.api.kinds.find(request.group, request.version, request.plural)
+        self.api.calls.note(request)
+        self.api.faults.meet(request)
+        _check_place(request, kind)
+        if request.verb == "watch":
+            await self._stream(self.api.watch(request, kind), receive, send)
+            return
+        answer = await self._do(request, kind)
+        warned = [("warning", f'299 - "{one}"') for one in answer.warnings]
+        await _send(send, answer.code, answer.body, dict(warned[:1]))
+
+    def _discover(self, method: str, path: str, headers: dict[str, str]) -> Object | None:
+        if method != "GET":
+            return None
+        kinds = self.api.kinds
+        whole = discovery.AGGREGATED in headers.get("accept", "")
+        match [part for part in path.split("/") if part]:
+            case ["api"]:
+                return discovery.aggregated(kinds, core=True) if whole else discovery.versions("")
+            case ["apis"]:
+                return discovery.aggregated(kinds, core=False) if whole else discovery.groups(kinds)
+            case ["api", version]:
+                return discovery.resources(kinds, "", version)
+            case ["apis", group]:
+                return discovery.group(kinds, group)
+            case ["apis", group, version]:
+                return discovery.resources(kinds, group, version)
+            case _:
+                return None
+
+    async def _do(self, request: Request, kind: Kind) -> Answer:
+        api = self.api
+        match request.verb:
+            case "get":
+                return Answer(api.get(request, kind))
+            case "list":
+                return Answer(api.list(request, kind))
+            case "create":
+                return await api.create(request, kind, _object(request))
+            case "update":
+                return await api.update(request, kind, _object(request))
+            case "patch":
+                return await api.patch(request, kind, _parsed(request))
+            case "delete":
+                return await api.delete(request, kind, _object(request, empty=True))
+            case "deletecollection":
+                return await api.delete_collection(request, kind, _object(request, empty=True))
+            case _:
+                raise errors.method_not_allowed()
+
+    async def _stream(
+        self, events: AsyncIterator[Object | None], receive: Receive, send: Send
+    ) -> None:
+        """One event a line, until the watch ends, the client goes or a fault cuts it."""
+        faults = self.api.faults
+        epoch = faults.watch_epoch
+        await _start(send, 200, {"content-type": "application/json"}, chunked=True)
+        away = asyncio.create_task(_gone(receive))
+        try:
+            async for event in events:
+                if faults.watch_epoch != epoch:
+                    await self._cut(event, send)
+                    return
+                if away.done():
+                    return
+                if event is None:
+                    # Headers reach the client although there is nothing to say yet.
+                    await send({"type": "http.response.body", "body": b"", "more_body": True})
+                    continue
+                # A switch that another thread throws.
+                while faults.stalled and not away.done() and faults.watch_epoch == epoch:  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_S)
+                if faults.watch_delay_s:
+                    await asyncio.sleep(faults.watch_delay_s)
+                line = _encode(event) + b"\n"
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+        finally:
+            away.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _cut(self, event: Object | None, send: Send) -> None:
+        if not self.api.faults.cut_short:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        half = _encode(event or {"type": "ADDED", "object": {}})
+        await send(
+            {"type": "http.response.body", "body": half[: len(half) // 2], "more_body": True}
+        )
+        raise Cut
+
+
+def _check_place(request: Request, kind: Kind) -> None:
+    """The path fits the kind: namespaced or not, and with parts that there are."""
+    if request.namespace and not kind.namespaced:
+        raise errors.no_such_path()
+    single = request.name or request.verb == "create"
+    if kind.namespaced and single and not request.namespace:
+        raise errors.no_such_path()
+    if request.part and request.part not in discovery.parts(kind):
+        raise errors.no_such_path()
+    if request.verb not in kind.verbs:
+        raise errors.method_not_allowed()
+
+
+def _parsed(request: Request) -> Any:  # noqa: ANN401 (whatever a body holds)
+    try:
+        if request.media_type in _YAML:
+            return yaml.safe_load(request.body)
+        return msgspec.json.decode(request.body) if request.body else None
+    except (msgspec.DecodeError, yaml.YAMLError) as error:
+        raise errors.bad_request(f"the body cannot be read: {error}") from error
+
+
+def _object(request: Request, *, empty: bool = False) -> Object:
+    read = _parsed(request)
+    if read is None and empty:
+        return {}
+    if not isinstance(read, dict):
+        raise errors.bad_request("the body is not an object")
+    return read
+
+
+async def _read(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise errors.bad_request("the client went away")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BYTES:
+            raise ApiError(
+                413, "RequestEntityTooLarge", f"Request entity too large: limit is {MOST_BYTES}"
+            )
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _start(send: Send, code: int, headers: dict[str, str], *, chunked: bool = False) -> None:
+    del chunked
+    made = [(k.encode(), v.encode("latin-1", "replace")) for k, v in headers.items()]
+    await send({"type": "http.response.start", "status": code, "headers": made})
+
+
+async def _send(send: Send, code: int, body: Object, headers: dict[str, str] | None = None) -> None:
+    made = _encode(body)
+    sent = {"content-type": "application/json", "content-length": str(len(made)), **(headers or {})}
+    await _start(send, code, sent)
+    await send({"type": "http.response.body", "body": made})
+
+
+async def _text(send: Send, body: str) -> None:
+    await _start(send, 200, {"content-type": "text/plain", "content-length": str(len(body))})
+    await send({"type": "http.response.body", "body": body.encode()})

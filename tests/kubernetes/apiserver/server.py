@@ -1,0 +1,182 @@
+"""A server in a thread of its own, on a free port of loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import random
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import uvicorn
+import yaml
+
+from tests.kubernetes.apiserver.api import Api
+from tests.kubernetes.apiserver.errors import Object
+from tests.kubernetes.apiserver.faults import Calls, Faults
+from tests.kubernetes.apiserver.http import App
+from tests.kubernetes.apiserver.objects import Source
+
+T = TypeVar("T")
+START_S = 10.0
+_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+class ApiServer:
+    """`with ApiServer() as server:` — one cluster's API until the end of the block."""
+
+    def __init__(self, port: int = 0, *, seed: int = 1) -> None:
+        self.faults = Faults()
+        self.api = Api(_source(seed, self.faults), faults=self.faults)
+        self._port = port
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def calls(self) -> Calls:
+        return self.api.calls
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    # --- running ---
+
+    def start(self) -> Self:
+        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        self._port = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            App(self.api),
+            log_level="error",
+            lifespan="off",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=60,
+            server_header=False,
+        )
+        self._server = uvicorn.Server(config)
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(self._server, self._socket, started),
+            name="apiserver",
+            daemon=True,
+        )
+        self._thread.start()
+        if not started.wait(START_S):
+            raise TimeoutError("the API server did not start")
+        return self
+
+    def _run(
+        self, server: uvicorn.Server, listening: socket.socket, started: threading.Event
+    ) -> None:
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            started.set()  # the socket listens: a client that comes now is served in a moment
+            await server.serve(sockets=[listening])
+
+        asyncio.run(serve())
+
+    def stop(self) -> None:
+        server, thread = self._server, self._thread
+        if server is None or thread is None:
+            return
+        self.faults.watch_epoch += 1
+        self.call(self.api.store.wake_all)
+        server.should_exit = True
+        thread.join(START_S)
+        self._server = self._thread = self._loop = None
+        if self._socket is not None:
+            self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def call(self, act: Callable[[], T]) -> T:
+        """Do something on the loop of the server, where all state lives."""
+        loop = self._loop
+        assert loop is not None, "the server does not run"
+
+        async def run() -> T:
+            return act()
+
+        return asyncio.run_coroutine_threadsafe(run(), loop).result(START_S)
+
+    # --- faults that need the loop ---
+
+    def drop_watches(self, *, cut_short: bool = False) -> None:
+        """End all open watches now."""
+        self.faults.drop_watches(cut_short=cut_short)
+        self.call(self.api.store.wake_all)
+
+    def compact(self) -> None:
+        """Forget what happened: a watch from an older revision gets 410."""
+
+        def act() -> None:
+            self.api.store.tick()
+            self.api.store.compact()
+
+        self.call(act)
+
+    def refuse_connections(self) -> None:
+        """Close the port and cut every connection, until `accept_connections`."""
+        self.stop()
+
+    def accept_connections(self) -> None:
+        """Open the same port again; all objects are still there."""
+        self.start()
+
+    # --- clients ---
+
+    def kubeconfig(self) -> Object:
+        """For any client of Kubernetes."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.url}}],
+            "users": [{"name": "test", "user": {}}],
+            "contexts": [
+                {
+                    "name": "test",
+                    "context": {"cluster": "test", "user": "test", "namespace": "default"},
+                }
+            ],
+        }
+
+    def write_kubeconfig(self, path: Path) -> Path:
+        path.write_text(yaml.safe_dump(self.kubeconfig()))
+        path.chmod(0o600)
+        return path
+
+
+def _source(seed: int, faults: Faults) -> Source:
+    chance = random.Random(seed)
+
+    def now() -> datetime.datetime:
+        return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=faults.skew_s)
+
+    return Source(
+        now=now,
+        uid=lambda: str(uuid.UUID(int=chance.getrandbits(128), version=4)),
+        suffix=lambda: "".join(chance.choices(_LETTERS, k=5)),
+    )
