@@ -28,6 +28,10 @@ NOT_HELM = "type!=helm.sh/release.v1"
 """Secrets that hold what Helm installed: large, many, and no business of ours."""
 
 
+SHORT_S = 1.0
+"""A watch that ends before this is followed by the next after a wait, as one that failed."""
+
+
 class Listing(Protocol):
     """What a list answers."""
 
@@ -104,8 +108,10 @@ class Reflector:
                 late = self._clock() - self._listed_s > self._times.resync_s
                 if not self._version or late:
                     await self._list()
+                began_s = self._clock()
                 await self._watch()
-                self._failures = 0
+                if self._clock() - began_s < SHORT_S:
+                    await self._sleep(self._wait_s())  # or the server would be asked without end
             except ApiError as error:
                 if error.gone:
                     self._version = ""
