@@ -20,10 +20,10 @@ from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.documents import file_of
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.objects import Held, Objects
-from controlplane.kubernetes.referred import HOLDERS, referred
+from controlplane.kubernetes.referred import HOLDERS, Referred
 from controlplane.kubernetes.reflector import Reflector, Times
 from controlplane.kubernetes.resource import Resource, served, wanted
-from controlplane.resources.declared import Declared, ObjectKey
+from controlplane.resources.declared import ObjectKey
 from controlplane.resources.kinds import kind_of, versions_of
 from controlplane.resources.load import Files, Loaded, load
 
@@ -82,6 +82,7 @@ class KubernetesSource:
         try:
             await self._all_listed()
             loaded, files, holders = Loaded(), dict[str, bytes](), frozenset[ObjectKey]()
+            meant = Referred()
             first = True
             while True:
                 self.objects.changed.clear()
@@ -89,7 +90,7 @@ class KubernetesSource:
                 now = _files(held, holders)
                 if first or now != files:
                     loaded, files, holders = await asyncio.to_thread(
-                        _load, loaded, held, holders, policies
+                        _load, loaded, held, holders, meant, policies
                     )
                     first = False
                     self.seen = Seen(loaded, held)
@@ -191,12 +192,13 @@ def _load(
     before: Loaded,
     held: Mapping[ObjectKey, Held],
     holders: frozenset[ObjectKey],
+    referred: Referred,
     policies: Collection[str] | None,
 ) -> tuple[Loaded, dict[str, bytes], frozenset[ObjectKey]]:
     """Also which Secrets and ConfigMaps were meant: who refers to them is known when it is read."""
     files = _files(held, holders)
     loaded = load(before, _as_files(files), policies)
-    meant = _meant(loaded.declared)
+    meant = referred.by(loaded.declared)
     if any(key in held for key in meant ^ holders):
         files = _files(held, meant)
         loaded = load(loaded, _as_files(files), policies)
@@ -205,12 +207,3 @@ def _load(
 
 def _as_files(files: Mapping[str, bytes]) -> Files:
     return dict(files)
-
-
-def _meant(declared: Declared) -> frozenset[ObjectKey]:
-    return referred(
-        one
-        for kind, held in declared.by_kind.items()
-        if kind not in ("Backend", "EndpointSlice", "Service", "Node", "Namespace")
-        for one in held.values()
-    )

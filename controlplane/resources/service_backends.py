@@ -34,6 +34,7 @@ PORT = ":"
 """Between the name of a Service and its port."""
 
 _Objects = Mapping[ObjectKey, tuple[Document, Source]]
+_Seen = Mapping[ObjectKey, Document]
 _REFERRING = frozenset(
     (
         "HTTPRoute",
@@ -48,6 +49,7 @@ _REFERRING = frozenset(
         "BackendTLSPolicy",
     )
 )
+_RELEVANT = _REFERRING | {"Service", "EndpointSlice", "Node"}
 
 
 class ServiceBackend(Backend):
@@ -67,13 +69,6 @@ class Wanted(NamedTuple):
     """None: every port, for a policy."""
 
 
-class Wants(NamedTuple):
-    """The Services that an object refers to."""
-
-    by: Document
-    wanted: frozenset[Wanted]
-
-
 def backend_key(service: str, port: int) -> str:
     """What the Backend of a port is called.
 
@@ -89,81 +84,104 @@ def of_service(ref: BackendObjectRef) -> bool:
 
 
 class ServiceBackends:
-    """Makes them anew where something changed; what did not is the very same Backend as before.
+    """Makes them, and makes anew what something changed for; what did not change is the very same
+    Backend as before, and costs a look.
 
-    Not a value: it remembers what it made last, for one reader of documents.
+    Not a value: it remembers what it saw last, for one reader of documents.
     """
 
     def __init__(self) -> None:
-        self._wants: dict[ObjectKey, Wants] = {}
-        self._made: dict[str, tuple[tuple[object, ...], ServiceBackend]] = {}
+        self._seen: dict[ObjectKey, Document] = {}
+        self._wants: dict[ObjectKey, frozenset[Wanted]] = {}
+        self._ports: dict[str, set[int]] = {}
+        """Of the Services that are referred to."""
+        self._slices: dict[str, dict[ObjectKey, EndpointSlice]] = {}
+        """By Service, referred to or not."""
+        self._made: dict[str, dict[str, ServiceBackend]] = {}
+        """By Service, what its ports are, by their keys."""
 
     def of(self, objects: _Objects) -> dict[ObjectKey, tuple[Document, Source]]:
         """The Backends of the Services that these objects refer to, as objects."""
-        ports = self._ports(objects)
-        if not ports:
-            self._made = {}
-            return {}
-        slices = _slices(objects, {service for service, _ in ports})
-        made: dict[str, tuple[tuple[object, ...], ServiceBackend]] = {}
-        for service, number in sorted(ports):
-            found = objects.get(ObjectKey("Service", service))
-            document = found[0] if found is not None else None
-            port = _port(document, number) if isinstance(document, Service) else None
-            if port is None or not isinstance(document, Service):
-                continue
-            held = tuple(slices.get(service, ()))
-            nodes = _nodes(held, objects)
-            key, given = backend_key(service, number), (document, held, tuple(nodes.items()))
-            before = self._made.get(key)
-            if before is not None and _same(before[0], given):
-                made[key] = before
-                continue
-            backend = _backend(document, port, held, nodes)
-            if before is not None and before[1] == backend:
-                backend = before[1]
-            made[key] = (given, backend)
-        self._made = made
+        now = {key: one for key, (one, _) in objects.items() if key.kind in _RELEVANT}
+        before, self._seen = self._seen, now
+        changed = [key for key, one in now.items() if before.get(key) is not one]
+        changed += before.keys() - now.keys()
+        for service in self._touched(changed, before, now):
+            self._make(service, now)
         return {
-            ObjectKey("Backend", key): (one, objects[ObjectKey("Service", one.service)][1])
-            for key, (_, one) in made.items()
+            ObjectKey("Backend", key): (one, objects[ObjectKey("Service", service)][1])
+            for service, made in self._made.items()
+            for key, one in made.items()
         }
 
-    def _ports(self, objects: _Objects) -> set[tuple[str, int]]:
-        wants: dict[ObjectKey, Wants] = {}
-        for key, (document, _) in objects.items():
-            if key.kind in _REFERRING:
-                before = self._wants.get(key)
-                same = before is not None and before.by is document
-                wants[key] = before if same and before else Wants(document, _wanted(document))
-        self._wants = wants
-        found = {one for each in wants.values() for one in each.wanted}
-        return {
-            (service, number)
-            for service, port in found
-            for number in (_numbers(objects, service) if port is None else (port,))
-        }
+    def _touched(self, changed: list[ObjectKey], before: _Seen, now: _Seen) -> set[str]:
+        """The Services for which any of these changes may mean something."""
+        touched: set[str] = set()
+        kinds = {key.kind for key in changed}
+        for key in changed:
+            if key.kind == "EndpointSlice":
+                touched |= self._move_slice(key, before.get(key), now.get(key))
+            elif key.kind == "Service":
+                touched.add(key.name)
+            elif key.kind in _REFERRING:
+                self._wants.pop(key, None)
+                if key in now:
+                    self._wants[key] = _wanted(now[key])
+        if kinds & (_REFERRING | {"Service"}):
+            ports = self._all_ports(now)
+            all_ = self._ports.keys() | ports.keys()
+            touched |= {one for one in all_ if self._ports.get(one) != ports.get(one)}
+            self._ports = ports
+        if "Node" in kinds:
+            touched |= self._ports.keys()
+        return touched & (self._ports.keys() | self._made.keys())
+
+    def _move_slice(
+        self, key: ObjectKey, before: Document | None, now: Document | None
+    ) -> set[str]:
+        touched = set()
+        if isinstance(before, EndpointSlice):
+            touched.add(before.service)
+            self._slices.get(before.service, {}).pop(key, None)
+        if isinstance(now, EndpointSlice):
+            touched.add(now.service)
+            self._slices.setdefault(now.service, {})[key] = now
+        for service in touched:
+            if not self._slices.get(service):
+                self._slices.pop(service, None)
+        return touched
+
+    def _all_ports(self, now: _Seen) -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {}
+        for each in self._wants.values():
+            for service, port in each:
+                numbers = _numbers(now, service) if port is None else (port,)
+                found.setdefault(service, set()).update(numbers)
+        return found
+
+    def _make(self, service: str, now: _Seen) -> None:
+        """The Backends of the ports of a Service, those that are as they were kept."""
+        before = self._made.pop(service, {})
+        document = now.get(ObjectKey("Service", service))
+        if not isinstance(document, Service):
+            return
+        slices = [one for _, one in sorted(self._slices.get(service, {}).items())]
+        nodes = _nodes(slices, now)
+        made: dict[str, ServiceBackend] = {}
+        for number in sorted(self._ports.get(service, ())):
+            port = _port(document, number)
+            if port is not None:
+                key = backend_key(service, number)
+                backend, held = _backend(document, port, slices, nodes), before.get(key)
+                made[key] = held if held is not None and held == backend else backend
+        if made:
+            self._made[service] = made
 
 
-def _numbers(objects: _Objects, service: str) -> Iterator[int]:
-    found = objects.get(ObjectKey("Service", service))
-    if found is not None and isinstance(found[0], Service):
-        yield from (one.port for one in found[0].spec.ports)
-
-
-def _same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
-    """Whether it was made of the very same objects."""
-    (service, slices, nodes), (service_, slices_, nodes_) = before, now
-    return service is service_ and _are(slices, slices_) and _are(nodes, nodes_)
-
-
-def _are(before: object, now: object) -> bool:
-    assert isinstance(before, tuple)
-    assert isinstance(now, tuple)
-    return len(before) == len(now) and all(
-        one is other or (isinstance(one, tuple) and one[0] == other[0] and one[1] is other[1])
-        for one, other in zip(before, now, strict=True)
-    )
+def _numbers(now: _Seen, service: str) -> Iterator[int]:
+    found = now.get(ObjectKey("Service", service))
+    if isinstance(found, Service):
+        yield from (one.port for one in found.spec.ports)
 
 
 def _port(service: Service, number: int) -> ServicePort | None:
@@ -171,24 +189,11 @@ def _port(service: Service, number: int) -> ServicePort | None:
     return next((one for one in service.spec.ports if one.port == number), None)
 
 
-def _slices(objects: _Objects, services: set[str]) -> dict[str, list[EndpointSlice]]:
-    """The slices of these Services, in the order of their names."""
-    found: dict[str, list[EndpointSlice]] = {}
-    for key, (document, _) in objects.items():
-        if key.kind == "EndpointSlice" and isinstance(document, EndpointSlice):
-            service = document.service
-            if service in services:
-                found.setdefault(service, []).append(document)
-    return {service: sorted(held, key=lambda one: one.key) for service, held in found.items()}
-
-
-def _nodes(slices: Iterable[EndpointSlice], objects: _Objects) -> dict[str, Node]:
+def _nodes(slices: Iterable[EndpointSlice], now: _Seen) -> dict[str, Node]:
     """The Nodes that these endpoints run on, as far as they are known."""
     names = {one.node_name for each in slices for one in each.endpoints if one.node_name}
-    found = {name: objects.get(ObjectKey("Node", f"default/{name}")) for name in sorted(names)}
-    return {
-        name: one[0] for name, one in found.items() if one is not None and isinstance(one[0], Node)
-    }
+    found = {name: now.get(ObjectKey("Node", f"default/{name}")) for name in names}
+    return {name: one for name, one in found.items() if isinstance(one, Node)}
 
 
 def _backend(

@@ -15,7 +15,7 @@ from controlplane.kubernetes.errors import ApiError
 from controlplane.resources import Loaded, load
 from controlplane.resources.declared import KINDS, ObjectKey
 from tests.kubernetes.apiserver import ApiServer
-from tests.kubernetes.scene import Follower, Scene, connected, scene
+from tests.kubernetes.scene import DEADLINE_S, Follower, Scene, connected, scene
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICIES, ROUTE, joined
 from tests.unit.resources.test_service_backends import NODE, SERVICE, at, slice_of
 from tests.unit.resources.test_service_backends import ROUTE as SERVICE_ROUTE
@@ -164,11 +164,12 @@ async def test_a_watch_that_lost_its_place_lists_again_and_misses_nothing(
     async with connected(cluster.server, tmp_path) as api, Follower(api) as follower:
         await follower.next()
         before = follower.relisted.count("Backend")
-        cluster.server.faults.stalled = True
-        cluster.put(BACKEND.replace("10.0.0.1", "10.0.0.7"))
-        cluster.server.compact()
+        rule = cluster.server.faults.gone(resource="backends.weir.dev", times=1)
         cluster.server.drop_watches()
-        cluster.server.faults.stalled = False
+        async with asyncio.timeout(DEADLINE_S):
+            while not rule.met:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        cluster.put(BACKEND.replace("10.0.0.1", "10.0.0.7"))
         await follower.until(lambda one: "10.0.0.7" in str(one.declared.backends["default/web"]))
         assert follower.relisted.count("Backend") == before + 1
 
