@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
+import datetime
 from copy import deepcopy
 
 from tests.kubernetes.apiserver import (
@@ -14,8 +15,10 @@ from tests.kubernetes.apiserver import (
     objects,
     published,
     reads,
+    reviews,
     versions,
 )
+from tests.kubernetes.apiserver.access import User
 from tests.kubernetes.apiserver.builtin import BUILTIN, SYSTEM_NAMESPACES
 from tests.kubernetes.apiserver.errors import Object
 from tests.kubernetes.apiserver.faults import Calls, Faults
@@ -34,9 +37,11 @@ class Api:
     def __init__(self, source: Source, *, faults: Faults | None = None) -> None:
         self.source = source
         self.store = Store()
-        self.kinds = Kinds(tuple(map(published.described, BUILTIN)))
+        self.kinds = Kinds((*map(published.described, BUILTIN), *reviews.KINDS))
         self.faults = faults or Faults()
         self.calls = Calls()
+        self.tokens: dict[str, User] | None = None
+        """Who has which bearer token; None: everybody is the administrator."""
         self.bookmark_every_s = BOOKMARK_EVERY_S
         self._owned: dict[str, set[tuple[str, Key]]] = {}
         self._ips = 9
@@ -57,6 +62,29 @@ class Api:
         """The next cluster IP; nothing listens there."""
         self._ips += 1
         return f"10.96.{self._ips // 254}.{self._ips % 254 + 1}"
+
+    def issue(self, request: Request) -> Object:
+        """A token for a service account, as TokenRequest."""
+        reads.existing(self.store, request, self.kinds.find("", "v1", "serviceaccounts"))
+        token = self.account_token(request.namespace, request.name)
+        ends = self.source.now() + datetime.timedelta(hours=1)
+        return {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {"name": request.name, "namespace": request.namespace},
+            "spec": {},
+            "status": {
+                "token": token,
+                "expirationTimestamp": ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+        }
+
+    def account_token(self, namespace: str, name: str) -> str:
+        """A token for a service account, whether there is one or not."""
+        token = f"token-{self.source.uid()}"
+        if self.tokens is not None:
+            self.tokens[token] = User.account(namespace, name)
+        return token
 
     def endpoint(self, namespace: str, service: str, port: int) -> tuple[str, int]:
         """A ready address of a service, by its EndpointSlices."""

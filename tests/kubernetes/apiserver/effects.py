@@ -86,7 +86,7 @@ def removed(api: Api, kind: Kind, one: Object) -> None:
 def _emptied(api: Api, namespace: str) -> bool:
     left = 0
     for kind in tuple(api.kinds.resources()):
-        if kind.namespaced:
+        if kind.namespaced and "list" in kind.verbs:
             for key, _ in api.store.items(kind.resource, namespace):
                 left += not api.retire(kind, key)
     return left == 0

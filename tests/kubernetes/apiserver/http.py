@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -11,15 +12,19 @@ import msgspec
 import yaml
 
 from tests.kubernetes.apiserver import (
+    access,
     discovery,
     errors,
+    openapi,
     reads,
     requests,
+    reviews,
     scaling,
     tables,
     versions,
     writes,
 )
+from tests.kubernetes.apiserver.access import User, Wish
 from tests.kubernetes.apiserver.api import Api
 from tests.kubernetes.apiserver.errors import ApiError, Object
 from tests.kubernetes.apiserver.kinds import Kind
@@ -32,6 +37,12 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 POLL_S = 0.01
 MOST_BYTES = 3 * 1024 * 1024
+_JSON = (
+    "application/json",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
 _YAML = ("application/yaml", "application/apply-patch+yaml")
 _encode = msgspec.json.Encoder().encode
 
@@ -60,6 +71,8 @@ class App:
         path, method = scope["path"], scope["method"]
         if self.api.faults.answer_delay_s:
             await asyncio.sleep(self.api.faults.answer_delay_s)
+        if path.startswith(("/api", "/openapi")):
+            access.authenticate(headers, self.api.tokens)
         if method == "GET" and path in ("/healthz", "/livez", "/readyz"):
             await _text(send, "ok")
             return
@@ -68,16 +81,19 @@ class App:
             return
         found = self._discover(method, path, headers)
         if found is not None:
-            whole = found["kind"] == "APIGroupDiscoveryList"
+            whole = found.get("kind") == "APIGroupDiscoveryList"
             media = f"application/json;{discovery.AGGREGATED}" if whole else "application/json"
             await _send(send, 200, found, [("content-type", media)])
             return
         body = await _read(receive)
         request = requests.parse(method, path, query, headers, body)
         kind = self.api.kinds.find(request.group, request.version, request.plural)
+        user = access.authenticate(headers, self.api.tokens)
+        request = replace(request, user=user.name, groups=user.groups)
         self.api.calls.note(request)
         self.api.faults.meet(request)
         _check_place(request, kind)
+        access.authorize(self.api.store, user, Wish.of(request))
         present = _presented(request, kind, self.api)
         if request.verb == "watch":
             events = reads.watched(self.api.store, request, kind, self.api.bookmark_every_s)
@@ -103,6 +119,12 @@ class App:
                 return discovery.group(kinds, group)
             case ["apis", group, version]:
                 return discovery.resources(kinds, group, version)
+            case ["openapi", "v2"]:
+                return openapi.swagger(kinds)
+            case ["openapi", "v3"]:
+                return openapi.index(kinds)
+            case ["openapi", "v3", *rest]:
+                return openapi.document(kinds, "/".join(rest))
             case _:
                 return None
 
@@ -114,6 +136,12 @@ class App:
                 return Answer(scaling.read(one, kind) if request.part == "scale" else one)
             case "list":
                 return Answer(reads.listed(api.store, api.faults, request, kind))
+            case "create" if kind in reviews.KINDS:
+                user = User(request.user, request.groups)
+                made = reviews.answered(_object(request), kind, user, api.store, api.tokens)
+                return Answer(made, 201)
+            case "create" if request.part == "token":
+                return Answer(api.issue(request), 201)
             case "create":
                 return await writes.create(api, request, kind, _object(request))
             case "update":
@@ -211,6 +239,8 @@ def _check_place(request: Request, kind: Kind) -> None:
 
 
 def _parsed(request: Request) -> Any:  # noqa: ANN401 (whatever a body holds)
+    if request.media_type not in (*_JSON, *_YAML):
+        raise errors.unsupported_media_type(request.media_type, (*_JSON, *_YAML))
     try:
         if request.media_type in _YAML:
             return yaml.safe_load(request.body)

@@ -166,7 +166,7 @@ def _merge(live: Value, config: Value, schema: Schema) -> Value:
 def _drop(one: Value, schema: Schema, paths: Paths, kept: Paths) -> None:
     """Take fields out, in place, and what is empty then; never what somebody still owns."""
     keeps = frozenset(path[:length] for path in kept for length in range(len(path) + 1))
-    for path in sorted(paths, key=len, reverse=True):
+    for path in sorted(paths, key=len):  # an item of a list before its keys
         if path not in keeps:
             _remove(one, schema, path, keeps)
 

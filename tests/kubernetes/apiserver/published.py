@@ -96,6 +96,11 @@ def _names() -> Mapping[tuple[str, str, str], str]:
     return made
 
 
+def name_of(group: str, version: str, kind: str) -> str | None:
+    """What a kind is called in the document."""
+    return _names().get((group, version, kind))
+
+
 @cache
 def schema_of(group: str, version: str, kind: str) -> Object | None:
     """The schema of a kind with all references filled in, or None."""
