@@ -42,8 +42,15 @@ servers:
 	  for p in $(SERVERS); do command -v $$p >/dev/null || echo "left out: tests that need $$p (not installed, and we are not root)"; done; \
 	fi
 
+$(VENV)/.tools: tests/kubernetes/tools.py | $(VENV)/.dev
+	$(BIN)/python -m tests.kubernetes.tools $(BIN)
+	@touch $@
+
+.PHONY: tools
+tools: $(VENV)/.tools ## kubectl and helm, the real ones, for the tests that need them.
+
 .PHONY: test
-test: $(VENV)/.dev servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
+test: $(VENV)/.dev $(VENV)/.tools servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint

@@ -1,52 +1,34 @@
-"""The verbs, over the store.
+"""One cluster's API: its state, and what its own controllers do to it.
 
-https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-operations
+https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import AsyncIterator
+import datetime
 from copy import deepcopy
-from typing import Any
 
 from tests.kubernetes.apiserver import (
-    definitions,
+    admission,
     effects,
     errors,
     objects,
-    patches,
-    schema,
-    selectors,
-    watch,
+    published,
+    reads,
+    reviews,
+    versions,
 )
+from tests.kubernetes.apiserver.access import User
 from tests.kubernetes.apiserver.builtin import BUILTIN, SYSTEM_NAMESPACES
-from tests.kubernetes.apiserver.errors import Cause, Object
+from tests.kubernetes.apiserver.errors import Object
 from tests.kubernetes.apiserver.faults import Calls, Faults
 from tests.kubernetes.apiserver.kinds import Kind, Kinds
 from tests.kubernetes.apiserver.objects import Source, meta
 from tests.kubernetes.apiserver.requests import Request
 from tests.kubernetes.apiserver.store import Key, Store
+from tests.kubernetes.apiserver.writes import Answer
 
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
-PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
-RETRIES = 5
 BOOKMARK_EVERY_S = 60.0
-WATCH_S = 1800.0
-
-
-class Answer:
-    """A code and an object, with warnings for people."""
-
-    def __init__(self, body: Object, code: int = 200, warnings: tuple[str, ...] = ()) -> None:
-        self.body = body
-        self.code = code
-        self.warnings = warnings
 
 
 class Api:
@@ -55,11 +37,14 @@ class Api:
     def __init__(self, source: Source, *, faults: Faults | None = None) -> None:
         self.source = source
         self.store = Store()
-        self.kinds = Kinds(BUILTIN)
+        self.kinds = Kinds((*map(published.described, BUILTIN), *reviews.KINDS))
         self.faults = faults or Faults()
         self.calls = Calls()
+        self.tokens: dict[str, User] | None = None
+        """Who has which bearer token; None: everybody is the administrator."""
         self.bookmark_every_s = BOOKMARK_EVERY_S
         self._owned: dict[str, set[tuple[str, Key]]] = {}
+        self._ips = 9
         self._settling: set[tuple[str, Key]] = set()
         for name in SYSTEM_NAMESPACES:
             self._begin_namespace(name)
@@ -72,6 +57,50 @@ class Api:
         self.store.put("namespaces", ("", name), one)
 
     # --- for the controllers within ---
+
+    def next_ip(self) -> str:
+        """The next cluster IP; nothing listens there."""
+        self._ips += 1
+        return f"10.96.{self._ips // 254}.{self._ips % 254 + 1}"
+
+    def issue(self, request: Request) -> Object:
+        """A token for a service account, as TokenRequest."""
+        reads.existing(self.store, request, self.kinds.find("", "v1", "serviceaccounts"))
+        token = self.account_token(request.namespace, request.name)
+        ends = self.source.now() + datetime.timedelta(hours=1)
+        return {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {"name": request.name, "namespace": request.namespace},
+            "spec": {},
+            "status": {
+                "token": token,
+                "expirationTimestamp": ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+        }
+
+    def account_token(self, namespace: str, name: str) -> str:
+        """A token for a service account, whether there is one or not."""
+        token = f"token-{self.source.uid()}"
+        if self.tokens is not None:
+            self.tokens[token] = User.account(namespace, name)
+        return token
+
+    def endpoint(self, namespace: str, service: str, port: int) -> tuple[str, int]:
+        """A ready address of a service, by its EndpointSlices."""
+        found = self.store.get("services", (namespace, service))
+        ports = ((found or {}).get("spec") or {}).get("ports") or ()
+        names = [one.get("name", "") for one in ports if one["port"] == port]
+        for _, one in self.store.items("endpointslices.discovery.k8s.io", namespace):
+            labels = meta(one).get("labels") or {}
+            if not names or labels.get("kubernetes.io/service-name") != service:
+                continue
+            for at in one.get("endpoints") or ():
+                if (at.get("conditions") or {}).get("ready", True):
+                    for p in one.get("ports") or ():
+                        if p.get("name", "") == names[0]:
+                            return at["addresses"][0], p["port"]
+        raise admission.Unreachable(f"no endpoints available for service {service!r}")
 
     def kind_of(self, resource: str) -> Kind | None:
         return next((kind for kind in self.kinds.resources() if kind.resource == resource), None)
@@ -126,191 +155,23 @@ class Api:
         effects.removed(self, kind, gone)
         return True
 
-    # --- reading ---
-
-    def get(self, request: Request, kind: Kind) -> Object:
-        return shown(self._existing(request, kind), kind)
-
-    def _existing(self, request: Request, kind: Kind) -> Object:
-        one = self.store.get(kind.resource, (request.namespace, request.name))
-        if one is None:
-            raise errors.not_found(kind.plural, kind.group, request.name)
-        return one
-
-    def list(self, request: Request, kind: Kind) -> Object:
-        since = request.query.get("resourceVersion", "")
-        if since and not since.isdigit():
-            raise errors.bad_request(f"resourceVersion: Invalid value: {since!r}")
-        if since.isdigit() and int(since) > self.store.revision:
-            raise errors.ApiError(
-                504,
-                "Timeout",
-                f"Too large resource version: {since}, current: {self.store.revision}",
-                details={
-                    "causes": [
-                        {
-                            "reason": "ResourceVersionTooLarge",
-                            "message": "Too large resource version",
-                        }
-                    ],
-                    "retryAfterSeconds": 1,
-                },
-            )
-        selects = self._selector(request, kind)
-        limit, token = request.whole("limit"), request.query.get("continue", "")
-        after: Key | None = None
-        if token:
-            revision, after = read_token(token)
-            items = self.store.kept(kind.resource, revision)
-        else:
-            revision = self.store.revision
-            items = self.store.items(kind.resource, request.namespace)
-        found = [(key, one) for key, one in items if selects(one)]
-        if after is not None:
-            found = [(key, one) for key, one in found if key > after]
-        page = found[:limit] if limit else found
-        about: Object = {"resourceVersion": str(revision)}
-        if len(page) < len(found):
-            if not token:
-                self.store.snapshot(kind.resource, items)
-            about["continue"] = write_token(revision, page[-1][0])
-            about["remainingItemCount"] = len(found) - len(page)
-        return {
-            "kind": kind.listed,
-            "apiVersion": kind.api_version,
-            "metadata": about,
-            "items": [shown(one, kind) for _, one in page],
-        }
-
-    def watch(self, request: Request, kind: Kind) -> AsyncIterator[Object | None]:
-        initial = request.query.get("sendInitialEvents")
-        since, marked = watch.begin(
-            request.query.get("resourceVersion", ""),
-            request.query.get("resourceVersionMatch", ""),
-            None if initial in (None, "") else request.flag("sendInitialEvents"),
-            self.store,
-        )
-        return watch.events(
-            self.store,
-            watch.Wanted(
-                resource=kind.resource,
-                api_version=kind.api_version,
-                kind=kind.kind,
-                namespace=request.namespace,
-                selects=self._selector(request, kind),
-                since=since,
-                bookmarks=request.flag("allowWatchBookmarks"),
-                initial_events=marked,
-                timeout_s=request.whole("timeoutSeconds") or WATCH_S,
-                bookmark_every_s=self.bookmark_every_s,
-            ),
-        )
-
-    def _selector(self, request: Request, kind: Kind) -> selectors.Selector:
-        by_label = selectors.labels(request.query.get("labelSelector", ""))
-        wanted = request.query.get("fieldSelector", "")
-        if request.name:
-            wanted = ",".join(filter(None, (wanted, f"metadata.name={request.name}")))
-        by_field = selectors.fields(wanted, kind.plural if not kind.custom else "", kind.selectable)
-        return selectors.both(by_label, by_field)
-
     # --- writing ---
 
-    async def create(self, request: Request, kind: Kind, body: Object) -> Answer:
-        one = objects.check_type(body, kind)
-        objects.place(one, kind, request.namespace)
-        self._in_living_namespace(request, kind)
-        objects.begin(one, kind, self.source)
-        warnings = self._shape(one, kind, request)
-        if kind.status:
-            one.pop("status", None)
-        effects.begun(one, kind, self.source.stamp())
-        self._check(one, kind, None)
-        key = (request.namespace, meta(one)["name"])
-        if self.store.get(kind.resource, key) is not None:
-            raise errors.already_exists(kind.plural, kind.group, key[1])
-        await self.admit("CREATE", request, kind, one, None)
-        if self.store.get(kind.resource, key) is not None:
-            raise errors.already_exists(kind.plural, kind.group, key[1])
-        return Answer(self._write(request, kind, key, one), 201, warnings)
-
-    async def update(self, request: Request, kind: Kind, body: Object) -> Answer:
-        before = self._existing(request, kind)
-        one = objects.check_type(body, kind)
-        objects.place(one, kind, request.namespace, request.name)
-        return await self._replace(request, kind, before, one)
-
-    async def patch(self, request: Request, kind: Kind, body: Any) -> Answer:  # noqa: ANN401
-        media = request.media_type
-        if media not in PATCHES:
-            raise errors.unsupported_media_type(media, PATCHES)
-        for attempt in range(RETRIES):
-            before = self._existing(request, kind)
-            current = shown(before, kind)
-            if media == JSON_PATCH:
-                made = patches.json_patch(current, body)
-            else:
-                made = patches.merge(current, body)
-            one = objects.check_type(made, kind)
-            objects.place(one, kind, request.namespace, request.name)
-            named = isinstance(body, dict) and (body.get("metadata") or {}).get("resourceVersion")
-            try:
-                return await self._replace(request, kind, before, deepcopy(one))
-            except errors.ApiError as error:
-                if error.reason != "Conflict" or named or attempt == RETRIES - 1:
-                    raise
-        raise AssertionError("not reached")
-
-    async def _replace(self, request: Request, kind: Kind, before: Object, one: Object) -> Answer:
-        key = (request.namespace, request.name)
-        given = meta(one).get("resourceVersion")
-        if given and given != meta(before)["resourceVersion"]:
-            raise errors.conflict(kind.plural, kind.group, request.name, errors.STALE)
-        if not given and not kind.unconditional and request.verb == "update":
-            raise errors.invalid(
-                kind.kind,
-                kind.group,
-                request.name,
-                [
-                    Cause(
-                        "metadata.resourceVersion",
-                        "Invalid value: 0: must be specified for an update",
-                    )
-                ],
-            )
-        objects.carry_on(one, before, kind)
-        meta(one)["resourceVersion"] = meta(before)["resourceVersion"]
-        one = _part(request.part, kind, before, one)
-        warnings = self._shape(one, kind, request)
-        if kind.resource == effects.CRDS:
-            definitions.complete(one)
-            if request.part != "status":
-                one["status"] = definitions.established(one, self.source.stamp())
-        objects.count(one, before, kind)
-        self._check(one, kind, before)
-        await self.admit("UPDATE", request, kind, one, before)
-        now = self.store.get(kind.resource, key)
-        if now is None:
-            raise errors.not_found(kind.plural, kind.group, request.name)
-        if meta(now)["resourceVersion"] != meta(before)["resourceVersion"]:
-            raise errors.conflict(kind.plural, kind.group, request.name, errors.STALE)
-        return Answer(self._write(request, kind, key, one), 200, warnings)
-
-    def _write(self, request: Request, kind: Kind, key: Key, one: Object) -> Object:
+    def write(self, request: Request, kind: Kind, key: Key, one: Object) -> Object:
         """Store it, unless it is a rehearsal or nothing has changed."""
         before = self.store.get(kind.resource, key)
-        stored = one if kind.stored else {**one, "apiVersion": self._stored_as(kind)}
+        stored = one if kind.stored else versions.stored(one, kind, self._stored_as(kind))
         if request.dry_run:
-            return shown(one, kind)
+            return one
         if before is not None and before == stored:
-            return shown(before, kind)
+            return versions.shown(before, kind)
         now = self.store.put(kind.resource, key, stored)
         for owner in meta(now).get("ownerReferences") or ():
             self._owned.setdefault(owner["uid"], set()).add((kind.resource, key))
         effects.written(self, kind, now)
         if meta(now).get("deletionTimestamp") and not meta(now).get("finalizers"):
             self._settle(kind, key, now)
-        return shown(now, kind)
+        return versions.shown(now, kind)
 
     def _stored_as(self, kind: Kind) -> str:
         for one in self.kinds:
@@ -318,62 +179,10 @@ class Api:
                 return one.api_version
         return kind.api_version
 
-    def _in_living_namespace(self, request: Request, kind: Kind) -> None:
-        if not kind.namespaced:
-            return
-        found = self.store.get("namespaces", ("", request.namespace))
-        if found is None:
-            raise errors.not_found("namespaces", "", request.namespace)
-        if meta(found).get("deletionTimestamp"):
-            raise errors.forbidden(
-                kind.plural,
-                kind.group,
-                request.name,
-                f"unable to create new content in namespace {request.namespace} because it is "
-                "being terminated",
-            )
-
-    def _shape(self, one: Object, kind: Kind, request: Request) -> tuple[str, ...]:
-        """Prune and default, in place; answers with warnings of what was dropped."""
-        if kind.schema is None:
-            return ()
-        unknown = schema.prune(one, kind.schema, root=True) if kind.custom else []
-        mode = request.query.get("fieldValidation", "Warn")
-        told = tuple(f'unknown field "{path}"' for path in unknown)
-        if told and mode == "Strict":
-            raise errors.bad_request(
-                f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-                f"strict decoding error: {', '.join(told)}"
-            )
-        if kind.custom:
-            schema.default(one, kind.schema)
-        return told if mode == "Warn" else ()
-
-    def _check(self, one: Object, kind: Kind, before: Object | None) -> None:
-        found = objects.check(one, kind)
-        if before is not None:
-            found += objects.check_change(one, before)
-        if kind.schema is not None:
-            found += schema.validate(one, kind.schema)
-        if kind.resource == effects.CRDS:
-            found += definitions.check(one)
-        if found:
-            raise errors.invalid(kind.kind, kind.group, meta(one).get("name") or "", found)
-
-    async def admit(
-        self,
-        operation: str,
-        request: Request,
-        kind: Kind,
-        one: Object | None,
-        before: Object | None,
-    ) -> None:
-        """Ask the webhooks."""
-
     # --- deleting ---
 
     async def delete(self, request: Request, kind: Kind, options: Object) -> Answer:
-        one = self._existing(request, kind)
+        one = reads.existing(self.store, request, kind)
         wanted = options.get("preconditions") or {}
         for name in ("uid", "resourceVersion"):
             if wanted.get(name) and wanted[name] != meta(one)[name]:
@@ -384,11 +193,11 @@ class Api:
                     f"Precondition failed: {name} in precondition: {wanted[name]}, "
                     f"{name} in object meta: {meta(one)[name]}",
                 )
-        await self.admit("DELETE", request, kind, None, one)
+        await admission.ask(self, "DELETE", request, kind, None, one)
         dry = request.dry_run or "All" in (options.get("dryRun") or ())
         key = (request.namespace, request.name)
         if not dry and not self.retire(kind, key):
-            return Answer(shown(self.store.get(kind.resource, key) or one, kind))
+            return Answer(versions.shown(self.store.get(kind.resource, key) or one, kind))
         return Answer(
             {
                 "kind": "Status",
@@ -405,10 +214,10 @@ class Api:
         )
 
     async def delete_collection(self, request: Request, kind: Kind, options: Object) -> Answer:
-        found = self.list(request, kind)
+        found = reads.listed(self.store, self.faults, request, kind)
         dry = request.dry_run or "All" in (options.get("dryRun") or ())
         for one in found["items"]:
-            await self.admit("DELETE", request, kind, None, one)
+            await admission.ask(self, "DELETE", request, kind, None, one)
             if not dry:
                 self.retire(kind, (meta(one).get("namespace", ""), meta(one)["name"]))
         return Answer(found)
@@ -428,23 +237,3 @@ def _part(part: str, kind: Kind, before: Object, one: Object) -> Object:
         if "managedFields" in meta(one):
             meta(kept)["managedFields"] = meta(one)["managedFields"]
     return kept
-
-
-def shown(one: Object, kind: Kind) -> Object:
-    """A stored object in the version that was asked for."""
-    if one["apiVersion"] == kind.api_version:
-        return one
-    return {**one, "apiVersion": kind.api_version}
-
-
-def write_token(revision: int, last: Key) -> str:
-    text = json.dumps({"rv": revision, "start": last})
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def read_token(token: str) -> tuple[int, Key]:
-    try:
-        read = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        return int(read["rv"]), (str(read["start"][0]), str(read["start"][1]))
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise errors.bad_request("continue key is not valid") from error

@@ -18,6 +18,13 @@ _EVENT = (
     Column("Object", ".involvedObject.name"),
     Column("Message", ".message"),
 )
+_EVENTS = (
+    Column("Last Seen", ".deprecatedLastTimestamp", "date"),
+    Column("Type", ".type"),
+    Column("Reason", ".reason"),
+    Column("Object", ".regarding.name"),
+    Column("Message", ".note"),
+)
 
 BUILTIN: tuple[Kind, ...] = (
     Kind("", "v1", "Namespace", "namespaces", False, ("ns",), status=True,
@@ -65,7 +72,8 @@ BUILTIN: tuple[Kind, ...] = (
                   Column("Endpoints", ".endpoints[*].addresses[0]"), _AGE)),
     Kind("coordination.k8s.io", "v1", "Lease", "leases", True,
          columns=(Column("Holder", ".spec.holderIdentity"), _AGE)),
-    Kind("events.k8s.io", "v1", "Event", "events", True, ("ev",), columns=_EVENT),
+    Kind("events.k8s.io", "v1", "Event", "events", True, ("ev",), stored=False,
+         stored_as="events", columns=_EVENTS),
     Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, ("hpa",),
          ("all",), status=True,
          columns=(Column("Reference", ".spec.scaleTargetRef.name"),

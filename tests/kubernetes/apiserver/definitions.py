@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tests.kubernetes.apiserver import rules
 from tests.kubernetes.apiserver.errors import Cause, Object
 from tests.kubernetes.apiserver.kinds import Column, Kind, Scale
 from tests.kubernetes.apiserver.schema import INT_OR_STRING, PRESERVE
@@ -115,6 +116,7 @@ def check(definition: Object) -> list[Cause]:
             found.append(Cause(path, "Required value: schemas are required", "FieldValueRequired"))
         else:
             found += _structural(schema, path, root=True)
+            found += rules.check(schema, path)
     return found
 
 

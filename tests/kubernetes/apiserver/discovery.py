@@ -70,7 +70,12 @@ def resources(kinds: Kinds, group_name: str, version: str) -> Object:
 
 
 def parts(kind: Kind) -> tuple[str, ...]:
-    return tuple(name for name, there in (("status", kind.status), ("scale", kind.scale)) if there)
+    there = {
+        "status": kind.status,
+        "scale": kind.scale is not None,
+        "token": kind.resource == "serviceaccounts",
+    }
+    return tuple(name for name, is_there in there.items() if is_there)
 
 
 def _resource(kind: Kind) -> Object:

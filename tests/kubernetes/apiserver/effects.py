@@ -6,17 +6,39 @@ what has lost all its owners is collected. Done at once: in a real cluster it ta
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 from tests.kubernetes.apiserver import definitions
 from tests.kubernetes.apiserver.errors import Object
 from tests.kubernetes.apiserver.kinds import Kind
+from tests.kubernetes.apiserver.objects import meta
 
 if TYPE_CHECKING:
     from tests.kubernetes.apiserver.api import Api
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+
+
+def prepare(api: Api, one: Object, kind: Kind) -> None:
+    """What is written otherwise than it is stored, in place."""
+    if kind.resource == "secrets" and isinstance(one.get("stringData"), dict):
+        data = one.setdefault("data", {})
+        for key, text in one.pop("stringData").items():
+            data[key] = base64.b64encode(str(text).encode()).decode()
+    if kind.resource == "services":
+        _address(api, one)
+
+
+def _address(api: Api, service: Object) -> None:
+    """A cluster IP, unless one was chosen or none is wanted. Nothing listens there."""
+    spec = service.get("spec")
+    if not isinstance(spec, dict) or spec.get("type") == "ExternalName" or spec.get("clusterIP"):
+        return
+    before = api.store.get("services", (meta(service).get("namespace", ""), meta(service)["name"]))
+    ip = ((before or {}).get("spec") or {}).get("clusterIP") or api.next_ip()
+    spec["clusterIP"], spec["clusterIPs"] = ip, [ip]
 
 
 def begun(one: Object, kind: Kind, now: str) -> None:
@@ -64,7 +86,7 @@ def removed(api: Api, kind: Kind, one: Object) -> None:
 def _emptied(api: Api, namespace: str) -> bool:
     left = 0
     for kind in tuple(api.kinds.resources()):
-        if kind.namespaced:
+        if kind.namespaced and "list" in kind.verbs:
             for key, _ in api.store.items(kind.resource, namespace):
                 left += not api.retire(kind, key)
     return left == 0

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
 import yaml
 
-from tests.kubernetes.apiserver import discovery, errors, requests
-from tests.kubernetes.apiserver.api import Answer, Api
+from tests.kubernetes.apiserver import (
+    access,
+    discovery,
+    errors,
+    openapi,
+    reads,
+    requests,
+    reviews,
+    scaling,
+    tables,
+    versions,
+    writes,
+)
+from tests.kubernetes.apiserver.access import User, Wish
+from tests.kubernetes.apiserver.api import Api
 from tests.kubernetes.apiserver.errors import ApiError, Object
 from tests.kubernetes.apiserver.kinds import Kind
 from tests.kubernetes.apiserver.requests import Request
+from tests.kubernetes.apiserver.writes import Answer
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,6 +37,12 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 POLL_S = 0.01
 MOST_BYTES = 3 * 1024 * 1024
+_JSON = (
+    "application/json",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
 _YAML = ("application/yaml", "application/apply-patch+yaml")
 _encode = msgspec.json.Encoder().encode
 
@@ -42,7 +63,7 @@ class App:
         try:
             await self._answer(scope, receive, send)
         except ApiError as error:
-            await _send(send, error.code, error.status(), error.headers)
+            await _send(send, error.code, error.status(), list(error.headers.items()))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
@@ -50,6 +71,8 @@ class App:
         path, method = scope["path"], scope["method"]
         if self.api.faults.answer_delay_s:
             await asyncio.sleep(self.api.faults.answer_delay_s)
+        if path.startswith(("/api", "/openapi")):
+            access.authenticate(headers, self.api.tokens)
         if method == "GET" and path in ("/healthz", "/livez", "/readyz"):
             await _text(send, "ok")
             return
@@ -58,22 +81,27 @@ class App:
             return
         found = self._discover(method, path, headers)
         if found is not None:
-            whole = found["kind"] == "APIGroupDiscoveryList"
+            whole = found.get("kind") == "APIGroupDiscoveryList"
             media = f"application/json;{discovery.AGGREGATED}" if whole else "application/json"
-            await _send(send, 200, found, {"content-type": media})
+            await _send(send, 200, found, [("content-type", media)])
             return
         body = await _read(receive)
         request = requests.parse(method, path, query, headers, body)
         kind = self.api.kinds.find(request.group, request.version, request.plural)
+        user = access.authenticate(headers, self.api.tokens)
+        request = replace(request, user=user.name, groups=user.groups)
         self.api.calls.note(request)
         self.api.faults.meet(request)
         _check_place(request, kind)
+        access.authorize(self.api.store, user, Wish.of(request))
+        present = _presented(request, kind, self.api)
         if request.verb == "watch":
-            await self._stream(self.api.watch(request, kind), receive, send)
+            events = reads.watched(self.api.store, request, kind, self.api.bookmark_every_s)
+            await self._stream(events, present, receive, send)
             return
         answer = await self._do(request, kind)
-        warned = [("warning", f'299 - "{one}"') for one in answer.warnings]
-        await _send(send, answer.code, answer.body, dict(warned[:1]))
+        warned = [("warning", f'299 - "{_quoted(one)}"') for one in answer.warnings]
+        await _send(send, answer.code, present(answer.body, False), warned)
 
     def _discover(self, method: str, path: str, headers: dict[str, str]) -> Object | None:
         if method != "GET":
@@ -91,6 +119,12 @@ class App:
                 return discovery.group(kinds, group)
             case ["apis", group, version]:
                 return discovery.resources(kinds, group, version)
+            case ["openapi", "v2"]:
+                return openapi.swagger(kinds)
+            case ["openapi", "v3"]:
+                return openapi.index(kinds)
+            case ["openapi", "v3", *rest]:
+                return openapi.document(kinds, "/".join(rest))
             case _:
                 return None
 
@@ -98,15 +132,22 @@ class App:
         api = self.api
         match request.verb:
             case "get":
-                return Answer(api.get(request, kind))
+                one = versions.shown(reads.existing(api.store, request, kind), kind)
+                return Answer(scaling.read(one, kind) if request.part == "scale" else one)
             case "list":
-                return Answer(api.list(request, kind))
+                return Answer(reads.listed(api.store, api.faults, request, kind))
+            case "create" if kind in reviews.KINDS:
+                user = User(request.user, request.groups)
+                made = reviews.answered(_object(request), kind, user, api.store, api.tokens)
+                return Answer(made, 201)
+            case "create" if request.part == "token":
+                return Answer(api.issue(request), 201)
             case "create":
-                return await api.create(request, kind, _object(request))
+                return await writes.create(api, request, kind, _object(request))
             case "update":
-                return await api.update(request, kind, _object(request))
+                return await writes.update(api, request, kind, _object(request))
             case "patch":
-                return await api.patch(request, kind, _parsed(request))
+                return await writes.patch(api, request, kind, _parsed(request))
             case "delete":
                 return await api.delete(request, kind, _object(request, empty=True))
             case "deletecollection":
@@ -115,12 +156,17 @@ class App:
                 raise errors.method_not_allowed()
 
     async def _stream(
-        self, events: AsyncIterator[Object | None], receive: Receive, send: Send
+        self,
+        events: AsyncIterator[Object | None],
+        present: Present,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """One event a line, until the watch ends, the client goes or a fault cuts it."""
         faults = self.api.faults
         epoch = faults.watch_epoch
-        await _start(send, 200, {"content-type": "application/json"}, chunked=True)
+        await _start(send, 200, [("content-type", "application/json")])
+        told = False
         away = asyncio.create_task(_gone(receive))
         try:
             async for event in events:
@@ -138,6 +184,9 @@ class App:
                     await asyncio.sleep(POLL_S)
                 if faults.watch_delay_s:
                     await asyncio.sleep(faults.watch_delay_s)
+                if event["type"] != "ERROR":
+                    event = {**event, "object": present(event["object"], told)}
+                    told = True
                 line = _encode(event) + b"\n"
                 await send({"type": "http.response.body", "body": line, "more_body": True})
         finally:
@@ -155,6 +204,27 @@ class App:
         raise Cut
 
 
+Present: TypeAlias = Callable[[Object, bool], Object]
+"""An object or a list as it was asked for; True: columns were told already."""
+
+
+def _presented(request: Request, kind: Kind, api: Api) -> Present:
+    """As a Table, where the client would rather have one."""
+    accept = request.headers.get("accept", "").partition(",")[0]
+    if request.verb not in ("get", "list", "watch") or request.part:
+        return lambda body, _: body
+    if "as=PartialObjectMetadata" in accept:
+        return lambda body, _: tables.partial(body, kind)
+    if tables.ACCEPT not in accept:
+        return lambda body, _: body
+    include = request.query.get("includeObject", "Metadata")
+    return lambda body, bare: tables.table(body, kind, api.source.now(), include, bare)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
 def _check_place(request: Request, kind: Kind) -> None:
     """The path fits the kind: namespaced or not, and with parts that there are."""
     if request.namespace and not kind.namespaced:
@@ -169,6 +239,8 @@ def _check_place(request: Request, kind: Kind) -> None:
 
 
 def _parsed(request: Request) -> Any:  # noqa: ANN401 (whatever a body holds)
+    if request.media_type not in (*_JSON, *_YAML):
+        raise errors.unsupported_media_type(request.media_type, (*_JSON, *_YAML))
     try:
         if request.media_type in _YAML:
             return yaml.safe_load(request.body)
@@ -208,19 +280,22 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _start(send: Send, code: int, headers: dict[str, str], *, chunked: bool = False) -> None:
-    del chunked
-    made = [(k.encode(), v.encode("latin-1", "replace")) for k, v in headers.items()]
+async def _start(send: Send, code: int, headers: Sequence[tuple[str, str]]) -> None:
+    made = [(k.encode(), v.encode("latin-1", "replace")) for k, v in headers]
     await send({"type": "http.response.start", "status": code, "headers": made})
 
 
-async def _send(send: Send, code: int, body: Object, headers: dict[str, str] | None = None) -> None:
+async def _send(
+    send: Send, code: int, body: Object, headers: Sequence[tuple[str, str]] = ()
+) -> None:
     made = _encode(body)
-    sent = {"content-type": "application/json", "content-length": str(len(made)), **(headers or {})}
+    sent = [*headers, ("content-length", str(len(made)))]
+    if not any(name == "content-type" for name, _ in headers):
+        sent.append(("content-type", "application/json"))
     await _start(send, code, sent)
     await send({"type": "http.response.body", "body": made})
 
 
 async def _text(send: Send, body: str) -> None:
-    await _start(send, 200, {"content-type": "text/plain", "content-length": str(len(body))})
+    await _start(send, 200, [("content-type", "text/plain"), ("content-length", str(len(body)))])
     await send({"type": "http.response.body", "body": body.encode()})

@@ -57,6 +57,8 @@ class Kind:
     singular: str = ""
     list_kind: str = ""
     verbs: tuple[str, ...] = VERBS
+    stored_as: str = ""
+    """The resource that holds the objects, where it is that of another group."""
     selectable: tuple[str, ...] = ()
     """Fields that a field selector may name, beside name and namespace."""
 
@@ -67,7 +69,7 @@ class Kind:
     @property
     def resource(self) -> str:
         """Group and resource: what the objects of all versions are stored under."""
-        return qualified(self.plural, self.group)
+        return self.stored_as or qualified(self.plural, self.group)
 
     @property
     def listed(self) -> str:

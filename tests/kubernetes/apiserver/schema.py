@@ -56,6 +56,18 @@ def prune(value: Value, schema: Schema, *, root: bool = False, path: str = "") -
     return dropped
 
 
+def drop_nulls(value: Value) -> None:
+    """Null is the same as absent where Go decodes into a struct: in all built-in kinds."""
+    if isinstance(value, dict):
+        for key in [key for key, one in value.items() if one is None]:
+            del value[key]
+        for one in value.values():
+            drop_nulls(one)
+    elif isinstance(value, list):
+        for one in value:
+            drop_nulls(one)
+
+
 # --- defaulting ---
 
 

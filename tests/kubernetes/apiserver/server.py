@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import random
 import socket
@@ -16,6 +17,8 @@ from typing import Self, TypeVar
 import uvicorn
 import yaml
 
+from tests.certificates import Files
+from tests.kubernetes.apiserver.access import ADMIN
 from tests.kubernetes.apiserver.api import Api
 from tests.kubernetes.apiserver.errors import Object
 from tests.kubernetes.apiserver.faults import Calls, Faults
@@ -30,9 +33,24 @@ _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 class ApiServer:
     """`with ApiServer() as server:` — one cluster's API until the end of the block."""
 
-    def __init__(self, port: int = 0, *, seed: int = 1) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        seed: int = 1,
+        tls: Files | None = None,
+        access_control: bool = False,
+    ) -> None:
+        """`tls`: a certificate for 127.0.0.1, its key and its CA. `access_control`: bearer tokens
+        are asked for and RBAC holds; `admin_token` may do everything.
+        """
         self.faults = Faults()
+        self.admin_token = ""
+        self._tls = tls
         self.api = Api(_source(seed, self.faults), faults=self.faults)
+        if access_control:
+            self.admin_token = f"token-{self.api.source.uid()}"
+            self.api.tokens = {self.admin_token: ADMIN}
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
@@ -49,7 +67,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}"
 
     # --- running ---
 
@@ -64,6 +82,8 @@ class ApiServer:
             timeout_graceful_shutdown=1,
             timeout_keep_alive=60,
             server_header=False,
+            ssl_certfile=self._tls.certificate if self._tls else None,
+            ssl_keyfile=self._tls.key if self._tls else None,
         )
         self._server = uvicorn.Server(config)
         started = threading.Event()
@@ -147,14 +167,23 @@ class ApiServer:
 
     # --- clients ---
 
-    def kubeconfig(self) -> Object:
-        """For any client of Kubernetes."""
+    def account_token(self, namespace: str, name: str) -> str:
+        """A bearer token of a service account."""
+        return self.call(lambda: self.api.account_token(namespace, name))
+
+    def kubeconfig(self, token: str | None = None) -> Object:
+        """For any client of Kubernetes; by default for one who may do everything."""
+        token = self.admin_token if token is None else token
+        cluster: Object = {"server": self.url}
+        if self._tls:
+            ca = base64.b64encode(self._tls.ca.read_bytes()).decode()
+            cluster["certificate-authority-data"] = ca
         return {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": self.url}}],
-            "users": [{"name": "test", "user": {}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": token} if token else {}}],
             "contexts": [
                 {
                     "name": "test",
@@ -163,8 +192,8 @@ class ApiServer:
             ],
         }
 
-    def write_kubeconfig(self, path: Path) -> Path:
-        path.write_text(yaml.safe_dump(self.kubeconfig()))
+    def write_kubeconfig(self, path: Path, token: str | None = None) -> Path:
+        path.write_text(yaml.safe_dump(self.kubeconfig(token)))
         path.chmod(0o600)
         return path
 

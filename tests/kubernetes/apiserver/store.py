@@ -134,11 +134,16 @@ class Store:
 
     # --- paging ---
 
-    def snapshot(self, resource: str, items: list[tuple[Key, Object]]) -> int:
-        """Keep a list for the pages that follow; answers with its revision."""
-        self._snapshots[resource, self.revision] = items
+    def keep(self, resource: str, revision: int, items: list[tuple[Key, Object]]) -> None:
+        """Keep a list for the pages that follow."""
+        self._snapshots[resource, revision] = items
         while len(self._snapshots) > SNAPSHOTS:
             self._snapshots.popitem(last=False)
+
+    def keep_all(self) -> int:
+        """Keep the lists of all resources as they are; answers with their revision."""
+        for resource in self.resources():
+            self.keep(resource, self.revision, self.items(resource))
         return self.revision
 
     def kept(self, resource: str, revision: int) -> list[tuple[Key, Object]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,6 +25,8 @@ class Wanted:
     """What a watcher asked for."""
 
     resource: str
+    show: Callable[[Object], Object]
+    """An object as it is shown in the version that was asked for."""
     api_version: str
     kind: str
     namespace: str
@@ -126,10 +128,7 @@ def _seen(change: Change, wanted: Wanted) -> Iterator[Object]:
 
 
 def _event(type_: str, one: Object, wanted: Wanted) -> Object:
-    shown = one
-    if one.get("apiVersion") != wanted.api_version:
-        shown = {**one, "apiVersion": wanted.api_version}
-    return {"type": type_, "object": shown}
+    return {"type": type_, "object": wanted.show(one)}
 
 
 def _bookmark(revision: int, wanted: Wanted, annotations: dict[str, str] | None = None) -> Object:
