@@ -157,6 +157,16 @@ class ApiServer:
 
         self.call(act)
 
+    def stale_lists(self) -> None:
+        """From now on lists that do not ask for the newest state get that of this moment, as from
+        a server whose cache lags behind; `faults.clear()` ends it.
+        """
+
+        def act() -> None:
+            self.faults.stale_at = self.api.store.keep_all()
+
+        self.call(act)
+
     def refuse_connections(self) -> None:
         """Close the port and cut every connection, until `accept_connections`."""
         self.stop()
