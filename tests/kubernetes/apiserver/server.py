@@ -40,14 +40,17 @@ class ApiServer:
         seed: int = 1,
         tls: Files | None = None,
         access_control: bool = False,
+        rollouts: bool = False,
     ) -> None:
         """`tls`: a certificate for 127.0.0.1, its key and its CA. `access_control`: bearer tokens
-        are asked for and RBAC holds; `admin_token` may do everything.
+        are asked for and RBAC holds; `admin_token` may do everything. `rollouts`: workloads are
+        ready as soon as they are wanted.
         """
         self.faults = Faults()
         self.admin_token = ""
         self._tls = tls
         self.api = Api(_source(seed, self.faults), faults=self.faults)
+        self.api.rollouts = rollouts
         if access_control:
             self.admin_token = f"token-{self.api.source.uid()}"
             self.api.tokens = {self.admin_token: ADMIN}
