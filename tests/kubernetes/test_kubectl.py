@@ -142,8 +142,6 @@ def test_server_side_dry_run_changes_nothing(defined: Cluster) -> None:
 
 
 CORE = """
-{apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {a: b}}
----
 {apiVersion: v1, kind: Service, metadata: {name: web},
  spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}}
 ---
@@ -156,6 +154,8 @@ CORE = """
 
 def test_secrets_services_and_their_like_can_be_made_and_described(cluster: Cluster) -> None:
     cluster.kubectl("create", "-f", "-", given=CORE)
+    cluster.kubectl("create", "secret", "generic", "key", "--from-literal=a=b")
+    assert cluster.kubectl("auth", "can-i", "get", "pods").strip() == "yes"
     assert cluster.read("get", "secret", "key")["data"] == {"a": "Yg=="}
     assert cluster.read("get", "svc", "web")["spec"]["clusterIP"]
     for what in ("secret/key", "svc/web", "role/reads", "configmap/settings"):

@@ -16,6 +16,7 @@ from tests.kubernetes.apiserver import (
     published,
     reads,
     reviews,
+    rollouts,
     versions,
 )
 from tests.kubernetes.apiserver.access import User
@@ -43,6 +44,8 @@ class Api:
         self.tokens: dict[str, User] | None = None
         """Who has which bearer token; None: everybody is the administrator."""
         self.bookmark_every_s = BOOKMARK_EVERY_S
+        self.rollouts = False
+        """Whether workloads become ready at once; otherwise they never do."""
         self._owned: dict[str, set[tuple[str, Key]]] = {}
         self._ips = 9
         self._settling: set[tuple[str, Key]] = set()
@@ -169,6 +172,10 @@ class Api:
         for owner in meta(now).get("ownerReferences") or ():
             self._owned.setdefault(owner["uid"], set()).add((kind.resource, key))
         effects.written(self, kind, now)
+        if self.rollouts:
+            ready = rollouts.settled(kind.resource, now, self.source.stamp())
+            if ready is not None:
+                self.store.put(kind.resource, key, ready)
         if meta(now).get("deletionTimestamp") and not meta(now).get("finalizers"):
             self._settle(kind, key, now)
         return versions.shown(now, kind)

@@ -23,6 +23,10 @@ VERSION = {
     "platform": "linux/amd64",
 }
 _PART_VERBS = ["get", "patch", "update"]
+_OTHER_KINDS = {
+    "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
+    "token": {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"},
+}
 
 
 def versions(address: str) -> Object:
@@ -96,16 +100,17 @@ def _resource(kind: Kind) -> Object:
 
 
 def _part(kind: Kind, part: str) -> Object:
-    made: Object = {
+    return {
         "name": f"{kind.plural}/{part}",
         "singularName": "",
         "namespaced": kind.namespaced,
-        "kind": "Scale" if part == "scale" else kind.kind,
-        "verbs": _PART_VERBS,
+        "verbs": _part_verbs(part),
+        **(_OTHER_KINDS.get(part) or {"kind": kind.kind}),
     }
-    if part == "scale":
-        made |= {"group": "autoscaling", "version": "v1"}
-    return made
+
+
+def _part_verbs(part: str) -> list[str]:
+    return ["create"] if part == "token" else _PART_VERBS
 
 
 # --- aggregated: everything in one answer ---
@@ -140,7 +145,6 @@ def aggregated(kinds: Kinds, *, core: bool) -> Object:
 
 def _discovered(kind: Kind) -> Object:
     own = {"group": kind.group, "version": kind.version, "kind": kind.kind}
-    scale = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
     made: Object = {
         "resource": kind.plural,
         "responseKind": own,
@@ -155,8 +159,8 @@ def _discovered(kind: Kind) -> Object:
     found = [
         {
             "subresource": part,
-            "responseKind": scale if part == "scale" else own,
-            "verbs": _PART_VERBS,
+            "responseKind": _OTHER_KINDS.get(part, own),
+            "verbs": _part_verbs(part),
         }
         for part in parts(kind)
     ]

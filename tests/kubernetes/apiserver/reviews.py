@@ -24,6 +24,9 @@ KINDS: tuple[Kind, ...] = (
     Kind(_AUTHN, "v1", "SelfSubjectReview", "selfsubjectreviews", False, verbs=_CREATE),
 )
 
+OF_ONESELF = tuple(kind for kind in KINDS if kind.kind.startswith("Self"))
+"""Whoever is known may ask them, by the role system:basic-user."""
+
 
 def answered(
     body: Object, kind: Kind, user: User, store: Store, tokens: Mapping[str, User] | None

@@ -40,14 +40,17 @@ class ApiServer:
         seed: int = 1,
         tls: Files | None = None,
         access_control: bool = False,
+        rollouts: bool = False,
     ) -> None:
         """`tls`: a certificate for 127.0.0.1, its key and its CA. `access_control`: bearer tokens
-        are asked for and RBAC holds; `admin_token` may do everything.
+        are asked for and RBAC holds; `admin_token` may do everything. `rollouts`: workloads are
+        ready as soon as they are wanted.
         """
         self.faults = Faults()
         self.admin_token = ""
         self._tls = tls
         self.api = Api(_source(seed, self.faults), faults=self.faults)
+        self.api.rollouts = rollouts
         if access_control:
             self.admin_token = f"token-{self.api.source.uid()}"
             self.api.tokens = {self.admin_token: ADMIN}
@@ -154,6 +157,16 @@ class ApiServer:
         def act() -> None:
             self.api.store.tick()
             self.api.store.compact()
+
+        self.call(act)
+
+    def stale_lists(self) -> None:
+        """From now on lists that do not ask for the newest state get that of this moment, as from
+        a server whose cache lags behind; `faults.clear()` ends it.
+        """
+
+        def act() -> None:
+            self.faults.stale_at = self.api.store.keep_all()
 
         self.call(act)
 
