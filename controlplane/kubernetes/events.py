@@ -88,14 +88,17 @@ class Recorder:
         """For ever."""
         while True:
             happened = await self._waiting.get()
-            held = self._held().get(happened.key)
-            if held is None:
-                continue
             try:
-                path = EVENTS.path(held.namespace or "default")
-                await self._api.create(path, self._event(happened, held))
+                await self.write(happened)
             except ApiError as error:
                 logger.warning("an event was not written", object=str(happened.key), why=str(error))
+
+    async def write(self, happened: Happened) -> None:
+        """Now; nothing where the object is gone. Raises `ApiError`."""
+        held = self._held().get(happened.key)
+        if held is not None:
+            path = EVENTS.path(held.namespace or "default")
+            await self._api.create(path, self._event(happened, held))
 
     def _event(self, happened: Happened, held: Held) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -77,7 +78,9 @@ class Scene:
     def __init__(self, server: ApiServer) -> None:
         self.server = server
         self._kinds: set[str] = set()
-        self.http = httpx.Client(base_url=server.url, timeout=10.0)
+        token = server.admin_token
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.Client(base_url=server.url, timeout=10.0, headers=headers)
         for one in (*definitions(), *gateway_api()):
             made = self.http.post(
                 "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json=one
@@ -142,8 +145,11 @@ def scene(server: ApiServer) -> Iterator[Scene]:
 
 
 @asynccontextmanager
-async def connected(server: ApiServer, tmp: Any) -> AsyncIterator[Api]:  # noqa: ANN401
-    api = await Api.connect(server.write_kubeconfig(tmp / "kubeconfig"), "")
+async def connected(
+    server: ApiServer, folder: Path, token: str | None = None
+) -> AsyncIterator[Api]:
+    """`token`: of whom; none: of the administrator."""
+    api = await Api.connect(server.write_kubeconfig(folder / "kubeconfig", token), "")
     try:
         yield api
     finally:
