@@ -191,6 +191,10 @@ fidelity: $(VENV)/.dev ## What the arena measured beside what the simulator pred
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
 
+.PHONY: bench-kubernetes
+bench-kubernetes: $(VENV)/.dev ## From a changed EndpointSlice to the assignment that an Envoy is sent, and what a start costs.
+	$(BIN)/python -m benchmarks.kubernetes_endpoints $(ARGS)
+
 .PHONY: features
 features: $(VENV)/.dev ## Every feature of the data path, with the tests that send its requests, run.
 	$(BIN)/python -m tests.features $(ARGS)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.kubernetes.documents import Object, document_of, key_of
+from controlplane.kubernetes.documents import Object, document_of, file_of, key_of
 from controlplane.kubernetes.resource import Resource
 from controlplane.resources.declared import ObjectKey
 
@@ -24,6 +24,8 @@ class Held:
     uid: str
     version: str
     generation: int
+    file: str
+    """What problems call the document."""
     document: bytes
     status: Mapping[str, Any]
     """As it was when it was last seen; empty of kinds that we write none of."""
@@ -87,6 +89,7 @@ def _typed(resource: Resource, item: Object) -> Object:
 
 def _held(resource: Resource, item: Object) -> tuple[ObjectKey, Held]:
     typed, metadata = _typed(resource, item), item["metadata"]
+    key = key_of(typed)
     ours = resource.api.partition("/")[0] in _WITH_STATUS
     made = Held(
         resource,
@@ -95,7 +98,8 @@ def _held(resource: Resource, item: Object) -> tuple[ObjectKey, Held]:
         metadata.get("uid", ""),
         metadata.get("resourceVersion", ""),
         metadata.get("generation", 0),
+        file_of(key),
         document_of(typed),
         (item.get("status") or {}) if ours else {},
     )
-    return key_of(typed), made
+    return key, made

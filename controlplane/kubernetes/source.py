@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 import structlog
 
 from controlplane.kubernetes.client import Api
-from controlplane.kubernetes.documents import file_of
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.objects import Held, Objects
 from controlplane.kubernetes.referred import HOLDERS, Referred
@@ -182,7 +181,7 @@ class KubernetesSource:
 def _files(held: Mapping[ObjectKey, Held], holders: Collection[ObjectKey]) -> dict[str, bytes]:
     """One for each object; of Secrets and ConfigMaps those alone that are referred to."""
     return {
-        file_of(key): one.document
+        one.file: one.document
         for key, one in held.items()
         if key.kind not in HOLDERS or key in holders
     }
