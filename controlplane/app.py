@@ -221,6 +221,9 @@ class App:
 
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
+        if self._cluster is not None:
+            await self._cluster.open()
+            self._closing.push_async_callback(self._cluster.close)
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
         decider = Decider(self._policies)
         loop = Loop(
@@ -261,9 +264,6 @@ class App:
             state=str(self._settings.state),
         )
         self._heed_signals()
-        if self._cluster is not None:
-            await self._cluster.open()
-            self._closing.push_async_callback(self._cluster.close)
         try:
             async with asyncio.TaskGroup() as group:
                 running = [

@@ -116,12 +116,12 @@ class KubernetesSource:
 
     async def _all_listed(self) -> None:
         while self.objects.missing:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(TELL_S):
                     await self._news()
-            self.objects.changed.clear()
-            if self.objects.missing:
+            except TimeoutError:
                 logger.info("waiting for lists", kinds=sorted(self.objects.missing))
+            self.objects.changed.clear()
 
     async def _resources(self) -> dict[str, Resource]:
         """The kinds that are served, once the server can be asked."""
