@@ -82,7 +82,7 @@ def _cell(one: Object, column: Column, now: datetime.datetime) -> Value:
     if not found:
         return "<unknown>" if column.type == "date" else None
     if column.type == "date":
-        return _age(found[0], now)
+        return age(found[0], now)
     if column.type in ("integer", "number", "boolean"):
         return found[0]
     return ",".join(_said(value) for value in found)
@@ -94,7 +94,7 @@ def _said(value: Value) -> str:
     return str(value)
 
 
-def _age(text: Value, now: datetime.datetime) -> str:
+def age(text: Value, now: datetime.datetime) -> str:
     """As kubectl writes ages: 45s, 5m30s, 3h, 2d4h, 90d."""
     if not isinstance(text, str):
         return "<unknown>"
