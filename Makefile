@@ -69,6 +69,11 @@ format: $(VENV)/.dev ## Write the formatting that lint checks.
 protos: $(VENV)/.dev ## Compile protos/ again.
 	$(BIN)/python setup.py -q build_protos
 
+.PHONY: dashboards
+dashboards: $(VENV)/.dev servers ## Grafana's dashboards from their code, and their pictures from a real run (3 minutes).
+	$(BIN)/python -m deploy.grafana
+	$(BIN)/python -m deploy.grafana.pictures $(ARGS)
+
 # --- long runs, not part of `make test` ---------------------------------------------------------
 
 .PHONY: demo-seeds
@@ -194,3 +199,7 @@ features: $(VENV)/.dev ## Every feature of the data path, with the tests that se
 reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
 	$(BIN)/python -m controlplane.translate.examples envoy
+
+.PHONY: image-rehearsal
+image-rehearsal: $(VENV)/.dev ## Build the image of `weir serve` in a fresh Debian and start it (as root, wants debootstrap, 5 minutes).
+	$(BIN)/python -m deploy.images.rehearse serve $(ARGS)
