@@ -281,10 +281,49 @@ def test_rules_in_cel(rule: str, holds: bool) -> None:
     assert (found == []) is holds
 
 
-@pytest.mark.parametrize("rule", ["self.a +", "size(self)", "unknown(self)"])
-def test_rules_that_are_none_are_told_with_the_definition(rule: str) -> None:
-    (found,) = rules.check({rules.WORD: [{"rule": rule}]}, "spec")
-    assert "compilation failed" in found.message
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        ("self.size.startsWith('s') && self.ports.all(p, p.port > 0 && p.name != '')", ""),
+        ("has(self.share) == (self.share < 0.5) || size(self.free) == 0", ""),
+        ("self.labels.all(k, self.labels[k] == 'x') && self.since < timestamp(self.text)", ""),
+        ("self.wait > duration('5s') && self.port == 3 || self.port == 'http'", ""),
+        ("self.namespace == 'x'", "undefined field"),
+        ("self.size +", "Syntax error"),
+        ("size(self)", "no matching overload"),
+        ("self.size", "must evaluate to a bool"),
+        ("unknown(self)", "undeclared reference"),
+        ("self.bogus == 1", "undefined field 'bogus'"),
+        ("self.ports.exists(p, p.bogus)", "undefined field 'bogus'"),
+        ("self.weight > 'x'", "no matching overload"),
+        ("self.weight < 0.5", "no matching overload"),
+        ("self.share == 1", "no matching overload"),
+    ],
+)
+def test_rules_are_checked_with_the_types_of_the_schema(rule: str, wrong: str) -> None:
+    text = {"type": "string"}
+    port = {"type": "object", "properties": {"name": text, "port": {"type": "integer"}}}
+    spec = {
+        "type": "object",
+        "properties": {
+            "size": text,
+            "text": text,
+            "weight": {"type": "integer"},
+            "share": {"type": "number"},
+            "ports": {"type": "array", "items": port},
+            "labels": {"type": "object", "additionalProperties": text},
+            "free": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "since": {"type": "string", "format": "date-time"},
+            "wait": {"type": "string", "format": "duration"},
+            "port": {"x-kubernetes-int-or-string": True},
+        },
+        rules.WORD: [{"rule": rule}],
+    }
+    found = list(rules.check({"type": "object", "properties": {"spec": spec}}, ""))
+    assert [one.field for one in found] == (
+        [f".properties[spec].{rules.WORD}[0].rule"] if wrong else []
+    )
+    assert not wrong or wrong in found[0].message
 
 
 @pytest.mark.parametrize(

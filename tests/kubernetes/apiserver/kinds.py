@@ -12,7 +12,9 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 
 @dataclass(frozen=True)
 class Column:
-    """A column of `kubectl get`. `path` is a JSONPath without braces."""
+    """A column of `kubectl get`. `path` is a JSONPath without braces; two of them with type
+    `ratio`. Type `count` is how many there are in what the path leads to.
+    """
 
     name: str
     path: str

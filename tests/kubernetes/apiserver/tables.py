@@ -57,7 +57,9 @@ def partial(found: Object, kind: Kind) -> Object:
 def _defined(column: Column) -> Object:
     return {
         "name": column.name,
-        "type": column.type if column.type != "date" else "string",
+        "type": {"date": "string", "ratio": "string", "count": "integer"}.get(
+            column.type, column.type
+        ),
         "format": column.format,
         "description": column.description,
         "priority": column.priority,
@@ -78,7 +80,12 @@ def _cells(one: Object, kind: Kind, now: datetime.datetime) -> list[Value]:
 
 
 def _cell(one: Object, column: Column, now: datetime.datetime) -> Value:
+    if column.type == "ratio":
+        some, of = (next(iter(jsonpath.find(one, p)), 0) for p in column.path.split())
+        return f"{some}/{of}"
     found = jsonpath.find(one, column.path)
+    if column.type == "count":
+        return sum(map(len, found))
     if not found:
         return "<unknown>" if column.type == "date" else None
     if column.type == "date":
