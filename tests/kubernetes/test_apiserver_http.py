@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.kubernetes import samples
 from tests.kubernetes.apiserver import ApiServer
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -151,3 +152,17 @@ def test_what_a_program_of_another_version_sends_is_told(http: httpx.Client) -> 
     assert http.post("/api/v1/namespaces/none/configmaps", json=config_map("a")).status_code == 404
     other = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}
     assert http.post(MAPS, json=other).status_code == 400
+
+
+def test_a_watch_ends_with_its_kind(http: httpx.Client) -> None:
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    http.post(definitions, json=samples.DEFINITION).raise_for_status()
+    widgets = "/apis/test.weir.dev/v1/namespaces/default/widgets"
+    http.post(widgets, json=samples.widget("a")).raise_for_status()
+    with http.stream("GET", widgets, params={"watch": "true"}) as answer:
+        lines = answer.iter_lines()
+        assert json.loads(next(lines))["type"] == "ADDED"
+        with httpx.Client(base_url=http.base_url) as other:
+            other.delete(f"{definitions}/{samples.NAME}").raise_for_status()
+            assert other.get(widgets).status_code == 404
+        assert [json.loads(line)["type"] for line in lines] == ["DELETED"]

@@ -75,6 +75,7 @@ def removed(api: Api, kind: Kind, one: Object, *, orphan: bool) -> None:
     """After an object has gone. `orphan`: what it owns stays."""
     if kind.resource == CRDS:
         api.kinds.drop(one["spec"]["group"], one["spec"]["names"]["plural"])
+        api.store.wake(one["metadata"]["name"])  # its name is that of the resource
     if not orphan:
         _collect(api, one["metadata"]["uid"])
     namespace = one["metadata"].get("namespace")

@@ -103,6 +103,9 @@ class Kinds:
             raise no_such_path()
         return found
 
+    def serves(self, kind: Kind) -> bool:
+        return (kind.group, kind.version, kind.plural) in self._kinds
+
     def of(self, group: str, version: str) -> tuple[Kind, ...]:
         return tuple(k for (g, v, _), k in self._kinds.items() if (g, v) == (group, version))
 

@@ -17,6 +17,8 @@ from tests.kubernetes.apiserver.errors import ApiError, Object, bad_request
 from tests.kubernetes.apiserver.selectors import Selector
 from tests.kubernetes.apiserver.store import Change, Store
 
+HEARTBEAT_S = 1.0
+"""How long a watch may take to see that its client has gone."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -37,6 +39,8 @@ class Wanted:
     initial_events: bool
     timeout_s: float
     bookmark_every_s: float
+    served: Callable[[], bool]
+    """Whether there still is such a kind."""
 
 
 def begin(
@@ -62,8 +66,8 @@ def begin(
 
 
 async def events(store: Store, wanted: Wanted) -> AsyncIterator[Object | None]:
-    """Events in order; None where there is nothing to say for now. Ends at its timeout, or
-    with an ERROR event where the watcher fell behind the log.
+    """Events in order; None where there is nothing to say for now. Ends at its timeout, when the
+    kind is gone, or with an ERROR event where the watcher fell behind the log.
     """
     woken = asyncio.Event()
     store.listen(wanted.resource, woken)
@@ -74,7 +78,7 @@ async def events(store: Store, wanted: Wanted) -> AsyncIterator[Object | None]:
             for event in _initial(store, at, wanted):
                 yield event
         marked = time.monotonic()
-        while (left := ends - time.monotonic()) > 0:
+        while wanted.served() and (left := ends - time.monotonic()) > 0:
             woken.clear()
             head = store.revision  # read with the changes: more may come while they are sent
             try:
@@ -90,7 +94,7 @@ async def events(store: Store, wanted: Wanted) -> AsyncIterator[Object | None]:
                 yield _bookmark(at, wanted)
             if not changes:
                 yield None
-                await _wait(woken, min(left, wanted.bookmark_every_s))
+                await _wait(woken, min(left, wanted.bookmark_every_s, HEARTBEAT_S))
         if wanted.bookmarks:
             yield _bookmark(at, wanted)
     finally:
