@@ -78,7 +78,7 @@ async def events(store: Store, wanted: Wanted) -> AsyncIterator[Object | None]:
             for event in _initial(store, at, wanted):
                 yield event
         marked = time.monotonic()
-        while wanted.served() and (left := ends - time.monotonic()) > 0:
+        while (left := ends - time.monotonic()) > 0:
             woken.clear()
             head = store.revision  # read with the changes: more may come while they are sent
             try:
@@ -93,6 +93,8 @@ async def events(store: Store, wanted: Wanted) -> AsyncIterator[Object | None]:
                 marked = time.monotonic()
                 yield _bookmark(at, wanted)
             if not changes:
+                if not wanted.served():
+                    return
                 yield None
                 await _wait(woken, min(left, wanted.bookmark_every_s, HEARTBEAT_S))
         if wanted.bookmarks:
