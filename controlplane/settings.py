@@ -66,7 +66,11 @@ class ServeSettings(BaseSettings):
     """Everything that `weir serve` can be told."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WEIR_", frozen=True, extra="forbid", populate_by_name=True
+        env_prefix="WEIR_",
+        env_ignore_empty=True,  # `X: ${X:-}` in a compose file
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
     )
 
     config: Path
