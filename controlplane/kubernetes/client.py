@@ -56,7 +56,7 @@ class Api:
     ) -> Api:
         """By a kubeconfig, or as the pod that this runs in. Raises `StartupError`."""
         settings = client.Configuration()
-        if kubeconfig is not None and not kubeconfig.is_file():
+        if kubeconfig is not None and not kubeconfig.is_file():  # noqa: ASYNC240
             raise StartupError(f"no way to the API of Kubernetes: there is no file {kubeconfig}")
         try:
             if kubeconfig is None and not context:

@@ -65,11 +65,8 @@ class Cluster:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def begin(self) -> None:
-        """Make the namespace. `kubectl create namespace` would speak protobuf, which is not read
-        by the test server.
-        """
-        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
-        self.kubectl("create", "-f", "-", given=json.dumps(made))
+        """Make the namespace."""
+        self.kubectl("create", "namespace", self.namespace)
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """What kubectl prints; a failure of it is one of the test."""

@@ -45,5 +45,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     finally:
         command = [tools.program("kubectl"), "--kubeconfig", str(real)]
         for what in (f"namespace/{name}", f"crd/{samples.NAME}"):
-            options = ["--wait=false", "--ignore-not-found"]
-            subprocess.run([*command, "delete", what, *options], check=False, timeout=60)
+            # Waiting, as the next test defines the same kind again.
+            options = ["--ignore-not-found", "--timeout=60s"]
+            subprocess.run([*command, "delete", what, *options], check=False, timeout=90)

@@ -154,7 +154,7 @@ RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
     ),
     TcpCheck: (
         Rule(
-            "!(has(self.receive) && size(self.receive) > 0) || has(self.send)",
+            "!has(self.receive) || has(self.send)",
             "receive needs send: without one, to connect is all that is looked at",
         ),
     ),

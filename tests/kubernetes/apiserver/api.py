@@ -111,14 +111,14 @@ class Api:
     def owned_by(self, uid: str) -> tuple[tuple[str, Key], ...]:
         return tuple(sorted(self._owned.pop(uid, ())))
 
-    def retire(self, kind: Kind, key: Key) -> bool:
+    def retire(self, kind: Kind, key: Key, *, orphan: bool = False) -> bool:
         """Delete as a client would; whether it is gone already."""
         one = self.store.get(kind.resource, key)
         if one is None:
             return True
         if not meta(one).get("deletionTimestamp"):
             one = self._mark(one, kind, key)
-        return self._settle(kind, key, one)
+        return self._settle(kind, key, one, orphan=orphan)
 
     def sweep(self, resource: str, key: Key) -> None:
         """Look again whether an object that is to go may go now."""
@@ -139,7 +139,7 @@ class Api:
             return self.store.put(kind.resource, key, marked)
         return marked
 
-    def _settle(self, kind: Kind, key: Key, one: Object) -> bool:
+    def _settle(self, kind: Kind, key: Key, one: Object, *, orphan: bool = False) -> bool:
         """Remove an object that is marked, unless something keeps it."""
         if (kind.resource, key) in self._settling:
             return False  # what it holds is being removed further up
@@ -155,7 +155,7 @@ class Api:
         if meta(one).get("finalizers"):
             return False
         gone = self.store.remove(kind.resource, key)
-        effects.removed(self, kind, gone)
+        effects.removed(self, kind, gone, orphan=orphan)
         return True
 
     # --- writing ---
@@ -203,7 +203,11 @@ class Api:
         await admission.ask(self, "DELETE", request, kind, None, one)
         dry = request.dry_run or "All" in (options.get("dryRun") or ())
         key = (request.namespace, request.name)
-        if not dry and not self.retire(kind, key):
+        orphan = "Orphan" in (
+            options.get("propagationPolicy"),
+            request.query.get("propagationPolicy"),
+        )
+        if not dry and not self.retire(kind, key, orphan=orphan):
             return Answer(versions.shown(self.store.get(kind.resource, key) or one, kind))
         return Answer(
             {

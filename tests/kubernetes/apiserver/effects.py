@@ -71,11 +71,13 @@ def finalized(api: Api, kind: Kind, one: Object) -> bool:
     return True
 
 
-def removed(api: Api, kind: Kind, one: Object) -> None:
-    """After an object has gone."""
+def removed(api: Api, kind: Kind, one: Object, *, orphan: bool) -> None:
+    """After an object has gone. `orphan`: what it owns stays."""
     if kind.resource == CRDS:
         api.kinds.drop(one["spec"]["group"], one["spec"]["names"]["plural"])
-    _collect(api, one["metadata"]["uid"])
+        api.store.wake(one["metadata"]["name"])  # its name is that of the resource
+    if not orphan:
+        _collect(api, one["metadata"]["uid"])
     namespace = one["metadata"].get("namespace")
     if namespace:
         api.sweep("namespaces", ("", namespace))

@@ -98,7 +98,8 @@ class App:
             access.authorize(self.api.store, user, Wish.of(request))
         present = _presented(request, kind, self.api)
         if request.verb == "watch":
-            events = reads.watched(self.api.store, request, kind, self.api.bookmark_every_s)
+            api = self.api
+            events = reads.watched(api.store, api.kinds, request, kind, api.bookmark_every_s)
             await self._stream(events, present, receive, send)
             return
         answer = await self._do(request, kind)

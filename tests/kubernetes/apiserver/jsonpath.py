@@ -14,7 +14,7 @@ Value: TypeAlias = Any
 Step: TypeAlias = Callable[[Value], Iterator[Value]]
 
 _TOKEN = re.compile(
-    r"""\.?(?P<name>(?:[A-Za-z0-9_$-]|\\.)+)
+    r"""\.?(?P<name>(?:[A-Za-z0-9_$/-]|\\.)+)
       | \[\?\(@(?P<path>[^=!<>]+?)\s*(?P<op>==|!=)\s*(?P<value>"[^"]*"|'[^']*'|[^)]+)\)\]
       | \[(?P<index>-?\d+)\]
       | \[(?P<quoted>'[^']*'|"[^"]*")\]

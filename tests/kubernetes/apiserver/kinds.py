@@ -12,7 +12,9 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 
 @dataclass(frozen=True)
 class Column:
-    """A column of `kubectl get`. `path` is a JSONPath without braces."""
+    """A column of `kubectl get`. `path` is a JSONPath without braces; two of them with type
+    `ratio`. Type `count` is how many there are in what the path leads to.
+    """
 
     name: str
     path: str
@@ -100,6 +102,9 @@ class Kinds:
         if found is None:
             raise no_such_path()
         return found
+
+    def serves(self, kind: Kind) -> bool:
+        return (kind.group, kind.version, kind.plural) in self._kinds
 
     def of(self, group: str, version: str) -> tuple[Kind, ...]:
         return tuple(k for (g, v, _), k in self._kinds.items() if (g, v) == (group, version))

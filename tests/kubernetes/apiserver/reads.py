@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from tests.kubernetes.apiserver import errors, selectors, versions, watch
 from tests.kubernetes.apiserver.errors import Object
 from tests.kubernetes.apiserver.faults import Faults
-from tests.kubernetes.apiserver.kinds import Kind
+from tests.kubernetes.apiserver.kinds import Kind, Kinds
 from tests.kubernetes.apiserver.requests import Request
 from tests.kubernetes.apiserver.store import Key, Store
 
@@ -86,7 +86,7 @@ def _from_the_future(since: int, now: int) -> errors.ApiError:
 
 
 def watched(
-    store: Store, request: Request, kind: Kind, bookmark_every_s: float
+    store: Store, kinds: Kinds, request: Request, kind: Kind, bookmark_every_s: float
 ) -> AsyncIterator[Object | None]:
     """A watch of a collection, or of one object by its name."""
     initial = request.query.get("sendInitialEvents")
@@ -110,6 +110,7 @@ def watched(
             initial_events=marked,
             timeout_s=request.whole("timeoutSeconds") or WATCH_S,
             bookmark_every_s=bookmark_every_s,
+            served=lambda: kinds.serves(kind),
         ),
     )
 

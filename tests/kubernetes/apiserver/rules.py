@@ -3,40 +3,35 @@
 https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules
 https://kubernetes.io/docs/reference/using-api/cel/
 
-The rules are parsed and checked with `self` of any type, so a field that the schema does not have
-is told when the rule runs and not when the definition is made; costs are not estimated. Of the
-libraries of Kubernetes, `isURL`, `quantity`, `isIP` and `isCIDR` are not there.
+With a definition its rules are checked against the types of the schema; when they run, values are
+of any type. Costs are not estimated. Of the libraries of Kubernetes, `isURL`, `quantity`, `isIP`
+and `isCIDR` are not there.
 """
 
 from __future__ import annotations
 
+import base64
+import datetime
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
+from google.protobuf.descriptor_pool import DescriptorPool
 
-from tests.kubernetes.apiserver import fields
+from tests.kubernetes.apiserver import fields, rule_types
 from tests.kubernetes.apiserver.errors import Cause, Object
 from tests.kubernetes.apiserver.schema import EMBEDDED, INT_OR_STRING, PRESERVE, compiled
 
 Value: TypeAlias = Any
+Act: TypeAlias = Callable[..., Any]
 Schema: TypeAlias = Mapping[str, Any]
 
+_OLD = re.compile(r"\boldSelf\b")
 WORD = "x-kubernetes-validations"
-_RESERVED = frozenset(
-    "true false null in as break const continue else for function if import let loop package "  # noqa: SIM905
-    "namespace return var void while".split()
-)
-
-
-class BadRule(ValueError):
-    """A rule that is no CEL, or whose value is no bool."""
-
-
 # --- the language ---
 
 
@@ -53,65 +48,92 @@ def _is_sorted(items: list[Value]) -> bool:
     return all(one <= other for one, other in pairwise(items))
 
 
-@cache
-def _environment() -> cel.Env:
+def _method(name: str, parameters: list[cel.Type], returns: cel.Type, act: Act) -> Any:  # noqa: ANN401
+    overload = cel.Overload(
+        f"{name}_of_{len(parameters)}",
+        return_type=returns,
+        parameters=parameters,
+        is_member=True,
+        impl=act,
+    )
+    return cel.FunctionDecl(name, [overload])
+
+
+def _made(one: cel.Type, pool: DescriptorPool | None = None) -> cel.Env:
+    """An environment in which `self` and `oldSelf` are of a type."""
     t, many = cel.Type, cel.Type.List(cel.Type.DYN)
-
-    def method(name: str, parameters: list[cel.Type], returns: cel.Type, act: Any) -> Any:  # noqa: ANN401
-        overload = cel.Overload(
-            f"{name}_{len(parameters)}_{parameters[0].name()}",
-            return_type=returns,
-            parameters=parameters,
-            is_member=True,
-            impl=act,
-        )
-        return cel.FunctionDecl(name, [overload])
-
     return cel.NewEnv(
-        variables={"self": t.DYN, "oldSelf": t.DYN, "oldSelves": many},
+        descriptor_pool=pool,
+        variables={"self": one, "oldSelf": one, "oldSelves": t.List(one)},
         extensions=[
             ext_bindings.ExtBindings(),
             ext_optional.ExtOptional(),
             ext_strings.ExtStrings(),
         ],
         functions=[
-            method("find", [t.STRING, t.STRING], t.STRING, _find),
-            method("findAll", [t.STRING, t.STRING], t.List(t.STRING), _find_all),
-            method("isSorted", [many], t.BOOL, _is_sorted),
-            method("sum", [many], t.DYN, sum),
-            method("min", [many], t.DYN, min),
-            method("max", [many], t.DYN, max),
+            _method("find", [t.STRING, t.STRING], t.STRING, _find),
+            _method("findAll", [t.STRING, t.STRING], t.List(t.STRING), _find_all),
+            _method("isSorted", [many], t.BOOL, _is_sorted),
+            _method("sum", [many], t.DYN, sum),
+            _method("min", [many], t.DYN, min),
+            _method("max", [many], t.DYN, max),
         ],
     )
 
 
+@cache
+def _environment() -> cel.Env:
+    """The one in which rules run."""
+    return _made(cel.Type.DYN)
+
+
+def _written(declared: Mapping[str, Any]) -> str:
+    """An optional oldSelf is the first of a list that may be empty."""
+    rule = declared.get("rule", "")
+    optional = declared.get("optionalOldSelf")
+    return f"cel.bind(oldSelf, oldSelves[?0], {rule})" if optional else rule
+
+
 @lru_cache(maxsize=4096)
-def compile_rule(rule: str, optional: bool) -> tuple[cel.Expression, bool]:
-    """The program, and whether it speaks of oldSelf."""
-    # An optional oldSelf is the first of a list that may be empty.
-    written = f"cel.bind(oldSelf, oldSelves[?0], {rule})" if optional else rule
-    try:
-        program = _environment().compile(written)
-    except (RuntimeError, ValueError) as error:
-        raise BadRule(str(error).split(" [")[0].strip()) from error
-    if program.return_type().name() not in ("bool", "BOOL", "dyn", "DYN"):
-        raise BadRule("cel expression must evaluate to a bool")
-    return program, re.search(r"\boldSelf\b", rule) is not None
+def _program(text: str) -> cel.Expression:
+    return _environment().compile(text)
 
 
-def check(schema: Schema, path: str) -> Iterator[Cause]:
-    """What is wrong with the rules of a definition."""
-    for at, declared in enumerate(schema.get(WORD) or ()):
-        where = f"{path}.{WORD}[{at}].rule"
-        try:
-            compile_rule(declared.get("rule", ""), bool(declared.get("optionalOldSelf")))
-        except BadRule as error:
-            yield Cause(where, f"Invalid value: {declared!r}: compilation failed: {error}")
+def check(root: Schema, path: str) -> Iterator[Cause]:
+    """What is wrong with the rules of a definition's schema."""
+    if any(True for _ in _places(root, path)):
+        types = rule_types.Types(root)
+        for where, schema in _places(root, path):
+            env = _made(types.of(schema), types.pool)
+            for at, declared in enumerate(schema[WORD]):
+                yield from _checked(env, declared, f"{where}.{WORD}[{at}]")
+
+
+def _places(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    """The schemas that have rules."""
+    if schema.get(WORD):
+        yield path, schema
     for word, inner in (schema.get("properties") or {}).items():
-        yield from check(inner, f"{path}.properties[{word}]")
+        yield from _places(inner, f"{path}.properties[{word}]")
     for word in ("items", "additionalProperties"):
         if isinstance(schema.get(word), Mapping):
-            yield from check(schema[word], f"{path}.{word}")
+            yield from _places(schema[word], f"{path}.{word}")
+
+
+def _checked(env: cel.Env, declared: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    for word, text, kind in (
+        ("rule", _written(declared), "bool"),
+        ("messageExpression", declared.get("messageExpression"), "string"),
+    ):
+        if text is None:
+            continue
+        try:
+            returns = env.compile(text).return_type().name().lower()
+            wrong = "" if returns in (kind, "dyn") else f"must evaluate to a {kind}"
+        except RuntimeError as error:
+            wrong = f"compilation failed: {str(error).split(' [')[0].strip()}"
+        if wrong:
+            yield Cause(f"{path}.{word}", f"Invalid value: {declared.get(word)!r}: {wrong}")
 
 
 # --- evaluation ---
@@ -152,7 +174,7 @@ def _counterpart(item: Value, old: Value, schema: Schema) -> Value:
 
 def _one(declared: Mapping[str, Any], value: Value, old: Value, path: str) -> Iterator[Cause]:
     optional = bool(declared.get("optionalOldSelf"))
-    program, transition = compile_rule(declared["rule"], optional)
+    transition = _OLD.search(declared["rule"]) is not None
     if transition and old is fields.MISSING and not optional:
         return
     given: dict[str, Value] = {"self": value}
@@ -160,7 +182,7 @@ def _one(declared: Mapping[str, Any], value: Value, old: Value, path: str) -> It
         given["oldSelves"] = [] if old is fields.MISSING else [old]
     elif transition:
         given["oldSelf"] = old
-    result = program.eval(data=given)
+    result = _program(_written(declared)).eval(data=given)
     if result.type().name() == "ERROR":
         rule = declared["rule"]
         words = f"Invalid value: {_kind(value)}: rule: {rule}: evaluation error: {result.value()}"
@@ -172,8 +194,7 @@ def _one(declared: Mapping[str, Any], value: Value, old: Value, path: str) -> It
 def _refused(declared: Mapping[str, Any], value: Value, path: str) -> Cause:
     message = declared.get("message") or f"failed rule: {declared['rule']}"
     if declared.get("messageExpression"):
-        program = compile_message(declared["messageExpression"])
-        told = program.eval(data={"self": value})
+        told = _program(declared["messageExpression"]).eval(data={"self": value})
         if told.type().name() == "STRING" and str(told.value()).strip():
             message = str(told.value())
     field = f"{path}{declared['fieldPath']}" if declared.get("fieldPath") else path
@@ -184,11 +205,6 @@ def _refused(declared: Mapping[str, Any], value: Value, path: str) -> Cause:
         "FieldValueDuplicate": f"Duplicate value: {_kind(value)}: ",
     }.get(reason, f"Invalid value: {_kind(value)}: ")
     return Cause(field.lstrip("."), f"{head}{message}", reason)
-
-
-@lru_cache(maxsize=512)
-def compile_message(expression: str) -> cel.Expression:
-    return _environment().compile(expression)
 
 
 def _kind(value: Value) -> str:
@@ -208,7 +224,7 @@ def escaped(value: Value, schema: Schema) -> Value:
         known, more = schema.get("properties") or {}, schema.get("additionalProperties")
         free = schema.get(PRESERVE) and not schema.get(EMBEDDED)
         return {
-            (identifier(key) if key in known else key): escaped(
+            (rule_types.identifier(key) if key in known else key): escaped(
                 one, known.get(key) or (more if isinstance(more, Mapping) else {})
             )
             for key, one in value.items()
@@ -217,19 +233,34 @@ def escaped(value: Value, schema: Schema) -> Value:
     if isinstance(value, list):
         below = schema.get("items") or {}
         return [escaped(one, below) for one in value]
+    if isinstance(value, str) and schema.get("format") in _READ:
+        return _READ[schema["format"]](value)
     if schema.get("type") == "number" and isinstance(value, int) and not schema.get(INT_OR_STRING):
         return float(value)
     return value
 
 
+def _moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _day(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC)
+
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(text: str) -> datetime.timedelta:
+    sign = -1.0 if text.startswith("-") else 1.0
+    parts = re.findall(r"([0-9.]+)(ns|us|µs|ms|s|m|h)", text)
+    return datetime.timedelta(seconds=sign * sum(float(n) * _UNITS[unit] for n, unit in parts))
+
+
+_READ: Mapping[str, Callable[[str], Value]] = {
+    "byte": base64.b64decode,
+    "date": _day,
+    "date-time": _moment,
+    "duration": _duration,
+}
 _ALWAYS = frozenset({"apiVersion", "kind", "metadata"})
-
-
-def identifier(name: str) -> str:
-    """https://kubernetes.io/docs/reference/using-api/cel/#escaping"""
-    if name in _RESERVED:
-        return f"__{name}__"
-    name = name.replace("__", "__underscores__")
-    for plain, word in ((".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")):
-        name = name.replace(plain, word)
-    return name

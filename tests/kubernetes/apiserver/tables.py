@@ -57,7 +57,9 @@ def partial(found: Object, kind: Kind) -> Object:
 def _defined(column: Column) -> Object:
     return {
         "name": column.name,
-        "type": column.type if column.type != "date" else "string",
+        "type": {"date": "string", "ratio": "string", "count": "integer"}.get(
+            column.type, column.type
+        ),
         "format": column.format,
         "description": column.description,
         "priority": column.priority,
@@ -78,11 +80,16 @@ def _cells(one: Object, kind: Kind, now: datetime.datetime) -> list[Value]:
 
 
 def _cell(one: Object, column: Column, now: datetime.datetime) -> Value:
+    if column.type == "ratio":
+        some, of = (next(iter(jsonpath.find(one, p)), 0) for p in column.path.split())
+        return f"{some}/{of}"
     found = jsonpath.find(one, column.path)
+    if column.type == "count":
+        return sum(map(len, found))
     if not found:
         return "<unknown>" if column.type == "date" else None
     if column.type == "date":
-        return _age(found[0], now)
+        return age(found[0], now)
     if column.type in ("integer", "number", "boolean"):
         return found[0]
     return ",".join(_said(value) for value in found)
@@ -94,7 +101,7 @@ def _said(value: Value) -> str:
     return str(value)
 
 
-def _age(text: Value, now: datetime.datetime) -> str:
+def age(text: Value, now: datetime.datetime) -> str:
     """As kubectl writes ages: 45s, 5m30s, 3h, 2d4h, 90d."""
     if not isinstance(text, str):
         return "<unknown>"

@@ -17,6 +17,8 @@ from tests.kubernetes.apiserver.errors import ApiError, Object, bad_request
 from tests.kubernetes.apiserver.selectors import Selector
 from tests.kubernetes.apiserver.store import Change, Store
 
+HEARTBEAT_S = 1.0
+"""How long a watch may take to see that its client has gone."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -37,6 +39,8 @@ class Wanted:
     initial_events: bool
     timeout_s: float
     bookmark_every_s: float
+    served: Callable[[], bool]
+    """Whether there still is such a kind."""
 
 
 def begin(
@@ -62,8 +66,8 @@ def begin(
 
 
 async def events(store: Store, wanted: Wanted) -> AsyncIterator[Object | None]:
-    """Events in order; None where there is nothing to say for now. Ends at its timeout, or
-    with an ERROR event where the watcher fell behind the log.
+    """Events in order; None where there is nothing to say for now. Ends at its timeout, when the
+    kind is gone, or with an ERROR event where the watcher fell behind the log.
     """
     woken = asyncio.Event()
     store.listen(wanted.resource, woken)
@@ -89,8 +93,10 @@ async def events(store: Store, wanted: Wanted) -> AsyncIterator[Object | None]:
                 marked = time.monotonic()
                 yield _bookmark(at, wanted)
             if not changes:
+                if not wanted.served():
+                    return
                 yield None
-                await _wait(woken, min(left, wanted.bookmark_every_s))
+                await _wait(woken, min(left, wanted.bookmark_every_s, HEARTBEAT_S))
         if wanted.bookmarks:
             yield _bookmark(at, wanted)
     finally:
