@@ -42,8 +42,15 @@ servers:
 	  for p in $(SERVERS); do command -v $$p >/dev/null || echo "left out: tests that need $$p (not installed, and we are not root)"; done; \
 	fi
 
+$(VENV)/.tools: tests/kubernetes/tools.py | $(VENV)/.dev
+	$(BIN)/python -m tests.kubernetes.tools $(BIN)
+	@touch $@
+
+.PHONY: tools
+tools: $(VENV)/.tools ## kubectl and helm, the real ones, for the tests that need them.
+
 .PHONY: test
-test: $(VENV)/.dev servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
+test: $(VENV)/.dev $(VENV)/.tools servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint
@@ -183,6 +190,10 @@ fidelity: $(VENV)/.dev ## What the arena measured beside what the simulator pred
 .PHONY: simulator-speed
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
+
+.PHONY: bench-kubernetes
+bench-kubernetes: $(VENV)/.dev ## From a changed EndpointSlice to the assignment that an Envoy is sent, and what a start costs.
+	$(BIN)/python -m benchmarks.kubernetes_endpoints $(ARGS)
 
 .PHONY: features
 features: $(VENV)/.dev ## Every feature of the data path, with the tests that send its requests, run.
