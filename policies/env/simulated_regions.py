@@ -38,7 +38,7 @@ def regional_draw(families: Mapping[str, float] | None = None) -> Draw:
     """Services in regions. Load as where a split between regions is of use."""
     return Draw(
         families=families or {"two_regions": 1.0, "three_regions": 1.0, "slow_region": 1.0},
-        endpoints=(6, 8, 12),
+        endpoints=(8, 12, 16),
         proxies=(8, 16, 32),
         load=(0.45, 0.9),
         orca=0.0,

@@ -28,6 +28,8 @@ def tenants(
     n = len(names)
     if len(case.regions) > 1 or len(case.classes) > 1:
         raise ValueError(f"{case.name}: machines are shared in one region, by one class each")
+    if any(one.joins_s > 0.0 for one in case.stations):
+        raise ValueError(f"{case.name}: shared machines are there from the start")
     parts = parts or (1.0 / n,) * n
     work = work or (1.0,) * n
     if not n == len(set(names)) == len(parts) == len(work):

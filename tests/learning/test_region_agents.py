@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
+from controlplane.decide.learned import Learned
+from controlplane.decide.queueing import QueueingModel
+from controlplane.errors import PolicyLoadError
 from controlplane.model.features import FEATURES
+from policies.agents.settings import Ppo
 from policies.env.episodes import GROUPS
 from policies.env.parallel import regions
 from policies.env.simulated_regions import RegionEpisodes, SimulatedRegions, regional_draw
 from policies.simulator import Case, Size, scenario
+from policies.training.recipe import FOLDER, Recipe, load
+from policies.training.release import release
+from policies.training.train import train
 
 pytestmark = pytest.mark.learning
 
@@ -96,3 +105,32 @@ def test_more_regions_than_agents_are_refused() -> None:
     draw = replace(SHORT, families={"three_regions": 1.0})
     with pytest.raises(ValueError, match="3 regions"):
         SimulatedRegions(draw, agents=2).episodes(2, seed=1).reset()
+
+
+def quick() -> Recipe:
+    """Two rollouts of two teams on cases of a few seconds."""
+    recipe = load(FOLDER / "regions-ppo.yaml")
+    draw = replace(recipe.scenarios, duration_s=5.0, seeds=(0, 50))
+    settings = replace(recipe.settings, slots=6, batch=24, epochs=1)
+    return replace(
+        recipe, steps=48, scenarios=draw, settings=settings, check_every=1, check_cases=3
+    )
+
+
+def test_the_recipe_trains_a_team_of_regions_the_same_for_a_seed_and_serving_refuses_it(
+    tmp_path: Path,
+) -> None:
+    one, other = train(quick()), train(quick())
+    assert [point.reward for point in one.curve] == [point.reward for point in other.curve]
+    assert any(point.reward != 0.0 for point in one.curve)
+    assert release(one, tmp_path / "made") == {}
+    manifest = json.loads((tmp_path / "made" / "manifest.json").read_text())
+    assert manifest["base"] == "leastTime"
+    with pytest.raises(PolicyLoadError, match="correct model"):
+        Learned(QueueingModel(), tmp_path / "made")
+
+
+def test_regions_are_a_team() -> None:
+    recipe = quick()
+    with pytest.raises(ValueError, match="regions are a team"):
+        replace(recipe, algorithm="ppo", settings=Ppo())

@@ -12,6 +12,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from controlplane.model import Grouping
 from controlplane.model.features import FEATURES
 from controlplane.model.observation import Floats
+from policies.agents.settings import Ppo
 from policies.env.episodes import GROUPS
 from policies.env.machines import settled
 from policies.env.parallel import envoys, services_on_machines
@@ -29,6 +30,8 @@ from policies.simulator import (
     endpoint_id,
     tenants,
 )
+from policies.training.recipe import FOLDER, load
+from policies.training.train import train
 
 pytestmark = pytest.mark.learning
 
@@ -124,6 +127,9 @@ def test_machines_are_shared_in_one_region_by_services_with_names() -> None:
         tenants(case, ("a", "a"))
     with pytest.raises(ValueError, match="one region"):
         tenants(tenants(case, ("a", "b")), ("a", "b"))
+    late = replace(case, stations=(*case.stations, Station(joins_s=3.0)))
+    with pytest.raises(ValueError, match="from the start"):
+        tenants(late, ("a", "b"))
     with pytest.raises(ValueError, match="the part of its region"):
         replace(tenants(case, ("a", "b")), region_traffic=(0.3, 0.7))
 
@@ -170,3 +176,18 @@ def test_envoys_send_as_much_as_one_another() -> None:
     case, _ = world.case(np.random.default_rng(1))
     assert case.region_traffic == (0.25,) * 4
     assert case.proxies == 4
+
+
+def test_the_recipe_trains_services_each_for_itself_the_same_for_a_seed() -> None:
+    recipe = load(FOLDER / "shared-machines-ppo.yaml")
+    draw = replace(recipe.scenarios, duration_s=5.0)
+    settings = replace(recipe.settings, slots=6, batch=24, epochs=1)
+    quick = replace(
+        recipe, steps=48, scenarios=draw, settings=settings, check_every=1, check_cases=3
+    )
+    assert isinstance(quick.world, SimulatedMachines)
+    one, other = train(quick), train(quick)
+    assert [point.reward for point in one.curve] == [point.reward for point in other.curve]
+    assert any(point.reward != 0.0 for point in one.curve)
+    with pytest.raises(ValueError, match="no team to share"):
+        replace(quick, algorithm="ppo", settings=Ppo())
