@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def main() -> None:
         runs.append(
             train(
                 replace(recipe, steps=args.steps, seed=seed),
-                progress=lambda step, line, seed=seed: print(seed, step, line, flush=True),
+                progress=partial(print, seed, flush=True),
             )
         )
         print(f"seed {seed}: best {runs[-1].ratio:.4f} at {runs[-1].step}", flush=True)

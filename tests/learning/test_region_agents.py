@@ -14,7 +14,7 @@ from controlplane.decide.learned import Learned
 from controlplane.decide.queueing import QueueingModel
 from controlplane.errors import PolicyLoadError
 from controlplane.model.features import FEATURES
-from policies.agents.settings import Ppo
+from policies.agents.settings import Ppo, TeamPpo
 from policies.env.episodes import GROUPS
 from policies.env.parallel import regions
 from policies.env.simulated_regions import RegionEpisodes, SimulatedRegions, regional_draw
@@ -111,6 +111,7 @@ def quick() -> Recipe:
     """Two rollouts of two teams on cases of a few seconds."""
     recipe = load(FOLDER / "regions-ppo.yaml")
     draw = replace(recipe.scenarios, duration_s=5.0, seeds=(0, 50))
+    assert isinstance(recipe.settings, TeamPpo)
     settings = replace(recipe.settings, slots=6, batch=24, epochs=1)
     return replace(
         recipe, steps=48, scenarios=draw, settings=settings, check_every=1, check_cases=3

@@ -12,7 +12,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from controlplane.model import Grouping
 from controlplane.model.features import FEATURES
 from controlplane.model.observation import Floats
-from policies.agents.settings import Ppo
+from policies.agents.settings import Ppo, TeamPpo
 from policies.env.episodes import GROUPS
 from policies.env.machines import settled
 from policies.env.parallel import envoys, services_on_machines
@@ -181,6 +181,7 @@ def test_envoys_send_as_much_as_one_another() -> None:
 def test_the_recipe_trains_services_each_for_itself_the_same_for_a_seed() -> None:
     recipe = load(FOLDER / "shared-machines-ppo.yaml")
     draw = replace(recipe.scenarios, duration_s=5.0)
+    assert isinstance(recipe.settings, TeamPpo)
     settings = replace(recipe.settings, slots=6, batch=24, epochs=1)
     quick = replace(
         recipe, steps=48, scenarios=draw, settings=settings, check_every=1, check_cases=3
