@@ -175,6 +175,10 @@ simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choic
 bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes the table into docs/regions.md (two minutes).
 	$(BIN)/python -m benchmarks.regions --docs docs/regions.md $(ARGS)
 
+.PHONY: region-agents
+region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (hours; ARGS="--steps 7488 --cases 8": minutes).
+	$(BIN)/python -m benchmarks.region_agents $(ARGS)
+
 .PHONY: calibrate-lab
 calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).
 	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)
