@@ -21,7 +21,7 @@ COPY protos ./protos
 COPY controlplane ./controlplane
 COPY policies ./policies
 # Into a folder, not an environment: the interpreter of the run image is at another path.
-RUN python3 -m pip install --no-cache-dir --constraint constraints.txt --target /opt/weir ".[redis]" \
+RUN python3 -m pip install --no-cache-dir --constraint constraints.txt --target /opt/weir ".[kubernetes,redis]" \
     && install -d -o 65532 -g 65532 -m 0700 /var/lib/weir
 
 FROM ${RUN_IMAGE}
