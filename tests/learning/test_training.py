@@ -16,6 +16,7 @@ from policies.agents.network import PRESENT, Actor, Released
 from policies.agents.settings import Ppo
 from policies.agents.vector import beyond_the_others
 from policies.env.draw import Draw
+from policies.env.simulated import Simulated
 from policies.released import residual_ppo
 from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_SEEDS
 from policies.training.card import card
@@ -94,9 +95,27 @@ def test_the_exported_model_answers_as_the_trained_one_at_every_size(tmp_path: P
 def test_every_recipe_of_ours_can_be_read_and_trains_on_nothing_that_is_held_out() -> None:
     for path in FOLDER.glob("*.yaml"):
         recipe = load(path)
-        assert not set(recipe.scenarios.families) & set(HELD_OUT_FAMILIES)
-        assert not set(recipe.scenarios.endpoints) & set(HELD_OUT_ENDPOINTS)
-        assert recipe.scenarios.seeds[1] <= HELD_OUT_SEEDS
+        lessons = [lesson.of(recipe.scenarios) for lesson in recipe.curriculum]
+        for draw in (recipe.scenarios, *lessons):
+            assert not set(draw.families) & set(HELD_OUT_FAMILIES)
+            assert not set(draw.endpoints) & set(HELD_OUT_ENDPOINTS)
+            assert draw.seeds[1] <= HELD_OUT_SEEDS
+
+
+def test_lessons_change_what_is_drawn_for_their_part_of_the_steps_and_no_check(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "name: x\nsteps: 1000\nscenarios: {load: [0.5, 0.9], proxies: [8]}\n"
+        "curriculum: [{until: 0.2, families: {sparse: 1}}, {until: 0.5, load: [0.5, 0.7]}]"
+    )
+    recipe = load(tmp_path / "r.yaml")
+    assert isinstance(recipe.world, Simulated)
+    first, second = recipe.world.stages
+    assert (first.until, second.until) == (200, 500)
+    assert first.draw == replace(recipe.scenarios, families={"sparse": 1})
+    assert second.draw == replace(recipe.scenarios, load=(0.5, 0.7))
+    assert recipe.checks == replace(recipe.world, stages=())
 
 
 @pytest.mark.parametrize(
@@ -109,6 +128,10 @@ def test_every_recipe_of_ours_can_be_read_and_trains_on_nothing_that_is_held_out
         ("name: x\nsteps: 10\nalgorithm: dqm", "no algorithm 'dqm'; there are ppo, a2c"),
         ("name: x\nsteps: 10\nalgorithm: dqn\nppo: {}", "no field ppo"),
         ("- name", "wanted a mapping"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: 1.5}]", "ever later parts of 0 to 1"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: .5}, {until: .5}]", "ever later"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: .5, seeds: [0, 9]}]", "no field seeds"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: .5, families: {spars: 1}}]", "spars"),
         ("name: [", "line"),
     ],
 )
