@@ -35,6 +35,8 @@ class Stations:
     """Seconds that a request takes when it does not wait."""
     servers: Floats
     """Requests that the group works on at once."""
+    in_flight: Floats
+    """Requests that it has, at the last look; 0 where that is unknown."""
     known: NDArray[np.bool_]
     """(services,) whether capacities are requests per second, or only relative."""
 
@@ -52,6 +54,7 @@ class Stations:
         groups = np.array([len(s.grouping.names) for s in situations], dtype=np.intp)
         offset = np.concatenate([[0], np.cumsum(groups)])
         table = np.concatenate([s.estimate.table for s in situations], axis=1)
+        there = np.nan_to_num(np.concatenate([s.observation.in_flight for s in situations]))
         index = np.concatenate([s.grouping.index for s in situations]) + offset[seg.of]
         with np.errstate(all="ignore"):
             capacity, base_s, known = _endpoints(table, seg)
@@ -73,6 +76,9 @@ class Stations:
             capacity=padded(group_capacity, 0.0),
             base_s=padded(servers / group_capacity, 1.0),
             servers=padded(servers, 1.0),
+            in_flight=padded(
+                np.bincount(index, weights=there, minlength=total).astype(np.float64), 0.0
+            ),
             known=known,
         )
 
