@@ -205,7 +205,8 @@ def _reconsidered(
         since_s = now_s
     if now_s - since_s < CONFIRM_S or now_s - previous.since_s < REST_S:
         return replace(previous, wanted=wanted, wanted_since_s=since_s, one=one)
-    return Grouped(_numbered(endpoints, wanted, grouping), now_s, one=one)
+    kept = _numbered(endpoints, wanted, grouping, observation.in_flight)
+    return Grouped(kept, now_s, one=one)
 
 
 def _still_good(line: Floats, grouping: Grouping) -> bool:
@@ -239,14 +240,22 @@ def _within(line: Floats, index: NDArray[np.intp]) -> float:
 
 
 def _numbered(
-    endpoints: tuple[EndpointId, ...], index: NDArray[np.intp], previous: Grouping | None
+    endpoints: tuple[EndpointId, ...],
+    index: NDArray[np.intp],
+    previous: Grouping | None,
+    in_flight: Floats | None = None,
 ) -> Grouping:
-    """Groups named c1, c2 and so on; one that keeps most of its endpoints keeps its name."""
+    """Groups named c1, c2 and so on; one that keeps most of its endpoints keeps its name.
+
+    Envoy forgets what an endpoint has in flight when it moves to a group of another name, and full
+    scan then fills a queue for one that is empty: so those with most in flight stay where they are.
+    """
     count = int(index.max()) + 1
     names = [""] * count
     if previous is not None and previous.endpoints == endpoints:
         overlap = np.zeros((count, len(previous.names)))
-        np.add.at(overlap, (index, previous.index), 1.0)
+        there = 0.0 if in_flight is None else np.nan_to_num(in_flight)
+        np.add.at(overlap, (index, previous.index), 1.0 + there)
         while overlap.size and overlap.max() > 0:
             new, old = np.unravel_index(int(overlap.argmax()), overlap.shape)
             names[new] = previous.names[old]

@@ -68,7 +68,8 @@ def _split(stations: Stations, shared: Floats, proxies: Floats) -> tuple[Floats,
         shared[DEMAND_SLOW],
     )
     now = np.where(stations.known, forecast / total, np.nan)
-    plan = np.minimum(now + HEADROOM * np.maximum(1.0 - now, 0.0), FULL)
+    expected = now * stations.busier
+    plan = np.minimum(expected + HEADROOM * np.maximum(1.0 - expected, 0.0), FULL)
     variability = 0.5 * (ARRIVALS_SCV + shared[SCV])
     rates = optimal(
         left(stations, shared[DEMAND], FULL),

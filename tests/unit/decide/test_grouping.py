@@ -82,6 +82,19 @@ def test_one_group_where_few_proxies_see_much_and_classes_where_many_see_little(
     assert len(after(30, TWO, in_flight=6.0, proxies=24).grouping.names) == 2
 
 
+@pytest.mark.parametrize("flooded", [0, 1])
+def test_where_groups_become_one_those_with_a_queue_stay_where_they_are(flooded: int) -> None:
+    """Envoy forgets what is in flight at an endpoint that moves to a group of another name."""
+    estimate = known(TWO)
+    before = after(30, TWO, proxies=24)
+    queues = np.where(before.grouping.index == flooded, 90.0, 60.0)
+    grouped = before
+    for second in range(30):
+        seen = replace(look(8, proxies=24), in_flight=queues)
+        grouped = regroup(grouped, service(8), estimate.endpoints, estimate, seen, 30.0 + second)
+    assert grouped.grouping.names == (before.grouping.names[flooded],)
+
+
 def test_between_the_two_it_stays_as_it_is() -> None:
     one = after(30, TWO, in_flight=6.0, proxies=1)
     two = after(30, TWO, in_flight=6.0, proxies=24)
