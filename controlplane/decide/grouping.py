@@ -31,6 +31,8 @@ CLEARLY = 0.8
 BUSY = 0.9
 """From this load on no endpoint gets a group of its own: an estimate a few percent off floods it,
 while full scan, which needs no estimate, leaves it alone when it is slow."""
+FLOODED = 2.0
+"""So many requests in flight of one proxy at an endpoint are a queue: one group, at once."""
 CONFIRM_S = 3.0
 """A new grouping has to be wanted for this long."""
 REST_S = 15.0
@@ -139,9 +141,13 @@ def _by_label(
 def _one(observation: Observation, before: bool) -> bool:
     """Whether a proxy has enough in flight at an endpoint to tell a slow one by itself."""
     # The middle one: endpoints that are flooded because nobody saw enough prove nothing.
+    return _seen(observation) >= (SEEN_LITTLE if before else SEEN_ENOUGH)
+
+
+def _seen(observation: Observation) -> float:
+    """Requests in flight of a proxy at the middle one of the endpoints."""
     in_flight = observation.in_flight[np.isfinite(observation.in_flight)]
-    seen = float(np.median(in_flight)) / max(1, observation.proxies) if len(in_flight) else 0.0
-    return seen >= (SEEN_LITTLE if before else SEEN_ENOUGH)
+    return float(np.median(in_flight)) / max(1, observation.proxies) if len(in_flight) else 0.0
 
 
 def _line(estimate: Estimate) -> Floats | None:
@@ -203,7 +209,10 @@ def _reconsidered(
     since_s = previous.wanted_since_s
     if previous.wanted is None or not np.array_equal(previous.wanted, wanted):
         since_s = now_s
-    if now_s - since_s < CONFIRM_S or now_s - previous.since_s < REST_S:
+    # A flood is not waited out: full scan, which sees the queues, leaves them alone at once, and
+    # shares go by steps. It is divided again after a rest only.
+    at_once = one and _seen(observation) >= FLOODED
+    if not at_once and (now_s - since_s < CONFIRM_S or now_s - previous.since_s < REST_S):
         return replace(previous, wanted=wanted, wanted_since_s=since_s, one=one)
     kept = _numbered(endpoints, wanted, grouping, observation.in_flight)
     return Grouped(kept, now_s, one=one)
