@@ -9,16 +9,16 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import structlog
 import uvloop
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from controlplane.api.app import create_app
-from controlplane.api.server import AdminServer
+from controlplane.api.app import create_app, create_probes
+from controlplane.api.server import HttpServer
 from controlplane.console import AppConsole
 from controlplane.decide import Decider, Policies
 from controlplane.decide.registry import Maker
@@ -45,6 +45,7 @@ from controlplane.settings import ServeSettings
 from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore, Switched
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
+from controlplane.telemetry.services import Balanced, ServiceCollector
 from controlplane.telemetry.traces import tracer_for
 from controlplane.translate import TranslateOptions, Translator
 from controlplane.translate.patches import Patcher
@@ -87,6 +88,7 @@ class App:
         self._settings = settings
         self._clock = clock
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._metrics = LoopMetrics(self._registry)
         self._certificates = CertificateWatch(self._registry, time.time)
         self._telemetry = InProcessSource(clock, report_interval_s=settings.load_report_interval_s)
@@ -204,6 +206,7 @@ class App:
             tracer=tracer,
             resumed=await self._last_good(),
         )
+        self._registry.register(ServiceCollector(lambda: _balanced(loop)))
         console = AppConsole(
             loop,
             decider,
@@ -215,6 +218,11 @@ class App:
         )
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)
+        pages = [admin]
+        if self._settings.probe is not None:
+            probes = HttpServer(create_probes(console, self._exposition), "probe")
+            probes.bind(*self._settings.probe)
+            pages.append(probes)
         await self._front.start()
         logger.info(
             "serving",
@@ -235,7 +243,7 @@ class App:
                 ]
                 if self._staged is not None:
                     running.append(group.create_task(self._staged.run(), name="staged pushes"))
-                serving = group.create_task(admin.serve(), name="admin")
+                serving = [group.create_task(one.serve(), name=one.name) for one in pages]
                 await self._stop.wait()
                 console.stopping = True
                 logger.info("stopping: streams are closed, Envoys serve on with what they have")
@@ -243,8 +251,9 @@ class App:
                 await self._spool.flush(1.0)
                 for task in running:
                     task.cancel()
-                admin.stop()
-                await serving
+                for one in pages:
+                    one.stop()
+                await asyncio.gather(*serving)
         finally:
             await self._closing.aclose()
             await self._store.close()
@@ -315,11 +324,11 @@ class App:
         self._at_end.callback(source.close)
         return source
 
-    def _admin(self, console: AppConsole) -> AdminServer:
+    def _admin(self, console: AppConsole) -> HttpServer:
         hosts = ["localhost", "127.0.0.1", "[::1]", self._settings.admin.host]
         if self._settings.insecure:
             hosts = ["*"]
-        return AdminServer(create_app(console, self._exposition, hosts))
+        return HttpServer(create_app(console, self._exposition, hosts))
 
     async def _exposition(self) -> bytes:
         await self._front.refresh()
@@ -354,6 +363,15 @@ class App:
         self._stop.set()
         # Whatever hangs at the end, it does not hang for long: Envoys do not need us to go on.
         asyncio.get_running_loop().call_later(GONE_S, os._exit, 0)
+
+
+def _balanced(loop: Loop) -> Iterator[Balanced]:
+    """The last decision about each service, for whoever scrapes."""
+    for name in loop.names():
+        known = loop.known(name)
+        if known is not None and known.verdict is not None and known.decision is not None:
+            grouping = known.decision.situation.grouping
+            yield Balanced(known.verdict, known.decision.proposal, grouping)
 
 
 def _tell_switched(before: Switched, now: Switched) -> None:

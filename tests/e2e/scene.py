@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,7 @@ async def play_scene(
     policy: str = "model",
     options: Sequence[str] = (),
     load_reports: bool = True,
+    orca: bool = False,
     overlay: bool = False,
     bootstraps: Callable[[Scene], list[dict[str, Any]]] | None = None,
     before: Callable[[Scene], contextlib.AbstractAsyncContextManager[Sequence[str]]] | None = None,
@@ -135,11 +137,13 @@ async def play_scene(
     """`weir serve`, its Envoys and their backends, all ready.
 
     `bootstraps` may give other Envoys than those that own nothing; `before` may start something
-    that Weir needs, and gives further options.
+    that Weir needs, and gives further options. With `orca` backends say how busy they are.
     """
     ports = free_ports(2 * envoys)
     async with contextlib.AsyncExitStack() as stack:
-        backends = await stack.enter_async_context(run_backends(specs, folder, lanes=(LANE,)))
+        backends = await stack.enter_async_context(
+            run_backends(specs, folder, lanes=(LANE,), orca=(LANE,) if orca else ())
+        )
         served = WeirServe(folder, options)
         scene = Scene(served, backends, specs, ports[:envoys], ports[envoys:], folder)
         if before is not None:
@@ -273,3 +277,16 @@ def _weights(assignment: dict[str, Any]) -> dict[str, int]:
             weight = of_group * member.get("load_balancing_weight", 1)
             found[f"{at['address']}:{at['port_value']}"] = weight
     return found
+
+
+async def verb(*words: str) -> str:
+    """One run of `weir`; what it writes."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane.cli", *words),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
+    return out.decode()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scene import play_scene, under_load
-from tests.e2e.test_faults import RATE_RPS, _admin, _ticks, _verb
+from tests.e2e.scene import play_scene, under_load, verb
+from tests.e2e.test_faults import RATE_RPS, _admin, _ticks
 
 pytestmark = pytest.mark.envoy
 
@@ -19,8 +19,8 @@ async def test_what_moved_the_learned_policy_is_told_of_a_real_decision(tmp_path
     async with playing as scene, under_load(scene, RATE_RPS):
         await _ticks(scene, 4)
         asked = ("weights", "explain", "demo", "--attributions", "--admin-address")
-        told = json.loads(await _verb(*asked, _admin(scene), "-o", "json"))
-        table = await _verb(*asked, _admin(scene))
+        told = json.loads(await verb(*asked, _admin(scene), "-o", "json"))
+        table = await verb(*asked, _admin(scene))
     assert told["policy"] == "learned"
     found = told["attributions"]
     assert found["why_not"] is None

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.e2e.scene import (
     under_load,
     until,
     until_share,
+    verb,
     weights_in_force,
 )
 
@@ -91,24 +91,24 @@ async def test_documents_that_change_or_break_while_serving(tmp_path: Path) -> N
 async def test_the_kill_switch_holds_weights_until_a_person_lets_go(tmp_path: Path) -> None:
     async with play_scene(tmp_path) as scene, under_load(scene, RATE_RPS) as load:
         await until_share(scene, "slow", lambda share: share < 0.35)
-        await _verb("freeze", "-r", "a test", "--admin-address", _admin(scene))
+        await verb("freeze", "-r", "a test", "--admin-address", _admin(scene))
         assert "a test" in (await until(lambda: _reason(scene, "frozen")))
         before = [await weights_in_force(envoy) for envoy in scene.envoys]
         await _slow_down_the_fast(scene)
         await _ticks(scene, 5)
         assert [await weights_in_force(envoy) for envoy in scene.envoys] == before
-        await _verb("resume", "--admin-address", _admin(scene))
+        await verb("resume", "--admin-address", _admin(scene))
         held = await scene.share_of("slow")
         await until_share(scene, "slow", lambda share: share > held + 0.05)
 
         # By file, as when nobody answers at the address.
         state = str(tmp_path / "state")
-        await _verb("freeze", "demo", "--state-dir", state)
+        await verb("freeze", "demo", "--state-dir", state)
         await until(lambda: _reason(scene, "frozen"))
         before = [await weights_in_force(envoy) for envoy in scene.envoys]
         await _ticks(scene, 4)
         assert [await weights_in_force(envoy) for envoy in scene.envoys] == before
-        await _verb("resume", "demo", "--state-dir", state)
+        await verb("resume", "demo", "--state-dir", state)
         await until(lambda: _let_go(scene))
     assert load.errors == 0
     log = scene.served.log.read_text()
@@ -141,7 +141,7 @@ async def test_a_damaged_model_is_refused_and_the_fallback_decides(
     async with play_scene(tmp_path, policy="learned", envoys=1, options=options) as scene:
         async with under_load(scene, RATE_RPS) as load:
             await _ticks(scene, 3)
-            out = await _verb(
+            out = await verb(
                 *("weights", "explain", "demo", "-o", "json", "--admin-address", _admin(scene))
             )
         told = json.loads(out)
@@ -179,19 +179,6 @@ def _endpoints(scene: Scene) -> list[str]:
 
 def _admin(scene: Scene) -> str:
     return f"127.0.0.1:{scene.served.admin_port}"
-
-
-async def _verb(*words: str) -> str:
-    """One run of `weir`; what it writes."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controlplane.cli", *words),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(60):
-        out, _ = await process.communicate()
-    assert process.returncode == 0, out.decode()
-    return out.decode()
 
 
 async def _ends(served: WeirServe) -> int:

@@ -16,6 +16,7 @@ from controlplane.limits.metrics import LimitMetrics
 from controlplane.observe.in_process import InProcessSource
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
+from controlplane.telemetry.services import ServiceCollector
 from controlplane.xds import SnapshotCache, XdsServer
 from controlplane.xds.exposition import StagedCollector, XdsCollector
 from controlplane.xds.staged import StagedSink
@@ -131,6 +132,7 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
     registry.register(source.collector)
     LoopMetrics(registry)
     CertificateWatch(registry, lambda: 0.0)
+    registry.register(ServiceCollector(lambda: ()))
     TelemetryMetrics(registry)
     server = XdsServer(SnapshotCache())
     registry.register(XdsCollector(server))

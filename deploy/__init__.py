@@ -1,0 +1,1 @@
+"""What brings Weir to where it runs."""
