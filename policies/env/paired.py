@@ -110,7 +110,7 @@ class Paired:
         assert self._lockstep is not None, "reset comes first"
         proposals = [decision.proposal for decision in self._decided]
         for i in range(self.slots):
-            proposals[i] = _moved(proposals[i], actions[i])
+            proposals[i] = moved(proposals[i], actions[i])
         self._lockstep.act(self._decided, proposals, self._arranged)
         self._decided = self._lockstep.look()
         pairs = self._pairs()
@@ -151,7 +151,8 @@ class Paired:
         return table
 
 
-def _moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:
+def moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:
+    """What the base proposes, corrected by (GROUPS,) actions in -1..1."""
     count = len(base.shares)
     if count > GROUPS:  # endpoints that carry weights of their own: the base acts
         return base

@@ -12,13 +12,17 @@ import yaml
 from controlplane.errors import ConfigurationError
 from controlplane.model.objective import Objective
 from policies.agents.registry import algorithm
-from policies.agents.settings import Ppo, Settings
+from policies.agents.settings import Ppo, Settings, TeamPpo
 from policies.env.draw import Draw
 from policies.env.episodes import World
 from policies.env.simulated import Simulated
+from policies.env.simulated_machines import SimulatedMachines
+from policies.env.simulated_regions import SimulatedRegions
 from policies.simulator import FAMILIES
 
 FOLDER = Path(__file__).parent / "recipes"
+MODEL, LEAST_TIME = "model", "leastTime"
+OWN, SHARED = "own", "shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,12 @@ class Recipe:
     steps: int
     seed: int = 1
     algorithm: str = "ppo"
-    base: str = "model"
+    base: str = MODEL
+    """What the residual is on: the split inside a service (`model`), or between its regions
+    (`leastTime`), whose agents are a team."""
+    machines: str = OWN
+    """Whether the services of a team have machines of their `own`, or all run on the same
+    (`shared`) and are each rewarded for their own requests."""
     scenarios: Draw = field(default_factory=Draw)
     objective: Objective = field(default_factory=Objective)
     """What a BalancingPolicy can ask for, here with the names of `controlplane.model.objective`."""
@@ -44,8 +53,16 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.settings, algorithm(self.algorithm).settings):
             raise ValueError(f"the settings are not those of {self.algorithm}")
-        if self.base != "model":
-            raise ValueError(f"base {self.base!r}: the residual is on model")
+        if self.base not in (MODEL, LEAST_TIME):
+            raise ValueError(f"base {self.base!r}: the residual is on {MODEL} or {LEAST_TIME}")
+        if self.machines not in (OWN, SHARED):
+            raise ValueError(f"machines: wanted {OWN} or {SHARED}, got {self.machines!r}")
+        if self.machines == SHARED and not isinstance(self.settings, TeamPpo):
+            raise ValueError(f"machines {SHARED}: {self.algorithm} has no team to share them")
+        if self.base == LEAST_TIME and not isinstance(self.settings, TeamPpo):
+            raise ValueError(
+                f"base {LEAST_TIME}: regions are a team, for which {self.algorithm} is not"
+            )
         unknown = set(self.scenarios.families) - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
@@ -54,7 +71,14 @@ class Recipe:
     @property
     def world(self) -> World:
         """Where it learns."""
-        return self.toy or Simulated(self.scenarios, self.objective, self.settings.discount)
+        if self.toy is not None:
+            return self.toy
+        agents = self.settings.agents if isinstance(self.settings, TeamPpo) else 1
+        if self.base == LEAST_TIME:
+            return SimulatedRegions(self.scenarios, agents, self.objective)
+        if self.machines == SHARED:
+            return SimulatedMachines(self.scenarios, agents, objective=self.objective)
+        return Simulated(self.scenarios, self.objective, self.settings.discount)
 
     def document(self) -> dict[str, Any]:
         """As it would be written in YAML, with all defaults."""
