@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from controlplane._pb import endpoint_pb2
 from controlplane.model import (
+    OVERPROVISIONED_GROUPS,
     Endpoint,
     EndpointId,
     Grouping,
@@ -192,6 +193,8 @@ def _fresh(kept: _Kept | None, verdict: Verdict, part: Part | None) -> _Kept:
         _drain(message, draining)
     if part is not None:
         _place(message, part)
+    elif grouping.by_locality:
+        message.policy.overprovisioning_factor.value = OVERPROVISIONED_GROUPS
     return _Kept(endpoints, draining, grouping, message, weights)
 
 

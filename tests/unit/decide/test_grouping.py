@@ -82,6 +82,31 @@ def test_one_group_where_few_proxies_see_much_and_classes_where_many_see_little(
     assert len(after(30, TWO, in_flight=6.0, proxies=24).grouping.names) == 2
 
 
+@pytest.mark.parametrize("flooded", [0, 1])
+def test_a_flood_makes_one_group_at_once_and_who_is_flooded_stays_where_it_is(
+    flooded: int,
+) -> None:
+    """Envoy forgets what is in flight at an endpoint that moves to a group of another name."""
+    estimate = known(TWO)
+    before = after(30, TWO, proxies=24)
+    queues = np.where(before.grouping.index == flooded, 400.0, 20.0)
+    seen = replace(look(8, proxies=24), in_flight=queues)
+    grouped = regroup(before, service(8), estimate.endpoints, estimate, seen, 30.0)
+    assert grouped.grouping.names == (before.grouping.names[flooded],)
+    # It is over at once, and still it takes a rest before they are divided again.
+    rested = after(int(REST_S) - 1, TWO, grouped, start_s=31.0)
+    assert rested.grouping is grouped.grouping
+    again = after(int(REST_S) + 2, TWO, grouped, start_s=31.0)
+    assert len(again.grouping.names) == 2
+
+
+def test_much_in_flight_for_a_moment_is_no_flood() -> None:
+    before = after(30, TWO, proxies=24)
+    assert after(1, TWO, before, start_s=30.0, in_flight=24 * 1.5, proxies=24).grouping is (
+        before.grouping
+    )
+
+
 def test_between_the_two_it_stays_as_it_is() -> None:
     one = after(30, TWO, in_flight=6.0, proxies=1)
     two = after(30, TWO, in_flight=6.0, proxies=24)

@@ -60,6 +60,16 @@ def test_a_group_is_a_locality_with_the_weight_and_its_endpoints_are_equal() -> 
     ]
 
 
+def test_groups_give_up_what_is_ejected_and_single_endpoints_need_not() -> None:
+    one = service()
+    for verdict, factor in (
+        (grouped(one, [0, 0, 0, 1], [70, 30]), 100),
+        (single(one, [7, 1, 1, 1]), None),
+    ):
+        policy = read(common(Assignments(), [one], {one.name: verdict})["web"]).policy
+        assert (policy.overprovisioning_factor if policy else None) == factor
+
+
 def test_endpoint_weights_stand_in_one_locality_of_weight_one() -> None:
     web = service(3)
     made = common(Assignments(), [web], {WEB: single(web, [5, 1, 4])})
