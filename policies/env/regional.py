@@ -40,7 +40,7 @@ class Regional:
     def __init__(self, stages: Stages, case: Case, seed: int, policy: str = "model") -> None:
         self._decide, self._guard = stages.decide, stages.guard
         self._decider = stages.decide.Decider(stages.decide.Policies.installed())
-        self._places = stages.decide.Places()
+        self._places = stages.decide.Places(stages.guard.check_zones)
         self._policy = policy
         self.now_s = 0.0
         self.run = Simulation(case, seed)
@@ -53,6 +53,12 @@ class Regional:
     def known(self) -> Any:  # noqa: ANN401 - of the decide stage, reached by entry point
         """What is known of ways, endpoints and shares."""
         return self._places.known(self._regions[0].service.cluster)
+
+    @property
+    def together(self) -> bool:
+        """Whether the endpoints of all regions are one to the proxies, as it is in force."""
+        orders = self._places.orders[self._regions[0].service.cluster]
+        return all(part.together for order in orders.values() for part in order.values())
 
     @property
     def shares(self) -> Floats:
@@ -79,7 +85,7 @@ class Regional:
         looks = self._looks()
         verdicts = self._decided(looks)
         parts = [region.service for region in self._regions]
-        self._places.settle(parts, {look.service: look for look in looks})
+        self._places.settle(parts, {look.service: look for look in looks}, now_s=self.now_s)
         self.run.advance(self.now_s + self.run.case.delay_s)
         self.run.split(*self._split(verdicts))
 
@@ -169,7 +175,10 @@ class Regional:
         return shares
 
     def _split(self, verdicts: list[Any]) -> tuple[Grouping, Floats]:
-        """All regions' groups in one grouping, and (regions, groups) shares."""
+        """All regions' groups in one grouping, and (regions, groups) shares; or one group."""
+        if self.together:
+            ids = tuple(one for verdict in verdicts for one in verdict.grouping.endpoints)
+            return Grouping(ids, ("all",), np.zeros(len(ids), np.intp)), np.ones(1)
         names: list[str] = []
         index: list[NDArray[np.intp]] = []
         for region, verdict in zip(self.run.case.regions, verdicts, strict=True):

@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.decide import Places
 from controlplane.decide.least_time import without_the_way
+from controlplane.guard import check_zones
 from controlplane.model import Endpoint, Near, Observation, Part, Service, ServiceName, Zone
 from controlplane.model.observation import Floats
 from controlplane.model.queues import queueing
@@ -36,7 +37,7 @@ class World:
     """Two zones as queueing stations, whose Envoys send by the orders in force."""
 
     def __init__(self, asked: Floats, least_time: bool = True) -> None:
-        self.places, self.parts = Places(), parts(EU, US, least_time=least_time)
+        self.places, self.parts = Places(check_zones), parts(EU, US, least_time=least_time)
         self.asked, self.now_s = asked, 0.0
         self.random = np.random.default_rng(2)
         self.fails = np.zeros(2)
@@ -90,7 +91,7 @@ class World:
                     place: np.stack([latency[i], seen[i]]) for i, place in enumerate((EU, US))
                 },
             )
-        self.changes += self.places.settle(self.parts, looks)
+        self.changes += len(self.places.settle(self.parts, looks))
 
     def after(self, seconds: int) -> Floats:
         for _ in range(seconds):
@@ -133,7 +134,7 @@ def test_a_zone_that_fails_is_left() -> None:
 
 
 def test_where_nothing_is_known_it_is_the_own_zone_first() -> None:
-    places, made = Places(), parts(EU, US)
+    places, made = Places(check_zones), parts(EU, US)
     unknown = {
         one.name: Observation.unknown(one.name, tuple(e.id for e in one.endpoints)) for one in made
     }
