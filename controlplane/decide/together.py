@@ -81,6 +81,7 @@ class Alarm:
             return replace(after, on=True, last_s=at_s, why=why)
         if not self.on:
             return after
-        if load > ROOM or (times > FLOODED).any():
+        resumed = not np.isfinite(self.last_s)
+        if resumed or load > ROOM or (times > FLOODED).any():
             return replace(after, last_s=at_s)
         return replace(after, on=at_s - self.last_s < CALM_S)
