@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard protos/*.proto)
 ARGS ?=
 # Debian packages whose servers some tests start on loopback.
-SERVERS := prometheus redis-server
+SERVERS := prometheus redis-server prometheus-alertmanager
 
 .PHONY: help
 help: ## List the targets.
@@ -192,3 +192,11 @@ features: $(VENV)/.dev ## Every feature of the data path, with the tests that se
 reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
 	$(BIN)/python -m controlplane.translate.examples envoy
+
+.PHONY: image-rehearsal
+image-rehearsal: $(VENV)/.dev ## Build the image of `weir serve` in a fresh Debian and start it (as root, wants debootstrap, 5 minutes).
+	$(BIN)/python -m deploy.images.rehearse serve $(ARGS)
+
+.PHONY: compose-rehearsal
+compose-rehearsal: $(VENV)/.dev servers ## docker-compose.yml without an engine: its services as processes in networks of their own (as root).
+	$(BIN)/python -m deploy.compose.rehearse --profile watch --profile limits $(ARGS)

@@ -9,7 +9,8 @@ from setuptools import Command, setup
 from setuptools.command.build import build
 
 ROOT = Path(__file__).parent
-OUT = ROOT / "controlplane" / "_pb"
+PACKAGE = "controlplane._pb"
+OUT = ROOT.joinpath(*PACKAGE.split("."))
 
 
 class BuildProtos(Command):
@@ -41,6 +42,10 @@ class BuildProtos(Command):
                     for line in path.read_text().split("\n")
                 )
             )
+
+        packages = self.distribution.packages
+        if packages is not None and PACKAGE not in packages:
+            packages.append(PACKAGE)  # looked for before it was there: a clean tree has none
 
     def get_source_files(self) -> list[str]:
         return [f"protos/{path.name}" for path in (ROOT / "protos").glob("*.proto")]

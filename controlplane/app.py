@@ -17,8 +17,8 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from controlplane.api.app import create_app
-from controlplane.api.server import AdminServer
+from controlplane.api.app import create_app, create_probes
+from controlplane.api.server import HttpServer
 from controlplane.console import AppConsole
 from controlplane.decide import Decider, Policies
 from controlplane.decide.registry import Maker
@@ -218,6 +218,11 @@ class App:
         )
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)
+        pages = [admin]
+        if self._settings.probe is not None:
+            probes = HttpServer(create_probes(console, self._exposition), "probe")
+            probes.bind(*self._settings.probe)
+            pages.append(probes)
         await self._front.start()
         logger.info(
             "serving",
@@ -238,7 +243,7 @@ class App:
                 ]
                 if self._staged is not None:
                     running.append(group.create_task(self._staged.run(), name="staged pushes"))
-                serving = group.create_task(admin.serve(), name="admin")
+                serving = [group.create_task(one.serve(), name=one.name) for one in pages]
                 await self._stop.wait()
                 console.stopping = True
                 logger.info("stopping: streams are closed, Envoys serve on with what they have")
@@ -246,8 +251,9 @@ class App:
                 await self._spool.flush(1.0)
                 for task in running:
                     task.cancel()
-                admin.stop()
-                await serving
+                for one in pages:
+                    one.stop()
+                await asyncio.gather(*serving)
         finally:
             await self._closing.aclose()
             await self._store.close()
@@ -318,11 +324,11 @@ class App:
         self._at_end.callback(source.close)
         return source
 
-    def _admin(self, console: AppConsole) -> AdminServer:
+    def _admin(self, console: AppConsole) -> HttpServer:
         hosts = ["localhost", "127.0.0.1", "[::1]", self._settings.admin.host]
         if self._settings.insecure:
             hosts = ["*"]
-        return AdminServer(create_app(console, self._exposition, hosts))
+        return HttpServer(create_app(console, self._exposition, hosts))
 
     async def _exposition(self) -> bytes:
         await self._front.refresh()

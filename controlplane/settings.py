@@ -66,7 +66,11 @@ class ServeSettings(BaseSettings):
     """Everything that `weir serve` can be told."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WEIR_", frozen=True, extra="forbid", populate_by_name=True
+        env_prefix="WEIR_",
+        env_ignore_empty=True,  # `X: ${X:-}` in a compose file
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
     )
 
     config: Path
@@ -75,6 +79,9 @@ class ServeSettings(BaseSettings):
     """Where xDS, access logs and load reports are taken."""
     admin_address: str = "127.0.0.1:18001"
     """Where /healthz, /readyz, /metrics and /v1 are served."""
+    probe_address: str = ""
+    """Where /healthz, /readyz and /metrics are served to others than this machine, and nothing that
+    changes anything; empty: nowhere."""
     state_dir: Path | None = None
     """Where the last good state and the kill switch are kept; default `.weir` in the folder."""
     push_stages: str = ""
@@ -157,6 +164,11 @@ class ServeSettings(BaseSettings):
     def admin(self) -> Address:
         """The admin address, parsed."""
         return Address.parse(self.admin_address)
+
+    @property
+    def probe(self) -> Address | None:
+        """The probe address, parsed; None: there is none."""
+        return Address.parse(self.probe_address) if self.probe_address else None
 
     @field_validator("xds_identity", mode="before")
     @classmethod

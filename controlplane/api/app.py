@@ -118,6 +118,13 @@ def create_app(
     return app
 
 
+def create_probes(console: Console, metrics: Callable[[], Awaitable[bytes]]) -> FastAPI:
+    """The application of the probe address: health and metrics, under any name; it only reads."""
+    app = FastAPI(title="Weir", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(_health(console, metrics))
+    return app
+
+
 def _health(console: Console, exposition: Callable[[], Awaitable[bytes]]) -> APIRouter:
     router = APIRouter()
 

@@ -1,4 +1,4 @@
-"""Runs the admin application on uvicorn, inside the app's own task group."""
+"""Runs the applications of the admin and probe addresses on uvicorn, in the app's task group."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-class AdminServer:
-    """The admin address. `bind` early, so that a taken port stops the start."""
+class HttpServer:
+    """One address. `bind` early, so that a taken port stops the start."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, name: str = "admin") -> None:
+        """`name`: which address, and so which option, a complaint names."""
+        self.name = name
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -48,8 +50,8 @@ class AdminServer:
         except OSError as error:
             listener.close()
             raise StartupError(
-                f"admin address {host}:{port}: {error.strerror}; another process has it, or it is "
-                "not ours: give another with --admin-address"
+                f"{self.name} address {host}:{port}: {error.strerror}; another process has it, or "
+                f"it is not ours: give another with --{self.name}-address"
             ) from error
         listener.setblocking(False)
         self._socket = listener

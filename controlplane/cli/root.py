@@ -17,6 +17,7 @@ VERBS = {
         "controlplane.cli.bench:bench",
         "Policies against Envoy's own balancing, on real Envoys here.",
     ),
+    "lab": ("controlplane.cli.lab:app", "Backends and load of the demo as single programs."),
     "weights": ("controlplane.cli.weights:app", "What was decided for a service, and why."),
     "status": (
         "controlplane.cli.object_status:status",

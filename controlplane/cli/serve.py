@@ -21,6 +21,9 @@ def serve(
     admin_address: Annotated[
         str | None, typer.Option(help="Health, metrics, /v1. [127.0.0.1:18001]")
     ] = None,
+    probe_address: Annotated[
+        str | None, typer.Option(help="Health and metrics alone, for probes and scrapes. [none]")
+    ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Last good state, kill switch. [.weir in the folder]")
     ] = None,

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import uvloop
 
+from controlplane.lab.backends import BackendSpec
 from controlplane.lab.child import Commands, say
 from controlplane.lab.lag import Lag
 from controlplane.lab.orca import LoadReport
@@ -197,6 +199,37 @@ async def serve(commands: Commands) -> None:
     await commands.serve(handle, loop)
     for server in servers:
         server.close()
+
+
+async def alone(host: str, port: int, spec: BackendSpec, spells: Spells | None) -> None:
+    """One backend at an address of its own, for ever: where the lab is many machines. It says how
+    busy it is (ORCA)."""
+    loop = asyncio.get_running_loop()
+    rng = random.Random(port)  # noqa: S311 - a script, not a secret
+    station: Station[Connection] = Station(spec.workers, spec.speed)
+    backend = Backend(station, Lag(), rng, orca=True)
+    server = await loop.create_server(partial(Connection, backend), host, port, backlog=1024)
+    async with server:
+        while spells is not None:
+            await asyncio.sleep(spells.every_s - spells.lasts_s)
+            backend.happen("slow", spells.factor)
+            await asyncio.sleep(spells.lasts_s)
+            backend.happen("restore", 0.0)
+        await server.serve_forever()
+
+
+@dataclass(frozen=True, slots=True)
+class Spells:
+    """Times at which a backend is slow, again and again."""
+
+    every_s: float
+    lasts_s: float
+    factor: float
+    """What starts then takes so many times as long."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.lasts_s < self.every_s or self.factor <= 0.0:
+            raise ValueError("a spell lasts less long than it is apart, and has a factor above 0")
 
 
 def _script(

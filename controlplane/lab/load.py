@@ -29,7 +29,7 @@ LEAD_S = 0.5
 
 async def play(
     schedule: Schedule,
-    lanes: Mapping[str, Sequence[int]],
+    lanes: Mapping[str, Sequence[int | str]],
     folder: Path,
     *,
     backends: Backends | None = None,
@@ -39,7 +39,8 @@ async def play(
     on_start: Callable[[float], None] = lambda start_at_s: None,
     on_live: Callable[[Live], None] = lambda live: None,
 ) -> Played:
-    """Play the schedule to every lane at the same time; a lane is the ports of its Envoys.
+    """Play the schedule to every lane at the same time; a lane is the ports of its Envoys
+    (or `host:port` where they are elsewhere).
 
     The events happen to the backends of every lane. `on_start` is told the schedule's time 0 on
     this machine's monotonic clock; the warm-up comes before it.

@@ -28,8 +28,10 @@ OPEN_AT_START = 2
 class Lane:
     """The requests to one lane: sent, in flight, done."""
 
-    def __init__(self, ports: list[int], requests: int, deadline_s: float, bound: int) -> None:
-        self.pools = [Pool(self, port) for port in ports]
+    def __init__(
+        self, addresses: list[int | str], requests: int, deadline_s: float, bound: int
+    ) -> None:
+        self.pools = [Pool(self, address) for address in addresses]
         self.latency_us = [-1] * requests
         self.status = [0] * requests
         self.in_flight: dict[int, tuple[float, Connection | None]] = {}
@@ -100,10 +102,12 @@ def _numbers(prefix: str, values_ms: np.ndarray[Any, Any]) -> dict[str, float | 
 class Pool:
     """Kept-alive connections to one Envoy; the last one used is used first."""
 
-    def __init__(self, lane: Lane, port: int) -> None:
+    def __init__(self, lane: Lane, address: int | str) -> None:
+        """`address`: a port of this machine, or `host:port`."""
+        host, _, port = str(address).rpartition(":")
         self.lane = lane
         self.idle: list[Connection] = []
-        self._port = port
+        self._host, self._port = host or "127.0.0.1", int(port)
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._head = f"host: weir.demo:{port}\r\n\r\n".encode()
@@ -126,7 +130,7 @@ class Pool:
         try:
             async with asyncio.timeout(5.0):
                 _, connection = await self._loop.create_connection(
-                    lambda: Connection(self), "127.0.0.1", self._port
+                    lambda: Connection(self), self._host, self._port
                 )
         except (OSError, TimeoutError):
             if first is not None:
@@ -214,8 +218,8 @@ class Player:
         self._until_s: float = configuration["until_s"]
         count = len(self._at_s)
         self._lanes = {
-            name: Lane(ports, count, self._deadline_s, configuration["max_in_flight"])
-            for name, ports in configuration["lanes"].items()
+            name: Lane(addresses, count, self._deadline_s, configuration["max_in_flight"])
+            for name, addresses in configuration["lanes"].items()
         }
         self._order = list(self._lanes.values())
         self._lag = Lag()

@@ -122,6 +122,7 @@ def ads_bootstrap(
     tls: ClientTls | None = None,
     max_connections: int = MAX_CONNECTIONS,
     max_heap_bytes: int | None = None,
+    stats_port: int | None = None,
 ) -> dict[str, Any]:
     """An Envoy that owns nothing: listeners, routes, clusters, endpoints, runtime come by ADS.
 
@@ -131,6 +132,9 @@ def ads_bootstrap(
     Of `max_connections` clients, one more is closed at once. With `max_heap_bytes` (less than what
     the container may have) memory is given back at 95 % of it, and requests are answered 503 at
     98 %.
+
+    With `stats_port` it shows others its numbers (`/stats/prometheus`) and whether it is ready
+    (`/ready`) there, and nothing else of its admin interface.
     """
     bootstrap: dict[str, Any] = {
         "node": {"id": node_id, "cluster": fleet, "locality": {"region": region, "zone": zone}},
@@ -161,7 +165,72 @@ def ads_bootstrap(
         bootstrap["node"]["metadata"] = {"weir.dev/workers": workers}
     if load_reports:
         bootstrap["cluster_manager"] = _load_reports()
+    if stats_port is not None:
+        resources = bootstrap["static_resources"]
+        resources["listeners"] = [_stats_listener(stats_port)]
+        resources["clusters"].append(_admin_cluster(admin_port))
     return bootstrap
+
+
+def _stats_listener(port: int) -> dict[str, Any]:
+    """The admin interface has no permissions of its own, so others see two of its pages alone."""
+    pages = [{"path": path} for path in ("/stats/prometheus", "/ready")]
+    manager = {
+        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "stats",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "stats",
+                    "domains": ["*"],
+                    "routes": [
+                        {
+                            "match": {
+                                **page,
+                                "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+                            },
+                            "route": {"cluster": "envoy-admin"},
+                        }
+                        for page in pages
+                    ],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    return {
+        "name": "stats",
+        "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},  # noqa: S104
+        "ignore_global_conn_limit": True,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _admin_cluster(port: int) -> dict[str, Any]:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    return {
+        "name": "envoy-admin",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": "envoy-admin",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
 
 
 def overlay_bootstrap(

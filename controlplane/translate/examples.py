@@ -21,6 +21,10 @@ _MTLS = """\
 # belong to it, in the folder that path_config_source names: they say where its certificates are.
 # Change what own.yaml says, the folders, and the name of Weir (three times).
 """
+_COMPOSE = """\
+# The Envoys of docker-compose.yml: own-delta.yaml with a listener that shows others their numbers.
+# Each is told its own node.id by --service-node.
+"""
 _FILES = """\
 # Belongs to mtls.yaml and mtls-delta.yaml. watched_directory is the folder of the files: new ones
 # are renamed into it, or it is a mounted Secret of Kubernetes.
@@ -63,6 +67,14 @@ def examples() -> Mapping[str, str]:
         )
         found[f"mtls{ending}.yaml"] = _MTLS.format(protocol=protocol) + _yaml(mtls)
         found[f"overlay{ending}.yaml"] = _OVERLAY.format(protocol=protocol) + _yaml(overlay)
+    composed = ads_bootstrap(
+        node_id="envoy",
+        fleet="default/edge",
+        xds_host="weir",
+        stats_port=9902,
+        delta=True,
+    )
+    found["compose.yaml"] = _COMPOSE + _yaml(composed)
     for name, secret in TLS.files().items():
         found[name] = _FILES + _yaml(secret)
     return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 from deploy.grafana.board import PLACE, Board, Kind, Row, lines, number
 from deploy.grafana.traffic import rate
 
-UPSTREAM = f'{PLACE},envoy_cluster_name!~"weir.*|xds.*"'
-"""Without the clusters that lead to Weir itself."""
+UPSTREAM = f'{PLACE},envoy_cluster_name!~"weir|envoy-admin"'
+"""Without what leads to Weir and to the Envoy itself."""
+CLIENTS = f'{PLACE},envoy_http_conn_manager_prefix!~"admin|stats"'
 EJECTIONS = "envoy_cluster_outlier_detection_ejections"
 
 BOARD = Board(
@@ -48,7 +49,7 @@ BOARD = Board(
                     "Each second, to clients.",
                     (
                         "sum by (envoy_response_code_class) "
-                        f"({rate('envoy_http_downstream_rq_xx', PLACE)})",
+                        f"({rate('envoy_http_downstream_rq_xx', CLIENTS)})",
                         "{{envoy_response_code_class}}xx",
                     ),
                     unit="reqps",
@@ -59,7 +60,7 @@ BOARD = Board(
                     "Open connections of clients.",
                     (
                         "sum by (envoy_http_conn_manager_prefix) "
-                        f"(envoy_http_downstream_cx_active{{{PLACE}}})",
+                        f"(envoy_http_downstream_cx_active{{{CLIENTS}}})",
                         "{{envoy_http_conn_manager_prefix}}",
                     ),
                 ),
@@ -68,7 +69,7 @@ BOARD = Board(
                     "From a client's first byte to the last byte of the answer, in Envoy.",
                     (
                         "histogram_quantile(0.99, sum by (le) "
-                        f"({rate('envoy_http_downstream_rq_time_bucket', PLACE)}))",
+                        f"({rate('envoy_http_downstream_rq_time_bucket', CLIENTS)}))",
                         "p99",
                     ),
                     unit="ms",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.api.app import Side, create_app
-from controlplane.api.server import AdminServer
+from controlplane.api.server import HttpServer
 from controlplane.front.proxies import Clock, proxies, proxy, resources
 from controlplane.lab.envoy import Envoy, free_port, run_envoy
 from controlplane.translate.bootstrap import ads_bootstrap
@@ -119,7 +119,7 @@ async def plane(**types: dict[str, bytes]) -> AsyncIterator[Plane]:
     async def metrics() -> bytes:
         return b""
 
-    admin = AdminServer(create_app(StatusConsole(server), metrics, ["127.0.0.1"]))
+    admin = HttpServer(create_app(StatusConsole(server), metrics, ["127.0.0.1"]))
     port = admin.bind("127.0.0.1", 0)
     await server.start()
     serving = asyncio.create_task(admin.serve())

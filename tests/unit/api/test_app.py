@@ -6,7 +6,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from controlplane.api.app import create_app
+from controlplane.api.app import create_app, create_probes
 from controlplane.errors import WeirError
 
 
@@ -83,6 +83,23 @@ async def test_readiness_says_why_not(client: httpx.AsyncClient, console: Script
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "no complete state yet\n")
     assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_the_probe_address_shows_health_and_metrics_and_nothing_else(
+    console: ScriptedConsole,
+) -> None:
+    async def metrics() -> bytes:
+        return b"things_total 3.0\n"
+
+    transport = httpx.ASGITransport(create_probes(console, metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://10.1.2.3:9") as client:
+        for page in ("/healthz", "/readyz", "/metrics"):
+            assert (await client.get(page)).status_code == 200
+        for page in ("/v1/services", "/v1/proxies", "/v1/status", "/openapi.json"):
+            assert (await client.get(page)).status_code == 404
+        assert (await client.post("/v1/freeze", json={})).status_code == 404
+        assert (await client.post("/metrics", json={})).status_code == 405
+    assert console.calls == []
 
 
 async def test_metrics_are_in_the_exposition_format(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,1 @@
+"""The parts of docker-compose.yml, and a rehearsal of it where there is no container engine."""

@@ -1,0 +1,218 @@
+"""Build an image without an engine: its instructions, run in a fresh Debian root (debootstrap).
+
+    python -m deploy.images.rehearse serve [--folder DIR]     # as root; minutes
+
+Each stage gets a root of its own, COPY copies, RUN runs in it (chroot). Python packages come from
+wheels that are fetched beforehand. Then the last stage is started as its image would be: its user,
+its environment, its root read-only, a network of its own; its health check must pass, and it must
+end by SIGTERM. Printed as JSON: sizes, and what happened.
+
+What this is not: the base of `serve` is Debian's Python here and distroless there, so what is
+measured is what we bring, the base apart; and nothing of an engine (layers, labels) is tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deploy.images.dockerfile import Stage, stages
+
+REPOSITORY = Path(__file__).parents[2]
+RELEASE = "bookworm"
+PACKAGES = "ca-certificates,python3"
+WHEELS = "/wheels"
+STARTS_WITHIN_S = 60.0
+ENDS_WITHIN_S = 15.0
+EXTRAS = {"serve": "redis", "train": "train"}
+
+
+def run(*words: str, deadline_s: float = 1200.0, env: Mapping[str, str] | None = None) -> str:
+    """A command that must succeed; its output."""
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=deadline_s, env=dict(env) if env else None
+    )
+    if done.returncode != 0:
+        tail = (done.stdout + done.stderr)[-3000:]
+        raise SystemExit(f"{shlex.join(words)} failed ({done.returncode}):\n{tail}")
+    return done.stdout
+
+
+def fetch_wheels(extra: str, to: Path) -> None:
+    """What the image will install, and what it builds ours with."""
+    constraints = str(REPOSITORY / "constraints.txt")
+    pip = (sys.executable, "-m", "pip", "wheel", "-q", "--wheel-dir", str(to), "-c", constraints)
+    run(*pip, f"{REPOSITORY}[{extra}]")
+    run(*pip, "setuptools>=80", "grpcio-tools~=1.85.0", "wheel")
+    run(*pip, "async-timeout")  # of Debian's Python, 3.11.2; later ones do not want it
+    for ours in to.glob("weir-*.whl"):
+        ours.unlink()  # the image builds it from the sources
+
+
+def base_root(folder: Path) -> Path:
+    """A fresh Debian with its Python, made once."""
+    root = folder / RELEASE
+    if not root.exists():
+        made = folder / f".{RELEASE}"
+        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(made))
+        made.rename(root)
+    return root
+
+
+def build(all_of: Sequence[Stage], folder: Path, wheels: Path) -> Path:
+    """Play the stages; the root of the last."""
+    roots: dict[str, Path] = {}
+    for stage in all_of:
+        root = folder / f"stage-{stage.name}"
+        shutil.rmtree(root, ignore_errors=True)
+        run("cp", "-a", "--reflink=auto", str(base_root(folder)), str(root))
+        roots[stage.name] = root
+        shutil.copytree(wheels, root / WHEELS[1:])
+        where = "/"
+        for one in stage.instructions:
+            if one.word == "WORKDIR":
+                where = one.text
+                (root / where[1:]).mkdir(parents=True, exist_ok=True)
+            elif one.word == "COPY":
+                _copy(one.text, root / where[1:], root, roots)
+            elif one.word == "RUN":
+                _run_in(root, where, one.text, stage.environment)
+        shutil.rmtree(root / WHEELS[1:])
+    return roots[all_of[-1].name]
+
+
+def _copy(text: str, where: Path, root: Path, roots: Mapping[str, Path]) -> None:
+    words = shlex.split(text)
+    options = dict(one[2:].split("=", 1) for one in words if one.startswith("--"))
+    *sources, target = (one for one in words if not one.startswith("--"))
+    to = root / target[1:] if target.startswith("/") else where / target
+    for source in sources:
+        stage = options.get("from")
+        found = roots[stage] / source[1:] if stage else REPOSITORY / source
+        if found.is_dir():
+            shutil.copytree(found, to, symlinks=True, dirs_exist_ok=True, ignore=_ignored)
+        else:
+            to.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(found, to)
+    if "chown" in options:
+        run("chown", "-R", options["chown"], str(to))
+
+
+def _ignored(folder: str, names: list[str]) -> set[str]:
+    """As .dockerignore has it; of what other stages made nothing."""
+    inside = Path(folder).is_relative_to(REPOSITORY)
+    return {one for one in names if inside and one in ("_pb", "__pycache__")}
+
+
+def _run_in(root: Path, where: str, command: str, environment: Mapping[str, str]) -> None:
+    env = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": WHEELS,
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",  # Debian's word for what an image of Python just does
+        **environment,
+    }
+    run("chroot", str(root), "/bin/sh", "-c", f"cd {shlex.quote(where)} && {command}", env=env)
+
+
+def size_mb(folder: Path) -> float:
+    """As `du` counts it."""
+    return round(int(run("du", "-sk", str(folder)).split()[0]) / 1024, 1)
+
+
+def start(stage: Stage, root: Path, folder: Path) -> dict[str, object]:
+    """Start it as its image would be; what came of it."""
+    documents = folder / "documents"
+    documents.mkdir(exist_ok=True)
+    (root / "etc/weir").mkdir(exist_ok=True)
+    user = stage.last("USER")
+    command = [*stage.words_of("ENTRYPOINT"), *stage.words_of("CMD")]
+    environment = [f"{k}={v}" for k, v in {"PATH": "/usr/bin:/bin", **stage.environment}.items()]
+    at = shlex.quote(str(root))
+    inside = shlex.join(["chroot", f"--userspec={user}", str(root), "env", "-i", *environment])
+    script = " && ".join(
+        (
+            f"mount --bind {at} {at}",
+            f"mount -o remount,ro,bind {at}",
+            f"mount -t proc proc {at}/proc",
+            f"mount --rbind /dev {at}/dev",
+            f"mount -t tmpfs tmpfs {at}/tmp",
+            f"mount -t tmpfs -o uid=65532,mode=700 tmpfs {at}/var/lib/weir",
+            f"mount --bind {shlex.quote(str(documents))} {at}/etc/weir",
+            "ip link set lo up",
+            f"exec {inside} {shlex.join(command)}",
+        )
+    )
+    log = folder / "started.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            ["unshare", "--mount", "--net", "sh", "-c", script], stdout=out, stderr=out
+        )
+    began = time.monotonic()
+    try:
+        check = shlex.join(stage.words_of("HEALTHCHECK"))
+        enter = ["nsenter", "-t", str(process.pid), "-m", "-n", "sh", "-c", f"{inside} {check}"]
+        healthy = False
+        while not healthy and time.monotonic() < began + STARTS_WITHIN_S:
+            if process.poll() is not None:
+                break
+            healthy = subprocess.run(enter, capture_output=True, timeout=30).returncode == 0
+            time.sleep(0.2)
+        healthy_s = round(time.monotonic() - began, 1)
+        threads = f"/proc/{process.pid}/status"
+        who = Path(threads).read_text() if healthy else ""
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(ENDS_WITHIN_S)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    uid = next((line.split()[1] for line in who.splitlines() if line.startswith("Uid")), "")
+    last = log.read_text(errors="replace").splitlines()[-3:]
+    return {
+        "healthy": healthy,
+        "healthy_after_s": healthy_s,
+        "uid": uid,
+        "exit_status": status,
+        "last_lines": [] if healthy and status == 0 else last,
+    }
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("image", choices=sorted(EXTRAS))
+    parser.add_argument("--folder", type=Path, help="Kept; a Debian that is in it is used again.")
+    asked = parser.parse_args()
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        raise SystemExit("this wants root and debootstrap (apt-get install debootstrap)")
+    with tempfile.TemporaryDirectory(prefix="weir-image-") as made:
+        folder = asked.folder or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        all_of = stages(Path(__file__).parent / f"{asked.image}.Dockerfile")
+        with tempfile.TemporaryDirectory(prefix="weir-wheels-") as wheels:
+            fetch_wheels(EXTRAS[asked.image], Path(wheels))
+            root = build(all_of, folder, Path(wheels))
+        told: dict[str, object] = {
+            "image": asked.image,
+            "packages_mb": size_mb(root / "opt/weir"),
+        }
+        if all_of[-1].words_of("HEALTHCHECK"):
+            told |= start(all_of[-1], root, folder)
+        print(json.dumps(told))
+    raise SystemExit(0 if told.get("healthy", True) else 1)
+
+
+if __name__ == "__main__":
+    main()
