@@ -80,6 +80,15 @@ def test_where_a_region_floods_all_are_one_and_little_is_lost_to_one_full_scan()
     assert np.exp(np.log(ours / np.array([one.mean_s for one in scan])).mean()) < 1.25
 
 
+def test_without_the_policy_it_goes_on_as_with_its_fallback() -> None:
+    """A learned policy that is absent or refused changes nothing between regions."""
+    case = replace(two_regions(6, 0.7), duration_s=10.0)
+    stages = Stages.installed()
+    absent, model = (Regional(stages, case, 6, policy=name) for name in ("absent", "model"))
+    assert absent.play().latency_sum_s == model.play().latency_sum_s
+    assert absent.known.why.mode == "least-time"
+
+
 def test_one_seed_gives_one_run() -> None:
     case = replace(two_regions(5, 0.7), duration_s=10.0)
     one, other = (Regional(Stages.installed(), case, 5).play() for _ in range(2))
