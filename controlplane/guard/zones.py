@@ -169,15 +169,15 @@ def _capacity(crossing: Crossing) -> Floats:
 
 
 def _step(crossing: Crossing, target: Floats) -> tuple[Floats, tuple[Reason, ...]]:
-    """In a straight line, so that what holds at both ends of it holds on the way."""
+    """All places by the same part of their way: on a straight line between two splits no zone has
+    more than at the worse end of it. With a part of its own for each place it may have."""
     before = crossing.before
     far = 0.5 * np.abs(target - before).sum(axis=1)
     worst = int(far.argmax())
     if far[worst] <= STEP:
         return target, ()
-    part = np.minimum(1.0, STEP / np.maximum(far, STEP))[:, None]
     text = (
         f"Envoys in {crossing.places[worst]} send {STEP:.0%} of their requests elsewhere now, not "
-        f"{far[worst]:.1%}"
+        f"{far[worst]:.1%}, and all others by the same part of their way"
     )
-    return before + part * (target - before), (Reason(Code.STEPPED, text),)
+    return before + STEP / far[worst] * (target - before), (Reason(Code.STEPPED, text),)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controlplane.guard import Code, check_zones
@@ -45,22 +45,22 @@ anything = st.one_of(
 class World:
     """Places, zones, and what is known of them."""
 
-    random: np.random.Generator
+    seed: int
     places: int
     zones: int
     declared: bool
     load: float
     failing: int | None = None
 
-    def rows(self) -> Floats:
-        return self.random.dirichlet(np.full(self.zones, 0.5), self.places)
+    def rows(self, random: np.random.Generator) -> Floats:
+        return random.dirichlet(np.full(self.zones, 0.5), self.places)
 
     def crossing(self) -> Crossing:
-        n, wide = EACH * self.zones, 4.0
-        capacity = self.random.uniform(1.0, wide, n) * 100.0
+        n, wide, random = EACH * self.zones, 4.0, np.random.default_rng(self.seed)
+        capacity = random.uniform(1.0, wide, n) * 100.0
         zone = np.repeat(np.arange(self.zones), EACH)
         names = tuple(Zone("r", f"z{i}") for i in range(self.zones))
-        declared = self.random.uniform(1.0, wide, n)
+        declared = random.uniform(1.0, wide, n)
         endpoints = tuple(
             Endpoint(
                 f"10.0.{i}.1",
@@ -89,14 +89,14 @@ class World:
         even = np.full(self.zones, 1.0 / self.zones)
         whole = Situation(service, look, Estimate(ids, NOW_S, capacity), grouping, even)
         places = tuple(Zone(f"p{i}") for i in range(self.places))
-        traffic = self.random.uniform(0.0, 1.0, self.places) ** 2
-        wanted, before, baseline = self.rows(), self.rows(), self.rows()
+        traffic = random.uniform(0.0, 1.0, self.places) ** 2
+        wanted, before, baseline = (self.rows(random) for _ in range(3))
         return Crossing(places, whole, endpoints, traffic, wanted, before, baseline)
 
 
 worlds = st.builds(
     World,
-    st.integers(0, 2**32 - 1).map(np.random.default_rng),
+    st.integers(0, 2**32 - 1),
     st.integers(1, 4),
     st.integers(1, 4),
     st.booleans(),
@@ -136,6 +136,7 @@ def split(shares: Floats, crossing: Crossing) -> None:
 
 
 @settings(deadline=None)
+@example(World(3, 3, 3, False, 0.4375))  # each place by a step of its own
 @given(worlds)
 def test_no_zone_is_brought_beyond_what_it_takes_when_the_load_rises_by_half(world: World) -> None:
     crossing = world.crossing()
