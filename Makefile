@@ -42,8 +42,15 @@ servers:
 	  for p in $(SERVERS); do command -v $$p >/dev/null || echo "left out: tests that need $$p (not installed, and we are not root)"; done; \
 	fi
 
+$(VENV)/.tools: tests/kubernetes/tools.py | $(VENV)/.dev
+	$(BIN)/python -m tests.kubernetes.tools $(BIN)
+	@touch $@
+
+.PHONY: tools
+tools: $(VENV)/.tools ## kubectl and helm, the real ones, for the tests that need them.
+
 .PHONY: test
-test: $(VENV)/.dev servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
+test: $(VENV)/.dev $(VENV)/.tools servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint
@@ -168,6 +175,10 @@ simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choic
 bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes the table into docs/regions.md (two minutes).
 	$(BIN)/python -m benchmarks.regions --docs docs/regions.md $(ARGS)
 
+.PHONY: region-agents
+region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (hours; ARGS="--steps 7488 --cases 8": minutes).
+	$(BIN)/python -m benchmarks.region_agents $(ARGS)
+
 .PHONY: calibrate-lab
 calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).
 	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)
@@ -184,6 +195,10 @@ fidelity: $(VENV)/.dev ## What the arena measured beside what the simulator pred
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
 
+.PHONY: bench-kubernetes
+bench-kubernetes: $(VENV)/.dev ## From a changed EndpointSlice to the assignment that an Envoy is sent, and what a start costs.
+	$(BIN)/python -m benchmarks.kubernetes_endpoints $(ARGS)
+
 .PHONY: features
 features: $(VENV)/.dev ## Every feature of the data path, with the tests that send its requests, run.
 	$(BIN)/python -m tests.features $(ARGS)
@@ -191,7 +206,7 @@ features: $(VENV)/.dev ## Every feature of the data path, with the tests that se
 .PHONY: reference
 reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
-	$(BIN)/python -m controlplane.translate.examples envoy
+	$(BIN)/python -m controlplane.translate.examples
 
 .PHONY: image-rehearsal
 image-rehearsal: $(VENV)/.dev ## Build the image of `weir serve` in a fresh Debian and start it (as root, wants debootstrap, 5 minutes).

@@ -140,15 +140,24 @@ def _one(observation: Observation, before: bool) -> bool:
     """Whether a proxy has enough in flight at an endpoint to tell a slow one by itself."""
     # The middle one: endpoints that are flooded because nobody saw enough prove nothing.
     in_flight = observation.in_flight[np.isfinite(observation.in_flight)]
-    seen = float(np.median(in_flight)) / max(1, observation.proxies) if len(in_flight) else 0.0
+    seen = median(in_flight) / max(1, observation.proxies) if len(in_flight) else 0.0
     return seen >= (SEEN_LITTLE if before else SEEN_ENOUGH)
+
+
+def median(values: Floats) -> float:
+    """As numpy's, in a tenth of its time for as few values as a service has endpoints."""
+    ranked = np.sort(values)  # NaN comes last
+    if not len(ranked) or np.isnan(ranked[-1]):
+        return float("nan")
+    middle = len(ranked) // 2
+    return float(ranked[middle] if len(ranked) % 2 else 0.5 * (ranked[middle - 1] + ranked[middle]))
 
 
 def _line(estimate: Estimate) -> Floats | None:
     """(n,) log capacities to group by, or None while they are not to be trusted."""
     capacity = estimate.capacity_rps
     complete = np.isfinite(capacity).all() and (capacity > 0).all()
-    if complete and float(np.median(estimate.deviation)) <= SETTLED:
+    if complete and median(estimate.deviation) <= SETTLED:
         return np.log(capacity)
     declared = estimate.declared
     if np.isfinite(declared).any() and not np.isfinite(capacity).any():

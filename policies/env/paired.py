@@ -6,6 +6,7 @@ with the load, which is most of the variance, cancels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
+from policies.env.curriculum import Stage, draw_at
 from policies.env.draw import Draw
 from policies.env.episodes import BOUND, GROUPS, Table
 from policies.env.goals import Felt, potential, shaped, worth
@@ -60,8 +62,10 @@ class Paired:
         *,
         objective: Objective | None = None,
         discount: float = 1.0,
+        stages: Sequence[Stage] = (),
     ) -> None:
-        """`discount`: the learner's, which a potential of the objective has to know."""
+        """`discount`: the learner's, which a potential of the objective has to know. `stages`: what
+        is drawn before `draw`, with episodes of the same length."""
         if slots % copies:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
@@ -69,6 +73,8 @@ class Paired:
         self._draw = draw
         self._objective = objective or Objective()
         self._discount = discount
+        self._lessons = tuple(stages)
+        self._stepped = 0
         self._promised = [0.0] * slots
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
@@ -81,11 +87,13 @@ class Paired:
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
+        self._stepped = 0
         self._random = np.random.default_rng(seed)
 
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
-        drawn = [self._draw.case(self._random) for _ in range(self.slots // self._copies)]
+        draw = draw_at(self._stepped, self._lessons, self._draw)
+        drawn = [draw.case(self._random) for _ in range(self.slots // self._copies)]
         cases = [(case, seed, BASE) for case, seed in drawn]
         learners = [case for case in cases for _ in range(self._copies)]
         self._lockstep = Lockstep(self._stages, self._policies, [*learners, *cases])
@@ -110,8 +118,9 @@ class Paired:
         assert self._lockstep is not None, "reset comes first"
         proposals = [decision.proposal for decision in self._decided]
         for i in range(self.slots):
-            proposals[i] = _moved(proposals[i], actions[i])
+            proposals[i] = moved(proposals[i], actions[i])
         self._lockstep.act(self._decided, proposals, self._arranged)
+        self._stepped += self.slots
         self._decided = self._lockstep.look()
         pairs = self._pairs()
         self.episodes = [
@@ -151,7 +160,8 @@ class Paired:
         return table
 
 
-def _moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:
+def moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:
+    """What the base proposes, corrected by (GROUPS,) actions in -1..1."""
     count = len(base.shares)
     if count > GROUPS:  # endpoints that carry weights of their own: the base acts
         return base

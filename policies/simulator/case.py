@@ -145,6 +145,9 @@ class Case:
     orca: bool = False
     """Whether endpoints say how busy they are."""
     classes: tuple[RequestClass, ...] = (RequestClass(),)
+    class_by_region: bool = False
+    """Whether the requests of each region are a class, instead of each by chance: as where regions
+    stand for services on the same machines (`policies.simulator.tenants`)."""
     keys: Keys = field(default_factory=Keys)
     """What RING_HASH and MAGLEV hash."""
     regions: tuple[str, ...] = ("",)
@@ -170,8 +173,11 @@ class Case:
             raise ValueError(f"{self.name}: traffic by region wants a part, and a proxy, in each")
         if max(map(max, self.network_s)) >= self.timeout_s:
             raise ValueError(f"{self.name}: requests time out on their way")
-        if abs(sum(one.part for one in self.classes) - 1.0) > 1e-9:
+        parts = tuple(one.part for one in self.classes)
+        if abs(sum(parts) - 1.0) > 1e-9:
             raise ValueError(f"{self.name}: the parts of the classes sum to 1")
+        if self.class_by_region and parts != self.region_traffic:
+            raise ValueError(f"{self.name}: each class has the part of its region's traffic")
 
     @property
     def proxies_of(self) -> tuple[int, ...]:

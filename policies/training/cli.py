@@ -58,7 +58,8 @@ def train(
                 suite=release_suite(held_out),
                 progress=lambda n, of: advance(n, "", of),
             )
-        _show(evaluation, console)
+        if evaluation:
+            _show(evaluation, console)
         console.print(f"release in {to}, logs and curve in {logs}")
 
 

@@ -34,7 +34,7 @@ def train(
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
     if logs is not None:
         learner.log_to(logs)
-    validation = world.episodes(recipe.check_cases, VALIDATION_SEED)
+    validation = recipe.checks.episodes(recipe.check_cases, VALIDATION_SEED)
     watch = Watch(recipe, validation, progress, logs)
     learner.learn(recipe.steps, watch.rolled)
     best = watch.ended(learner.actor())

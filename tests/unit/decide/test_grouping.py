@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from controlplane.decide.classes import classes
-from controlplane.decide.grouping import CONFIRM_S, REST_S, Grouped, regroup
+from controlplane.decide.grouping import CONFIRM_S, REST_S, Grouped, median, regroup
 from controlplane.model import Actuation, Endpoint, Estimate, Observation, Service
 from controlplane.model.observation import Floats
 from tests.unit.decide.worlds import NAME, known, service
@@ -199,3 +199,12 @@ def test_a_service_without_endpoints_has_no_groups() -> None:
     of = Service(NAME, (), policy="model")
     grouped = regroup(None, of, (), Estimate.unknown(()), Observation.unknown(NAME, ()), 0.0)
     assert grouped.grouping.names == ()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 101])
+def test_the_middle_of_few_values_is_what_numpy_says(n: int) -> None:
+    values = np.random.default_rng(n).lognormal(size=n)
+    assert median(values) == np.median(values)
+    values[n // 2] = np.nan
+    assert np.isnan(median(values))
+    assert np.isnan(median(values[:0]))
