@@ -196,6 +196,9 @@ class Part:
     near: Near | None = None
     """The rest is for Envoys of no place that is known; those of others have an `Order`. The same
     in all parts."""
+    together: bool = False
+    """The endpoints of all parts of which this is said are one to Envoy, and equal: it chooses
+    among them by the requests that it has in flight there. Said in an `Order`, of all or none."""
 
 
 @dataclass(frozen=True, slots=True)
