@@ -68,7 +68,9 @@ class AppConsole:
             return None
         decision, orders = known.decision, self._loop.orders(known.service.cluster)
         situation, proposal = decision.situation, decision.proposal
-        document = explain(situation, proposal, known.verdict, self._clock(), orders)
+        regional = self._loop.regional(known.service.cluster)
+        why = regional.why if regional is not None else None
+        document = explain(situation, proposal, known.verdict, self._clock(), orders, why)
         if attributed:
             document["attributions"] = self._attributions(decision)
         return document

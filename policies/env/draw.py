@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from policies.env.episodes import Seeded
 from policies.simulator import (
     HELD_OUT_SEEDS,
     TRAINING_ENDPOINTS,
@@ -60,15 +59,3 @@ class Draw:
             delay_s=float(random.uniform(*self.delay_s)),
         )
         return case, seed
-
-
-class Dealer(Seeded):
-    """Draws the cases of one episode after the other."""
-
-    def __init__(self, draw: Draw, seed: int) -> None:
-        super().__init__(seed)
-        self._draw = draw
-
-    def deal(self, count: int) -> list[Drawn]:
-        """The cases of the next."""
-        return [self._draw.case(self.random) for _ in range(count)]

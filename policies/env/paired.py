@@ -17,7 +17,8 @@ from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
-from policies.env.draw import Dealer, Draw, Drawn
+from policies.env.curriculum import Dealer, Stage
+from policies.env.draw import Draw, Drawn
 from policies.env.episodes import BOUND, GROUPS, Table
 from policies.env.goals import Felt, potential, shaped, worth
 from policies.env.lockstep import Lockstep
@@ -61,8 +62,10 @@ class Paired:
         *,
         objective: Objective | None = None,
         discount: float = 1.0,
+        stages: Sequence[Stage] = (),
     ) -> None:
-        """`discount`: the learner's, which a potential of the objective has to know."""
+        """`discount`: the learner's, which a potential of the objective has to know. `stages`: what
+        is drawn before `draw`, with episodes of the same length."""
         if slots % copies:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
@@ -73,7 +76,7 @@ class Paired:
         self._promised = [0.0] * slots
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
-        self._dealer = Dealer(draw, seed)
+        self._dealer = Dealer(draw, seed, stages)
         self._lockstep: Lockstep | None = None
         self._arranged: list[Strategy] | None = None
         self._decided: list[Any] = []
@@ -124,6 +127,7 @@ class Paired:
         for i in range(self.slots):
             proposals[i] = moved(proposals[i], actions[i])
         self._lockstep.act(self._decided, proposals, self._arranged)
+        self._dealer.stepped(self.slots)
         self._decided = self._lockstep.look()
         pairs = self._pairs()
         self.episodes = [

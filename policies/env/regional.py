@@ -53,7 +53,7 @@ class Regional:
     def __init__(self, stages: Stages, case: Case, seed: int, policy: str = "model") -> None:
         self._decide, self._guard = stages.decide, stages.guard
         self._decider = stages.decide.Decider(stages.decide.Policies.installed())
-        self._places = stages.decide.Places()
+        self._places = stages.decide.Places(stages.guard.check_zones)
         self._policy = policy
         self.now_s = 0.0
         self.run = Simulation(case, seed)
@@ -69,6 +69,12 @@ class Regional:
     def known(self) -> Any:  # noqa: ANN401 - of the decide stage, reached by entry point
         """What is known of ways, endpoints and shares."""
         return self._places.known(self._regions[0].service.cluster)
+
+    @property
+    def together(self) -> bool:
+        """Whether the endpoints of all regions are one to the proxies, as it is in force."""
+        orders = self._places.orders[self._regions[0].service.cluster]
+        return all(part.together for order in orders.values() for part in order.values())
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -129,7 +135,7 @@ class Regional:
     def _settle(self, looks: list[Observation]) -> None:
         self._verdicts = self._decided(looks)
         parts = [region.service for region in self._regions]
-        self._places.settle(parts, {look.service: look for look in looks})
+        self._places.settle(parts, {look.service: look for look in looks}, now_s=self.now_s)
 
     def _declared(self, zone: Zone) -> Service:
         whole = self.run.case.service(self.now_s, policy=self._policy)
@@ -206,8 +212,11 @@ class Regional:
         return shares
 
     def _split(self, between: Floats) -> tuple[Grouping, Floats]:
-        """All regions' groups in one grouping, and (regions, groups) shares."""
+        """All regions' groups in one grouping, and (regions, groups) shares; or one group."""
         verdicts = self._verdicts
+        if self.together:
+            ids = tuple(one for verdict in verdicts for one in verdict.grouping.endpoints)
+            return Grouping(ids, ("all",), np.zeros(len(ids), np.intp)), np.ones(1)
         names: list[str] = []
         index: list[NDArray[np.intp]] = []
         for region, verdict in zip(self.run.case.regions, verdicts, strict=True):

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.model.observation import Floats
-from policies.env.draw import Dealer, Drawn
+from policies.env.curriculum import Dealer
+from policies.env.draw import Drawn
 from policies.env.episodes import Table
 from policies.env.paired import Paired
 from policies.env.simulated import Simulated
@@ -74,7 +75,7 @@ class SpreadEpisodes:
         if slots % copies:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
-        self._dealer = Dealer(world.draw, seed)
+        self._dealer = Dealer(world.draw, seed, world.stages)
         self._world, self._copies = world, copies
         number = next(_numbers)
         cases = slots // copies
@@ -131,6 +132,7 @@ class SpreadEpisodes:
             )
         )
         tables, rewards, ended, ratios = zip(*got, strict=True)
+        self._dealer.stepped(self.slots)
         self._ratios = np.concatenate(ratios)
         return np.concatenate(tables), np.concatenate(rewards), bool(ended[0])
 

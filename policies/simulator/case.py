@@ -8,7 +8,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.model import Endpoint, EndpointId, Service, ServiceName, Zone
+from controlplane.model import (
+    OVERPROVISIONED_GROUPS,
+    Endpoint,
+    EndpointId,
+    Service,
+    ServiceName,
+    Zone,
+)
 from policies.simulator.demand import Keys, RequestClass, Traffic, Work
 from policies.simulator.steps import Steps
 
@@ -75,8 +82,9 @@ class Balancing:
     """Endpoints, and requests of each in an interval, without which success rates say nothing."""
     panic_below: float = 0.5
     """Part of the endpoints of a priority below which health is not believed there."""
-    overprovisioning: float = 1.4
-    """A priority or a locality keeps all of its traffic while its healthy part times this is 1."""
+    overprovisioning: float = OVERPROVISIONED_GROUPS / 100.0
+    """A priority or a locality keeps all of its traffic while its healthy part times this is 1. As
+    Weir sends it for groups; Envoy's own default is 1.4."""
     orca: Orca = field(default_factory=Orca)
     peak_decay_s: float = 10.0
     """How fast Peak EWMA forgets (Finagle's and Envoy's default)."""

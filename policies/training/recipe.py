@@ -3,6 +3,8 @@
 # ruff: noqa: ANN401 - YAML gives anything
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from controlplane.errors import ConfigurationError
 from controlplane.model.objective import Objective
 from policies.agents.registry import algorithm
 from policies.agents.settings import Ppo, Settings, TeamPpo
+from policies.env.curriculum import Stage
 from policies.env.draw import Draw
 from policies.env.episodes import World
 from policies.env.simulated import Simulated
@@ -23,6 +26,24 @@ from policies.simulator import FAMILIES
 FOLDER = Path(__file__).parent / "recipes"
 MODEL, LEAST_TIME = "model", "leastTime"
 OWN, SHARED = "own", "shared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A stage of a curriculum: for a part of the steps some of what is drawn is another."""
+
+    until: float
+    """Where it ends, as a part of all steps."""
+    families: Mapping[str, float] | None = None
+    endpoints: tuple[int, ...] | None = None
+    proxies: tuple[int, ...] | None = None
+    load: tuple[float, float] | None = None
+
+    def of(self, scenarios: Draw) -> Draw:
+        """The recipe's, with what this lesson has instead."""
+        names = ("families", "endpoints", "proxies", "load")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(scenarios, **given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,8 @@ class Recipe:
     """Whether the services of a team have machines of their `own`, or all run on the same
     (`shared`) and are each rewarded for their own requests."""
     scenarios: Draw = field(default_factory=Draw)
+    curriculum: tuple[Lesson, ...] = ()
+    """Lessons in turn; after the last, and for all checks, the scenarios are as above."""
     objective: Objective = field(default_factory=Objective)
     """What a BalancingPolicy can ask for, here with the names of `controlplane.model.objective`."""
     settings: Settings = field(default_factory=Ppo)
@@ -65,7 +88,13 @@ class Recipe:
             raise ValueError(
                 f"base {LEAST_TIME}: regions are a team, for which {self.algorithm} is not"
             )
-        unknown = set(self.scenarios.families) - set(FAMILIES)
+        if self.curriculum and not (self.base == MODEL and self.machines == OWN):
+            raise ValueError("curriculum: lessons are for services with machines of their own")
+        ends = [0.0, *(lesson.until for lesson in self.curriculum), 1.0]
+        if any(end <= begin for begin, end in itertools.pairwise(ends)):
+            raise ValueError("curriculum: wanted lessons until ever later parts of 0 to 1")
+        draws = [self.scenarios, *(lesson.of(self.scenarios) for lesson in self.curriculum)]
+        unknown = {name for draw in draws for name in draw.families} - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
         if len(set(self.seeds)) < len(self.seeds):
@@ -86,7 +115,16 @@ class Recipe:
             return SimulatedRegions(self.scenarios, agents, self.objective)
         if self.machines == SHARED:
             return SimulatedMachines(self.scenarios, agents, objective=self.objective)
-        return Simulated(self.scenarios, self.objective, self.settings.discount)
+        stages = tuple(
+            Stage(round(lesson.until * self.steps), lesson.of(self.scenarios))
+            for lesson in self.curriculum
+        )
+        return Simulated(self.scenarios, self.objective, self.settings.discount, stages)
+
+    @property
+    def checks(self) -> World:
+        """Where it is checked: without a curriculum, so that checks can be compared."""
+        return replace(self, curriculum=()).world
 
     def document(self) -> dict[str, Any]:
         """As it would be written in YAML, with all defaults."""
@@ -112,6 +150,8 @@ def load(path: Path) -> Recipe:
             raise ValueError("no field toy or settings: hyperparameters are under their algorithm")
         if "scenarios" in parts:
             parts["scenarios"] = _made(Draw, parts["scenarios"])
+        if "curriculum" in parts:
+            parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
         if "objective" in parts:
             parts["objective"] = _made(Objective, parts["objective"])
         name = parts.get("algorithm", "ppo")

@@ -210,7 +210,7 @@ def _judged(run: Trained, recipe: Recipe) -> float:
     """By the cases of the recipe as it is, which were the run's, too, if the draw is the same."""
     if run.recipe.scenarios == recipe.scenarios:
         return run.ratio
-    return validate(recipe.world.episodes(recipe.check_cases, VALIDATION_SEED), run.actor)
+    return validate(recipe.checks.episodes(recipe.check_cases, VALIDATION_SEED), run.actor)
 
 
 def _key(recipe: Recipe) -> str:

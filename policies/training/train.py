@@ -17,6 +17,7 @@ from torch import nn
 from controlplane.errors import WeirError
 from policies.agents.registry import Learner, algorithm
 from policies.agents.repeat import chance, restore_chance
+from policies.env.episodes import World
 from policies.env.simulated import Simulated
 from policies.env.spread import Spread
 from policies.training import checkpoint
@@ -58,13 +59,11 @@ def train(
     weights, bit for bit, as if it had never been broken off; what has ended is not run again.
     WeirError where the checkpoint is that of another recipe or of other versions of the libraries.
     """
-    world = recipe.world
-    if workers and isinstance(world, Simulated):
-        world = Spread(world, tuple(workers))
+    world, checks = (_spread(one, workers) for one in (recipe.world, recipe.checks))
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
     if logs is not None and resume and (logs / TRAINED).exists():
         return _read(recipe, learner, logs)
-    watch = Watch(recipe, world.episodes(recipe.check_cases, VALIDATION_SEED), progress, logs)
+    watch = Watch(recipe, checks.episodes(recipe.check_cases, VALIDATION_SEED), progress, logs)
     learner.log_to(watch.updated)
     saver = None if logs is None else _Saver(recipe, learner, watch, logs, checkpoint_s)
     if saver is not None:
@@ -75,6 +74,10 @@ def train(
     if logs is not None:
         _write(trained, logs)
     return trained
+
+
+def _spread(world: World, workers: Sequence[Executor]) -> World:
+    return Spread(world, tuple(workers)) if workers and isinstance(world, Simulated) else world
 
 
 class _Saver:

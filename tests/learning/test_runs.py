@@ -36,12 +36,12 @@ from policies.env.spread import Spread
 from policies.training import cli
 from policies.training import sweep as search
 from policies.training.places import Local
-from policies.training.recipe import Recipe, load
+from policies.training.recipe import Lesson, Recipe, load
 from policies.training.report import report_of_runs, report_of_sweep
 from policies.training.runs import trained
 from policies.training.train import train
 from tests.learning.short_runs import short
-from tests.learning.test_resume import assert_same
+from tests.learning.test_resume import Broken, after, assert_same
 
 pytestmark = pytest.mark.learning
 
@@ -117,6 +117,25 @@ def test_cases_are_played_alike_however_many_play_them() -> None:
 def test_one_run_is_the_same_alone_and_on_processes(tmp_path: Path) -> None:
     alone = train(SMALL)
     assert_same(trained([(SMALL, tmp_path)], Local(2))[0], alone)
+
+
+def test_a_curriculum_goes_on_where_it_was_and_is_the_same_for_all_workers(tmp_path: Path) -> None:
+    lesson = Lesson(until=0.5, families={"hardware_2x": 1.0}, load=(0.5, 0.6))
+    recipe = replace(SMALL, steps=2 * SMALL.steps, curriculum=(lesson,))
+    whole = train(recipe)
+    assert whole.curve != train(replace(recipe, curriculum=())).curve
+    for broken_after in (1, 3):  # in the first lesson, and after it
+        with pytest.raises(Broken):
+            train(
+                recipe,
+                logs=tmp_path,
+                progress=after(broken_after),
+                resume=True,
+                checkpoint_s=0.0,
+                workers=(Here(),) * (broken_after - 1),
+            )
+    assert_same(train(recipe, logs=tmp_path, resume=True), whole)
+    assert_same(train(recipe, workers=(Here(), Here())), whole)
 
 
 def test_several_runs_are_the_same_alone_and_on_processes(tmp_path: Path) -> None:

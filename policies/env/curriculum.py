@@ -1,0 +1,60 @@
+"""A curriculum: what is drawn changes while learning goes on, from easy to all.
+
+Y. Bengio, J. Louradour, R. Collobert, J. Weston, "Curriculum learning", ICML 2009. Here a stage is
+another `Draw`: fewer families, or loads at which a mistake costs little.
+"""
+
+# ruff: noqa: ANN401 - states
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policies.env.draw import Draw, Drawn
+from policies.env.episodes import Seeded
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is drawn early on."""
+
+    until: int
+    """Steps, summed over all slots: an episode that begins at or after them is not of it."""
+    draw: Draw
+
+
+def draw_at(step: int, stages: Sequence[Stage], last: Draw) -> Draw:
+    """What episodes that begin after so many steps are drawn by; `last` after all stages."""
+    return next((stage.draw for stage in stages if step < stage.until), last)
+
+
+class Dealer(Seeded):
+    """Draws the cases of one episode after the other."""
+
+    def __init__(self, draw: Draw, seed: int, stages: Sequence[Stage] = ()) -> None:
+        super().__init__(seed)
+        self._draw, self._stages, self._steps = draw, tuple(stages), 0
+
+    def seed(self, seed: int) -> None:
+        """From here on as if new, and from the first stage."""
+        super().seed(seed)
+        self._steps = 0
+
+    def stepped(self, steps: int) -> None:
+        """So many more were made, summed over all slots."""
+        self._steps += steps
+
+    def deal(self, count: int) -> list[Drawn]:
+        """The cases of the next."""
+        draw = draw_at(self._steps, self._stages, self._draw)
+        return [draw.case(self.random) for _ in range(count)]
+
+    def state(self) -> Any:
+        """Where chance and the curriculum stand."""
+        return {"random": super().state(), "steps": self._steps}
+
+    def restore(self, state: Any) -> None:
+        """As it was."""
+        super().restore(state["random"])
+        self._steps = state["steps"]
