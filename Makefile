@@ -144,8 +144,8 @@ guard-million: $(VENV)/.dev ## The promises of the guard over a million generate
 	$(BIN)/python -m tests.properties.guard_million $(ARGS)
 
 .PHONY: train
-train: $(VENV)/.dev ## Train the released policy again from its recipe.
-	$(BIN)/weir train residual-ppo --to policies/released/residual-ppo $(ARGS)
+train: $(VENV)/.dev ## From its recipe to the release: train, export, evaluate, card (ARGS=--resume goes on where it was stopped).
+	$(BIN)/weir train residual-ppo --to policies/released/residual-ppo --logs .training/residual-ppo $(ARGS)
 
 .PHONY: train-smoke
 train-smoke: $(VENV)/.dev ## From recipe to release with every algorithm, on the simulator: that it works, not well (minutes).

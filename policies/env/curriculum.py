@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from policies.env.draw import Draw
+from policies.env.draw import Draw, Drawn
+from policies.env.episodes import Seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +26,37 @@ class Stage:
 def draw_at(step: int, stages: Sequence[Stage], last: Draw) -> Draw:
     """What episodes that begin after so many steps are drawn by; `last` after all stages."""
     return next((stage.draw for stage in stages if step < stage.until), last)
+
+
+class Dealer(Seeded):
+    """Draws the cases of one episode after the other."""
+
+    def __init__(
+        self, draw: Draw, seed: int, *, copies: int = 1, stages: Sequence[Stage] = ()
+    ) -> None:
+        """So many `copies` of each case are played; `stages`: what is drawn before `draw`."""
+        super().__init__(seed)
+        self._draw, self._stages = draw, tuple(stages)
+        self._copies = copies
+        self._steps = 0
+        """Of all slots, in the episodes that were dealt."""
+
+    def seed(self, seed: int) -> None:
+        """Draw from here on as if new."""
+        super().seed(seed)
+        self._steps = 0
+
+    def state(self) -> Any:  # noqa: ANN401 - of the generator
+        """All that the next cases are drawn by."""
+        return {"chance": super().state(), "steps": self._steps}
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401
+        """As it was."""
+        super().restore(state["chance"])
+        self._steps = state["steps"]
+
+    def deal(self, count: int) -> list[Drawn]:
+        """The cases of the next."""
+        draw = draw_at(self._steps, self._stages, self._draw)
+        self._steps += count * self._copies * self._draw.steps
+        return [draw.case(self.random) for _ in range(count)]

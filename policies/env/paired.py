@@ -17,8 +17,8 @@ from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
-from policies.env.curriculum import Stage, draw_at
-from policies.env.draw import Draw
+from policies.env.curriculum import Dealer, Stage
+from policies.env.draw import Draw, Drawn
 from policies.env.episodes import BOUND, GROUPS, Table
 from policies.env.goals import Felt, potential, shaped, worth
 from policies.env.lockstep import Lockstep
@@ -73,12 +73,10 @@ class Paired:
         self._draw = draw
         self._objective = objective or Objective()
         self._discount = discount
-        self._lessons = tuple(stages)
-        self._stepped = 0
         self._promised = [0.0] * slots
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
-        self._random = np.random.default_rng(seed)
+        self._dealer = Dealer(draw, seed, copies=copies, stages=stages)
         self._lockstep: Lockstep | None = None
         self._arranged: list[Strategy] | None = None
         self._decided: list[Any] = []
@@ -87,13 +85,22 @@ class Paired:
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
-        self._stepped = 0
-        self._random = np.random.default_rng(seed)
+        self._dealer.seed(seed)
+
+    def state(self) -> Any:  # noqa: ANN401 - what the dealer says it is
+        """All that the next episodes are drawn by."""
+        return self._dealer.state()
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401
+        """As it was."""
+        self._dealer.restore(state)
 
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
-        draw = draw_at(self._stepped, self._lessons, self._draw)
-        drawn = [draw.case(self._random) for _ in range(self.slots // self._copies)]
+        return self.begin(self._dealer.deal(self.slots // self._copies))
+
+    def begin(self, drawn: Sequence[Drawn]) -> Table:
+        """The same with (slots / copies) cases that were drawn elsewhere."""
         cases = [(case, seed, BASE) for case, seed in drawn]
         learners = [case for case in cases for _ in range(self._copies)]
         self._lockstep = Lockstep(self._stages, self._policies, [*learners, *cases])
@@ -120,7 +127,6 @@ class Paired:
         for i in range(self.slots):
             proposals[i] = moved(proposals[i], actions[i])
         self._lockstep.act(self._decided, proposals, self._arranged)
-        self._stepped += self.slots
         self._decided = self._lockstep.look()
         pairs = self._pairs()
         self.episodes = [

@@ -18,7 +18,7 @@ from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from policies.env.draw import Draw
-from policies.env.episodes import GROUPS, Episodes, Table
+from policies.env.episodes import GROUPS, Episodes, Seeded, Table
 from policies.env.goals import Felt
 from policies.env.paired import advantage, moved
 from policies.env.stages import Stages
@@ -81,7 +81,7 @@ class SimulatedMachines:
         return tenants(case, names, tuple((part / part.sum()).tolist())), seed
 
 
-class MachineEpisodes:
+class MachineEpisodes(Seeded):
     """`Episodes` of teams on machines that they share. Each is rewarded for its own requests."""
 
     def __init__(self, world: SimulatedMachines, slots: int, seed: int, copies: int = 1) -> None:
@@ -91,20 +91,16 @@ class MachineEpisodes:
         self._world, self._copies = world, copies
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
-        self._random = np.random.default_rng(seed)
+        super().__init__(seed)
         self._ours: list[Tenancy] = []
         self._theirs: list[Tenancy] = []
         self._decided: list[Any] = []
         self.outcomes: list[tuple[Outcome, Outcome]] = []
         """(ours, the base's) of the requests of each slot since its episode began."""
 
-    def seed(self, seed: int) -> None:
-        """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
-
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
-        drawn = [self._world.case(self._random) for _ in range(self.teams // self._copies)]
+        drawn = [self._world.case(self.random) for _ in range(self.teams // self._copies)]
         self._theirs = [self._tenancy(*one) for one in drawn]
         self._ours = [self._tenancy(*one) for one in drawn for _ in range(self._copies)]
         self.outcomes = self._look()

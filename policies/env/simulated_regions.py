@@ -23,7 +23,7 @@ from controlplane.model.folding import CAPACITY, DEMAND, DEMAND_SLOW, ERRORS, LA
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from policies.env.draw import Draw
-from policies.env.episodes import BOUND, GROUPS, Episodes, Table
+from policies.env.episodes import BOUND, GROUPS, Episodes, Seeded, Table
 from policies.env.goals import Felt
 from policies.env.paired import advantage
 from policies.env.regional import NEXT_TO_NOTHING, Regional
@@ -74,7 +74,7 @@ class SimulatedRegions:
         ]
 
 
-class RegionEpisodes:
+class RegionEpisodes(Seeded):
     """`Episodes` of teams of regions, each team beside `leastTime` on the same requests."""
 
     def __init__(self, world: SimulatedRegions, slots: int, seed: int, copies: int = 1) -> None:
@@ -85,21 +85,17 @@ class RegionEpisodes:
         self.slots, self.teams = slots, slots // world.agents
         self._world, self._copies = world, copies
         self._stages = Stages.installed()
-        self._random = np.random.default_rng(seed)
+        super().__init__(seed)
         self._ours: list[Regional] = []
         self._theirs: list[Regional] = []
         self._shares: list[Floats] = []
         self.outcomes: list[tuple[Outcome, Outcome]] = []
         """(ours, that of `leastTime`) of each team since its episode began."""
 
-    def seed(self, seed: int) -> None:
-        """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
-
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
         draw = self._world.draw
-        drawn = [draw.case(self._random) for _ in range(self.teams // self._copies)]
+        drawn = [draw.case(self.random) for _ in range(self.teams // self._copies)]
         for case, _ in drawn:
             if len(case.regions) > self._world.agents:
                 raise ValueError(f"{case.name} has {len(case.regions)} regions, too many agents")

@@ -53,6 +53,8 @@ class Recipe:
     name: str
     steps: int
     seed: int = 1
+    seeds: tuple[int, ...] = ()
+    """Where there are some, there is a run with each instead of one with `seed`."""
     algorithm: str = "ppo"
     base: str = MODEL
     """What the residual is on: the split inside a service (`model`), or between its regions
@@ -95,7 +97,13 @@ class Recipe:
         unknown = {name for draw in draws for name in draw.families} - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: one is there twice: {self.seeds}")
         self.settings.check(self.world.steps)
+
+    def runs(self) -> list[Recipe]:
+        """The same with one seed each."""
+        return [replace(self, seed=seed, seeds=()) for seed in self.seeds or (self.seed,)]
 
     @property
     def world(self) -> World:
@@ -123,6 +131,8 @@ class Recipe:
         document = asdict(self)
         document[self.algorithm] = document.pop("settings")
         del document["toy"]
+        if not self.seeds:
+            del document["seeds"]
         return document
 
 
