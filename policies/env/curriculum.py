@@ -32,29 +32,32 @@ def draw_at(step: int, stages: Sequence[Stage], last: Draw) -> Draw:
 class Dealer(Seeded):
     """Draws the cases of one episode after the other."""
 
-    def __init__(self, draw: Draw, seed: int, stages: Sequence[Stage] = ()) -> None:
+    def __init__(
+        self, draw: Draw, seed: int, *, copies: int = 1, stages: Sequence[Stage] = ()
+    ) -> None:
+        """So many `copies` of each case are played; `stages`: what is drawn before `draw`."""
         super().__init__(seed)
-        self._draw, self._stages, self._steps = draw, tuple(stages), 0
+        self._draw, self._stages = draw, tuple(stages)
+        self._copies = copies
+        self._steps = 0
+        """Of all slots, in the episodes that were dealt."""
 
     def seed(self, seed: int) -> None:
-        """From here on as if new, and from the first stage."""
+        """Draw from here on as if new."""
         super().seed(seed)
         self._steps = 0
 
-    def stepped(self, steps: int) -> None:
-        """So many more were made, summed over all slots."""
-        self._steps += steps
+    def state(self) -> Any:  # noqa: ANN401 - of the generator
+        """All that the next cases are drawn by."""
+        return {"chance": super().state(), "steps": self._steps}
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401
+        """As it was."""
+        super().restore(state["chance"])
+        self._steps = state["steps"]
 
     def deal(self, count: int) -> list[Drawn]:
         """The cases of the next."""
         draw = draw_at(self._steps, self._stages, self._draw)
+        self._steps += count * self._copies * self._draw.steps
         return [draw.case(self.random) for _ in range(count)]
-
-    def state(self) -> Any:
-        """Where chance and the curriculum stand."""
-        return {"random": super().state(), "steps": self._steps}
-
-    def restore(self, state: Any) -> None:
-        """As it was."""
-        super().restore(state["random"])
-        self._steps = state["steps"]

@@ -40,6 +40,11 @@ class Draw:
     seeds: tuple[int, int] = (0, HELD_OUT_SEEDS)
     """From, and up to but without."""
 
+    @property
+    def steps(self) -> int:
+        """Of an episode. A step is a tick of a second; the first tick is the first look."""
+        return int(self.duration_s) - 1
+
     def case(self, random: np.random.Generator) -> Drawn:
         """A case and the seed of its requests."""
         names = list(self.families)

@@ -76,7 +76,7 @@ class Paired:
         self._promised = [0.0] * slots
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
-        self._dealer = Dealer(draw, seed, stages)
+        self._dealer = Dealer(draw, seed, copies=copies, stages=stages)
         self._lockstep: Lockstep | None = None
         self._arranged: list[Strategy] | None = None
         self._decided: list[Any] = []
@@ -127,7 +127,6 @@ class Paired:
         for i in range(self.slots):
             proposals[i] = moved(proposals[i], actions[i])
         self._lockstep.act(self._decided, proposals, self._arranged)
-        self._dealer.stepped(self.slots)
         self._decided = self._lockstep.look()
         pairs = self._pairs()
         self.episodes = [

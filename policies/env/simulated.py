@@ -25,8 +25,8 @@ class Simulated:
 
     @property
     def steps(self) -> int:
-        """A step is a tick of a second; the first tick is the first look."""
-        return int(self.draw.duration_s) - 1
+        """Of an episode."""
+        return self.draw.steps
 
     def episodes(self, slots: int, seed: int, copies: int = 1) -> Episodes:
         """New ones."""

@@ -75,7 +75,7 @@ class SpreadEpisodes:
         if slots % copies:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
-        self._dealer = Dealer(world.draw, seed, world.stages)
+        self._dealer = Dealer(world.draw, seed, copies=copies, stages=world.stages)
         self._world, self._copies = world, copies
         number = next(_numbers)
         cases = slots // copies
