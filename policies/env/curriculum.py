@@ -4,7 +4,6 @@ Y. Bengio, J. Louradour, R. Collobert, J. Weston, "Curriculum learning", ICML 20
 another `Draw`: fewer families, or loads at which a mistake costs little.
 """
 
-# ruff: noqa: ANN401 - states
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -132,7 +132,6 @@ class SpreadEpisodes:
             )
         )
         tables, rewards, ended, ratios = zip(*got, strict=True)
-        self._dealer.stepped(self.slots)
         self._ratios = np.concatenate(ratios)
         return np.concatenate(tables), np.concatenate(rewards), bool(ended[0])
 

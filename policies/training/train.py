@@ -63,7 +63,7 @@ def train(
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
     if logs is not None and resume and (logs / TRAINED).exists():
         return _read(recipe, learner, logs)
-    validation = recipe.checks.episodes(recipe.check_cases, VALIDATION_SEED)
+    validation = checks.episodes(recipe.check_cases, VALIDATION_SEED)
     watch = Watch(recipe, validation, progress, logs)
     learner.log_to(watch.updated)
     saver = None if logs is None else _Saver(recipe, learner, watch, logs, checkpoint_s)
