@@ -42,8 +42,15 @@ servers:
 	  for p in $(SERVERS); do command -v $$p >/dev/null || echo "left out: tests that need $$p (not installed, and we are not root)"; done; \
 	fi
 
+$(VENV)/.tools: tests/kubernetes/tools.py | $(VENV)/.dev
+	$(BIN)/python -m tests.kubernetes.tools $(BIN)
+	@touch $@
+
+.PHONY: tools
+tools: $(VENV)/.tools ## kubectl and helm, the real ones, for the tests that need them.
+
 .PHONY: test
-test: $(VENV)/.dev servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
+test: $(VENV)/.dev $(VENV)/.tools servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint
@@ -137,8 +144,8 @@ guard-million: $(VENV)/.dev ## The promises of the guard over a million generate
 	$(BIN)/python -m tests.properties.guard_million $(ARGS)
 
 .PHONY: train
-train: $(VENV)/.dev ## Train the released policy again from its recipe.
-	$(BIN)/weir train residual-ppo --to policies/released/residual-ppo $(ARGS)
+train: $(VENV)/.dev ## From its recipe to the release: train, export, evaluate, card (ARGS=--resume goes on where it was stopped).
+	$(BIN)/weir train residual-ppo --to policies/released/residual-ppo --logs .training/residual-ppo $(ARGS)
 
 .PHONY: train-smoke
 train-smoke: $(VENV)/.dev ## From recipe to release with every algorithm, on the simulator: that it works, not well (minutes).
@@ -176,6 +183,10 @@ simulator-algorithms: $(VENV)/.dev ## Balancing algorithms relative to two choic
 bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes the table into docs/regions.md (two minutes).
 	$(BIN)/python -m benchmarks.regions --docs docs/regions.md $(ARGS)
 
+.PHONY: region-agents
+region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (hours; ARGS="--steps 7488 --cases 8": minutes).
+	$(BIN)/python -m benchmarks.region_agents $(ARGS)
+
 .PHONY: calibrate-lab
 calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).
 	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)
@@ -192,6 +203,10 @@ fidelity: $(VENV)/.dev ## What the arena measured beside what the simulator pred
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
 
+.PHONY: bench-kubernetes
+bench-kubernetes: $(VENV)/.dev ## From a changed EndpointSlice to the assignment that an Envoy is sent, and what a start costs.
+	$(BIN)/python -m benchmarks.kubernetes_endpoints $(ARGS)
+
 .PHONY: features
 features: $(VENV)/.dev ## Every feature of the data path, with the tests that send its requests, run.
 	$(BIN)/python -m tests.features $(ARGS)
@@ -199,7 +214,7 @@ features: $(VENV)/.dev ## Every feature of the data path, with the tests that se
 .PHONY: reference
 reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
-	$(BIN)/python -m controlplane.translate.examples envoy
+	$(BIN)/python -m controlplane.translate.examples
 
 .PHONY: image-rehearsal
 image-rehearsal: $(VENV)/.dev ## Build the image of `weir serve` in a fresh Debian and start it (as root, wants debootstrap, 5 minutes).

@@ -62,7 +62,7 @@ def trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
         if before.get("recipe") == wanted:
             return before
     began = time.monotonic()
-    done = train(recipe)
+    done = train(recipe, logs=folder / f"{recipe.name}.logs", resume=True)
     seconds = time.monotonic() - began
     release(done, target, suite=Suite(*CHECKED, seeds=1, first_seed=RELEASE_SEEDS))
     result = {

@@ -2,6 +2,9 @@
 
     python -m benchmarks.decide_speed [--services 1000] [--endpoints 100] [--policies model,learned]
 
+First the released model alone in ONNX Runtime: with a row for each endpoint, and with three groups
+for each service. Then the whole.
+
 Each tick brings a new look at every service. The clock runs over `Decider.decide` (fold, group,
 propose, roll out) and over the guard's `check` of every proposal; the making of the looks is not
 counted. The median of the ticks after a warm-up is printed and written to
@@ -22,6 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from controlplane.decide import Asked, Decider, Memory, Policies
+from controlplane.decide.learned import released
+from controlplane.decide.manifest import INPUT
 from controlplane.guard import Memory as GuardMemory
 from controlplane.guard import check, shares_in_force
 from controlplane.model import (
@@ -32,8 +37,10 @@ from controlplane.model import (
     Service,
     ServiceName,
 )
+from controlplane.model.features import CUT, FEATURES
 from controlplane.model.observation import Floats
 from controlplane.model.queues import queueing
+from policies.training.asked import session
 
 RESULT = Path(__file__).parent / "results" / "decide_speed.json"
 WARM_UP = 6
@@ -146,6 +153,24 @@ def measure(
     }
 
 
+def inference(services: int, groups: int, ticks: int) -> dict[str, object]:
+    """CPU seconds of the installed model for (services x groups) rows: one run, on one thread."""
+    model = session((released("learned") / "model.onnx").read_bytes())
+    random = np.random.default_rng(7)
+    table = random.normal(size=(services, groups, len(FEATURES))).clip(-CUT, CUT).astype(np.float32)
+    table[:, :, -1] = 1.0
+    spent_s = []
+    for _ in range(WARM_UP + ticks):
+        begun = time.process_time()
+        model.run(None, {INPUT: table})
+        spent_s.append(time.process_time() - begun)
+    return {
+        "services": services,
+        "rows": services * groups,
+        "inference_s": round(statistics.median(spent_s[WARM_UP:]), 4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--services", type=int, default=1000)
@@ -153,6 +178,11 @@ def main() -> None:
     parser.add_argument("--policies", default="model,learned")
     parser.add_argument("--ticks", type=int, default=9)
     args = parser.parse_args()
+    models = []
+    for services, groups in ((args.services, args.endpoints), (args.services, 3)):
+        model = inference(services, groups, args.ticks)
+        models.append(model)
+        print(f"the model alone, {model['rows']:,} rows: {model['inference_s']} s")
     rows = []
     print(f"{'policy':10} {'actuation':10} {'groups':>7} {'decide':>8} {'guard':>8} {'total':>8}")
     for policy in args.policies.split(","):
@@ -172,6 +202,7 @@ def main() -> None:
         "services": args.services,
         "endpoints": args.endpoints,
         "ticks": args.ticks,
+        "inference": models,
         "rows": rows,
     }
     RESULT.write_text(json.dumps(document, indent=2) + "\n")

@@ -78,7 +78,7 @@ def oracle(case: Case, seed: int) -> Outcome:
         capacity=sizes * workers * speed / case.mean_work_s,
         base_s=case.mean_work_s / speed,
         servers=sizes * workers,
-        variability=np.full(len(names), 0.5 * (1.0 + _scv(case))),
+        variability=np.full(len(names), 0.5 * (1.0 + scv_of(case))),
     )
     way_s = 2.0 * np.array(case.network_s)[:, [region for region, _ in names]]
     demand = float(case.traffic.rate_rps.value[0]) * np.array(case.region_traffic)
@@ -92,7 +92,7 @@ def oracle(case: Case, seed: int) -> Outcome:
     return run.outcome()
 
 
-def _scv(case: Case) -> float:
+def scv_of(case: Case) -> float:
     """Squared coefficient of variation of the work."""
     fixed = {Law.DETERMINISTIC: 0.0, Law.EXPONENTIAL: 1.0}
     return fixed.get(case.work.law, case.work.scv)

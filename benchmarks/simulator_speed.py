@@ -87,7 +87,7 @@ def main() -> None:
         )  # fmt: skip
         print(f"full_scan        8 endpoints   4 proxies {speed:12,.0f} requests/s, {family}")
     environment = []
-    for slots, copies in ((1, 1), (32, 1), (32, 4)):
+    for slots, copies in ((1, 1), (32, 1), (32, 4), (64, 8)):
         speed = steps_per_s(slots, copies, args.ticks)
         environment.append({"slots": slots, "copies": copies, "steps_per_s": round(speed)})
         print(f"environment, {slots:2} slots, {copies} copies of a case {speed:8,.0f} steps/s")

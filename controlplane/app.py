@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -39,8 +40,9 @@ from controlplane.observe.parts import ByPart, wholes
 from controlplane.observe.sampling import sampling_percent
 from controlplane.ports import HealthVerdict, MetricSource
 from controlplane.publisher import Publisher
-from controlplane.resources import Loaded, services, watch_folder
+from controlplane.resources import Loaded, services
 from controlplane.resources.folder import require_folder
+from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
 from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore, Switched
 from controlplane.telemetry.certificates import CertificateWatch
@@ -52,6 +54,9 @@ from controlplane.translate.patches import Patcher
 from controlplane.xds import SnapshotCache
 from controlplane.xds.exposition import StagedCollector
 from controlplane.xds.staged import Plan, StagedSink
+
+if TYPE_CHECKING:
+    from controlplane.kubernetes.cluster import Cluster
 
 logger = structlog.get_logger(__name__)
 
@@ -84,7 +89,8 @@ class App:
     ) -> None:
         settings.xds.require_safe(settings.insecure or settings.tls_cert is not None, "xDS address")
         settings.admin.require_safe(settings.insecure, "admin address")
-        require_folder(settings.config)
+        if settings.config is not None:
+            require_folder(settings.config)
         self._settings = settings
         self._clock = clock
         self._registry = CollectorRegistry()
@@ -95,6 +101,8 @@ class App:
         self._registry.register(self._telemetry.collector)
         self._cache = SnapshotCache()
         self._loaded = Loaded()
+        self._cluster = self._joined()
+        self._documents = self._cluster or Folder(settings.config or Path())
         self._fleet_of = fleet_of(())
         self._closing = contextlib.AsyncExitStack()
         self._limiter = self._rate_limiter()
@@ -120,6 +128,26 @@ class App:
         self._at_end = contextlib.ExitStack()
         self._sample_again_s = clock()
         self._kept_names: dict[str, tuple[str, ...]] = {}
+
+    def _joined(self) -> Cluster | None:
+        """The cluster whose API the documents come from, if it is one."""
+        if not self._settings.kubernetes:
+            return None
+        try:
+            # Few need it, and its library is large.
+            from controlplane.kubernetes.cluster import Cluster, Place
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"--kubernetes wants its library ({error.name}): pip install 'weir[kubernetes]'"
+            ) from None
+        settings = self._settings
+        place = Place(
+            settings.kubeconfig,
+            settings.kube_context,
+            settings.namespace,
+            settings.lease_namespace,
+        )
+        return Cluster(place, self._registry, self._clock)
 
     def _open(self) -> Front:
         """Where Envoys are served."""
@@ -176,6 +204,7 @@ class App:
         except ValueError as error:
             raise ConfigurationError(f"push {error}") from None
         staged = StagedSink(self._cache, self._front.clients, plan, self._health())
+        staged.taken_back = self._taken_back
         self._registry.register(StagedCollector(staged))
         return staged
 
@@ -192,6 +221,9 @@ class App:
 
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
+        if self._cluster is not None:
+            await self._cluster.open()
+            self._closing.push_async_callback(self._cluster.close)
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
         decider = Decider(self._policies)
         loop = Loop(
@@ -228,7 +260,7 @@ class App:
             "serving",
             xds=f"{self._settings.xds.host}:{self._front.port}",
             admin=f"{self._settings.admin.host}:{admin_port}",
-            config=str(self._settings.config),
+            documents=self._where,
             state=str(self._settings.state),
         )
         self._heed_signals()
@@ -241,6 +273,8 @@ class App:
                     group.create_task(self._spool.run(), name="spool"),
                     group.create_task(self._certificates.run(), name="certificates"),
                 ]
+                if self._cluster is not None:
+                    running += self._joining(group, self._cluster, console)
                 if self._staged is not None:
                     running.append(group.create_task(self._staged.run(), name="staged pushes"))
                 serving = [group.create_task(one.serve(), name=one.name) for one in pages]
@@ -261,16 +295,30 @@ class App:
             if provider is not None:
                 provider.shutdown()
 
+    def _joining(
+        self, group: asyncio.TaskGroup, cluster: Cluster, console: AppConsole
+    ) -> list[asyncio.Task[None]]:
+        """What is written to the cluster."""
+        report = cluster.report(lambda: console.loaded, console.conditions)
+        return [
+            group.create_task(cluster.lead(), name="lease"),
+            group.create_task(report, name="statuses"),
+            group.create_task(cluster.record(), name="events"),
+        ]
+
+    def _taken_back(self, fleet: str, why: str) -> None:
+        if self._cluster is not None:
+            self._cluster.taken_back(fleet, why)
+
     async def _follow_documents(self, console: AppConsole) -> None:
         """What people declare, each time it changes."""
-        async for loaded in watch_folder(self._settings.config, self._policies.names):
+        async for loaded in self._documents.watch(self._policies.names):
             for problem in set(loaded.problems) - set(self._loaded.problems):
                 logger.warning("wrong in the documents", problem=str(problem))
             objects = len(loaded.declared.objects())
             logger.info("documents in force", objects=objects, problems=len(loaded.problems))
             if not objects:
-                folder = str(self._settings.config)
-                logger.warning("no documents: nothing is served to anybody new", folder=folder)
+                logger.warning("no documents: nothing is served to anybody new", where=self._where)
             self._loaded = loaded
             self._fleet_of = fleet_of(loaded.declared.gateways)
             self._front.know(loaded.declared.gateways)
@@ -340,8 +388,17 @@ class App:
         self._metrics.frozen.set(switched.all is not None)
         if switched is not self._switched and switched != self._switched:
             _tell_switched(self._switched, switched)
+            if self._cluster is not None:
+                self._cluster.switched(self._switched, switched, self._loaded.declared.gateways)
             self._switched = switched
+        if self._cluster is not None and (why_not := self._cluster.why_not) is not None:
+            return lambda service: switched.why(service) or why_not
         return switched.why
+
+    @property
+    def _where(self) -> str:
+        """Where the documents come from."""
+        return str(self._settings.config) if self._cluster is None else "Kubernetes"
 
     def _sampling(self, percent: float) -> float:
         """How much of the traffic is to be logged, from what the Envoys report."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from controlplane.api.attributions import attributions, none
@@ -18,8 +18,8 @@ from controlplane.front.proxies import Side
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
 from controlplane.publisher import Publisher
-from controlplane.resources import Loaded
-from controlplane.resources.conditions import Programming, conditions
+from controlplane.resources import Loaded, ObjectKey
+from controlplane.resources.conditions import Condition, Programming, conditions
 from controlplane.store import ALL, KillSwitch
 
 
@@ -68,7 +68,9 @@ class AppConsole:
             return None
         decision, orders = known.decision, self._loop.orders(known.service.cluster)
         situation, proposal = decision.situation, decision.proposal
-        document = explain(situation, proposal, known.verdict, self._clock(), orders)
+        regional = self._loop.regional(known.service.cluster)
+        why = regional.why if regional is not None else None
+        document = explain(situation, proposal, known.verdict, self._clock(), orders, why)
         if attributed:
             document["attributions"] = self._attributions(decision)
         return document
@@ -98,12 +100,16 @@ class AppConsole:
 
     async def status(self) -> list[dict[str, Any]]:
         """Every Gateway, route and policy with its conditions."""
-        declared = self.loaded.declared
-        far = {key: await self._programming(key) for key in declared.gateways}
         return [
             {"kind": key.kind, "name": key.name, "conditions": [*map(dataclasses.asdict, found)]}
-            for key, found in conditions(declared, far, self._publisher.unused).items()
+            for key, found in (await self.conditions()).items()
         ]
+
+    async def conditions(self) -> Mapping[ObjectKey, tuple[Condition, ...]]:
+        """The same, by object."""
+        declared = self.loaded.declared
+        far = {key: await self._programming(key) for key in declared.gateways}
+        return conditions(declared, far, self._publisher.unused)
 
     async def _programming(self, fleet: str) -> Programming:
         if self._publisher.declared is not self.loaded.declared:

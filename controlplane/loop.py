@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from controlplane import guard
 from controlplane.decide import Asked, Decided, Decider, Places
 from controlplane.decide import Memory as Belief
+from controlplane.decide.least_time import Regional
 from controlplane.errors import MetricsUnavailableError, StoreError
 from controlplane.model import (
     Grouping,
@@ -99,7 +100,9 @@ class Loop:
         self._settings = settings or LoopSettings()
         self._declared = Declared()
         self._known: dict[ServiceName, Known] = {}
-        self._places = Places()
+        self._places = Places(
+            guard.check_zones, {name: last.places for name, last in self._resumed.items()}
+        )
         self._schedule = Schedule()
         self._turn = asyncio.Lock()
 
@@ -120,8 +123,9 @@ class Loop:
             async with self._turn:
                 decisions = self._decide(due, looks)
                 verdicts = self._guard(decisions)
-                await self._remember(verdicts)
-                self._publish(verdicts)
+                moved = self._order_places()
+                await self._remember(verdicts, moved)
+                self._publish(verdicts, renewed=bool(moved))
 
     async def declare(self, declared: Declared, services: Iterable[Service]) -> None:
         """These are the services from now on. What is new or differs gets a verdict at once."""
@@ -136,8 +140,9 @@ class Loop:
             for name in changed:
                 self._adopt(wanted[name])
             verdicts = self._guard(self._decide(changed, {}))
-            await self._remember(verdicts)
-            self._publish(verdicts, renewed=bool(changed or gone))
+            moved = self._order_places()
+            await self._remember(verdicts, moved)
+            self._publish(verdicts, renewed=bool(changed or gone or moved))
             self._metrics.services.set(len(self._known))
 
     async def _observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
@@ -204,14 +209,22 @@ class Loop:
                     self._metrics.reasons.labels(reason.code).inc()
         return verdicts
 
-    async def _remember(self, verdicts: Iterable[Verdict]) -> None:
-        """Save before sending, so that the first push after a crash equals the last before it."""
-        changed = [verdict for verdict in verdicts if verdict.changed]
+    async def _remember(self, verdicts: Iterable[Verdict], moved: Container[ServiceName]) -> None:
+        """Save before sending, so that the first push after a crash equals the last before it.
+
+        `moved`: clusters whose Envoys are told of the zones in another order than before."""
+        changed = {verdict.service.name: verdict for verdict in verdicts if verdict.changed}
+        for name, known in self._known.items():
+            if known.verdict is not None and known.service.cluster in moved:
+                changed[name] = known.verdict
         if not changed:
             return
         at = self._wall_clock()
         with self._stage("remember"):
-            last = [LastGood.of(v, self._policy_of(v.service.name), at) for v in changed]
+            last = [
+                LastGood.of(v, self._policy_of(name), at, self._places.served(v.service))
+                for name, v in changed.items()
+            ]
             try:
                 async with asyncio.timeout(self._settings.save_deadline_s):
                     await self._store.save(last)
@@ -228,18 +241,22 @@ class Loop:
         changed = sum(verdict.changed for verdict in verdicts)
         with self._stage("publish"):
             services = [known.service for known in self._known.values()]
-            news = self._order_places(services) or renewed or changed > 0
-            orders = self._places.orders
+            orders, news = self._places.orders, renewed or changed > 0
             self._publisher.publish(self._declared, services, self.verdicts(), orders, news)
         self._metrics.changed.inc(changed)
 
-    def _order_places(self, services: Sequence[Service]) -> bool:
-        """Whether the Envoys of some place are told of the zones in another order than before."""
+    def _order_places(self) -> frozenset[ServiceName]:
+        """The clusters of which the Envoys of some place are told in another order than before."""
+        services = [known.service for known in self._known.values()]
         near = [one for one in services if one.part is not None and one.part.near is not None]
         looks = {one.name: self._known[one.name].look for one in near}
         frozen = self._switch() if near else None
         held = {one.name for one in near if one.guard.frozen or (frozen and frozen(one.name))}
-        return self._places.settle(near, looks, held)
+        return self._places.settle(near, looks, held, self._clock())
+
+    def regional(self, cluster: ServiceName) -> Regional | None:
+        """What is known of a Backend whose requests go where they take least time."""
+        return self._places.known(cluster)
 
     def orders(self, cluster: ServiceName) -> Mapping[Zone, Order]:
         """Of a Backend that tells places apart: what the Envoys of each are told."""

@@ -73,8 +73,18 @@ class ServeSettings(BaseSettings):
         populate_by_name=True,
     )
 
-    config: Path
-    """Folder with the YAML documents to serve."""
+    config: Path | None = None
+    """Folder with the YAML documents to serve; this, or `kubernetes`."""
+    kubernetes: bool = False
+    """Serve what the API of Kubernetes holds instead, and write statuses there."""
+    kubeconfig: Path | None = None
+    """How to reach it, as kubectl has it; none: as the pod that this runs in, else as kubectl."""
+    kube_context: str = ""
+    """The context of the kubeconfig; empty: its current one."""
+    namespace: str = ""
+    """Objects of this namespace alone; empty: of all."""
+    lease_namespace: str = ""
+    """Where the Lease of the replica that decides is; empty: the namespace of the pod."""
     xds_address: str = "127.0.0.1:18000"
     """Where xDS, access logs and load reports are taken."""
     admin_address: str = "127.0.0.1:18001"
@@ -83,7 +93,8 @@ class ServeSettings(BaseSettings):
     """Where /healthz, /readyz and /metrics are served to others than this machine, and nothing that
     changes anything; empty: nowhere."""
     state_dir: Path | None = None
-    """Where the last good state and the kill switch are kept; default `.weir` in the folder."""
+    """Where the last good state and the kill switch are kept; default `.weir` in the folder, with
+    `kubernetes` in the working directory."""
     push_stages: str = ""
     """Shares of a fleet's Envoys that a change of the documents goes to first, as `0.1,0.5`; the
     rest follows when they took it. Empty: all at once. Weights always go to all."""
@@ -142,7 +153,7 @@ class ServeSettings(BaseSettings):
     @property
     def state(self) -> Path:
         """The state folder that is in force."""
-        return self.state_dir if self.state_dir is not None else self.config / ".weir"
+        return self.state_dir if self.state_dir is not None else (self.config or Path()) / ".weir"
 
     @property
     def stages(self) -> tuple[float, ...]:
@@ -178,6 +189,14 @@ class ServeSettings(BaseSettings):
 
     def require_whole(self) -> None:
         """What belongs together is given together. Raises `ConfigurationError`."""
+        if (self.config is None) != self.kubernetes:
+            raise ConfigurationError(
+                "documents come from one place: give --config DIR, or --kubernetes"
+            )
+        if not self.kubernetes and (self.kubeconfig or self.kube_context or self.namespace):
+            raise ConfigurationError(
+                "--kubeconfig, --kube-context and --namespace are for --kubernetes"
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("TLS wants both: --tls-cert FILE and --tls-key FILE")
         if self.tls_client_ca is not None and self.tls_cert is None:

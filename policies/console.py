@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from controlplane.errors import WeirError
 
@@ -18,9 +19,10 @@ def plainly(console: Console) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        extra = "ray" if error.name == "ray" else "train"
         console.print(
-            f"error: {error.name} is not installed. Training has an extra of its own: in the "
-            "checkout, .venv/bin/pip install -c constraints.txt -e '.[train]'",
+            f"error: {error.name} is not installed. It comes with an extra: in the checkout, "
+            f".venv/bin/pip install -c constraints.txt -e '.[{extra}]'",
             style="red",
             markup=False,
             highlight=False,
@@ -31,6 +33,15 @@ def plainly(console: Console) -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+class _Rate(ProgressColumn):
+    """How much is done in a second, of late."""
+
+    def render(self, task: Task) -> Text:
+        """As text; nothing before there is a rate."""
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:,.0f}/s" if speed >= 10.0 else f"{speed:.1f}/s")
+
+
 @contextmanager
 def bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]]:
     """A function to call with (done, note, of): what it says is on one line."""
@@ -38,6 +49,7 @@ def bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        _Rate(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Authority:
         *,
         dns: Sequence[str] = (),
         uris: Sequence[str] = (),
+        ips: Sequence[str] = (),
         starts_h: float = -1.0,
         ends_h: float = 1.0,
         key: Any = None,  # noqa: ANN401 (any kind of private key)
@@ -65,6 +67,7 @@ class Authority:
         made = _builder(_named("leaf"), self._name, key, starts_h, ends_h)
         names: list[x509.GeneralName] = [x509.DNSName(one) for one in dns]
         names += [x509.UniformResourceIdentifier(one) for one in uris]
+        names += [x509.IPAddress(ipaddress.ip_address(one)) for one in ips]
         if names:
             made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = made.sign(self._key, hashes.SHA256())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from controlplane.model import Order, Proposal, Situation, Verdict, Zone
+from controlplane.model.crossing import Between
 
 
 def explain(
@@ -18,10 +19,12 @@ def explain(
     verdict: Verdict,
     now_s: float,
     orders: Mapping[Zone, Order] = MappingProxyType({}),
+    between: Between | None = None,
 ) -> dict[str, Any]:
     """Observation, proposal, verdict and reasons of one service. What is unknown is null.
 
-    `orders` are of the Backend that it is a part of, by the place of the Envoys."""
+    `orders` are of the Backend that it is a part of, by the place of the Envoys; `between` is why
+    they are so, where requests go where they take least time."""
     service, grouping, look = situation.service, verdict.grouping, situation.observation
     share_of = verdict.by_endpoint()
     estimate = situation.estimate
@@ -85,20 +88,34 @@ def explain(
         "groups": groups,
         "endpoints": endpoints,
         "places": [
-            {"place": str(place), "zones": list(_zones(order))} for place, order in orders.items()
+            {"place": str(place), "zones": list(_zones(place, order, between))}
+            for place, order in orders.items()
         ],
+        "between": None
+        if between is None
+        else {
+            "mode": between.mode,
+            "reasons": [{"code": one.code, "text": one.text} for one in between.reasons],
+        },
         "changed": verdict.changed,
         "notes": list(proposal.notes),
         "reasons": [{"code": reason.code, "text": reason.text} for reason in verdict.reasons],
     }
 
 
-def _zones(order: Order) -> Iterator[dict[str, Any]]:
-    """The zones in the order in which they serve, each with its share of those beside it."""
+def _zones(place: Zone, order: Order, between: Between | None) -> Iterator[dict[str, Any]]:
+    """The zones in the order in which they serve, each with its share of those beside it, and how
+    long the way there and back is, where that was measured."""
     for part in sorted(order.values(), key=lambda one: one.priority):
         beside = [one.weight or 1 for one in order.values() if one.priority == part.priority]
-        share = (part.weight or 1) / sum(beside)
-        yield {"zone": str(part.where), "priority": part.priority, "share": _number(share)}
+        share = None if part.together else (part.weight or 1) / sum(beside)
+        way_s = between.ways.get((place, part.where)) if between is not None else None
+        yield {
+            "zone": str(part.where),
+            "priority": part.priority,
+            "share": _number(share),
+            "way_s": _number(way_s),
+        }
 
 
 def _number(value: float | None) -> float | None:

@@ -38,6 +38,7 @@ VERBS = {
         "What each Envoy fleet will get, from a folder of YAML.",
     ),
     "analyze": ("controlplane.cli.analyze:analyze", "What is unwise in a folder of YAML."),
+    "crds": ("controlplane.cli.crds:crds", "The CustomResourceDefinitions of Weir's own kinds."),
     "create": ("controlplane.cli.create:app", "Make an API key, and the hash of it."),
     "version": ("controlplane.cli.version:show", "Which Weir this is."),
 }

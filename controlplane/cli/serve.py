@@ -15,6 +15,20 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="Folder of YAML documents; watched and applied.")
     ] = None,
+    kubernetes: Annotated[
+        bool | None,
+        typer.Option("--kubernetes", help="Serve what the API of Kubernetes holds instead."),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="How to reach it. [as the pod, else as kubectl]")
+    ] = None,
+    kube_context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Of this namespace alone. [all]")
+    ] = None,
+    lease_namespace: Annotated[
+        str | None, typer.Option(help="Where the Lease of who decides is. [that of the pod]")
+    ] = None,
     xds_address: Annotated[
         str | None, typer.Option(help="xDS, access logs and load reports. [127.0.0.1:18000]")
     ] = None,
@@ -105,7 +119,7 @@ def serve(
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json. [console]")] = None,
 ) -> None:
-    """Serve xDS to Envoys from a folder of YAML, and balance them.
+    """Serve xDS to Envoys from a folder of YAML or from Kubernetes, and balance them.
 
     Every option can also be given as WEIR_<OPTION> in the environment, or in the YAML file named
     by WEIR_SETTINGS. Ends by SIGTERM or SIGINT; Envoys serve on with what they have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -123,6 +123,8 @@ def show(document: dict[str, Any], console: Console) -> None:
     for one in document["places"]:
         text = f"Envoys in {one['place']}: {_zones(one['zones'])}"
         console.print(text, highlight=False, markup=False, emoji=False)  # as `eu:a:` would be
+    for line in _between(document["between"]):
+        console.print(line, highlight=False, markup=False, emoji=False)
     for note in document["notes"]:
         console.print(f"note: {note}", highlight=False)
     for reason in document["reasons"]:
@@ -131,17 +133,37 @@ def show(document: dict[str, Any], console: Console) -> None:
         console.print("the guard let the proposal through as it was")
 
 
+_MODES = {
+    "room": "as near as there is room: too little is known to say where they take least time",
+    "least-time": "where they take least time",
+    "together": "to all zones as one, by requests in flight",
+}
+
+
+def _between(between: dict[str, Any] | None) -> Iterator[str]:
+    """Why the requests of places go where they go.
+
+    >>> list(_between({"mode": "together", "reasons": [{"code": "flooded", "text": "slow"}]}))
+    ['requests go to all zones as one, by requests in flight', 'between zones: flooded: slow']
+    """
+    if between is not None:
+        yield f"requests go {_MODES[between['mode']]}"
+        for reason in between["reasons"]:
+            yield f"between zones: {reason['code']}: {reason['text']}"
+
+
 def _zones(zones: Sequence[dict[str, Any]]) -> str:
     """Where the requests of a place go, and where else when these cannot serve.
 
-    >>> zone = {"zone": "eu:a", "priority": 0, "share": 1.0}
-    >>> _zones([zone, {**zone, "zone": "eu:b", "priority": 1}])
-    'eu:a, then eu:b'
+    >>> zone = {"zone": "eu:a", "priority": 0, "share": 1.0, "way_s": None}
+    >>> _zones([zone, {**zone, "zone": "eu:b", "priority": 1, "way_s": 0.0125}])
+    'eu:a, then eu:b (12.5 ms away)'
     """
     levels: dict[int, list[str]] = {}
     for one in zones:
-        share = "" if one["share"] == 1.0 else f" {_percent(one['share'])}"
-        levels.setdefault(one["priority"], []).append(f"{one['zone']}{share}")
+        share = "" if one["share"] in (None, 1.0) else f" {_percent(one['share'])}"
+        away = f" ({1e3 * one['way_s']:.3g} ms away)" if one["way_s"] else ""
+        levels.setdefault(one["priority"], []).append(f"{one['zone']}{share}{away}")
     return ", then ".join(" and ".join(level) for level in levels.values())
 
 

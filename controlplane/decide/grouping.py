@@ -31,6 +31,8 @@ CLEARLY = 0.8
 BUSY = 0.9
 """From this load on no endpoint gets a group of its own: an estimate a few percent off floods it,
 while full scan, which needs no estimate, leaves it alone when it is slow."""
+FLOODED = 2.0
+"""So many requests in flight of one proxy at an endpoint are a queue: one group, at once."""
 CONFIRM_S = 3.0
 """A new grouping has to be wanted for this long."""
 REST_S = 15.0
@@ -139,16 +141,29 @@ def _by_label(
 def _one(observation: Observation, before: bool) -> bool:
     """Whether a proxy has enough in flight at an endpoint to tell a slow one by itself."""
     # The middle one: endpoints that are flooded because nobody saw enough prove nothing.
+    return _seen(observation) >= (SEEN_LITTLE if before else SEEN_ENOUGH)
+
+
+def _seen(observation: Observation) -> float:
+    """Requests in flight of a proxy at the middle one of the endpoints."""
     in_flight = observation.in_flight[np.isfinite(observation.in_flight)]
-    seen = float(np.median(in_flight)) / max(1, observation.proxies) if len(in_flight) else 0.0
-    return seen >= (SEEN_LITTLE if before else SEEN_ENOUGH)
+    return median(in_flight) / max(1, observation.proxies) if len(in_flight) else 0.0
+
+
+def median(values: Floats) -> float:
+    """As numpy's, in a tenth of its time for as few values as a service has endpoints."""
+    ranked = np.sort(values)  # NaN comes last
+    if not len(ranked) or np.isnan(ranked[-1]):
+        return float("nan")
+    middle = len(ranked) // 2
+    return float(ranked[middle] if len(ranked) % 2 else 0.5 * (ranked[middle - 1] + ranked[middle]))
 
 
 def _line(estimate: Estimate) -> Floats | None:
     """(n,) log capacities to group by, or None while they are not to be trusted."""
     capacity = estimate.capacity_rps
     complete = np.isfinite(capacity).all() and (capacity > 0).all()
-    if complete and float(np.median(estimate.deviation)) <= SETTLED:
+    if complete and median(estimate.deviation) <= SETTLED:
         return np.log(capacity)
     declared = estimate.declared
     if np.isfinite(declared).any() and not np.isfinite(capacity).any():
@@ -203,9 +218,13 @@ def _reconsidered(
     since_s = previous.wanted_since_s
     if previous.wanted is None or not np.array_equal(previous.wanted, wanted):
         since_s = now_s
-    if now_s - since_s < CONFIRM_S or now_s - previous.since_s < REST_S:
+    # A flood is not waited out: full scan, which sees the queues, leaves them alone at once, and
+    # shares go by steps. It is divided again after a rest only.
+    at_once = one and _seen(observation) >= FLOODED
+    if not at_once and (now_s - since_s < CONFIRM_S or now_s - previous.since_s < REST_S):
         return replace(previous, wanted=wanted, wanted_since_s=since_s, one=one)
-    return Grouped(_numbered(endpoints, wanted, grouping), now_s, one=one)
+    kept = _numbered(endpoints, wanted, grouping, observation.in_flight)
+    return Grouped(kept, now_s, one=one)
 
 
 def _still_good(line: Floats, grouping: Grouping) -> bool:
@@ -239,14 +258,22 @@ def _within(line: Floats, index: NDArray[np.intp]) -> float:
 
 
 def _numbered(
-    endpoints: tuple[EndpointId, ...], index: NDArray[np.intp], previous: Grouping | None
+    endpoints: tuple[EndpointId, ...],
+    index: NDArray[np.intp],
+    previous: Grouping | None,
+    in_flight: Floats | None = None,
 ) -> Grouping:
-    """Groups named c1, c2 and so on; one that keeps most of its endpoints keeps its name."""
+    """Groups named c1, c2 and so on; one that keeps most of its endpoints keeps its name.
+
+    Envoy forgets what an endpoint has in flight when it moves to a group of another name, and full
+    scan then fills a queue for one that is empty: so those with most in flight stay where they are.
+    """
     count = int(index.max()) + 1
     names = [""] * count
     if previous is not None and previous.endpoints == endpoints:
         overlap = np.zeros((count, len(previous.names)))
-        np.add.at(overlap, (index, previous.index), 1.0)
+        there = 0.0 if in_flight is None else np.nan_to_num(in_flight)
+        np.add.at(overlap, (index, previous.index), 1.0 + there)
         while overlap.size and overlap.max() > 0:
             new, old = np.unravel_index(int(overlap.argmax()), overlap.shape)
             names[new] = previous.names[old]

@@ -39,6 +39,12 @@ class Learned:
 
     def __init__(self, base: WeightPolicy, folder: Path | None = None) -> None:
         release = Release.read(folder if folder is not None else released(self.name))
+        wanted = getattr(base, "name", release.base)
+        if release.base != wanted:
+            raise PolicyLoadError(
+                f"{release.folder}: it was trained as a correction of {release.base}, and would "
+                f"correct {wanted}"
+            )
         self.release = release
         self._base = base
         self._session = _session(release)

@@ -1,13 +1,14 @@
 """What is known of a Backend whose zones are chosen by time: ways, one belief, and shares.
 
 The parts of the Backend are looked at as one service, as if every Envoy stood beside the endpoints:
-the way there is measured and taken off. Then `between` shares out the requests of each place.
+the way there is measured and taken off. Then `between` shares out the requests of each place, and
+the guard says what of that may be sent. While no split is safe (`together`) there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from controlplane.decide.declared import declared_capacities
 from controlplane.decide.regions import between
-from controlplane.model import Estimate, Grouping, Observation, Service, Situation, Zone
+from controlplane.decide.together import Alarm
+from controlplane.model import Estimate, Grouping, Observation, Reason, Service, Situation, Zone
+from controlplane.model.crossing import Between, ChecksZones, Crossing
 from controlplane.model.observation import PER_ENDPOINT, Floats
 from controlplane.model.regions import Ways
 
@@ -38,8 +41,17 @@ class Regional:
     ways: Ways
     """Square, in the order of `places`."""
     estimate: Estimate
+    alarm: Alarm = field(default_factory=Alarm)
+    whole: Situation | None = None
+    """All zones as one service at the newest look, whose groups are the zones."""
+    asked: Floats | None = None
+    """(places,) requests, as counted then."""
+    wanted: Floats | None = None
+    """(places, zones) as decided then; None as long as capacities are not known."""
     shares: Floats | None = None
-    """(places, zones) as decided last; None as long as capacities are not known."""
+    """(places, zones) as the guard let it through last, or as resumed."""
+    reasons: tuple[Reason, ...] = ()
+    """Why that is not as wanted."""
 
     @classmethod
     def fresh(cls, parts: Sequence[Service], zones: Sequence[Zone]) -> Regional:
@@ -48,6 +60,35 @@ class Regional:
         endpoints = tuple(one.id for part in parts for one in part.endpoints)
         unknown = Estimate.unknown(endpoints, _declared(parts))
         return cls(tuple(places), tuple(zones), Ways.unknown(len(places)), unknown)
+
+    def resumed(
+        self, ways: Mapping[tuple[Zone, Zone], tuple[float, float]], shares: Shares, together: bool
+    ) -> Regional:
+        """As an earlier process left it: ways from place to zone with how sure they are, and the
+        shares in force."""
+        sure, home = np.zeros_like(self.ways.weight), self._home()
+        sums = np.zeros_like(sure)
+        for (place, zone), (way_s, measured) in ways.items():
+            if place in self.places:
+                at = self.places.index(place), home[self.zones.index(zone)]
+                sure[at], sums[at] = measured, measured * way_s
+        rows = [[shares.get(p, {}).get(z, 0.0) for z in self.zones] for p in self.places]
+        table = np.array(rows)
+        whole = bool((table.sum(axis=1) > 0.0).all())
+        return replace(
+            self, ways=Ways(sums, sure), shares=table if whole else None, alarm=Alarm(together)
+        )
+
+    def way(self, place: Zone, zone: Zone) -> tuple[float, float]:
+        """Seconds from the Envoys of a place to a zone, there and back, and how sure that is."""
+        if place not in self.places or zone not in self.zones:
+            return 0.0, 0.0
+        at = self.places.index(place), self.places.index(zone)
+        return float(self.ways.seconds[at]), float(self.ways.weight[at])
+
+    def _home(self) -> NDArray[np.intp]:
+        """(zones,) where they are among the places."""
+        return np.array([self.places.index(one) for one in self.zones], np.intp)
 
     def folded(
         self,
@@ -61,7 +102,7 @@ class Regional:
         look = _together(looks)
         if look.at_s <= self.estimate.at_s:
             return self
-        home = np.array([self.places.index(one) for one in self.zones], np.intp)
+        home = self._home()
         latency_s, samples = self._seen(look)
         since_s = min(look.at_s - self.estimate.at_s, LONGEST_S)
         ways = self.ways.fold(latency_s, samples, home[zone], since_s)
@@ -70,12 +111,61 @@ class Regional:
         names = tuple(str(one) for one in self.zones)
         size = np.array(sizes, np.float64)
         grouping = Grouping(look.endpoints, names, zone)
+        size = np.array(sizes, np.float64)
         whole = Situation(parts[0], plain, estimate, grouping, size / size.sum())
         asked = np.array([traffic.get(place, 0.0) for place in self.places])
-        way_s = ways.seconds[:, home]
-        shares = between(whole, np.arange(len(parts)), asked, way_s, self.shares)
-        kept = self.shares if shares is None else shares
-        return replace(self, ways=ways, estimate=estimate, shares=kept)
+        each = np.arange(len(parts))
+        wanted = between(whole, each, asked, ways.seconds[:, home], self.shares)
+        alarm = self.alarm.next(whole, each, names)
+        return replace(
+            self,
+            ways=ways,
+            estimate=estimate,
+            alarm=alarm,
+            whole=whole,
+            asked=asked,
+            wanted=self.wanted if wanted is None else wanted,
+        )
+
+    def guarded(
+        self, parts: Sequence[Service], baseline: Shares, check: ChecksZones, now_s: float
+    ) -> Regional:
+        """With what may be sent now. `baseline` is what needs no latencies."""
+        if self.whole is None or self.asked is None or self.wanted is None:
+            return self
+        if self.alarm.on:
+            return replace(self, shares=self._by_capacity(), reasons=())
+        even = np.array([[baseline[p].get(z, 0.0) for z in self.zones] for p in self.places])
+        before = even if self.shares is None else self.shares
+        declared = tuple(one for part in parts for one in part.endpoints)
+        crossing = Crossing(
+            self.places, self.whole, declared, self.asked, self.wanted, before, even
+        )
+        allowed = check(crossing, now_s)
+        return replace(self, shares=allowed.shares, reasons=allowed.reasons)
+
+    @property
+    def why(self) -> Between:
+        """For whoever asks."""
+        ways = {
+            (place, zone): way_s
+            for place in self.places
+            for zone in self.zones
+            for way_s, measured in [self.way(place, zone)]
+            if measured > 0.0
+        }
+        if self.alarm.on:
+            return Between("together", ways, (Reason("flooded", self.alarm.why or "as before"),))
+        mode = "room" if self.shares is None else "least-time"
+        return Between(mode, ways, self.reasons)
+
+    def _by_capacity(self) -> Floats:
+        """(places, zones) what one full scan over all endpoints comes to."""
+        capacity = self.estimate.capacity_rps
+        assert self.whole is not None
+        grouping = self.whole.grouping
+        zones = grouping.total(np.nan_to_num(capacity, nan=float(np.nanmean(capacity))))
+        return np.tile(zones / zones.sum(), (len(self.places), 1))
 
     def told(self) -> Shares | None:
         """The shares by name."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.decide.least_time import Regional, Shares
 from controlplane.model import NOWHERE, Observation, Order, Orders, Part, Service, ServiceName, Zone
+from controlplane.model.crossing import ChecksZones, Served
 from controlplane.model.places import capacity_of, thousandths
 
 SMOOTH_S = 30.0
@@ -175,6 +176,11 @@ def order(where: Zone, shares: Mapping[Zone, float], parts: Sequence[Service]) -
     return found
 
 
+def as_one(parts: Sequence[Service]) -> Order:
+    """That all endpoints of all parts are one to the Envoys."""
+    return {one.name: replace(_part(one), priority=0, weight=None, together=True) for one in parts}
+
+
 def _part(service: Service) -> Part:
     assert service.part is not None, "a zone of a Backend is a part"
     return service.part
@@ -201,7 +207,14 @@ class _Kept:
 class Places:
     """The orders in force for every Backend that tells places apart (`Part.near`)."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        check: ChecksZones,
+        resumed: Mapping[ServiceName, Mapping[Zone, Served]] | None = None,
+    ) -> None:
+        """`check` guards splits between zones. `resumed`: by part, what an earlier process kept."""
+        self._check = check
+        self._resumed = dict(resumed or {})
         self._kept: dict[ServiceName, _Kept] = {}
 
     @property
@@ -214,31 +227,103 @@ class Places:
         kept = self._kept.get(cluster)
         return kept.regional if kept is not None else None
 
+    def served(self, service: Service) -> Mapping[Zone, Served]:
+        """What to keep of a part over a restart, by the place of the Envoys."""
+        kept = self._kept.get(service.cluster)
+        return _served(kept, service) if kept is not None else {}
+
     def settle(
         self,
         services: Iterable[Service],
         looks: Mapping[ServiceName, Observation],
         held: Collection[ServiceName] = (),
-    ) -> bool:
-        """Take in these services, all that there are, and their newest looks. Whether an order
-        changed. Services that are `held` keep theirs while their endpoints stay."""
+        now_s: float | None = None,
+    ) -> frozenset[ServiceName]:
+        """Take in these services, all that there are, and their newest looks. The Backends whose
+        orders changed. Services that are `held` keep theirs while their endpoints stay. `now_s` on
+        the clock of the looks; None: the newest is of now."""
         near: dict[ServiceName, list[Service]] = {}
         for service in services:
             if service.part is not None and service.part.near is not None:
                 near.setdefault(service.cluster, []).append(service)
         before, self._kept = self._kept, {}
-        changed = before.keys() != near.keys()
+        changed = set(before.keys() ^ near.keys())
         for cluster, parts in near.items():
             old = before.get(cluster)
             seen = [looks[part.name] for part in parts]
-            kept = _settled(old, tuple(parts), seen, parts[0].name in held)
+            kept = None if old is not None else self._resume(tuple(parts), seen[0])
+            if kept is None:
+                at_s = seen[0].at_s if now_s is None else now_s
+                kept = _settled(old, tuple(parts), seen, parts[0].name in held, self._check, at_s)
             self._kept[cluster] = kept
-            changed |= old is None or kept.orders is not old.orders
-        return changed
+            if old is None or kept.orders is not old.orders:
+                changed.add(cluster)
+        return frozenset(changed)
+
+    def _resume(self, parts: tuple[Service, ...], look: Observation) -> _Kept | None:
+        """What was in force when an earlier process ended, where it was of these zones."""
+        found = {part.name: self._resumed.pop(part.name, {}) for part in parts}
+        places = {frozenset(one) for one in found.values()}
+        if len(places) != 1 or not (where := next(iter(places))):
+            return None
+        return _resumed(parts, found, sorted(where), look)
+
+
+def _resumed(
+    parts: tuple[Service, ...],
+    found: Mapping[ServiceName, Mapping[Zone, Served]],
+    places: Sequence[Zone],
+    look: Observation,
+) -> _Kept:
+    orders, shares = {}, {}
+    for place in places:
+        here = [(one, found[one.name][place]) for one in parts]
+        orders[place] = {
+            one.name: replace(_part(one), priority=s.priority, weight=s.weight, together=s.together)
+            for one, s in here
+        }
+        first = {_zone(one): float(s.weight or 1) for one, s in here if s.priority == 0}
+        shares[place] = {zone: weight / sum(first.values()) for zone, weight in first.items()}
+    traffic = {place: found[parts[0].name][place].requests for place in places}
+    kept = _Kept(parts, traffic, look.at_s, shares, None, orders)
+    near = _part(parts[0]).near
+    if near is None or not near.least_time:
+        return kept
+    ways = {
+        (place, _zone(one)): (found[one.name][place].way_s, found[one.name][place].measured)
+        for one in parts
+        for place in places
+    }
+    together = all(part.together for order in orders.values() for part in order.values())
+    zones = [_zone(one) for one in parts]
+    regional = Regional.fresh(parts, zones).resumed(ways, shares, together)
+    return replace(kept, regional=regional)
+
+
+def _served(kept: _Kept, service: Service) -> Mapping[Zone, Served]:
+    known = kept.regional
+    found = {}
+    for place, order in kept.orders.items():
+        part = order[service.name]
+        way_s, measured = known.way(place, _zone(service)) if known is not None else (0.0, 0.0)
+        found[place] = Served(
+            part.priority,
+            part.weight,
+            part.together,
+            kept.traffic.get(place, 0.0),
+            way_s,
+            measured,
+        )
+    return found
 
 
 def _settled(
-    old: _Kept | None, parts: tuple[Service, ...], looks: Sequence[Observation], held: bool
+    old: _Kept | None,
+    parts: tuple[Service, ...],
+    looks: Sequence[Observation],
+    held: bool,
+    check: ChecksZones,
+    now_s: float,
 ) -> _Kept:
     look = looks[0]
     traffic = _traffic(old, look)
@@ -260,12 +345,29 @@ def _settled(
     places = {*assumed, *traffic} - {NOWHERE}
     counted = {p: assumed.get(p, 0.0) + traffic.get(p, 0.0) for p in places}
     shares = spread(capacity, counted, forced, _part(parts[0]).overprovisioning_factor / 100)
-    regional = _regional(old, same, parts, looks, counted) if near.least_time else None
-    shares = (regional and regional.told()) or shares
-    if old is not None and same and _apart(old.shares, shares, counted, capacity) < HOLD:
+    regional = None
+    if near.least_time:
+        regional = _regional(old, same, parts, looks, counted).guarded(parts, shares, check, now_s)
+        shares = regional.told() or shares
+    as_before = old is not None and _is_one(old) == (regional is not None and regional.alarm.on)
+    if (
+        old is not None
+        and same
+        and as_before
+        and (_is_one(old) or _apart(old.shares, shares, counted, capacity) < HOLD)
+    ):
         return replace(old, traffic=traffic, at_s=look.at_s, regional=regional)
-    orders = {place: order(place, shares[place], parts) for place in shares}
+    if regional is not None and regional.alarm.on:
+        orders = dict.fromkeys(shares, as_one(parts))
+    else:
+        orders = {place: order(place, shares[place], parts) for place in shares}
     return _Kept(parts, traffic, look.at_s, shares, regional, orders)
+
+
+def _is_one(kept: _Kept) -> bool:
+    return kept.regional is not None and any(
+        part.together for order in kept.orders.values() for part in order.values()
+    )
 
 
 def _regional(
@@ -289,7 +391,7 @@ def _traffic(old: _Kept | None, look: Observation) -> Mapping[Zone, float]:
         return before
     if old is None or not before:
         return look.by_place
-    since_s = look.at_s - old.at_s
+    since_s = look.at_s - old.at_s if math.isfinite(old.at_s) else look.window_s
     fades, new = math.exp(-since_s / SMOOTH_S), since_s / look.window_s
     return {
         place: fades * before.get(place, 0.0) + new * look.by_place.get(place, 0.0)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from controlplane.decide.backlog import left
 from controlplane.decide.stations import Stations
 from controlplane.model import Proposal, Situation
 from controlplane.model.folding import DEMAND, DEMAND_SLOW, IN_FLIGHT, SCV
@@ -67,10 +68,11 @@ def _split(stations: Stations, shared: Floats, proxies: Floats) -> tuple[Floats,
         shared[DEMAND_SLOW],
     )
     now = np.where(stations.known, forecast / total, np.nan)
-    plan = np.minimum(now + HEADROOM * np.maximum(1.0 - now, 0.0), FULL)
+    expected = now * stations.busier
+    plan = np.minimum(expected + HEADROOM * np.maximum(1.0 - expected, 0.0), FULL)
     variability = 0.5 * (ARRIVALS_SCV + shared[SCV])
     rates = optimal(
-        stations.capacity,
+        left(stations, shared[DEMAND], FULL),
         stations.base_s,
         pooled(stations, shared[IN_FLIGHT], proxies),
         variability,

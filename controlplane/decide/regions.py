@@ -53,28 +53,17 @@ def between(
     is in any unit, `way_s` (places, zones) there and back. None as long as capacities are not known
     in requests per second, or nobody asks.
     """
-    stations = Stations.of([whole])
-    shared = whole.estimate.shared
-    total, asks = float(stations.capacity.sum()), float(traffic.sum())
-    now = _forecast(shared) / total
-    if not (stations.known.all() and np.isfinite(now) and now > 0.0 and asks > 0.0):
+    known = stations(whole)
+    asks = float(traffic.sum())
+    if known is None or not asks > 0.0:
         return None
-    proxies = np.array([max(1, whole.observation.proxies)], np.float64)
-    with np.errstate(all="ignore"):
-        servers = pooled(stations, shared[IN_FLIGHT, None], proxies)[0]
-    scv = float(np.nan_to_num(shared[SCV], nan=1.0))
-    groups, zones = len(zone), way_s.shape[1]
-    there = Destinations(
-        stations.capacity[0],
-        stations.base_s[0],
-        servers,
-        np.full(groups, 0.5 * (ARRIVALS_SCV + scv)),
-    )
+    there, now = known
+    total, zones = float(there.capacity.sum()), way_s.shape[1]
     plan = now + HEADROOM * max(1.0 - now, 0.0)
     if not np.isfinite(whole.observation.utilisation).any():
         plan = max(plan, CAREFUL)
-    failing = _failing(whole, zone, zones) * A_FAILURE * float(np.mean(there.base_s))
-    costs = way_s + failing + _unexplained_s(whole, zone, there, zones)
+    fails = failing(whole, zone, zones) * A_FAILURE * float(np.mean(there.base_s))
+    costs = way_s + fails + _unexplained_s(whole, zone, there, zones)
     rates = spread(there, costs[:, zone], min(plan, FULL) * total * traffic / asks)
     of = (zone[:, None] == np.arange(zones)).astype(np.float64)
     with np.errstate(all="ignore"):
@@ -87,21 +76,45 @@ def between(
     return np.asarray(shares, np.float64)
 
 
-def _unexplained_s(
+def stations(whole: Situation) -> tuple[Destinations, float] | None:
+    """The groups of all zones, and the part of their capacity that will be asked of them. None as
+    long as capacities are not known in requests per second."""
+    found, shared = Stations.of([whole]), whole.estimate.shared
+    now = _forecast(shared) / float(found.capacity.sum())
+    if not (found.known.all() and np.isfinite(now) and now > 0.0):
+        return None
+    proxies = np.array([max(1, whole.observation.proxies)], np.float64)
+    with np.errstate(all="ignore"):
+        servers = pooled(found, shared[IN_FLIGHT, None], proxies)[0]
+    scv = float(np.nan_to_num(shared[SCV], nan=1.0))
+    variability = np.full(len(servers), 0.5 * (ARRIVALS_SCV + scv))
+    return Destinations(found.capacity[0], found.base_s[0], servers, variability), now
+
+
+def took(
     whole: Situation, zone: NDArray[np.intp], there: Destinations, zones: int
-) -> Floats:
-    """(zones,) how much longer requests took in this look than they should have."""
+) -> tuple[Floats, Floats]:
+    """(zones,) seconds that requests took in this look, and that they should have taken; NaN where
+    there were none."""
     look, of = whole.observation, zone[whole.grouping.index]
     samples = np.where(np.isfinite(look.latency_s), np.nan_to_num(look.latency_samples), 0.0)
     rate = whole.grouping.total(np.nan_to_num(look.rate_rps))
     with np.errstate(all="ignore"):
         spent = np.bincount(of, weights=np.nan_to_num(look.latency_s) * samples, minlength=zones)
-        took = spent / np.bincount(of, weights=samples, minlength=zones)
+        really = spent / np.bincount(of, weights=samples, minlength=zones)
         rho = np.minimum(rate / there.capacity, FULL)
         waits = there.base_s * (1.0 + there.variability * queueing(rho, there.servers))
         expected = np.bincount(zone, weights=rate * waits, minlength=zones)
         should = expected / np.bincount(zone, weights=rate, minlength=zones)
-    return np.asarray(np.maximum(np.nan_to_num(took - SURPRISED * should), 0.0), np.float64)
+    return np.asarray(really, np.float64), np.asarray(should, np.float64)
+
+
+def _unexplained_s(
+    whole: Situation, zone: NDArray[np.intp], there: Destinations, zones: int
+) -> Floats:
+    """(zones,) how much longer requests took in this look than they should have."""
+    really, should = took(whole, zone, there, zones)
+    return np.asarray(np.maximum(np.nan_to_num(really - SURPRISED * should), 0.0), np.float64)
 
 
 def _forecast(shared: Floats) -> float:
@@ -110,7 +123,7 @@ def _forecast(shared: Floats) -> float:
     return float(max(rising, shared[DEMAND_SLOW]))
 
 
-def _failing(whole: Situation, zone: NDArray[np.intp], zones: int) -> Floats:
+def failing(whole: Situation, zone: NDArray[np.intp], zones: int) -> Floats:
     """(zones,) how much more of its requests each fails than the best, beyond noise."""
     errors = np.nan_to_num(whole.estimate.table[ERRORS])
     of = zone[whole.grouping.index]

@@ -13,11 +13,14 @@
 9. `black_hole`  a fast error is not speed; `crowd`: nor is an idle endpoint a spare one
 10. the kill switch: `frozen` keeps what is in force to the unit
 
+`check_zones` is the same for the split between the zones of a service (`zones`).
+
 `carry` brings what is in force to the endpoints and groups of now; `evidence` sums up a look.
 """
 
 from controlplane.guard.check import check, shares_in_force
 from controlplane.guard.memory import Freshness, Memory, resumed
 from controlplane.guard.reasons import Code
+from controlplane.guard.zones import check_zones
 
-__all__ = ["Code", "Freshness", "Memory", "check", "resumed", "shares_in_force"]
+__all__ = ["Code", "Freshness", "Memory", "check", "check_zones", "resumed", "shares_in_force"]

@@ -80,7 +80,9 @@ def stand(
         )
     forced = set(memory.grouping.endpoints) != declared
     if not forced and not memory.grouping.same_as(grouping):
-        wait_s = memory.regrouped_s + service.guard.regroup_s - now_s
+        # One group is what Envoy does alone: no reason to wait with that.
+        rest_s = service.guard.regroup_s if len(grouping.names) > 1 else 0.0
+        wait_s = memory.regrouped_s + rest_s - now_s
         if still or not may_regroup or not memory.announced or wait_s > 0:
             grouping = memory.grouping
             if wait_s > 0 and may_regroup and not still:

@@ -203,9 +203,13 @@ def _fold_latency(new: Floats, look: Look, seen: NDArray[np.bool_]) -> None:
 
 def _fold_errors(new: Floats, look: Look, seen: NDArray[np.bool_]) -> None:
     ended = look.succeeded + look.failed
-    ratio = np.where(seen & (ended > 0), look.failed / ended, np.nan)
+    # Who is sent nothing has been left out by the Envoys, which take its part of the share away
+    # (`OVERPROVISIONED_GROUPS`): what it did before must not take it away a second time.
+    idle = seen & (ended == 0) & ~(look.in_flight >= 1)
+    ratio = np.where(seen & (ended > 0), look.failed / ended, np.where(idle, 0.0, np.nan))
     # One failed request of one is no ratio of 1: a look counts as much as it saw.
-    gain = -np.expm1(-look.dt_s / ERRORS_S) * np.minimum(1.0, ended / 10.0)
+    counts = np.where(idle, 1.0, np.minimum(1.0, ended / 10.0))
+    gain = -np.expm1(-look.dt_s / ERRORS_S) * counts
     new[ERRORS] = _toward(np.where(np.isfinite(new[ERRORS]), new[ERRORS], 0.0), ratio, gain)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from controlplane.model.crossing import Served
 from controlplane.model.observation import Floats
-from controlplane.model.service import ServiceName
+from controlplane.model.service import ServiceName, Zone
 from controlplane.model.weights import Grouping, Verdict, Weights
 
 
@@ -21,6 +23,8 @@ class LastGood:
     policy: str
     saved_at: float
     """Seconds since 1970: another process reads it, so it is not on a monotonic clock."""
+    places: Mapping[Zone, Served] = field(default_factory=dict)
+    """Of a part of a service that tells places apart: how the Envoys of each are served by it."""
 
     def __post_init__(self) -> None:
         groups = len(self.grouping.names)
@@ -28,7 +32,13 @@ class LastGood:
             raise ValueError(f"{self.service}: {groups} groups, but not as many shares and weights")
 
     @classmethod
-    def of(cls, verdict: Verdict, policy: str, saved_at: float) -> LastGood:
+    def of(
+        cls,
+        verdict: Verdict,
+        policy: str,
+        saved_at: float,
+        places: Mapping[Zone, Served] | None = None,
+    ) -> LastGood:
         """What to keep of a verdict."""
         return cls(
             verdict.service.name,
@@ -37,4 +47,5 @@ class LastGood:
             verdict.weights,
             policy,
             saved_at,
+            places or {},
         )

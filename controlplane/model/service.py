@@ -172,6 +172,11 @@ class Near:
     """Requests go where they take least time: ways, waiting and failures are measured."""
 
 
+OVERPROVISIONED_GROUPS = 100
+"""Percent, of a service that is no part: an endpoint that Envoy ejects takes its part of the share
+of its group along. With Envoy's 140 the rest of four would go on with the whole share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What a part of the endpoints of a cluster is to the others.
@@ -191,6 +196,9 @@ class Part:
     near: Near | None = None
     """The rest is for Envoys of no place that is known; those of others have an `Order`. The same
     in all parts."""
+    together: bool = False
+    """The endpoints of all parts of which this is said are one to Envoy, and equal: it chooses
+    among them by the requests that it has in flight there. Said in an `Order`, of all or none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.kinds import Document, kind_of
 from controlplane.resources.route import RequestRoute, Route, Rule
+from controlplane.resources.service import Service
+from controlplane.resources.service_backends import ServiceBackend
 from controlplane.resources.target import Policy, Target, TargetRef
 from controlplane.resources.topology import backends_of, resolved
 
@@ -50,6 +52,8 @@ def sections(target: Document) -> Iterator[str]:
     """The names of the parts that a policy may be for."""
     if isinstance(target, Gateway):
         yield from (one.name for one in target.spec.listeners)
+    elif isinstance(target, Service):
+        yield from (one.name for one in target.spec.ports if one.name)
     elif isinstance(target, (Route, GrpcRoute)):
         route = target if isinstance(target, Route) else target.requests
         yield from (name for name, _ in route.parts() if name)
@@ -76,7 +80,19 @@ def _winners(declared: Declared, model: type[Policy]) -> Winners[Policy]:
             target = target_of(policy, ref)
             if exists(declared, policy, target):
                 out.setdefault(target, policy)
-    return MappingProxyType(out)
+    return MappingProxyType(_with_ports(declared, out))
+
+
+def _with_ports(declared: Declared, of: dict[Target, T]) -> dict[Target, T]:
+    """The same with the Backends that the ports of Services are: the nearer, a port, first."""
+    if any(target.kind == "Service" for target in of):
+        for key, backend in declared.backends.items():
+            if isinstance(backend, ServiceBackend):
+                port = Target("Service", backend.service, backend.section or None)
+                found = of.get(port) or of.get(Target("Service", backend.service))
+                if found is not None:
+                    of.setdefault(Target("Backend", key), found)
+    return of
 
 
 def shut(declared: Declared, model: type[P], of: Winners[P]) -> Mapping[Target, Standing]:
@@ -84,6 +100,7 @@ def shut(declared: Declared, model: type[P], of: Winners[P]) -> Mapping[Target, 
     and where they are not, because a valid one is; nothing where all are valid."""
     unkept = [one.targets for key, one in declared.unkept.items() if key.kind == kind_of(model)]
     refused = {target: Standing.SHUT for targets in unkept for target in targets}
+    refused = _with_ports(declared, refused)
     return {**refused, **dict.fromkeys(of, Standing.OPEN)} if refused else {}
 
 

@@ -8,13 +8,13 @@ from pydantic import Field, StringConstraints, model_validator
 
 from controlplane.resources.ca_refs import LocalCaRef
 from controlplane.resources.kinds import Fields, GatewayApiVersion, Hostname
-from controlplane.resources.target import Policy, PolicySpec, TargetRef
+from controlplane.resources.target import Policy, PolicySpec, SectionTargetRef
 
 
-class BackendTlsTargetRef(TargetRef):
-    """A Backend."""
+class BackendTlsTargetRef(SectionTargetRef):
+    """A Backend, or a Service or one of its ports."""
 
-    kind: Literal["Backend"] = Field(description="Every Gateway speaks TLS with it.")
+    kind: Literal["Backend", "Service"] = Field(description="Every Gateway speaks TLS with it.")
 
 
 class SubjectAltName(Fields):

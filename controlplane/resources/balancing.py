@@ -31,10 +31,17 @@ class BalancingTargetRef(TargetRef):
     """What a policy is for."""
 
     kind: Literal[
-        "Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Gateway"
+        "Backend",
+        "Service",
+        "HTTPRoute",
+        "GRPCRoute",
+        "TLSRoute",
+        "TCPRoute",
+        "UDPRoute",
+        "Gateway",
     ] = Field(
         description="A route or a Gateway stands for every Backend under it; the nearest policy "
-        "wins: that of a Backend before that of a route, of a Gateway."
+        "wins: that of a Backend or a Service before that of a route, of a Gateway."
     )
     namespace: Namespace | None = Field(
         default=None, description="Must be that of the policy, which is the default."

@@ -84,7 +84,7 @@ def _check(text: str, policies: Collection[str] | None) -> Outcome | None:
         return Outcome(None, None, (Fault(error.line, error.field, error.message, error.advice),))
     if tree is None or tree.value is None:
         return None
-    line = tree.root.start_mark.line
+    line = tree.line
     if not isinstance(tree.value, dict):
         message = "a document is a mapping with apiVersion, kind, metadata and spec"
         fault = Fault(

@@ -149,7 +149,7 @@ def _of_route(
         if fault.reason and not field.startswith("spec.parentRefs")
     ]
     for ref in route.spec.parent_refs:
-        part = _parent(route, ref)
+        part = parent_part(route, ref)
         fault = parent_fault(declared, route, ref) or next(conflicts(declared, route, ref), None)
         if fault is not None:
             yield Condition("Accepted", False, fault.reason, fault.message, part)
@@ -177,7 +177,8 @@ def _of_patch(
         yield programmed[patch.gateway]
 
 
-def _parent(route: Route, ref: ParentRef) -> str:
+def parent_part(route: Route, ref: ParentRef) -> str:
+    """What conditions of a route call one of its parents."""
     section = f" {ref.section_name}" if ref.section_name else ""
     port = f" port {ref.port}" if ref.port else ""
     return f"parent {ref.namespace or route.metadata.namespace}/{ref.name}{section}{port}"

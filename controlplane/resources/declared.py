@@ -22,6 +22,7 @@ from controlplane.resources.route import HttpRoute, RequestRoute, Route
 from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import ConfigMap, Secret
 from controlplane.resources.security_policy import SecurityPolicy
+from controlplane.resources.service import EndpointSlice, Node, Service
 from controlplane.resources.stream_route import StreamRoute, TcpRoute, TlsRoute, UdpRoute
 from controlplane.resources.target import Target
 from controlplane.resources.traffic_policy import TrafficPolicy
@@ -46,6 +47,9 @@ MODELS: tuple[type[Document], ...] = (
     EnvoyPatch,
     Secret,
     ConfigMap,
+    Service,
+    EndpointSlice,
+    Node,
 )
 """Every kind there is: a kind that is to be read is added here."""
 KINDS: Mapping[str, type[Document]] = MappingProxyType({kind_of(one): one for one in MODELS})
@@ -54,6 +58,8 @@ D = TypeVar("D", bound=Document)
 T = TypeVar("T")
 
 _ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
+_BEHIND_BACKENDS = ("EndpointSlice", "Node")
+"""What is seen of them are Backends, see `service_backends`."""
 _NONE: Mapping[str, Document] = MappingProxyType({})
 _MOST_KEPT = 4
 """Facts for each object; there are fewer of those that are in force."""
@@ -152,7 +158,7 @@ class Declared:
             and all(
                 self.by_kind.get(kind) is before.by_kind.get(kind)
                 for kind in self.by_kind.keys() | before.by_kind.keys()
-                if kind not in (*_ROUTES, "Backend")
+                if kind not in (*_ROUTES, "Backend", *_BEHIND_BACKENDS)
             )
         )
 
@@ -164,6 +170,7 @@ class Declared:
             and self.all(ReferenceGrant) is before.all(ReferenceGrant)
             and self.all(Namespace) is before.all(Namespace)
             and self.all(HttpRouteFilter) is before.all(HttpRouteFilter)
+            and self.names.get("Service") is before.names.get("Service")
             and self._same_backends(before)
         )
 
@@ -183,7 +190,7 @@ class Declared:
         """`work(self, one)`, kept from one `Declared` to the next while it cannot differ.
 
         `work` looks at the object, at Gateways, their classes, ReferenceGrants, Namespaces and
-        HTTPRouteFilters, and at the names of Backends; at nothing else.
+        HTTPRouteFilters, and at the names of Backends and Services; at nothing else.
         """
         place = (id(one), work)
         kept = self._kept.get(place)

@@ -32,16 +32,23 @@ PreciseHostname = Annotated[Hostname, AfterValidator(_precise)]
 
 
 class BackendObjectRef(Fields):
-    """A Backend that is meant."""
+    """A Backend or a Service that is meant."""
 
-    group: str | None = Field(default=None, description="`weir.dev`; nothing else is served.")
-    kind: str | None = Field(default=None, description="`Backend`; nothing else is served.")
-    name: Name = Field(description="Name of the Backend.")
+    group: str | None = Field(
+        default=None, description="`weir.dev` for a Backend, empty for a Service."
+    )
+    kind: str | None = Field(
+        default=None, description="`Backend` or `Service`; not given: a Backend."
+    )
+    name: Name = Field(description="Its name.")
     namespace: Namespace | None = Field(
         default=None,
         description="Default: that of the route. In another one a ReferenceGrant must allow it.",
     )
-    port: Port | None = Field(default=None, description="Not used: endpoints carry their port.")
+    port: Port | None = Field(
+        default=None,
+        description="Of a Service, which needs one; endpoints of a Backend carry their port.",
+    )
 
 
 class HttpHeader(Fields):

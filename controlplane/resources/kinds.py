@@ -98,13 +98,30 @@ def _hostname(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_name)]
+def _words(most: int, pattern: str) -> WithJsonSchema:
+    """What a schema can say of such a name."""
+    pattern = f"^{pattern}$"
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern})
+
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253),
+    AfterValidator(_name),
+    _words(253, _HOST.pattern),
+]
 """The name of an object, as Kubernetes takes it."""
 Namespace = Annotated[
-    str, StringConstraints(min_length=1, max_length=63), AfterValidator(_namespace)
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    AfterValidator(_namespace),
+    _words(63, _LABEL),
 ]
 Hostname = Annotated[
-    str, StringConstraints(min_length=1, max_length=253), AfterValidator(_hostname)
+    str,
+    StringConstraints(min_length=1, max_length=253),
+    AfterValidator(_hostname),
+    _words(253, _WILDCARD_HOST.pattern),
 ]
 
 

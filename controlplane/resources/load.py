@@ -19,6 +19,7 @@ from controlplane.resources.kinds import Document
 from controlplane.resources.problems import Problem
 from controlplane.resources.read import MAX_DOCUMENTS, MAX_FILE_BYTES, Chunk, split
 from controlplane.resources.references import reference_problems
+from controlplane.resources.service_backends import ServiceBackends
 
 Files = Mapping[str, bytes | OSError]
 """Content by file name; an error where it could not be read."""
@@ -111,6 +112,8 @@ class Loaded:
     """The policies that the documents were checked against."""
     read: Mapping[str, _File] = field(default_factory=dict, repr=False)
     """The files by name, so that a reload costs what changed."""
+    services: ServiceBackends = field(default_factory=ServiceBackends, repr=False)
+    """What Services became, for the same reason."""
 
 
 @dataclass(slots=True)
@@ -192,12 +195,14 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
         read[name] = before
         reading.add(before)
     chosen = reading.choose()
+    chosen |= previous.services.of(chosen)
     unkept = reading.never_valid(chosen)
     declared = Declared.of(chosen, previous.declared, unkept)
     causes = sorted(reading.problems)
     refused = {one.object: one for one in reversed(causes) if one.object}
     consequences = sorted([*reference_problems(declared, refused), *map(_told, unkept.items())])
-    return Loaded(declared, (*causes, *consequences), tuple(causes), names, read)
+    problems = (*causes, *consequences)
+    return Loaded(declared, problems, tuple(causes), names, read, previous.services)
 
 
 def _told(one: tuple[ObjectKey, Unkept]) -> Problem:

@@ -8,6 +8,7 @@ stand for billions of values; the count is taken while they are followed, and st
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,13 +71,21 @@ class Tree:
 
     value: Any
     """Plain values: mappings, lists, text, numbers, booleans."""
-    root: yaml.Node
+    root: yaml.Node | None
+    """None: all of it stands on one line."""
+
+    @property
+    def line(self) -> int:
+        """Where its first word stands, from 0."""
+        return int(self.root.start_mark.line) if self.root is not None else 0
 
     def line_of(self, path: Path, of_key: bool = False) -> int:
         """Line, from 0, of the value at `path` or of the nearest part above it that exists.
 
         With `of_key` the line of the key rather than that of the value.
         """
+        if self.root is None:
+            return 0
         node, line = self.root, self.root.start_mark.line
         for at, step in enumerate(path):
             found = _child(node, step)
@@ -100,6 +109,49 @@ def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node | None, yaml.Nod
 
 def parse(text: str) -> Tree | None:
     """The document in this text; None when it is empty. Raises `UnreadableError`."""
+    tree = _one_line(text)
+    return tree if tree is not None else _parse_yaml(text)
+
+
+def _one_line(text: str) -> Tree | None:
+    """A document that is one line of JSON, as the API server of Kubernetes sends it, in a tenth of
+    the time; None where it is anything else, or anything is wrong with it."""
+    if not text.startswith("{") or "\n" in text:
+        return None
+    try:
+        value = json.loads(text, object_pairs_hook=_each_once, parse_int=_number, parse_float=float)
+        return Tree(_bounded(value, 0, [MAX_VALUES]), None)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name twice")
+    return found
+
+
+def _number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("too long")
+    return int(digits)
+
+
+def _bounded(value: object, depth: int, left: list[int]) -> object:
+    """Without nulls. Raises `ValueError` beyond the bounds."""
+    left[0] -= 1
+    if depth > MAX_DEPTH or left[0] < 0:
+        raise ValueError("too much")
+    if isinstance(value, dict):
+        below = ((name, one) for name, one in value.items() if one is not None)
+        return {name: _bounded(one, depth + 1, left) for name, one in below}
+    if isinstance(value, list):
+        return [_bounded(one, depth + 1, left) for one in value]
+    return value
+
+
+def _parse_yaml(text: str) -> Tree | None:
     try:
         _bound_depth(text)
         root = yaml.compose(text, Loader=_Loader)

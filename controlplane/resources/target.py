@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from controlplane.resources.kinds import GATEWAY_API_GROUP, WEIR_GROUP, Document, Fields, Name
 
+_GROUPS = {"Backend": WEIR_GROUP, "Service": ""}
+"""Of the kinds that are not the Gateway API's own."""
+
 
 class Target(NamedTuple):
     """An object, or a part of it, that a policy is for."""
@@ -24,17 +27,18 @@ class Target(NamedTuple):
 class TargetRef(Fields):
     """What a policy is for, in the namespace of the policy."""
 
-    group: Literal["weir.dev", "gateway.networking.k8s.io"] = Field(
-        description="`weir.dev` for a Backend, `gateway.networking.k8s.io` for the others."
+    group: Literal["weir.dev", "gateway.networking.k8s.io", ""] = Field(
+        description="`weir.dev` for a Backend, empty for a Service, "
+        "`gateway.networking.k8s.io` for the others."
     )
     kind: str = Field(description="The nearest policy counts, as a whole.")
     name: Name = Field(description="Name of the object, in the namespace of the policy.")
 
     @model_validator(mode="after")
     def _group_of_kind(self) -> TargetRef:
-        want = WEIR_GROUP if self.kind == "Backend" else GATEWAY_API_GROUP
+        want = _GROUPS.get(self.kind, GATEWAY_API_GROUP)
         if self.group != want:
-            raise ValueError(f"the group of kind {self.kind} is {want}")
+            raise ValueError(f"the group of kind {self.kind} is {want or repr(want)}")
         return self
 
     @property
@@ -53,7 +57,8 @@ class SectionTargetRef(TargetRef):
 
     section_name: Name | None = Field(
         default=None,
-        description="Of a Gateway one listener, of a route one rule, by name; not given: all.",
+        description="Of a Gateway one listener, of a route one rule, of a Service one port, by "
+        "name; not given: all.",
     )
 
     @property
@@ -81,11 +86,18 @@ class BackendTargetRef(SectionTargetRef):
     """A Backend, a route or a Gateway."""
 
     kind: Literal[
-        "Backend", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Gateway"
+        "Backend",
+        "Service",
+        "HTTPRoute",
+        "GRPCRoute",
+        "TLSRoute",
+        "TCPRoute",
+        "UDPRoute",
+        "Gateway",
     ] = Field(
         description="The nearest policy counts, as a whole. For requests: that of a rule, its "
         "route, a listener, its Gateway. For the connections to a Backend, that of the Backend "
-        "goes before all of these."
+        "or of the Service goes before all of these."
     )
 
 

@@ -23,6 +23,8 @@ from controlplane.resources.problems import near_name
 from controlplane.resources.route import ParentRef, RequestRoute, Route
 from controlplane.resources.route_filter import HttpRouteFilter
 from controlplane.resources.secret import Secret
+from controlplane.resources.service import Service
+from controlplane.resources.service_backends import backend_key, of_service
 from controlplane.resources.stream_route import StreamRoute
 
 _NOT_FOUND, _BAD_CERTIFICATE = "SecretNotFound", "InvalidCertificateRef"
@@ -42,15 +44,34 @@ class Unresolved:
 
 def resolve_backend(declared: Declared, by: Document, ref: BackendObjectRef) -> str | Unresolved:
     """The `namespace/name` of the Backend that a route or a policy means."""
+    if of_service(ref):
+        return _resolve_service(declared, by, ref)
     if ref.kind not in (None, "Backend") or ref.group not in (None, "", WEIR_GROUP):
         what = f"{ref.group or 'core'}/{ref.kind or 'Service'}"
         return Unresolved(
             f"{what} is not served here",
-            "refer to a Backend: group: weir.dev, kind: Backend",
+            "refer to a Backend (group: weir.dev, kind: Backend), or to a Service with its port",
             "InvalidKind",
         )
     found = resolve_object(declared, by, Backend, ref.namespace, ref.name, "BackendNotFound")
     return found if isinstance(found, Unresolved) else found.key
+
+
+def _resolve_service(declared: Declared, by: Document, ref: BackendObjectRef) -> str | Unresolved:
+    """The Backend that a port of a Service is."""
+    reason = "BackendNotFound"
+    found = resolve_object(declared, by, Service, ref.namespace, ref.name, reason)
+    if isinstance(found, Unresolved):
+        return found
+    if ref.port is None:
+        return Unresolved(f"Service {found.key} is meant without a port", "give the port", reason)
+    key = backend_key(found.key, ref.port)
+    if key not in declared.backends:
+        ports = ", ".join(str(one.port) for one in found.spec.ports) or "none"
+        return Unresolved(
+            f"Service {found.key} has no port {ref.port}", f"its ports: {ports}", reason
+        )
+    return key
 
 
 def resolve_filter(

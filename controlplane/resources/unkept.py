@@ -17,7 +17,7 @@ _TARGETS: Mapping[str, frozenset[str]] = {
     "SecurityPolicy": frozenset(("HTTPRoute", "GRPCRoute", "Gateway")),
     "ClientPolicy": frozenset(("Gateway",)),
     "TrafficPolicy": frozenset(("HTTPRoute", "GRPCRoute", "Gateway")),
-    "BackendTLSPolicy": frozenset(("Backend",)),
+    "BackendTLSPolicy": frozenset(("Backend", "Service")),
 }
 
 

@@ -12,18 +12,20 @@ others and of its panic threshold, and nothing but a session leads there.
 
 Parts of a cluster have a message each, with their priority; its groups keep their relation, and
 together weigh what the part does among the others of its priority. The Envoys of a place may be
-told other priorities and weights of parts (`Order`); those within a part are the same for all.
+told other priorities and weights of parts (`Order`); those within a part are the same for all. Or
+they are told that all parts are one (`Part.together`): one locality of equal endpoints.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from controlplane._pb import endpoint_pb2
 from controlplane.model import (
+    OVERPROVISIONED_GROUPS,
     Endpoint,
     EndpointId,
     Grouping,
@@ -43,6 +45,8 @@ _WEIGHT_OF_PART = 100_000
 """The sum of the weights in a part of weight 1: so many steps there are between its groups."""
 DRAINING = "weir.dev/draining"
 """The sub-zone of endpoints that drain."""
+TOGETHER = "weir.dev/together"
+"""The sub-zone of the endpoints of all zones, where these are one."""
 
 EMPTY = b""
 """The body of an assignment without endpoints. Sent only where the declaration says so."""
@@ -148,6 +152,8 @@ class Assignments:
         before: Mapping[tuple[ServiceName, Part | None], _Kept],
     ) -> tuple[bytes, ...]:
         """All of an assignment but its name, for each part; the order says what differs."""
+        if order and all(part.together for part in order.values()):
+            return (_together(parts),)
         return tuple(
             self._body(verdicts.get(one.name), one, order.get(one.name, one.part), before)
             for one in parts
@@ -171,6 +177,21 @@ class Assignments:
         return kept.body
 
 
+def _together(parts: Sequence[Service]) -> bytes:
+    """Whatever their weights are: Envoy chooses among equal endpoints by requests in flight."""
+    endpoints = [one for part in parts for one in part.endpoints]
+    draining = [one for part in parts for one in part.draining]
+    message = endpoint_pb2.ClusterLoadAssignment()
+    locality = _locality(message, TOGETHER, endpoints)
+    locality.load_balancing_weight.value = 1
+    if draining:
+        _drain(message, draining)
+    part = parts[0].part
+    assert part is not None, "what has an order is a part"
+    _place(message, replace(part, priority=0))
+    return message.SerializeToString()
+
+
 def _fresh(kept: _Kept | None, verdict: Verdict, part: Part | None) -> _Kept:
     """What was kept before, with the weights of now."""
     weights, grouping = verdict.weights.by_group, verdict.grouping
@@ -192,6 +213,8 @@ def _fresh(kept: _Kept | None, verdict: Verdict, part: Part | None) -> _Kept:
         _drain(message, draining)
     if part is not None:
         _place(message, part)
+    elif grouping.by_locality:
+        message.policy.overprovisioning_factor.value = OVERPROVISIONED_GROUPS
     return _Kept(endpoints, draining, grouping, message, weights)
 
 

@@ -1,9 +1,10 @@
-"""The bootstraps in `envoy/`: `python -m controlplane.translate.examples envoy` writes them."""
+"""The bootstraps in `envoy/` and in the chart: `python -m controlplane.translate.examples`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,22 @@ def examples() -> Mapping[str, str]:
     return found
 
 
+def chart_files() -> Mapping[str, str]:
+    """The files in `charts/weir/bootstrap`, in which the chart puts its own words."""
+    tls = replace(TLS, server_name="WEIR_HOST")
+    envoy = ads_bootstrap(
+        node_id="envoy",
+        fleet="NODE_CLUSTER",
+        xds_host="WEIR_HOST",
+        delta=True,
+        tls=tls,
+        stats_port=9902,
+    )
+    envoy["node"]["metadata"] = {"weir.dev/workers": "WORKERS"}
+    secrets = {name: _yaml(secret) for name, secret in tls.files().items()}
+    return {"envoy.yaml": _yaml(envoy), **secrets}
+
+
 class _Plain(yaml.SafeDumper):
     """Writes shared parts out instead of naming them."""
 
@@ -92,6 +109,13 @@ def _yaml(bootstrap: Mapping[str, Any]) -> str:
     return yaml.dump(dict(bootstrap), Dumper=_Plain, sort_keys=False, width=100)
 
 
+def main(root: Path) -> None:
+    """Write both kinds of files under the root of the repository."""
+    for folder, files in (("envoy", examples()), ("charts/weir/bootstrap", chart_files())):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (root / folder / name).write_text(text)
+
+
 if __name__ == "__main__":
-    for name, text in examples().items():
-        (Path(sys.argv[1]) / name).write_text(text)
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

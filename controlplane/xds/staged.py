@@ -107,6 +107,8 @@ class StagedSink:
     verdict: HealthVerdict | None = None
     """None: that they took it is all that is asked."""
     clock: Callable[[], float] = time.monotonic
+    taken_back: Callable[[str, str], None] = lambda fleet, why: None
+    """Told of each push that was taken back."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     _fleets: dict[str, _Fleet] = field(default_factory=dict)
     _group: asyncio.TaskGroup | None = None
@@ -198,6 +200,7 @@ class StagedSink:
                 outcome=outcome.value,
                 why=why,
             )
+            self.taken_back(name, why or outcome.value)
 
     async def _stage(self, name: str, fleet: _Fleet, share: float) -> tuple[Outcome, str]:
         """Show it to so many, and see what comes of it."""

@@ -172,8 +172,7 @@ def _script(service: Service, folder: Path, hosts: Path) -> str:
 
 def _environment(service: Service) -> dict[str, str]:
     given = {k: str(v) for k, v in (service.body.get("environment") or {}).items()}
-    image = {"WEIR_CONFIG": "/etc/weir", "WEIR_STATE_DIR": "/var/lib/weir"}
-    image["WEIR_PROBE_ADDRESS"] = "0.0.0.0:18002"
+    image = {"WEIR_STATE_DIR": "/var/lib/weir", "WEIR_PROBE_ADDRESS": "0.0.0.0:18002"}
     plain = {k: v for k, v in given.items() if not v.startswith("${")}
     return {**os.environ, **(image if service.name == "weir" else {}), **plain}
 

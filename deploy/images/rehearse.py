@@ -34,7 +34,7 @@ PACKAGES = "ca-certificates,python3"
 WHEELS = "/wheels"
 STARTS_WITHIN_S = 60.0
 ENDS_WITHIN_S = 15.0
-EXTRAS = {"serve": "redis", "train": "train"}
+EXTRAS = {"serve": "kubernetes,redis", "train": "train"}
 
 
 def run(*words: str, deadline_s: float = 1200.0, env: Mapping[str, str] | None = None) -> str:

@@ -21,7 +21,7 @@ COPY protos ./protos
 COPY controlplane ./controlplane
 COPY policies ./policies
 # Into a folder, not an environment: the interpreter of the run image is at another path.
-RUN python3 -m pip install --no-cache-dir --constraint constraints.txt --target /opt/weir ".[redis]" \
+RUN python3 -m pip install --no-cache-dir --constraint constraints.txt --target /opt/weir ".[kubernetes,redis]" \
     && install -d -o 65532 -g 65532 -m 0700 /var/lib/weir
 
 FROM ${RUN_IMAGE}
@@ -39,7 +39,6 @@ COPY --from=build --chown=65532:65532 /var/lib/weir /var/lib/weir
 ENV PYTHONPATH=/opt/weir \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    WEIR_CONFIG=/etc/weir \
     WEIR_STATE_DIR=/var/lib/weir \
     WEIR_PROBE_ADDRESS=0.0.0.0:18002 \
     WEIR_LOG_FORMAT=json
@@ -48,4 +47,4 @@ EXPOSE 18000 18002
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["/usr/bin/python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:18002/healthz', timeout=2)"]
 ENTRYPOINT ["/usr/bin/python3", "-m", "controlplane.cli"]
-CMD ["serve"]
+CMD ["serve", "--config", "/etc/weir"]

@@ -16,7 +16,7 @@ have to answer in microseconds, in every Envoy, what only that Envoy knows.
 # ruff: noqa: ANN401 - the signatures are those of Stable-Baselines3
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,9 @@ from policies.agents.moves import GroupDqnPolicy
 from policies.agents.network import PRESENT, Actor, Body, pooled
 from policies.agents.off_policy import replay
 from policies.agents.on_policy import ppo
-from policies.agents.registry import Told
-from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.registry import Between, Losses, Told, nothing
+from policies.agents.repeat import repeatable
+from policies.agents.sb3 import Sb3Learner, on_cpu
 from policies.agents.settings import Hierarchy, Ppo
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import Table, World
@@ -135,22 +136,54 @@ class HierarchyLearner:
         nn.init.zeros_(self._none.head.weight)
         if settings.low_part > 0.0:
             self._low = ppo(_low(settings, world), world, seed)
-        self.high: Any = None
-        """The model of Stable-Baselines3 over strategies, once it is made."""
+        self._high: Sb3Learner | None = None
 
-    def log_to(self, folder: Path) -> None:
+    @property
+    def high(self) -> Any:
+        """The model of Stable-Baselines3 over strategies, once it is made."""
+        return None if self._high is None else self._high.model
+
+    def log_to(self, losses: Losses) -> None:
         """Losses of the low level."""
         if self._low is not None:
-            self._low.log_to(folder)
+            self._low.log_to(losses)
 
-    def learn(self, steps: int, told: Told) -> None:
+    def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
         """`low_part` of the steps below, the others above."""
-        settings, below = self.settings, int(self.settings.low_part * steps)
+        below = int(self.settings.low_part * steps)
         if self._low is not None:
-            self._low.learn(below, told)
+            self._low.learn(below, told, between)
+        if self._high is None:
+            self._high = self._above()
+
+        def told_above(done: int, _: Any, reward: float) -> None:
+            told(below + done, None, reward)
+
+        self._high.learn(steps - below, told_above, between)
+
+    def state(self) -> dict[str, Any]:
+        """Of each level that there is by now."""
+        levels = {"low": self._low, "high": self._high}
+        return {name: one.state() for name, one in levels.items() if one is not None}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """As they were; the low level is what the other is made above."""
+        if self._low is not None:
+            self._low.restore(state["low"])
+        if "high" in state:
+            self._high = self._above()
+            self._high.restore(state["high"])
+
+    def blank(self) -> nn.Module:
+        """As the low level is now."""
+        return self.actor()
+
+    def _above(self) -> Sb3Learner:
+        """Levels above the low one as it is, that know nothing yet."""
+        settings = self.settings
         episodes: Any = self._world.episodes(settings.slots, self._seed + 1)
-        low = None if self._low is None else self._low.actor()
-        self.high = DQN(
+        low = None if self._low is None else on_cpu(self._low.actor())
+        model = DQN(
             StrategyPolicy,
             StrategyVecEnv(episodes, low, settings.switch_cost),
             seed=self._seed,
@@ -161,8 +194,7 @@ class HierarchyLearner:
             **replay(settings),
         )
         episodes.seed(self._seed + 1)
-        above = Sb3Learner(self.high, lambda _: None)
-        above.learn(steps - below, lambda done, _, reward: told(below + done, None, reward))
+        return Sb3Learner(model, lambda _: None)
 
     def actor(self) -> nn.Module:
         """The low level, which is what serving takes."""
@@ -178,6 +210,7 @@ def _low(settings: Hierarchy, world: World) -> Ppo:
         layers=settings.layers,
         batch=settings.slots * world.steps,
         centred=True,
+        device=settings.device,
     )
 
 

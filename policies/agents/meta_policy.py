@@ -7,7 +7,8 @@ case, so there is no critic.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from torch.func import functional_call
 
 from policies.agents.meta import Parameters, adapted, maml_slope, reptile_slope, stepped
 from policies.agents.network import PRESENT, Actor
-from policies.agents.registry import Told
-from policies.agents.sb3 import repeatable
+from policies.agents.registry import Between, Losses, Told, nothing
+from policies.agents.repeat import repeatable
 from policies.agents.settings import Maml, Reptile
 from policies.agents.vector import beyond_the_others
 from policies.env.episodes import Episodes, World
@@ -44,24 +45,51 @@ class MetaLearner:
             name: one.detach().clone() for name, one in self._net.named_parameters()
         }
         self._optimiser = torch.optim.Adam(self.start.values(), lr=settings.learning_rate)
+        self._done = 0
 
     def begin(self, actor: nn.Module) -> None:
         """Learn on from another policy of this shape, instead of from chance."""
         for name, one in actor.named_parameters():
             self.start[name].copy_(one.detach())
 
-    def log_to(self, folder: Path) -> None:
+    def log_to(self, losses: Losses) -> None:
         """It has no losses."""
 
-    def learn(self, steps: int, told: Told) -> None:
+    def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
         """Whole steps of some tasks each."""
-        done = 0
-        while done < steps:
+        while self._done < steps:
+            between()
             before, count = self.actor(), min(self._settings.tasks, len(self._tasks))
             chosen = self._random.choice(len(self._tasks), count, replace=False)
             played, returns = self._step([self._tasks[i] for i in chosen])
-            done += played
-            told(done, before, returns)
+            self._done += played
+            told(self._done, before, returns)
+
+    def state(self) -> dict[str, Any]:
+        """The parameters, Adam's moments, and where chance stands."""
+        return {
+            "steps": self._done,
+            "start": self.start,
+            "optimiser": self._optimiser.state_dict(),
+            "random": self._random.bit_generator.state,
+            "chance": self._chance.get_state(),
+            "episodes": [task.state() for task in self._tasks],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """As it was."""
+        self._done = state["steps"]
+        for name, value in state["start"].items():
+            self.start[name].copy_(value)  # in place: the optimiser has it
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._random.bit_generator.state = state["random"]
+        self._chance.set_state(state["chance"])
+        for task, drawn in zip(self._tasks, state["episodes"], strict=True):
+            task.restore(drawn)
+
+    def blank(self) -> nn.Module:
+        """As it is now."""
+        return self.actor()
 
     def actor(self) -> nn.Module:
         """The policy before it is adapted to anything."""

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from controlplane.model.features import FEATURES
 from policies.agents.network import PRESENT, Body, pooled
 from policies.agents.off_policy import replay
-from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.repeat import repeatable
+from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import Dqn
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import BOUND, GROUPS, Episodes, Table, World
@@ -41,6 +42,14 @@ class ByMoves:
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
         self._episodes.seed(seed)
+
+    def state(self) -> Any:
+        """As theirs."""
+        return self._episodes.state()
+
+    def restore(self, state: Any) -> None:
+        """As theirs."""
+        self._episodes.restore(state)
 
     def reset(self) -> Table:
         """New episodes."""

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from policies.agents.network import PRESENT, ActionCritic, Actor, Bounded
-from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.repeat import repeatable
+from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import OffPolicy, Sac, Td3, Tqc
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import GROUPS, World
@@ -215,7 +216,7 @@ def replay(settings: OffPolicy) -> dict[str, Any]:
         "gradient_steps": settings.updates,
         "gamma": settings.discount,
         "tau": settings.tau,
-        "device": "cpu",
+        "device": settings.device,
     }
 
 

@@ -9,9 +9,9 @@ learned from says by a doubly robust estimate whether it is better; if it does n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from torch.distributions import Normal
 from policies.agents.meta_policy import returns_to_go
 from policies.agents.network import PRESENT, ActionCritic, Actor
 from policies.agents.off_policy_evaluation import Estimate, doubly_robust
-from policies.agents.registry import Told
-from policies.agents.sb3 import repeatable
+from policies.agents.registry import Between, Losses, Told, nothing
+from policies.agents.repeat import repeatable
 from policies.agents.settings import Offline
 from policies.env.episodes import Episodes, World
 
@@ -53,36 +53,71 @@ class Log:
         return self.part(first), self.part(~first)
 
 
-def logged(episodes: Episodes, steps: int, settings: Offline, seed: int) -> tuple[Log, float]:
-    """At least so many decisions of the base with noise, and their mean return over episodes."""
-    chance = torch.Generator().manual_seed(seed)
-    logs: list[Log] = []
-    means, done = [], 0
-    while done < steps:
+class Logging:
+    """The base with noise, played and written down, an episode of all slots at a time."""
+
+    def __init__(self, episodes: Episodes, settings: Offline, seed: int) -> None:
+        self._episodes, self._settings = episodes, settings
+        self._chance = torch.Generator().manual_seed(seed)
+        self._logs: list[Log] = []
+        self._means: list[float] = []
+        self.steps = 0
+        """Decisions so far."""
+
+    def play(self) -> None:
+        """One more."""
+        episodes, settings = self._episodes, self._settings
         tables, actions, rewards = [], [], []
         table, ended = episodes.reset(), False
         while not ended:
             seen = torch.from_numpy(table)
-            noise = torch.randn(seen.shape[:2], generator=chance)
+            noise = torch.randn(seen.shape[:2], generator=self._chance)
             moves = settings.deviation * noise * seen[:, :, PRESENT]
             table, reward, ended = episodes.step(moves.numpy())
             tables.append(seen)
             actions.append(moves)
             rewards.append(reward)
-        means.append(float(np.sum(rewards, axis=0).mean()))
-        done += len(tables) * episodes.slots
         to_go = returns_to_go(np.array(rewards), settings.discount).reshape(-1)
         returns = torch.from_numpy(to_go.astype(np.float32))
-        number = torch.arange(len(logs) * episodes.slots, (len(logs) + 1) * episodes.slots)
-        episode = number.repeat(len(tables))
-        logs.append(Log(torch.cat(tables), torch.cat(actions), returns, episode))
-    whole = Log(
-        torch.cat([log.table for log in logs]),
-        torch.cat([log.actions for log in logs]),
-        torch.cat([log.returns for log in logs]),
-        torch.cat([log.episode for log in logs]),
-    )
-    return whole, float(np.mean(means))
+        first = len(self._means) * episodes.slots
+        episode = torch.arange(first, first + episodes.slots).repeat(len(tables))
+        self._logs.append(Log(torch.cat(tables), torch.cat(actions), returns, episode))
+        self._means.append(float(np.sum(rewards, axis=0).mean()))
+        self.steps += len(tables) * episodes.slots
+
+    def log(self) -> Log:
+        """All of it."""
+        parts = [[getattr(log, one.name) for log in self._logs] for one in fields(Log)]
+        return Log(*(torch.cat(part) for part in parts))
+
+    def mean(self) -> float:
+        """Return over episodes."""
+        return float(np.mean(self._means))
+
+    def state(self) -> dict[str, Any]:
+        """What was written down, and where chance stands."""
+        return {
+            "log": asdict(self.log()) if self._logs else None,
+            "means": self._means,
+            "steps": self.steps,
+            "chance": self._chance.get_state(),
+            "episodes": self._episodes.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """As it was."""
+        self._logs = [] if state["log"] is None else [Log(**state["log"])]
+        self._means, self.steps = state["means"], state["steps"]
+        self._chance.set_state(state["chance"])
+        self._episodes.restore(state["episodes"])
+
+
+def logged(episodes: Episodes, steps: int, settings: Offline, seed: int) -> tuple[Log, float]:
+    """At least so many decisions of the base with noise, and their mean return over episodes."""
+    logging = Logging(episodes, settings, seed)
+    while logging.steps < steps:
+        logging.play()
+    return logging.log(), logging.mean()
 
 
 class OfflineLearner:
@@ -91,21 +126,38 @@ class OfflineLearner:
     def __init__(self, settings: Offline, world: World, seed: int) -> None:
         repeatable(seed)
         self._settings, self._seed = settings, seed
-        self._episodes = world.episodes(settings.slots, seed, settings.copies)
+        episodes = world.episodes(settings.slots, seed, settings.copies)
+        self._logging = Logging(episodes, settings, seed)
         self._base = Actor(settings.width, settings.layers, centred=True)
         nn.init.zeros_(self._base.head.weight)
         self._actor: nn.Module = self._base
         self.estimate: Estimate | None = None
         """What the actor is worth beyond the logged decisions, by what it did not learn from."""
 
-    def log_to(self, folder: Path) -> None:
+    def log_to(self, losses: Losses) -> None:
         """It has no losses."""
 
-    def learn(self, steps: int, told: Told) -> None:
+    def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
         """`steps` are decisions that are logged."""
-        log, mean = logged(self._episodes, steps, self._settings, self._seed)
-        told(len(log.returns), None, mean)
+        while self._logging.steps < steps:
+            between()
+            self._logging.play()
+        between()
+        log = self._logging.log()
+        told(len(log.returns), None, self._logging.mean())
         self.learn_from(*log.halves())
+
+    def state(self) -> dict[str, Any]:
+        """The log so far: what is learned from it is learned in one go."""
+        return self._logging.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """As it was."""
+        self._logging.restore(state)
+
+    def blank(self) -> nn.Module:
+        """As the base."""
+        return self._base
 
     def learn_from(self, log: Log, other: Log) -> None:
         """From one log, judged by another."""

@@ -7,7 +7,8 @@ from typing import Any
 from stable_baselines3 import A2C, PPO
 
 from policies.agents.group_policy import GroupPolicy
-from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.repeat import repeatable
+from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import A2c, Ppo
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import World
@@ -50,7 +51,7 @@ def ppo(settings: Ppo, world: World, seed: int) -> Sb3Learner:
         EpisodesVecEnv(episodes, settings.copies),
         policy_kwargs=network_of(settings),
         seed=seed,
-        device="cpu",
+        device=settings.device,
         **updates(settings, world),
     )
     episodes.seed(seed)
@@ -72,7 +73,7 @@ def a2c(settings: A2c, world: World, seed: int) -> Sb3Learner:
         normalize_advantage=True,
         policy_kwargs=network_of(settings),
         seed=seed,
-        device="cpu",
+        device=settings.device,
     )
     episodes.seed(seed)
     return Sb3Learner(model, lambda model: model.policy.actor)

@@ -18,9 +18,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from policies.agents.distil import distilled
-from policies.agents.network import Body
+from policies.agents.network import Actor, Body
 from policies.agents.on_policy import updates
-from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.repeat import repeatable
+from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import RecurrentPpo
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import GROUPS, World
@@ -59,6 +60,10 @@ class RecurrentLearner(Sb3Learner):
 
         return act
 
+    def blank(self) -> nn.Module:
+        """A pupil that was not taught."""
+        return Actor(self._settings.width, self._settings.layers)
+
     def actor(self) -> nn.Module | None:
         """The pupil; None while it learns."""
         if self.model.num_timesteps < self.model._total_timesteps:
@@ -89,7 +94,7 @@ def recurrent_ppo(settings: RecurrentPpo, world: World, seed: int) -> RecurrentL
             "log_std_init": float(np.log(settings.deviation)),
         },
         seed=seed,
-        device="cpu",
+        device=settings.device,
         **updates(settings, world),
     )
     episodes.seed(seed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
 from policies.agents import settings as of
@@ -19,15 +18,45 @@ Told = Callable[[int, Any, float], None]
 None where it cannot be played without its memory), and the mean return of the newest episodes."""
 
 
+Losses = Callable[[int, Mapping[str, float]], None]
+"""Told after an update: steps so far, and losses and the like by name."""
+
+Between = Callable[[], None]
+"""Called between episodes, where `Learner.state` may be asked for."""
+
+
+def nothing() -> None:
+    """A `Between` that does not care."""
+
+
 class Learner(Protocol):
     """Something that learns, once."""
 
-    def log_to(self, folder: Path) -> None:
-        """Write losses and the like there while learning, if it has any."""
+    def log_to(self, losses: Losses) -> None:
+        """Tell of losses and the like while learning, if it has any."""
         ...
 
-    def learn(self, steps: int, told: Told) -> None:
-        """Take about so many steps in the world, summed over all slots."""
+    def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
+        """Take about so many steps in the world, summed over all slots.
+
+        After `restore`: those that are left of so many.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that it needs to go on as if nothing had happened, but for the global random states.
+
+        A tree that `policies.training.checkpoint` can save. To be asked for in `between` alone,
+        and used before learning goes on: it is no copy.
+        """
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Be as the learner was whose state this is; both of the same settings, world and seed."""
+        ...
+
+    def blank(self) -> Any:  # noqa: ANN401
+        """A module like that of `actor`, with any weights, to be filled."""
         ...
 
     def actor(self) -> Any:  # noqa: ANN401 - a torch module, which this file does not import

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -27,7 +28,22 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ppo(Settings):
+class Torch(Settings):
+    """What those of Stable-Baselines3 share."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto`: a GPU where there is one. On the CPU alone a run can be repeated to
+    the last bit."""
+
+    def check(self, rollout: int) -> None:
+        """The device is one."""
+        Settings.check(self, rollout)
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device: wanted auto, cpu, cuda or cuda:N, got {self.device!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ppo(Torch):
     """Proximal policy optimisation (Schulman et al. 2017)."""
 
     copies: int = 2
@@ -44,13 +60,13 @@ class Ppo(Settings):
 
     def check(self, rollout: int) -> None:
         """Batches are to be equal."""
-        Settings.check(self, rollout)
+        Torch.check(self, rollout)
         if (self.slots * rollout) % self.batch:
             raise ValueError(f"batch: wanted a divisor of {self.slots * rollout}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class A2c(Settings):
+class A2c(Torch):
     """Advantage actor-critic (Mnih et al. 2016), one update with what was just played."""
 
     copies: int = 2
@@ -64,7 +80,7 @@ class A2c(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OffPolicy(Settings):
+class OffPolicy(Torch):
     """What the algorithms with a replay buffer share."""
 
     learning_rate: float = 1e-3
@@ -81,7 +97,7 @@ class OffPolicy(Settings):
 
     def check(self, rollout: int) -> None:
         """Something is to be learned from."""
-        Settings.check(self, rollout)
+        Torch.check(self, rollout)
         if self.batch > self.buffer:
             raise ValueError(f"batch: wanted at most the buffer, {self.buffer}")
 

@@ -7,7 +7,8 @@ others, how busy the service is, and where it stands. Its moves are down, stay a
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from controlplane.model.features import FEATURES
 from policies.agents.network import PRESENT
-from policies.agents.registry import Told
-from policies.agents.sb3 import repeatable
+from policies.agents.registry import Between, Losses, Told, nothing
+from policies.agents.repeat import repeatable
 from policies.agents.settings import QLearning
 from policies.env.episodes import BOUND, World
 
@@ -70,14 +71,15 @@ class QLearner:
         self._episodes = world.episodes(settings.slots, seed, settings.copies)
         self._random = np.random.default_rng([seed, 5])
         self.policy = TablePolicy(settings.move)
+        self._done = 0
 
-    def log_to(self, folder: Path) -> None:
+    def log_to(self, losses: Losses) -> None:
         """It has no losses."""
 
-    def learn(self, steps: int, told: Told) -> None:
+    def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
         """Whole episodes."""
-        done = 0
-        while done < steps:
+        while self._done < steps:
+            between()
             table, ended, returns = self._episodes.reset(), False, 0.0
             while not ended:
                 now = torch.from_numpy(table)
@@ -85,12 +87,32 @@ class QLearner:
                 table, rewards, ended = self._episodes.step(self.policy.moved(now, moves).numpy())
                 self._update(now, states, moves, rewards, torch.from_numpy(table))
                 returns += float(rewards.mean())
-                done += self._episodes.slots
-            told(done, self.policy, returns)
+                self._done += self._episodes.slots
+            told(self._done, self.policy, returns)
 
     def actor(self) -> nn.Module:
         """The greedy policy."""
         return self.policy
+
+    def blank(self) -> nn.Module:
+        """As it is now."""
+        return self.policy
+
+    def state(self) -> dict[str, Any]:
+        """The table, and where chance stands."""
+        return {
+            "steps": self._done,
+            "worth": self.policy.worth,
+            "random": self._random.bit_generator.state,
+            "episodes": self._episodes.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """As it was."""
+        self._done = state["steps"]
+        self.policy.worth.data.copy_(state["worth"])
+        self._random.bit_generator.state = state["random"]
+        self._episodes.restore(state["episodes"])
 
     def _moves(self, table: Tensor) -> Tensor:
         best = self.policy.worth[self.policy.states(table)].argmax(dim=-1).numpy()

@@ -22,7 +22,8 @@ from controlplane.model.features import CUT, FEATURES
 from policies.agents.group_policy import GroupPolicy
 from policies.agents.network import PRESENT, Body, Critic, pooled
 from policies.agents.on_policy import network_of, updates
-from policies.agents.sb3 import Sb3Learner, repeatable
+from policies.agents.repeat import repeatable
+from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import TeamPpo
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import GROUPS, Episodes, Table, World
@@ -166,7 +167,7 @@ def team_ppo(settings: TeamPpo, world: World, seed: int) -> TeamLearner:
             "whole": settings.critics == "all",
         },
         seed=seed,
-        device="cpu",
+        device=settings.device,
         **updates(settings, world),
     )
     episodes.seed(seed)

@@ -30,6 +30,7 @@ class EpisodesVecEnv(VecEnv):  # type: ignore[misc]
         self._actions: Any = None
         self._returns = np.zeros(episodes.slots)
         self._length = 0
+        self._drawn_from: Any = episodes.state()
         super().__init__(
             episodes.slots,
             seen(),
@@ -48,7 +49,21 @@ class EpisodesVecEnv(VecEnv):  # type: ignore[misc]
         """New episodes in all slots."""
         self._returns[:] = 0.0
         self._length = 0
+        self._drawn_from = self._episodes.state()
         return self.observed(self._episodes.reset())
+
+    @property
+    def begun(self) -> bool:
+        """Whether the episodes have begun and nothing was done in them yet."""
+        return self._length == 0
+
+    def state(self) -> Any:
+        """What `restore` takes so that the next `reset` draws the episodes of now again."""
+        return self._drawn_from
+
+    def restore(self, state: Any) -> None:
+        """As `state` was."""
+        self._episodes.restore(state)
 
     def step_async(self, actions: Any) -> None:
         """Keep the actions for `step_wait`."""

@@ -16,6 +16,9 @@ from policies.simulator import (
     scenario,
 )
 
+Drawn = tuple[Case, int]
+"""A case, and the seed of its requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -37,7 +40,12 @@ class Draw:
     seeds: tuple[int, int] = (0, HELD_OUT_SEEDS)
     """From, and up to but without."""
 
-    def case(self, random: np.random.Generator) -> tuple[Case, int]:
+    @property
+    def steps(self) -> int:
+        """Of an episode. A step is a tick of a second; the first tick is the first look."""
+        return int(self.duration_s) - 1
+
+    def case(self, random: np.random.Generator) -> Drawn:
         """A case and the seed of its requests."""
         names = list(self.families)
         odds = np.array([self.families[name] for name in names])

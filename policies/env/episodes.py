@@ -1,5 +1,6 @@
 """What an algorithm learns in, whatever it is: episodes side by side, and worlds that give them."""
 
+# ruff: noqa: ANN401 - states are what the episodes say they are
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -31,6 +32,15 @@ class Episodes(Protocol):
         """Draw from here on as if new."""
         ...
 
+    def state(self) -> Any:
+        """All that the next episodes are drawn by, for a checkpoint."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Draw from here on as where `state` was asked for: between `state` and `reset` that is
+        the same episodes again."""
+        ...
+
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
         ...
@@ -42,6 +52,25 @@ class Episodes(Protocol):
     def ratios(self) -> Floats:
         """(slots,) mean latency over the base's since the episode began; 1 is as good."""
         ...
+
+
+class Seeded:
+    """Of episodes that one generator draws."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+
+    def seed(self, seed: int) -> None:
+        """Draw from here on as if new."""
+        self.random = np.random.default_rng(seed)
+
+    def state(self) -> Any:
+        """That of the generator."""
+        return self.random.bit_generator.state
+
+    def restore(self, state: Any) -> None:
+        """As it was."""
+        self.random.bit_generator.state = state
 
 
 class World(Protocol):

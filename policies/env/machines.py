@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from controlplane.model.features import CUT, FEATURES
 from controlplane.model.observation import Floats
-from policies.env.episodes import BOUND, GROUPS, Episodes, Table
+from policies.env.episodes import BOUND, GROUPS, Episodes, Seeded, Table
 from policies.env.routing import FASTEST, response_s, rewards
 
 _ROUNDS, _STEPS = 150, 40
@@ -68,7 +68,7 @@ class SharedMachines:
         return [replace(self, load=(low, middle)), replace(self, load=(middle, high))]
 
 
-class MachineEpisodes:
+class MachineEpisodes(Seeded):
     """`Episodes` of teams whose machines and requests do not change while one lasts."""
 
     def __init__(self, world: SharedMachines, slots: int, seed: int, copies: int = 1) -> None:
@@ -76,16 +76,12 @@ class MachineEpisodes:
             raise ValueError(f"{slots} slots are not {copies} copies of teams of {world.agents}")
         self.slots, self.teams = slots, slots // world.agents
         self._world, self._copies = world, copies
-        self._random = np.random.default_rng(seed)
-
-    def seed(self, seed: int) -> None:
-        """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
+        super().__init__(seed)
 
     def reset(self) -> Table:
         """New machines and requests; all split by capacity."""
         world, cases = self._world, self.teams // self._copies
-        random = self._random
+        random = self.random
 
         def drawn(values: Floats) -> Floats:
             return np.repeat(values, self._copies, axis=0)

@@ -6,6 +6,7 @@ with the load, which is most of the variance, cancels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from controlplane.model.features import FEATURES, features_of
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
-from policies.env.draw import Draw
+from policies.env.curriculum import Dealer, Stage
+from policies.env.draw import Draw, Drawn
 from policies.env.episodes import BOUND, GROUPS, Table
 from policies.env.goals import Felt, potential, shaped, worth
 from policies.env.lockstep import Lockstep
@@ -60,8 +62,10 @@ class Paired:
         *,
         objective: Objective | None = None,
         discount: float = 1.0,
+        stages: Sequence[Stage] = (),
     ) -> None:
-        """`discount`: the learner's, which a potential of the objective has to know."""
+        """`discount`: the learner's, which a potential of the objective has to know. `stages`: what
+        is drawn before `draw`, with episodes of the same length."""
         if slots % copies:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
@@ -72,7 +76,7 @@ class Paired:
         self._promised = [0.0] * slots
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
-        self._random = np.random.default_rng(seed)
+        self._dealer = Dealer(draw, seed, copies=copies, stages=stages)
         self._lockstep: Lockstep | None = None
         self._arranged: list[Strategy] | None = None
         self._decided: list[Any] = []
@@ -81,11 +85,22 @@ class Paired:
 
     def seed(self, seed: int) -> None:
         """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
+        self._dealer.seed(seed)
+
+    def state(self) -> Any:  # noqa: ANN401 - what the dealer says it is
+        """All that the next episodes are drawn by."""
+        return self._dealer.state()
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401
+        """As it was."""
+        self._dealer.restore(state)
 
     def reset(self) -> Table:
         """(slots, GROUPS, features) at the first tick of new episodes."""
-        drawn = [self._draw.case(self._random) for _ in range(self.slots // self._copies)]
+        return self.begin(self._dealer.deal(self.slots // self._copies))
+
+    def begin(self, drawn: Sequence[Drawn]) -> Table:
+        """The same with (slots / copies) cases that were drawn elsewhere."""
         cases = [(case, seed, BASE) for case, seed in drawn]
         learners = [case for case in cases for _ in range(self._copies)]
         self._lockstep = Lockstep(self._stages, self._policies, [*learners, *cases])
@@ -110,7 +125,7 @@ class Paired:
         assert self._lockstep is not None, "reset comes first"
         proposals = [decision.proposal for decision in self._decided]
         for i in range(self.slots):
-            proposals[i] = _moved(proposals[i], actions[i])
+            proposals[i] = moved(proposals[i], actions[i])
         self._lockstep.act(self._decided, proposals, self._arranged)
         self._decided = self._lockstep.look()
         pairs = self._pairs()
@@ -151,7 +166,8 @@ class Paired:
         return table
 
 
-def _moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:
+def moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:
+    """What the base proposes, corrected by (GROUPS,) actions in -1..1."""
     count = len(base.shares)
     if count > GROUPS:  # endpoints that carry weights of their own: the base acts
         return base

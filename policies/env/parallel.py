@@ -1,6 +1,9 @@
 """PettingZoo environments: several agents that act at the same time.
 
 services(draw, 3)                                   # simulated services, one reward for all
+services_on_machines()                              # that they share; a reward for each
+envoys()                                            # of a simulated service, one reward
+regions()                                           # of a simulated service, one reward for all
 several(SharedMachines.per_region(3), "region", 3)  # regions, in theory
 """
 
@@ -16,6 +19,8 @@ from policies.env.draw import Draw
 from policies.env.episodes import GROUPS, Table, World
 from policies.env.service import FIRST_SEED, moved, seen
 from policies.env.simulated import Simulated
+from policies.env.simulated_machines import SimulatedMachines
+from policies.env.simulated_regions import SimulatedRegions, regional_draw
 
 
 class SeveralEnv(ParallelEnv):  # type: ignore[misc]
@@ -78,3 +83,21 @@ def several(world: World, kind: str, count: int, *, shared: bool = False) -> Sev
 def services(draw: Draw, count: int) -> SeveralEnv:
     """Simulated services, each with machines of its own, that share one reward."""
     return several(Simulated(draw), "service", count, shared=True)
+
+
+def regions(draw: Draw | None = None, count: int = 3) -> SeveralEnv:
+    """The regions of a simulated service, of which it has at most so many, with one reward."""
+    world = SimulatedRegions(draw or regional_draw(), count)
+    return several(world, "region", count, shared=True)
+
+
+def services_on_machines(
+    draw: Draw | None = None, count: int = 3, *, shared: bool = False
+) -> SeveralEnv:
+    """Simulated services on the same machines: each for itself, unless the reward is `shared`."""
+    return several(SimulatedMachines.per_service(draw, count), "service", count, shared=shared)
+
+
+def envoys(draw: Draw | None = None, count: int = 8) -> SeveralEnv:
+    """The Envoys of a simulated service, each with a split of its own, with one reward."""
+    return several(SimulatedMachines.per_envoy(draw, count), "envoy", count, shared=True)

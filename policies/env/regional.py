@@ -13,8 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.model import Grouping, Near, Observation, Part, Service, ServiceName, Zone
+from controlplane.model import (
+    Endpoint,
+    Grouping,
+    Near,
+    Observation,
+    Part,
+    Service,
+    ServiceName,
+    Zone,
+)
 from controlplane.model.observation import Floats
+from controlplane.model.residual import corrected
 from policies.env.stages import Stages
 from policies.simulator import Case, Outcome, Simulation, Telemetry
 
@@ -35,24 +45,41 @@ class _Region:
 
 
 class Regional:
-    """Plays a case with closed-loop weights for the proxies of each region."""
+    """Plays a case with closed-loop weights for the proxies of each region.
+
+    `tick` is a `look` and an `act`; between the two a learner may correct the split.
+    """
 
     def __init__(self, stages: Stages, case: Case, seed: int, policy: str = "model") -> None:
         self._decide, self._guard = stages.decide, stages.guard
         self._decider = stages.decide.Decider(stages.decide.Policies.installed())
-        self._places = stages.decide.Places()
+        self._places = stages.decide.Places(stages.guard.check_zones)
         self._policy = policy
         self.now_s = 0.0
         self.run = Simulation(case, seed)
         self.zones = tuple(Zone(region) for region in case.regions)
         self._noise = np.random.Generator(np.random.PCG64([seed, 77]))
         self._regions = [_Region(self._declared(zone)) for zone in self.zones]
+        self._verdicts: list[Any] = []
+        self.seen = Observation.unknown(ServiceName("simulated/whole"), ())
+        """The last look at the endpoints of all regions, in no order of regions."""
         self._declare()
 
     @property
     def known(self) -> Any:  # noqa: ANN401 - of the decide stage, reached by entry point
         """What is known of ways, endpoints and shares."""
         return self._places.known(self._regions[0].service.cluster)
+
+    @property
+    def together(self) -> bool:
+        """Whether the endpoints of all regions are one to the proxies, as it is in force."""
+        orders = self._places.orders[self._regions[0].service.cluster]
+        return all(part.together for order in orders.values() for part in order.values())
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Of all regions, region after region, as what is `known` has them."""
+        return tuple(one for region in self._regions for one in region.service.endpoints)
 
     @property
     def shares(self) -> Floats:
@@ -74,14 +101,27 @@ class Regional:
 
     def tick(self) -> None:
         """One interval: play, look, decide, and put it in force after the case's delay."""
+        self.look()
+        self.act()
+
+    def look(self) -> None:
+        """Play one interval, and decide; nothing is in force yet."""
         self.now_s += INTERVAL_S
         self.run.advance(self.now_s)
-        looks = self._looks()
-        verdicts = self._decided(looks)
-        parts = [region.service for region in self._regions]
-        self._places.settle(parts, {look.service: look for look in looks})
+        self._settle(self._looks())
+
+    def act(self, residual: Floats | None = None) -> Floats:
+        """Put in force what was decided, after the case's delay, and return it.
+
+        (regions, regions) logarithms by which `shares` are corrected, row by row. The decision
+        itself goes on from its own shares, so that a correction does not build up in it.
+        """
+        shares = self.shares
+        if residual is not None:
+            shares = np.stack([corrected(*one) for one in zip(shares, residual, strict=True)])
         self.run.advance(self.now_s + self.run.case.delay_s)
-        self.run.split(*self._split(verdicts))
+        self.run.split(*self._split(shares))
+        return shares
 
     def _declare(self) -> None:
         """As serving does when services come: before anything was seen."""
@@ -89,10 +129,13 @@ class Regional:
             Observation.unknown(one.service.name, tuple(e.id for e in one.service.endpoints))
             for one in self._regions
         ]
-        verdicts = self._decided(looks)
+        self._settle(looks)
+        self.run.split(*self._split(self.shares))
+
+    def _settle(self, looks: list[Observation]) -> None:
+        self._verdicts = self._decided(looks)
         parts = [region.service for region in self._regions]
-        self._places.settle(parts, {look.service: look for look in looks})
-        self.run.split(*self._split(verdicts))
+        self._places.settle(parts, {look.service: look for look in looks}, now_s=self.now_s)
 
     def _declared(self, zone: Zone) -> Service:
         whole = self.run.case.service(self.now_s, policy=self._policy)
@@ -103,7 +146,7 @@ class Regional:
 
     def _looks(self) -> list[Observation]:
         """At each region's endpoints, by the proxies of all."""
-        whole = self._whole(self.run.telemetry_by_region())
+        whole = self.seen = self._whole(self.run.telemetry_by_region())
         looks = []
         for region, zone in zip(self._regions, self.zones, strict=True):
             declared = self._declared(zone)
@@ -168,8 +211,12 @@ class Regional:
         shares: Floats = self._guard.shares_in_force(service, memory, grouping, self.now_s)
         return shares
 
-    def _split(self, verdicts: list[Any]) -> tuple[Grouping, Floats]:
-        """All regions' groups in one grouping, and (regions, groups) shares."""
+    def _split(self, between: Floats) -> tuple[Grouping, Floats]:
+        """All regions' groups in one grouping, and (regions, groups) shares; or one group."""
+        verdicts = self._verdicts
+        if self.together:
+            ids = tuple(one for verdict in verdicts for one in verdict.grouping.endpoints)
+            return Grouping(ids, ("all",), np.zeros(len(ids), np.intp)), np.ones(1)
         names: list[str] = []
         index: list[NDArray[np.intp]] = []
         for region, verdict in zip(self.run.case.regions, verdicts, strict=True):
@@ -179,7 +226,7 @@ class Regional:
         region_of = np.repeat(np.arange(len(verdicts)), [len(v.grouping.names) for v in verdicts])
         weights = [np.array(verdict.weights.by_group, np.float64) for verdict in verdicts]
         inside = np.concatenate([row / row.sum() for row in weights])
-        shares = np.maximum(self.shares, NEXT_TO_NOTHING)[:, region_of] * inside
+        shares = np.maximum(between, NEXT_TO_NOTHING)[:, region_of] * inside
         return Grouping(endpoints, tuple(names), np.concatenate(index)), shares
 
 

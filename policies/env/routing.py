@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from controlplane.model.features import CUT, FEATURES
 from controlplane.model.observation import Floats
-from policies.env.episodes import BOUND, GROUPS, Episodes, Table
+from policies.env.episodes import BOUND, GROUPS, Episodes, Seeded, Table
 
 FULLEST = 0.99
 """Utilisation above which a server's time is that at this one, times how far it is beyond."""
@@ -61,7 +61,7 @@ class Routing:
         ]
 
 
-class RoutingEpisodes:
+class RoutingEpisodes(Seeded):
     """`Episodes` of services that do not change while one lasts."""
 
     def __init__(self, world: Routing, slots: int, seed: int, copies: int = 1) -> None:
@@ -69,30 +69,26 @@ class RoutingEpisodes:
             raise ValueError(f"{slots} slots cannot be {copies} copies of the same cases")
         self.slots = slots
         self._world, self._copies = world, copies
-        self._random = np.random.default_rng(seed)
+        super().__init__(seed)
         self._step = 0
         self.capacity = np.zeros((slots, GROUPS))
         """(slots, GROUPS) requests a second that each server completes; 0: no server."""
         self.demand = np.zeros(slots)
         self.shares = np.zeros((slots, GROUPS))
 
-    def seed(self, seed: int) -> None:
-        """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
-
     def reset(self) -> Table:
         """New services; the base's split is in force."""
         world, cases = self._world, self.slots // self._copies
-        count = self._random.integers(world.servers[0], world.servers[1] + 1, cases)
-        fastest = self._random.uniform(*world.fastest, cases)
-        between = self._random.random((cases, GROUPS))
+        count = self.random.integers(world.servers[0], world.servers[1] + 1, cases)
+        fastest = self.random.uniform(*world.fastest, cases)
+        between = self.random.random((cases, GROUPS))
         between[:, 0], between[:, 1] = 0.0, 1.0
         speed = np.exp(between * np.log(fastest)[:, None]) * (np.arange(GROUPS) < count[:, None])
-        order = self._random.permuted(np.tile(np.arange(GROUPS), (cases, 1)), axis=1)
+        order = self.random.permuted(np.tile(np.arange(GROUPS), (cases, 1)), axis=1)
         order = np.where(order < count[:, None], order, GROUPS)  # which server comes when
         order = np.take_along_axis(order, np.argsort(order >= GROUPS, axis=1, kind="stable"), 1)
         speed = np.take_along_axis(np.pad(speed, ((0, 0), (0, 1))), order, axis=1)
-        load = self._random.uniform(*world.load, cases)
+        load = self.random.uniform(*world.load, cases)
         self.capacity = np.repeat(speed, self._copies, axis=0)
         self.demand = np.repeat(load * speed.sum(axis=1), self._copies)
         self.shares = self.base = by_capacity(self.capacity)

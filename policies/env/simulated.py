@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from controlplane.model.objective import Objective
+from policies.env.curriculum import Stage
 from policies.env.draw import Draw
 from policies.env.episodes import Episodes
 from policies.env.paired import Paired
@@ -19,21 +20,29 @@ class Simulated:
     objective: Objective = field(default_factory=Objective)
     discount: float = 1.0
     """The learner's."""
+    stages: tuple[Stage, ...] = ()
+    """What is drawn before, in this order; each of episodes as long as those of `draw`."""
 
     @property
     def steps(self) -> int:
-        """A step is a tick of a second; the first tick is the first look."""
-        return int(self.draw.duration_s) - 1
+        """Of an episode."""
+        return self.draw.steps
 
     def episodes(self, slots: int, seed: int, copies: int = 1) -> Episodes:
         """New ones."""
         return Paired(
-            self.draw, slots, seed, copies, objective=self.objective, discount=self.discount
+            self.draw,
+            slots,
+            seed,
+            copies,
+            objective=self.objective,
+            discount=self.discount,
+            stages=self.stages,
         )
 
     def tasks(self) -> Sequence[Simulated]:
         """A family each."""
         return [
-            replace(self, draw=replace(self.draw, families={name: 1.0}))
+            replace(self, draw=replace(self.draw, families={name: 1.0}), stages=())
             for name in self.draw.families
         ]

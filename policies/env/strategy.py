@@ -18,7 +18,7 @@ from controlplane.model import Actuation
 from controlplane.model.features import CUT, FEATURES
 from controlplane.model.observation import Floats
 from controlplane.model.queues import queueing
-from policies.env.episodes import GROUPS, Episodes, Table
+from policies.env.episodes import GROUPS, Episodes, Seeded, Table
 from policies.env.routing import best_split, mean_s, rewards
 
 
@@ -106,24 +106,20 @@ def times_s() -> Floats:
     )
 
 
-class FewOrManyEpisodes:
+class FewOrManyEpisodes(Seeded):
     """`Strategic` episodes of the toy; moves of groups do nothing."""
 
     strategies = (STRATEGIES[0], STRATEGIES[2])
 
     def __init__(self, world: FewOrMany, slots: int, seed: int) -> None:
         self.slots, self._world = slots, world
-        self._random = np.random.default_rng(seed)
+        super().__init__(seed)
         self._times_s = times_s()
         self._chosen = np.zeros(slots, np.int64)
 
-    def seed(self, seed: int) -> None:
-        """Draw from here on as if new."""
-        self._random = np.random.default_rng(seed)
-
     def reset(self) -> Table:
         """Few or many, by chance."""
-        self.many = self._random.integers(0, 2, self.slots)
+        self.many = self.random.integers(0, 2, self.slots)
         self._chosen = np.zeros(self.slots, np.int64)
         self._log_ratio, self._step = np.zeros(self.slots), 0
         return self._table()
@@ -137,7 +133,7 @@ class FewOrManyEpisodes:
         took_s, base_s = self._times_s[self.many, self._chosen], self._times_s[self.many, 0]
         log_ratio = np.log(took_s / base_s)
         self._log_ratio += log_ratio
-        changed = self._random.random(self.slots) < self._world.change
+        changed = self.random.random(self.slots) < self._world.change
         self.many = np.where(changed, 1 - self.many, self.many)
         self._step += 1
         return self._table(), rewards(log_ratio), self._step >= self._world.steps

@@ -23,7 +23,9 @@ connections and no retries. docs/simulator.md has the whole, with what it was ch
 `telemetry()` covers the time since its last call; `outcome()` the requests that arrived since its
 last call, each with the latency that it gets in the end. Stock Envoy: leave the weights alone and
 give `Balancing(Algorithm.LEAST_REQUEST)` (P2C) or `Balancing(Algorithm.FULL_SCAN)`.
-`policies.env.lockstep` runs whole control loops with a delay between look and weights.
+`tenants` puts several services on the
+same machines. `policies.env.lockstep` runs whole control loops with a delay between look and
+weights.
 """
 
 from policies.simulator.case import (
@@ -49,6 +51,7 @@ from policies.simulator.scenarios import (
 from policies.simulator.simulation import Simulation, one_group
 from policies.simulator.steps import Steps
 from policies.simulator.telemetry import Outcome, Telemetry
+from policies.simulator.tenants import tenants
 from policies.simulator.trace import Trace
 
 __all__ = [
@@ -79,4 +82,5 @@ __all__ = [
     "one_group",
     "scenario",
     "station_of",
+    "tenants",
 ]

@@ -8,7 +8,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.model import Endpoint, EndpointId, Service, ServiceName, Zone
+from controlplane.model import (
+    OVERPROVISIONED_GROUPS,
+    Endpoint,
+    EndpointId,
+    Service,
+    ServiceName,
+    Zone,
+)
 from policies.simulator.demand import Keys, RequestClass, Traffic, Work
 from policies.simulator.steps import Steps
 
@@ -75,8 +82,9 @@ class Balancing:
     """Endpoints, and requests of each in an interval, without which success rates say nothing."""
     panic_below: float = 0.5
     """Part of the endpoints of a priority below which health is not believed there."""
-    overprovisioning: float = 1.4
-    """A priority or a locality keeps all of its traffic while its healthy part times this is 1."""
+    overprovisioning: float = OVERPROVISIONED_GROUPS / 100.0
+    """A priority or a locality keeps all of its traffic while its healthy part times this is 1. As
+    Weir sends it for groups; Envoy's own default is 1.4."""
     orca: Orca = field(default_factory=Orca)
     peak_decay_s: float = 10.0
     """How fast Peak EWMA forgets (Finagle's and Envoy's default)."""
@@ -145,6 +153,9 @@ class Case:
     orca: bool = False
     """Whether endpoints say how busy they are."""
     classes: tuple[RequestClass, ...] = (RequestClass(),)
+    class_by_region: bool = False
+    """Whether the requests of each region are a class, instead of each by chance: as where regions
+    stand for services on the same machines (`policies.simulator.tenants`)."""
     keys: Keys = field(default_factory=Keys)
     """What RING_HASH and MAGLEV hash."""
     regions: tuple[str, ...] = ("",)
@@ -170,8 +181,11 @@ class Case:
             raise ValueError(f"{self.name}: traffic by region wants a part, and a proxy, in each")
         if max(map(max, self.network_s)) >= self.timeout_s:
             raise ValueError(f"{self.name}: requests time out on their way")
-        if abs(sum(one.part for one in self.classes) - 1.0) > 1e-9:
+        parts = tuple(one.part for one in self.classes)
+        if abs(sum(parts) - 1.0) > 1e-9:
             raise ValueError(f"{self.name}: the parts of the classes sum to 1")
+        if self.class_by_region and parts != self.region_traffic:
+            raise ValueError(f"{self.name}: each class has the part of its region's traffic")
 
     @property
     def proxies_of(self) -> tuple[int, ...]:

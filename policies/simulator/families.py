@@ -163,7 +163,7 @@ def _fast_failing(case: Case, random: Random) -> Case:
         replace(s, fails=fails, fail_work=0.05) if i == hit else s
         for i, s in enumerate(case.stations)
     ]
-    return replace(case, stations=tuple(stations))
+    return _maybe_unlike(replace(case, stations=tuple(stations)), random)
 
 
 def _mixed_classes(case: Case, random: Random) -> Case:

@@ -209,7 +209,7 @@ def fresh(case: Case, seed: int) -> State:
     simple = not sharing.any() and not network.any()
     goals = min(case.queue_limit, r) + 1 if sharing.any() else 0
     balancer = _balancers(case, r, requests)
-    klass, scale = _classes(case, r, others)
+    klass, scale = _classes(case, r, others, balancer)
     work = case.work.sample(r, requests) * scale
     if case.traffic.trace is not None and case.traffic.trace.work_s is not None:
         work = case.traffic.trace.work_s[:r].copy()
@@ -330,13 +330,20 @@ def _balancers(case: Case, count: int, random: np.random.Generator) -> Ints:
 
 
 def _classes(
-    case: Case, count: int, random: np.random.Generator
+    case: Case, count: int, random: np.random.Generator, balancer: Ints
 ) -> tuple[NDArray[np.int8], Floats | float]:
-    """(r,) the class of each request, and by how much it multiplies its work."""
+    """(r,) the class of each request, and by how much it multiplies its work.
+
+    `balancer` (r,) is where each arrives.
+    """
     if len(case.classes) == 1:
         return np.zeros(1, np.int8), case.classes[0].work
     parts = [one.part for one in case.classes]
-    klass = random.choice(len(parts), count, p=parts).astype(np.int8)
+    if case.class_by_region:
+        of = np.repeat(np.array(case.proxies_of), case.workers_per_proxy)
+        klass = of[balancer].astype(np.int8)
+    else:
+        klass = random.choice(len(parts), count, p=parts).astype(np.int8)
     return klass, np.array([one.work for one in case.classes])[klass]
 
 

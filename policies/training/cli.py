@@ -1,11 +1,12 @@
-"""The verb `weir train`. torch is imported when it runs, not before."""
+"""The verbs `weir train` and `weir sweep`. torch is imported when they run, not before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,15 +15,38 @@ from rich.table import Table
 from controlplane.errors import WeirError
 from policies.console import bar, plainly
 
+if TYPE_CHECKING:
+    from policies.training.places import Place
+    from policies.training.recipe import Recipe
+
+
+Processes = Annotated[
+    int | None, typer.Option("--workers", help="Processes at a time; default: one for each core.")
+]
+OnRay = Annotated[
+    str | None,
+    typer.Option("--ray", help="A Ray cluster to train on: its address, or `local` to start one."),
+]
+Named = Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of ours.")]
+
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of ours.")],
+    recipe: Named,
     to: Annotated[Path, typer.Option("--to", help="The folder of the release.")],
     logs: Annotated[
-        Path | None, typer.Option(help="TensorBoard, curve and plot; default: TO.logs.")
+        Path | None,
+        typer.Option(help="Checkpoints, TensorBoard, curves and report; default: TO.logs."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="A run with each, as 1,2,3; the best is released.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run with these logs was stopped.")
+    ] = False,
+    workers: Processes = None,
+    ray: OnRay = None,
     held_out: Annotated[
         int, typer.Option(help="Seeds of each family, load and size of the evaluation.")
     ] = 1,
@@ -31,35 +55,113 @@ def train(
     console = Console(stderr=True)
     with plainly(console):
         from policies.training.evaluate import release_suite
-        from policies.training.plot import plot
-        from policies.training.recipe import FOLDER, load
         from policies.training.release import release
-        from policies.training.train import train as run
+        from policies.training.report import PAGE, report_of_runs
+        from policies.training.runs import trained
 
-        path = Path(recipe) if Path(recipe).is_file() else FOLDER / f"{recipe}.yaml"
-        if not path.is_file():
-            ours = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
-            raise WeirError(f"no recipe {recipe}: neither a file nor one of ours ({ours})")
-        wanted = load(path)
-        wanted = replace(
-            wanted,
-            steps=wanted.steps if steps is None else steps,
-            seed=wanted.seed if seed is None else seed,
-        )
+        if seed is not None and seeds is not None:
+            raise WeirError("--seed or --seeds, not both")
+        wanted = _recipe(recipe, steps)
+        if seed is not None:
+            wanted = replace(wanted, seed=seed, seeds=())
+        if seeds is not None:
+            wanted = replace(wanted, seeds=_numbers(seeds))
         logs = logs or to.with_name(f"{to.name}.logs")
-        logs.mkdir(parents=True, exist_ok=True)
-        with bar(console, "training", wanted.steps) as advance:
-            trained = run(wanted, logs=logs, progress=advance)
-        plot(trained.curve, logs / "curve.png", f"{wanted.name}, seed {wanted.seed}")
+        runs = [(one, logs / f"seed-{one.seed}") for one in wanted.runs()]
+        if resume and not any(folder.exists() for _, folder in runs):
+            console.print(f"nothing to resume in {logs}: begun anew")
+        with _place(ray, workers) as place, bar(console, "training", _steps(runs)) as advance:
+            ended = trained(runs, place, resume=resume, progress=advance)
+        report_of_runs(ended, logs)
+        best = min(ended, key=lambda one: one.ratio)
         with bar(console, "evaluating", 1) as advance:
             evaluation = release(
-                trained,
+                best,
                 to,
                 suite=release_suite(held_out),
                 progress=lambda n, of: advance(n, "", of),
             )
-        _show(evaluation, console)
-        console.print(f"release in {to}, logs and curve in {logs}")
+        if evaluation:
+            _show(evaluation, console)
+        console.print(f"release in {to}, of seed {best.recipe.seed}; report in {logs / PAGE}")
+
+
+def sweep(
+    recipe: Named,
+    to: Annotated[Path, typer.Option("--to", help="The folder of runs, table, plot and JSON.")],
+    over: Annotated[
+        list[str],
+        typer.Option(help="A field and its values: ppo.discount=0.8,0.9 or LOW..HIGH[:log]."),
+    ],
+    draw: Annotated[
+        int | None, typer.Option(help="So many settings by chance instead of all combinations.")
+    ] = None,
+    chance: Annotated[int, typer.Option(help="The seed that settings are drawn by.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    seeds: Annotated[str, typer.Option(help="Each setting is trained with each.")] = "1,2",
+    workers: Processes = None,
+    ray: OnRay = None,
+) -> None:
+    """Train a recipe with other values of its fields; which do best on the validation cases."""
+    console = Console(stderr=True)
+    with plainly(console):
+        from policies.training import sweep as search
+        from policies.training.report import PAGE, report_of_sweep, table
+
+        wanted, fields, each = _recipe(recipe, steps), search.over(over), _numbers(seeds)
+        tried = search.settings(fields, draw, chance)
+        total = len(each) * sum(search.changed(wanted, one).steps for one in tried)
+        with _place(ray, workers) as place, bar(console, "training", total) as advance:
+            results = search.sweep(
+                wanted, fields, to, place, seeds=each, draws=draw, chance=chance, progress=advance
+            )
+        report_of_sweep(wanted.name, results, to)
+        head, rows = table(results)
+        shown = Table(*head, title="mean latency / base on validation cases", box=None)
+        for row in rows:
+            shown.add_row(*row)
+        console.print(shown)
+        console.print(f"{len(results)} settings, the best first; {to / PAGE}, {search.RESULT}")
+
+
+def _recipe(name: str, steps: int | None) -> Recipe:
+    from policies.training.recipe import FOLDER, load
+
+    path = Path(name) if Path(name).is_file() else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        ours = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
+        raise WeirError(f"no recipe {name}: neither a file nor one of ours ({ours})")
+    recipe = load(path)
+    return recipe if steps is None else replace(recipe, steps=steps)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for one in text.split(","))
+    except ValueError:
+        raise WeirError(f"seeds: wanted numbers as 1,2,3, got {text!r}") from None
+
+
+def _steps(runs: Sequence[tuple[Recipe, Path]]) -> int:
+    return sum(recipe.steps for recipe, _ in runs)
+
+
+@contextmanager
+def _place(ray: str | None, workers: int | None) -> Iterator[Place]:
+    if workers is not None and workers < 1:
+        raise WeirError(f"--workers: wanted at least 1, got {workers}")
+    if ray is None:
+        from policies.training.places import Local
+
+        yield Local(workers)
+        return
+    from policies.training.on_ray import OnRay
+
+    cluster = OnRay(ray, workers)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
 
 
 _PAIRS = {

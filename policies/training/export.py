@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
 from controlplane.model.features import FEATURES
 from policies.agents.network import Released
 from policies.env.episodes import BOUND
+from policies.training.asked import INPUTS, random_services, session
 from policies.training.recipe import Recipe
 from policies.training.strip import strip
 
 FORMAT = 1
-SIZES = ((1, 1), (1, 4), (7, 3), (32, 12), (3, 100))
-"""(services, groups) that the export is compared on."""
 TOLERANCE = 2e-6
+"""Of a residual: what rounding in another order may come to."""
 
 
 def export(actor: nn.Module, path: Path, *, bound: float = BOUND) -> str:
@@ -62,17 +61,14 @@ def export(actor: nn.Module, path: Path, *, bound: float = BOUND) -> str:
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def largest_difference(module: Released, path: Path) -> float:
-    """Between the exported model and the original, on random inputs of several sizes."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    random = np.random.default_rng(7)
+def largest_difference(module: Released, path: Path, inputs: int = INPUTS) -> float:
+    """Between the exported model and the original, on so many random services of all sizes."""
+    exported = session(path.read_bytes())
     worst = 0.0
-    for services, groups in SIZES:
-        table = random.normal(size=(services, groups, len(FEATURES))).astype(np.float32)
-        table[:, :, -1] = random.random((services, groups)) < 0.8
+    for table in random_services(inputs):
         with torch.no_grad():
             wanted = module(torch.from_numpy(table)).numpy()
-        given = session.run(["residual"], {"features": table})[0]
+        given = exported.run(["residual"], {"features": table})[0]
         worst = max(worst, float(np.abs(wanted - given).max()))
     return worst
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from policies.agents.meta import Parameters, adapted, maml_slope, reptile_slope, stepped
-from policies.agents.sb3 import repeatable
+from policies.agents.repeat import repeatable
 from policies.env.families import Family
 
 WAYS = ("maml", "first-order", "reptile", "joint", "scratch")

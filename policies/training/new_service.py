@@ -18,7 +18,7 @@ from torch import nn
 from policies.agents.adaptation import Adaptation, Scaled, adapted_to
 from policies.agents.meta_policy import MetaLearner
 from policies.agents.network import PRESENT, Actor
-from policies.agents.sb3 import repeatable
+from policies.agents.repeat import repeatable
 from policies.agents.settings import Maml, Reptile
 from policies.env.one_service import OneService, Staying
 from policies.env.paired import Paired

@@ -1,31 +1,109 @@
-"""Pictures: the learning curve, and what a policy goes by."""
+"""Pictures: learning curves, losses, searches, and what a policy goes by."""
 
+# ruff: noqa: ANN401 - axes of matplotlib
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from policies.training.watch import Point
+import numpy as np
 
-
-def plot(curve: Sequence[Point], path: Path, title: str) -> None:
-    """Return of training episodes, and latency beside the base's on the validation cases."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    top.plot([p.step for p in curve], [p.reward for p in curve], linewidth=1.0)
+    from policies.training.sweep import Tried
+    from policies.training.train import Trained
+
+_ACROSS = 3
+"""Panels beside each other."""
+
+
+def curves(runs: Sequence[Trained], title: str) -> Figure:
+    """Return of training episodes, and latency beside the base's on the validation cases.
+
+    A thin line for each seed, a thick one for their mean, and between the lowest and the highest
+    the spread.
+    """
+    figure, (top, bottom) = _figure(2, 1, (8.0, 5.6))
+    _band(top, [[(p.step, p.reward) for p in run.curve] for run in runs])
     top.set_ylabel("return of episodes")
     top.set_title(title)
-    checked = [p for p in curve if p.ratio is not None]
-    bottom.plot([p.step for p in checked], [p.ratio for p in checked], marker="o", markersize=3)
+    checked = [[(p.step, p.ratio) for p in run.curve if p.ratio is not None] for run in runs]
+    _band(bottom, checked, marker="o", markersize=3)
     bottom.axhline(1.0, color="grey", linewidth=0.8)
     bottom.set_ylabel("mean latency / base")
     bottom.set_xlabel("steps")
-    figure.savefig(path, dpi=110)
+    return figure
+
+
+def losses(runs: Sequence[Trained], title: str) -> Figure | None:
+    """What the updates said of themselves, each in a panel; None where they said nothing."""
+    names = list(dict.fromkeys(n for run in runs for one in run.updates for n in one.losses))
+    if not names:
+        return None
+    rows = -(-len(names) // _ACROSS)
+    figure, panels = _figure(rows, _ACROSS, (9.0, 0.6 + 1.9 * rows))
+    for panel, name in zip(panels, names, strict=False):
+        said = [
+            [(one.step, one.losses[name]) for one in run.updates if name in one.losses]
+            for run in runs
+        ]
+        _band(panel, said)
+        panel.set_title(name, fontsize=8)
+        panel.tick_params(labelsize=7)
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def searched(tried: Sequence[Tried], title: str) -> Figure:
+    """A panel for each field: its values, and the ratio of each run; the best setting is red."""
+    names = list(tried[0].values)
+    figure, panels = _figure(1, len(names), (1.5 + 3.4 * len(names), 3.4), sharey=True)
+    for panel, name in zip(panels, names, strict=True):
+        values = [one.values[name] for one in tried]
+        numbers = all(type(value) in (int, float) for value in values)
+        for one in reversed(tried):  # the best on top
+            x = one.values[name] if numbers else str(one.values[name])
+            ratios = list(one.ratios.values())
+            colour = "C3" if one is tried[0] else "C0"
+            panel.plot([x] * len(ratios), ratios, "o", color=colour, markersize=3, alpha=0.5)
+            panel.plot([x], [one.mean], "_", color=colour, markersize=14, markeredgewidth=2)
+        if numbers and min(values) > 0 and max(values) / min(values) > 8:
+            panel.set_xscale("log")
+        panel.axhline(1.0, color="grey", linewidth=0.8)
+        panel.set_xlabel(name)
+    panels[0].set_ylabel("mean latency / base")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _figure(
+    rows: int, columns: int, size: tuple[float, float], *, sharey: bool = False
+) -> tuple[Figure, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel()
+
+
+def _band(axes: Any, runs: Sequence[Sequence[tuple[int, float]]], **line: Any) -> None:
+    """Each run, and where there are several, their mean and what is between them."""
+    drawn = [np.array(run, np.float64).T for run in runs if run]
+    if len(drawn) < 2:
+        for steps, values in drawn:
+            axes.plot(steps, values, linewidth=1.0, **line)
+        return
+    steps = max(drawn, key=lambda run: run.shape[1])[0]
+    values = np.array([np.interp(steps, *run) for run in drawn])
+    axes.fill_between(steps, values.min(axis=0), values.max(axis=0), alpha=0.25, linewidth=0.0)
+    for run in drawn:
+        axes.plot(*run, linewidth=0.5, color="C0", alpha=0.6)
+    axes.plot(steps, values.mean(axis=0), linewidth=1.6, color="C0", **line)
 
 
 def plot_importance(importance: Mapping[str, Any], path: Path) -> None:

@@ -3,7 +3,9 @@
 # ruff: noqa: ANN401 - YAML gives anything
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,36 @@ import yaml
 from controlplane.errors import ConfigurationError
 from controlplane.model.objective import Objective
 from policies.agents.registry import algorithm
-from policies.agents.settings import Ppo, Settings
+from policies.agents.settings import Ppo, Settings, TeamPpo
+from policies.env.curriculum import Stage
 from policies.env.draw import Draw
 from policies.env.episodes import World
 from policies.env.simulated import Simulated
+from policies.env.simulated_machines import SimulatedMachines
+from policies.env.simulated_regions import SimulatedRegions
 from policies.simulator import FAMILIES
 
 FOLDER = Path(__file__).parent / "recipes"
+MODEL, LEAST_TIME = "model", "leastTime"
+OWN, SHARED = "own", "shared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A stage of a curriculum: for a part of the steps some of what is drawn is another."""
+
+    until: float
+    """Where it ends, as a part of all steps."""
+    families: Mapping[str, float] | None = None
+    endpoints: tuple[int, ...] | None = None
+    proxies: tuple[int, ...] | None = None
+    load: tuple[float, float] | None = None
+
+    def of(self, scenarios: Draw) -> Draw:
+        """The recipe's, with what this lesson has instead."""
+        names = ("families", "endpoints", "proxies", "load")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(scenarios, **given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +53,18 @@ class Recipe:
     name: str
     steps: int
     seed: int = 1
+    seeds: tuple[int, ...] = ()
+    """Where there are some, there is a run with each instead of one with `seed`."""
     algorithm: str = "ppo"
-    base: str = "model"
+    base: str = MODEL
+    """What the residual is on: the split inside a service (`model`), or between its regions
+    (`leastTime`), whose agents are a team."""
+    machines: str = OWN
+    """Whether the services of a team have machines of their `own`, or all run on the same
+    (`shared`) and are each rewarded for their own requests."""
     scenarios: Draw = field(default_factory=Draw)
+    curriculum: tuple[Lesson, ...] = ()
+    """Lessons in turn; after the last, and for all checks, the scenarios are as above."""
     objective: Objective = field(default_factory=Objective)
     """What a BalancingPolicy can ask for, here with the names of `controlplane.model.objective`."""
     settings: Settings = field(default_factory=Ppo)
@@ -44,23 +78,61 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.settings, algorithm(self.algorithm).settings):
             raise ValueError(f"the settings are not those of {self.algorithm}")
-        if self.base != "model":
-            raise ValueError(f"base {self.base!r}: the residual is on model")
-        unknown = set(self.scenarios.families) - set(FAMILIES)
+        if self.base not in (MODEL, LEAST_TIME):
+            raise ValueError(f"base {self.base!r}: the residual is on {MODEL} or {LEAST_TIME}")
+        if self.machines not in (OWN, SHARED):
+            raise ValueError(f"machines: wanted {OWN} or {SHARED}, got {self.machines!r}")
+        if self.machines == SHARED and not isinstance(self.settings, TeamPpo):
+            raise ValueError(f"machines {SHARED}: {self.algorithm} has no team to share them")
+        if self.base == LEAST_TIME and not isinstance(self.settings, TeamPpo):
+            raise ValueError(
+                f"base {LEAST_TIME}: regions are a team, for which {self.algorithm} is not"
+            )
+        if self.curriculum and not (self.base == MODEL and self.machines == OWN):
+            raise ValueError("curriculum: lessons are for services with machines of their own")
+        ends = [0.0, *(lesson.until for lesson in self.curriculum), 1.0]
+        if any(end <= begin for begin, end in itertools.pairwise(ends)):
+            raise ValueError("curriculum: wanted lessons until ever later parts of 0 to 1")
+        draws = [self.scenarios, *(lesson.of(self.scenarios) for lesson in self.curriculum)]
+        unknown = {name for draw in draws for name in draw.families} - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: one is there twice: {self.seeds}")
         self.settings.check(self.world.steps)
+
+    def runs(self) -> list[Recipe]:
+        """The same with one seed each."""
+        return [replace(self, seed=seed, seeds=()) for seed in self.seeds or (self.seed,)]
 
     @property
     def world(self) -> World:
         """Where it learns."""
-        return self.toy or Simulated(self.scenarios, self.objective, self.settings.discount)
+        if self.toy is not None:
+            return self.toy
+        agents = self.settings.agents if isinstance(self.settings, TeamPpo) else 1
+        if self.base == LEAST_TIME:
+            return SimulatedRegions(self.scenarios, agents, self.objective)
+        if self.machines == SHARED:
+            return SimulatedMachines(self.scenarios, agents, objective=self.objective)
+        stages = tuple(
+            Stage(round(lesson.until * self.steps), lesson.of(self.scenarios))
+            for lesson in self.curriculum
+        )
+        return Simulated(self.scenarios, self.objective, self.settings.discount, stages)
+
+    @property
+    def checks(self) -> World:
+        """Where it is checked: without a curriculum, so that checks can be compared."""
+        return replace(self, curriculum=()).world
 
     def document(self) -> dict[str, Any]:
         """As it would be written in YAML, with all defaults."""
         document = asdict(self)
         document[self.algorithm] = document.pop("settings")
         del document["toy"]
+        if not self.seeds:
+            del document["seeds"]
         return document
 
 
@@ -78,6 +150,8 @@ def load(path: Path) -> Recipe:
             raise ValueError("no field toy or settings: hyperparameters are under their algorithm")
         if "scenarios" in parts:
             parts["scenarios"] = _made(Draw, parts["scenarios"])
+        if "curriculum" in parts:
+            parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
         if "objective" in parts:
             parts["objective"] = _made(Objective, parts["objective"])
         name = parts.get("algorithm", "ppo")

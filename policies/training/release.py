@@ -28,6 +28,10 @@ def release(
 ) -> dict[str, Any]:
     """Write the folder and return the evaluation on `suite` that went into it.
 
+    What corrects the split between regions has a model and a manifest alone, and no evaluation: the
+    suite plays corrections of `model`, and serving refuses another
+    (`benchmarks.region_agents` plays it).
+
     The folder appears as a whole: it is made beside its place and then renamed.
     """
     made = folder.with_name(f".{folder.name}.new")
@@ -41,6 +45,9 @@ def release(
     }
     document = manifest(trained.recipe, digest, training, {})
     _write(made / "manifest.json", document)
+    if trained.recipe.base != BASE:
+        _appear(made, folder)
+        return {}
     suite = suite or release_suite()
     evaluation = evaluated(made, suite, progress)
     document["evaluation"] = {
@@ -54,9 +61,13 @@ def release(
     network = Released(trained.actor, document["bound"]).eval()
     importance = write_importance(network, made, 1, suite.families)
     (made / "card.md").write_text(card(document, evaluation, importance))
+    _appear(made, folder)
+    return evaluation
+
+
+def _appear(made: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(made, folder)
-    return evaluation
 
 
 def _write(path: Path, document: Any) -> None:  # noqa: ANN401

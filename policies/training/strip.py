@@ -16,13 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from policies.training.asked import INPUTS, random_services, session
 from policies.training.card import card
-
-INPUTS = 10_000
-"""Random services that a model is asked about before and after."""
-_TOGETHER = 500
 
 
 def strip(model: Any) -> None:  # noqa: ANN401 - onnx has no types
@@ -36,14 +32,9 @@ def strip(model: Any) -> None:  # noqa: ANN401 - onnx has no types
 
 
 def same_answers(before: bytes, after: bytes, inputs: int = INPUTS) -> bool:
-    """Whether two models answer alike, to the last bit, for random services of 1 to 12 groups."""
-    old, new = _session(before), _session(after)
-    width = old.get_inputs()[0].shape[2]
-    random = np.random.default_rng(0)
-    for start in range(0, inputs, _TOGETHER):
-        services, groups = min(_TOGETHER, inputs - start), int(random.integers(1, 13))
-        table = random.normal(size=(services, groups, width)).astype(np.float32)
-        table[:, :, -1] = random.random((services, groups)) < 0.8
+    """Whether two models answer alike, to the last bit, for random services."""
+    old, new = session(before), session(after)
+    for table in random_services(inputs):
         answers = [one.run(None, {"features": table})[0] for one in (old, new)]
         if not np.array_equal(*answers):
             return False
@@ -74,12 +65,6 @@ def strip_release(folder: Path) -> str:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     (folder / "card.md").write_text(card(manifest, evaluation, importance))
     return digest
-
-
-def _session(model: bytes) -> Any:  # noqa: ANN401
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 if __name__ == "__main__":

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from policies.agents.registry import algorithm
+from controlplane.errors import WeirError
+from policies.agents.registry import Learner, algorithm
+from policies.agents.repeat import chance, restore_chance
+from policies.env.episodes import World
+from policies.env.simulated import Simulated
+from policies.env.spread import Spread
+from policies.training import checkpoint
 from policies.training.recipe import Recipe
-from policies.training.watch import VALIDATION_SEED, Point, Progress, Watch
+from policies.training.watch import VALIDATION_SEED, Point, Progress, Update, Watch, filled
+
+CHECKPOINT, TRAINED, CURVE = "checkpoint.npz", "trained.npz", "curve.json"
+"""Files of a run: to go on from, what came of it, and its curve to read."""
+CHECKPOINT_S = 30.0
+"""At least between two checkpoints: what a run that is killed loses."""
+_LIBRARIES = ("numpy", "torch", "stable-baselines3", "sb3-contrib")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +40,7 @@ class Trained:
     step: int
     ratio: float
     curve: list[Point] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
 
 
 def train(
@@ -28,14 +48,131 @@ def train(
     *,
     logs: Path | None = None,
     progress: Progress | None = None,
+    resume: bool = False,
+    checkpoint_s: float = CHECKPOINT_S,
+    workers: Sequence[Executor] = (),
 ) -> Trained:
-    """Run the recipe. Deterministic: one thread, one seed."""
-    world = recipe.world
+    """Run the recipe. Deterministic: one thread, one seed; workers only play (`env.spread`).
+
+    Where there are `logs`, the run leaves a checkpoint there at most every `checkpoint_s`, in place
+    of the one before. With `resume` it goes on from that, if there is one, and ends with the same
+    weights, bit for bit, as if it had never been broken off; what has ended is not run again.
+    WeirError where the checkpoint is that of another recipe or of other versions of the libraries.
+    """
+    world, checks = (_spread(one, workers) for one in (recipe.world, recipe.checks))
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
-    if logs is not None:
-        learner.log_to(logs)
-    validation = world.episodes(recipe.check_cases, VALIDATION_SEED)
+    if logs is not None and resume and (logs / TRAINED).exists():
+        return _read(recipe, learner, logs)
+    validation = checks.episodes(recipe.check_cases, VALIDATION_SEED)
     watch = Watch(recipe, validation, progress, logs)
-    learner.learn(recipe.steps, watch.rolled)
+    learner.log_to(watch.updated)
+    saver = None if logs is None else _Saver(recipe, learner, watch, logs, checkpoint_s)
+    if saver is not None:
+        saver.go_on() if resume else saver.begin_anew()
+    learner.learn(recipe.steps, watch.rolled, *(() if saver is None else (saver.between,)))
     best = watch.ended(learner.actor())
-    return Trained(recipe, best.actor, best.step, best.ratio, watch.curve)
+    trained = Trained(recipe, best.actor, best.step, best.ratio, watch.curve, watch.updates)
+    if logs is not None:
+        _write(trained, logs)
+    return trained
+
+
+def _spread(world: World, workers: Sequence[Executor]) -> World:
+    return Spread(world, tuple(workers)) if workers and isinstance(world, Simulated) else world
+
+
+class _Saver:
+    """Leaves checkpoints of a run, which change nothing of it, and goes on from one."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        learner: Learner,
+        watch: Watch,
+        logs: Path,
+        every_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._learner, self._watch = learner, watch
+        self._path, self._made_by = logs / CHECKPOINT, made_by(recipe)
+        self._every_s, self._clock = every_s, clock
+        self._saved_s = clock()
+
+    def between(self) -> None:
+        """Between two episodes: if it is time, save."""
+        if self._clock() - self._saved_s < self._every_s:
+            return
+        state = {
+            "made by": self._made_by,
+            "learner": self._learner.state(),
+            "watch": self._watch.state(),
+            "chance": chance(),
+        }
+        checkpoint.save(self._path, state)
+        self._saved_s = self._clock()
+
+    def begin_anew(self) -> None:
+        """Nothing of an earlier run is to be taken for this one's."""
+        for name in (CHECKPOINT, TRAINED):
+            self._path.with_name(name).unlink(missing_ok=True)
+
+    def go_on(self) -> None:
+        """From the checkpoint, if there is one."""
+        if not self._path.exists():
+            return
+        state = checkpoint.load(self._path)
+        same(state["made by"], self._made_by, self._path)
+        self._learner.restore(state["learner"])
+        self._watch.restore(state["watch"], self._learner.blank)
+        restore_chance(state["chance"])  # last: what comes before may draw
+
+
+def made_by(recipe: Recipe) -> dict[str, str]:
+    """All that decides what a run gives, but for the code of this package."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {
+        "recipe": json.dumps(recipe.document()),
+        "world": repr(recipe.toy),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **versions,
+    }
+
+
+def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
+    """WeirError names what is not as it was."""
+    other = [name for name in now if before.get(name) != now[name]]
+    if other:
+        raise WeirError(
+            f"{path} was made with another {', another '.join(other)}: it would not end as a run "
+            "that was never broken off; begin anew without --resume, or elsewhere"
+        )
+
+
+def _write(trained: Trained, logs: Path) -> None:
+    """Last, at once, what came of it; then nothing is left to go on from."""
+    curve = [asdict(point) for point in trained.curve]
+    (logs / CURVE).write_text(json.dumps(curve, indent=1) + "\n")
+    document = {
+        "made by": made_by(trained.recipe),
+        "actor": trained.actor.state_dict(),
+        "step": trained.step,
+        "ratio": trained.ratio,
+        "curve": [tuple(point.values()) for point in curve],
+        "updates": [(update.step, dict(update.losses)) for update in trained.updates],
+    }
+    checkpoint.save(logs / TRAINED, document)
+    (logs / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _read(recipe: Recipe, learner: Learner, logs: Path) -> Trained:
+    document: dict[str, Any] = checkpoint.load(logs / TRAINED)
+    same(document["made by"], made_by(recipe), logs / TRAINED)
+    return Trained(
+        recipe,
+        filled(learner.blank, document["actor"]).eval(),
+        document["step"],
+        document["ratio"],
+        [Point(*point) for point in document["curve"]],
+        [Update(*update) for update in document["updates"]],
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from policies.agents.sb3 import on_cpu
 from policies.env.episodes import Episodes
 from policies.training.recipe import Recipe
 
@@ -31,6 +32,15 @@ class Point:
     """Mean return of the newest training episodes, which explore."""
     ratio: float | None = None
     """Mean latency over the base's on the validation cases, without exploring; geometric mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update said of itself."""
+
+    step: int
+    losses: Mapping[str, float]
+    """Losses and the like, by the names that Stable-Baselines3 gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +64,11 @@ class Watch:
     ) -> None:
         self._recipe, self._validation = recipe, validation
         self._progress, self._logs = progress, logs
-        self._board = _board(logs)
+        self._board: Any = None
         self._rollouts = 0
         self._mean: nn.Module | None = None
         self.curve: list[Point] = []
+        self.updates: list[Update] = []
         self.best: Best | None = None
 
     def rolled(self, step: int, actor: nn.Module | None, reward: float) -> None:
@@ -73,6 +84,12 @@ class Watch:
             best = f"best {self.best.ratio:.3f} of the base" if self.best else ""
             self._progress(step, f"return {reward:+.2f} {best}")
 
+    def updated(self, step: int, losses: Mapping[str, float]) -> None:
+        """The learner learned from what was played."""
+        self.updates.append(Update(step, losses))
+        for name, value in losses.items():
+            self._show(f"losses/{name}", value, step)
+
     def ended(self, actor: nn.Module) -> Best:
         """The best of all that was checked, the last policy included."""
         last = self.curve[-1] if self.curve else Point(0, 0.0)
@@ -81,20 +98,49 @@ class Watch:
         assert self.best is not None
         if self._board is not None:
             self._board.close()
-        if self._logs is not None:
-            curve = [asdict(point) for point in self.curve]
-            (self._logs / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
         return self.best
+
+    def state(self) -> dict[str, Any]:
+        """All that it knows, for a checkpoint."""
+        best = self.best
+        return {
+            "rollouts": self._rollouts,
+            "mean": None if self._mean is None else self._mean.state_dict(),
+            "best": best and (best.ratio, best.step, best.actor.state_dict()),
+            "curve": [tuple(asdict(point).values()) for point in self.curve],
+            "updates": [(update.step, dict(update.losses)) for update in self.updates],
+        }
+
+    def restore(self, state: Mapping[str, Any], blank: Callable[[], nn.Module]) -> None:
+        """As it was; `blank` gives a module of the kind that it is told of."""
+        self._rollouts = state["rollouts"]
+        if state["mean"] is not None:
+            self._mean = filled(blank, state["mean"])
+        if state["best"] is not None:
+            ratio, step, weights = state["best"]
+            self.best = Best(ratio, step, filled(blank, weights).eval())
+        self.curve = [Point(*point) for point in state["curve"]]
+        self.updates = [Update(*update) for update in state["updates"]]
 
     def _add(self, point: Point) -> None:
         self.curve.append(point)
-        if self._board is not None:
-            self._board.add_scalar("training/return", point.reward, point.step)
-            if point.ratio is not None:
-                self._board.add_scalar("validation/mean_latency_ratio", point.ratio, point.step)
+        self._show("training/return", point.reward, point.step)
+        if point.ratio is not None:
+            self._show("validation/mean_latency_ratio", point.ratio, point.step)
+
+    def _show(self, name: str, value: float, step: int) -> None:
+        """In TensorBoard. What a run that was broken off said of this step and later is hidden."""
+        if self._logs is None:
+            return
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter  # takes a second
+
+            self._board = SummaryWriter(str(self._logs), purge_step=step)
+        self._board.add_scalar(name, value, step)
 
     def _average(self, newest: nn.Module) -> None:
         """The mean of the newest policies moves less with the luck of a batch than any of them."""
+        newest = on_cpu(newest)
         if self._mean is None:
             self._mean = copy.deepcopy(newest)
             return
@@ -109,9 +155,14 @@ class Watch:
         ratio = validate(self._validation, actor)
         if self.best is None or ratio < self.best.ratio:
             self.best = Best(ratio, step, copy.deepcopy(actor).eval())
-            if self._logs is not None:  # a run that is broken off leaves its best
-                torch.save(self.best.actor.state_dict(), self._logs / "best.pt")
         return ratio
+
+
+def filled(blank: Callable[[], nn.Module], weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """A module of that kind with these weights, on the CPU."""
+    module = copy.deepcopy(on_cpu(blank()))
+    module.load_state_dict(weights)
+    return module
 
 
 def validate(episodes: Episodes, actor: nn.Module) -> float:
@@ -128,11 +179,3 @@ def played(episodes: Episodes, actor: nn.Module) -> None:
         with torch.no_grad():
             actions = actor(torch.from_numpy(table)).numpy()
         table, _, ended = episodes.step(actions)
-
-
-def _board(logs: Path | None):  # type: ignore[no-untyped-def]  # noqa: ANN202 - torch has no types
-    if logs is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter  # takes a second
-
-    return SummaryWriter(str(logs))

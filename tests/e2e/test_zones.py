@@ -242,3 +242,18 @@ async def test_requests_go_where_they_take_least_time_once_that_is_known(tmp_pat
         for place, zones in told.items():
             assert sum(share for _, share in zones.values()) == pytest.approx(1.0, abs=0.01), place
         assert dict.fromkeys(("eu-a", "eu-b", "us-a"), 0) == await made.intended("a")
+        # Killed, it goes on with that; its numbers are lost, and Envoys have been waiting.
+        before = await made.places()
+        await made.served.kill()
+        assert (await made.ask("a", 20)).keys() <= {(200, name) for name in ENDPOINTS.values()}
+        await made.served.start()
+        await made.served.wait_ready()
+        after = await made.places()
+        assert after.keys() == before.keys()
+        for place, zones in before.items():
+            assert after[place].keys() == zones.keys()
+            for zone, (level, share) in zones.items():
+                level_now, share_now = after[place][zone]
+                # Between the look and the kill a tick may have moved it once more.
+                assert level_now == level
+                assert share_now == pytest.approx(share, abs=0.1), (place, zone)

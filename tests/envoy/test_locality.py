@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.decide import Places
+from controlplane.guard import check_zones
 from controlplane.lab.envoy import free_port, run_envoy
 from controlplane.lab.lanes import wait_serving
 from controlplane.lab.ports import free_ports
@@ -184,7 +185,7 @@ async def test_envoys_of_one_fleet_each_send_to_their_own_place_first(tmp_path: 
             ]
             loaded = read({"all.yaml": "---\n".join(documents)}).declared
             found = all_services(loaded)
-            places = Places()
+            places = Places(check_zones)
             places.settle(found, {one.name: Observation.unknown(one.name, ()) for one in found})
             made = translator.snapshots(loaded, found, even(found), orders=places.orders)
             for snapshot in made:

@@ -12,7 +12,7 @@ from torch import nn
 
 from policies.agents.adaptation import Adaptation, Scaled, adapted_to
 from policies.agents.network import Actor
-from policies.agents.sb3 import repeatable
+from policies.agents.repeat import repeatable
 from policies.env.one_service import OneService, Staying
 from policies.league.suite import Fixture
 from policies.training.new_service import (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -10,6 +12,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from controlplane.model.features import FEATURES
+from policies.env.curriculum import Stage
 from policies.env.draw import Draw
 from policies.env.episodes import GROUPS
 from policies.env.lockstep import Lockstep
@@ -68,6 +71,28 @@ def test_a_seed_repeats_an_episode() -> None:
         return total
 
     assert played(3) == played(3) != played(4)
+
+
+def test_a_curriculum_draws_by_its_stages_in_turn_and_then_by_the_whole() -> None:
+    def of(endpoints: int) -> Draw:
+        return replace(SHORT, endpoints=(endpoints,), duration_s=4.0)
+
+    steps, slots = 3, 2
+    stages = (Stage(steps * slots, of(4)), Stage(2 * steps * slots, of(12)))
+    world = Simulated(of(8), stages=stages)
+    episodes = world.episodes(slots, seed=1)
+
+    def drawn() -> float:
+        table, ended = episodes.reset(), False
+        count = np.exp(table[0, 0, FEATURES.index("endpoints")])
+        while not ended:
+            _, _, ended = episodes.step(np.zeros((slots, GROUPS)))
+        return round(float(count))
+
+    assert [drawn() for _ in range(4)] == [4, 12, 8, 8]
+    episodes.seed(1)
+    assert drawn() == 4
+    assert all(not task.stages for task in world.tasks())
 
 
 def test_features_are_numbers_from_the_first_tick_on_in_every_family() -> None:

@@ -10,7 +10,7 @@ import pytest
 from policies.env.regional import Regional
 from policies.env.stages import Stages
 from policies.league.match import outcomes
-from policies.league.players import MODEL, P2C, registry, those
+from policies.league.players import FULL_SCAN, MODEL, P2C, registry, those
 from policies.simulator import Case, Size, scenario
 from policies.simulator.steps import Steps
 
@@ -63,6 +63,30 @@ def test_a_region_whose_requests_fail_is_left() -> None:
     shares = settled(replace(case, stations=stations), 4).shares
     assert shares[1, 0] > 0.5
     assert shares[0, 0] > 0.97
+
+
+def test_where_a_region_floods_all_are_one_and_little_is_lost_to_one_full_scan() -> None:
+    """At 85 % load. A split between the regions all the time was at 1.7 of FULL_SCAN there."""
+    cases = [
+        (scenario("slow_region", seed=s, size=Size(endpoints=8, proxies=16, load=0.85)), s)
+        for s in (201, 202)
+    ]
+    stages, players = Stages.installed(), those((FULL_SCAN,))
+    policies = registry(stages, players)
+    scan = outcomes(cases, players[0], stages, policies, skipped_s=0.0)
+    plays = [Regional(stages, *one) for one in cases]
+    ours = np.array([one.play().mean_s for one in plays])
+    assert all(one.together for one in plays)
+    assert np.exp(np.log(ours / np.array([one.mean_s for one in scan])).mean()) < 1.25
+
+
+def test_without_the_policy_it_goes_on_as_with_its_fallback() -> None:
+    """A learned policy that is absent or refused changes nothing between regions."""
+    case = replace(two_regions(6, 0.7), duration_s=10.0)
+    stages = Stages.installed()
+    absent, model = (Regional(stages, case, 6, policy=name) for name in ("absent", "model"))
+    assert absent.play().latency_sum_s == model.play().latency_sum_s
+    assert absent.known.why.mode == "least-time"
 
 
 def test_one_seed_gives_one_run() -> None:

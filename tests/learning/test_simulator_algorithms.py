@@ -222,7 +222,8 @@ def test_maglev_fills_its_table_evenly_and_moves_little() -> None:
 def test_priorities_take_over_as_envoys_table_says(healthy: int, loads: int) -> None:
     # The table in Envoy's documentation of priority levels, overprovisioning factor 140.
     stations = (*(Station(1),) * 100, *(Station(1, priority=1),) * 100)
-    run = Simulation(case(stations, Algorithm.RANDOM, 5000.0, duration_s=4.0), 10)
+    rules = Balancing(Algorithm.RANDOM, eject_after=0, overprovisioning=1.4)
+    run = Simulation(case(stations, Algorithm.RANDOM, 5000.0, duration_s=4.0, balancing=rules), 10)
     s = run._state
     s.ejected_s[0, healthy:100] = 0.0
     s.ejected[0] = 100 - healthy
@@ -238,7 +239,8 @@ def test_where_all_priorities_together_cannot_take_it_they_panic() -> None:
     # 20 % healthy in the first and 30 % in the second: availability 28 + 42 = 70, so 40 to 60, and
     # both are below the threshold of 50 %: every endpoint gets requests.
     stations = (*(Station(1),) * 10, *(Station(1, priority=1),) * 10)
-    run = Simulation(case(stations, Algorithm.RANDOM, 5000.0, duration_s=4.0), 11)
+    rules = Balancing(Algorithm.RANDOM, eject_after=0, overprovisioning=1.4)
+    run = Simulation(case(stations, Algorithm.RANDOM, 5000.0, duration_s=4.0, balancing=rules), 11)
     s = run._state
     s.ejected_s[0, 2:10] = s.ejected_s[0, 13:20] = 0.0
     s.ejected[0] = 15

@@ -11,8 +11,9 @@ from typing import Any
 import onnx
 import pytest
 
+from policies.training.asked import INPUTS
 from policies.training.export import export
-from policies.training.strip import INPUTS, same_answers, strip, strip_release
+from policies.training.strip import same_answers, strip, strip_release
 from tests.learning.test_training import lively
 
 pytestmark = pytest.mark.learning

@@ -16,12 +16,15 @@ from policies.agents.network import PRESENT, Actor, Released
 from policies.agents.settings import Ppo
 from policies.agents.vector import beyond_the_others
 from policies.env.draw import Draw
+from policies.env.simulated import Simulated
 from policies.released import residual_ppo
 from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_SEEDS
+from policies.training.asked import INPUTS, random_services
 from policies.training.card import card
 from policies.training.evaluate import evaluated, release_suite
 from policies.training.export import TOLERANCE, export, largest_difference
 from policies.training.recipe import FOLDER, Recipe, load
+from policies.training.release import release
 from policies.training.train import train
 
 pytestmark = pytest.mark.learning
@@ -49,6 +52,20 @@ def test_one_seed_gives_one_policy_and_another_seed_another() -> None:
         assert torch.equal(a, b)
     other = train(replace(TINY, seed=2))
     assert other.curve != first.curve
+
+
+def test_the_same_recipe_and_seed_give_the_same_release(tmp_path: Path) -> None:
+    """Model, evaluation, manifest and card, to the last byte."""
+    suite = replace(
+        release_suite(families=("hardware_4x",)), loads=(0.7,), sizes=((8, 4), (10, 16))
+    )
+    made = [tmp_path / name / "tiny" for name in ("one", "two")]
+    for folder in made:
+        evaluation = release(train(TINY), folder, suite=suite)
+        assert evaluation["overall"]["learned/model"]["cases"] == 2
+    one, two = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in made)
+    assert set(one) >= {"model.onnx", "manifest.json", "evaluation.json", "card.md"}
+    assert [name for name in one if one[name] != two[name]] == []
 
 
 def lively(seed: int = 0) -> Actor:
@@ -91,12 +108,49 @@ def test_the_exported_model_answers_as_the_trained_one_at_every_size(tmp_path: P
     assert largest_difference(Released(lively(1), 0.7).eval(), tmp_path / "model.onnx") > 0.01
 
 
+def test_an_export_is_compared_on_ten_thousand_random_services() -> None:
+    tables = list(random_services())
+    assert INPUTS == 10_000
+    assert sum(len(table) for table in tables) == INPUTS
+    assert {table.shape[1] for table in tables} == {*range(1, 13), 100}
+    present = np.concatenate([table[:, :, PRESENT].ravel() for table in tables])
+    assert 0.75 < present.mean() < 0.85
+    assert all(np.array_equal(a, b) for a, b in zip(tables, random_services(), strict=True))
+
+
+def test_an_export_that_answers_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("policies.training.export.TOLERANCE", 0.0)
+    with pytest.raises(RuntimeError, match="differs from the trained policy by"):
+        export(lively(), tmp_path / "model.onnx")
+
+
 def test_every_recipe_of_ours_can_be_read_and_trains_on_nothing_that_is_held_out() -> None:
     for path in FOLDER.glob("*.yaml"):
         recipe = load(path)
-        assert not set(recipe.scenarios.families) & set(HELD_OUT_FAMILIES)
-        assert not set(recipe.scenarios.endpoints) & set(HELD_OUT_ENDPOINTS)
-        assert recipe.scenarios.seeds[1] <= HELD_OUT_SEEDS
+        lessons = [lesson.of(recipe.scenarios) for lesson in recipe.curriculum]
+        for draw in (recipe.scenarios, *lessons):
+            if recipe.base == "model":  # regions are kept from what is played without
+                assert not set(draw.families) & set(HELD_OUT_FAMILIES)
+            assert not set(draw.endpoints) & set(HELD_OUT_ENDPOINTS)
+            assert draw.seeds[1] <= HELD_OUT_SEEDS
+
+
+def test_lessons_change_what_is_drawn_for_their_part_of_the_steps_and_no_check(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "name: x\nsteps: 1000\nscenarios: {load: [0.5, 0.9], proxies: [8]}\n"
+        "curriculum: [{until: 0.2, families: {sparse: 1}}, {until: 0.5, load: [0.5, 0.7]}]"
+    )
+    recipe = load(tmp_path / "r.yaml")
+    assert isinstance(recipe.world, Simulated)
+    first, second = recipe.world.stages
+    assert (first.until, second.until) == (200, 500)
+    assert first.draw == replace(recipe.scenarios, families={"sparse": 1})
+    assert second.draw == replace(recipe.scenarios, load=(0.5, 0.7))
+    assert recipe.checks == replace(recipe.world, stages=())
 
 
 @pytest.mark.parametrize(
@@ -109,6 +163,10 @@ def test_every_recipe_of_ours_can_be_read_and_trains_on_nothing_that_is_held_out
         ("name: x\nsteps: 10\nalgorithm: dqm", "no algorithm 'dqm'; there are ppo, a2c"),
         ("name: x\nsteps: 10\nalgorithm: dqn\nppo: {}", "no field ppo"),
         ("- name", "wanted a mapping"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: 1.5}]", "ever later parts of 0 to 1"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: .5}, {until: .5}]", "ever later"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: .5, seeds: [0, 9]}]", "no field seeds"),
+        ("name: x\nsteps: 10\ncurriculum: [{until: .5, families: {spars: 1}}]", "spars"),
         ("name: [", "line"),
     ],
 )

@@ -111,18 +111,40 @@ class PlacedSource(HealthySource):
         return {name: replace(one, by_place=self.requests) for name, one in looks.items()}
 
 
+def zones_of(*where: Zone) -> list[Service]:
+    """Four endpoints in each."""
+    return [
+        replace(
+            service(f"{CART.name}@{zone}"),
+            endpoints=tuple(Endpoint(f"10.0.{i}.{n}", 80, zone) for n in range(4)),
+            part=Part(0, 500, where=zone, near=Near()),
+        )
+        for i, zone in enumerate(where)
+    ]
+
+
+async def test_orders_of_zones_after_a_restart_are_the_last_ones_before() -> None:
+    rig, a, b = Rig(), Zone("eu", "a"), Zone("eu", "b")
+    rig.source = source = PlacedSource(rig.clock)
+    rig.loop._source = source
+    zones = zones_of(a, b)
+    await rig.loop.declare(Declared(), zones)
+    at_first = rig.sink.published[-1].by_place
+    source.requests = {a: 300.0, b: 100.0}
+    await rig.run(20.5)
+    last = rig.sink.published[-1]
+    assert last.by_place != at_first
+    again = Rig(store=rig.store)
+    await again.loop.declare(Declared(), zones)
+    assert again.sink.published[-1].by_place == last.by_place
+    assert again.sink.published[-1].resources == last.resources
+
+
 async def test_where_requests_come_in_decides_what_the_envoys_of_each_zone_are_told() -> None:
     rig, a, b = Rig(), Zone("eu", "a"), Zone("eu", "b")
     rig.source = source = PlacedSource(rig.clock)
     rig.loop._source = source
-    zones = [
-        replace(
-            service(f"{CART.name}@{where}"),
-            endpoints=tuple(Endpoint(f"10.0.{i}.{n}", 80, where) for n in range(4)),
-            part=Part(0, 500, where=where, near=Near()),
-        )
-        for i, where in enumerate((a, b))
-    ]
+    zones = zones_of(a, b)
     await rig.loop.declare(Declared(), zones)
     at_first = rig.sink.published[-1].by_place
     assert at_first.keys() == {a, b}  # the region alone is told what is common

@@ -14,7 +14,8 @@ from controlplane import guard
 from controlplane.api.explain import explain
 from controlplane.cli.weights import show
 from controlplane.decide.queueing import QueueingModel
-from controlplane.model import Order, Part, ServiceName, Situation, Zone
+from controlplane.model import Order, Part, Reason, ServiceName, Situation, Zone
+from controlplane.model.crossing import Between
 from tests.unit.decide.worlds import World, known, situation
 
 Orders = Mapping[Zone, Order]
@@ -91,9 +92,9 @@ def test_where_the_envoys_of_each_place_send_is_told_in_order() -> None:
         {
             "place": "eu:a",
             "zones": [
-                {"zone": "eu:b", "priority": 0, "share": 0.25},
-                {"zone": "eu:a", "priority": 0, "share": 0.75},
-                {"zone": "us", "priority": 1, "share": 1.0},
+                {"zone": "eu:b", "priority": 0, "share": 0.25, "way_s": None},
+                {"zone": "eu:a", "priority": 0, "share": 0.75, "way_s": None},
+                {"zone": "us", "priority": 1, "share": 1.0, "way_s": None},
             ],
         }
     ]
@@ -105,3 +106,22 @@ def test_what_sessions_hold_in_place_is_said() -> None:
     assert "sessions" not in printed(told(asked))
     held = replace(asked, observation=replace(asked.observation, sticky_share=0.4))
     assert "sessions hold 40.0 % of the requests in place" in printed(told(held))
+
+
+def test_why_zones_serve_as_they_do_is_told_with_the_ways() -> None:
+    a, us = Zone("eu", "a"), Zone("us")
+    order = {
+        ServiceName("s@eu:a"): Part(0, 750, where=a),
+        ServiceName("s@us"): Part(0, 250, where=us),
+    }
+    reason = Reason("crowd", "us would be flooded")
+    between = Between("least-time", {(a, a): 0.0, (a, us): 0.0301}, (reason,))
+    asked = watched()
+    proposal = QueueingModel().propose([asked])[0]
+    verdict, _ = guard.check(asked, proposal, None, now_s=asked.observation.at_s)
+    document = explain(asked, proposal, verdict, 0.0, {a: order}, between)
+    assert [zone["way_s"] for zone in document["places"][0]["zones"]] == [0.0, 0.0301]
+    assert document["between"] == {
+        "mode": "least-time",
+        "reasons": [{"code": "crowd", "text": "us would be flooded"}],
+    }

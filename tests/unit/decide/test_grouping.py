@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from controlplane.decide.classes import classes
-from controlplane.decide.grouping import CONFIRM_S, REST_S, Grouped, regroup
+from controlplane.decide.grouping import CONFIRM_S, REST_S, Grouped, median, regroup
 from controlplane.model import Actuation, Endpoint, Estimate, Observation, Service
 from controlplane.model.observation import Floats
 from tests.unit.decide.worlds import NAME, known, service
@@ -80,6 +80,31 @@ def test_unlike_endpoints_are_grouped_by_class() -> None:
 def test_one_group_where_few_proxies_see_much_and_classes_where_many_see_little() -> None:
     assert len(after(30, TWO, in_flight=6.0, proxies=1).grouping.names) == 1
     assert len(after(30, TWO, in_flight=6.0, proxies=24).grouping.names) == 2
+
+
+@pytest.mark.parametrize("flooded", [0, 1])
+def test_a_flood_makes_one_group_at_once_and_who_is_flooded_stays_where_it_is(
+    flooded: int,
+) -> None:
+    """Envoy forgets what is in flight at an endpoint that moves to a group of another name."""
+    estimate = known(TWO)
+    before = after(30, TWO, proxies=24)
+    queues = np.where(before.grouping.index == flooded, 400.0, 20.0)
+    seen = replace(look(8, proxies=24), in_flight=queues)
+    grouped = regroup(before, service(8), estimate.endpoints, estimate, seen, 30.0)
+    assert grouped.grouping.names == (before.grouping.names[flooded],)
+    # It is over at once, and still it takes a rest before they are divided again.
+    rested = after(int(REST_S) - 1, TWO, grouped, start_s=31.0)
+    assert rested.grouping is grouped.grouping
+    again = after(int(REST_S) + 2, TWO, grouped, start_s=31.0)
+    assert len(again.grouping.names) == 2
+
+
+def test_much_in_flight_for_a_moment_is_no_flood() -> None:
+    before = after(30, TWO, proxies=24)
+    assert after(1, TWO, before, start_s=30.0, in_flight=24 * 1.5, proxies=24).grouping is (
+        before.grouping
+    )
 
 
 def test_between_the_two_it_stays_as_it_is() -> None:
@@ -199,3 +224,12 @@ def test_a_service_without_endpoints_has_no_groups() -> None:
     of = Service(NAME, (), policy="model")
     grouped = regroup(None, of, (), Estimate.unknown(()), Observation.unknown(NAME, ()), 0.0)
     assert grouped.grouping.names == ()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 101])
+def test_the_middle_of_few_values_is_what_numpy_says(n: int) -> None:
+    values = np.random.default_rng(n).lognormal(size=n)
+    assert median(values) == np.median(values)
+    values[n // 2] = np.nan
+    assert np.isnan(median(values))
+    assert np.isnan(median(values[:0]))

@@ -169,6 +169,13 @@ def test_where_the_base_acts_there_is_nothing_to_share_out(folder: Path) -> None
             policy.attribute(situation, situation.shares)
 
 
+def test_a_correction_of_another_base_is_refused(folder: Path) -> None:
+    """What was trained between regions must not act inside a service."""
+    change_manifest(folder, base="leastTime")
+    with pytest.raises(PolicyLoadError, match="correction of leastTime, and would correct model"):
+        load(folder)
+
+
 def test_a_policy_that_was_trained_for_another_objective_says_so_and_acts(folder: Path) -> None:
     change_manifest(folder, objective={"latency_p99": 2.0})
     (one,) = situations(1, 8, 2)

@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.decide import Places
 from controlplane.decide.least_time import without_the_way
+from controlplane.guard import check_zones
 from controlplane.model import Endpoint, Near, Observation, Part, Service, ServiceName, Zone
 from controlplane.model.observation import Floats
 from controlplane.model.queues import queueing
@@ -36,10 +37,11 @@ class World:
     """Two zones as queueing stations, whose Envoys send by the orders in force."""
 
     def __init__(self, asked: Floats, least_time: bool = True) -> None:
-        self.places, self.parts = Places(), parts(EU, US, least_time=least_time)
+        self.places, self.parts = Places(check_zones), parts(EU, US, least_time=least_time)
         self.asked, self.now_s = asked, 0.0
         self.random = np.random.default_rng(2)
         self.fails = np.zeros(2)
+        self.slow = np.ones(2)
         self.changes = 0
 
     def shares(self) -> Floats:
@@ -60,7 +62,7 @@ class World:
         self.now_s += 1.0
         rate = self.asked[:, None] * self.shares()
         rho = np.minimum(rate.sum(axis=0) / (2.0 * CAPACITY_RPS), 0.98)
-        there = WORK_S * (1.0 + queueing(rho, SERVERS))
+        there = self.slow * WORK_S * (1.0 + queueing(rho, SERVERS))
         took = there + WAY_S * (1.0 - np.eye(2))
         looks = {}
         for j, part in enumerate(self.parts):
@@ -90,7 +92,12 @@ class World:
                     place: np.stack([latency[i], seen[i]]) for i, place in enumerate((EU, US))
                 },
             )
-        self.changes += self.places.settle(self.parts, looks)
+        self.changes += len(self.places.settle(self.parts, looks))
+
+    @property
+    def together(self) -> bool:
+        orders = self.places.orders[WEB].values()
+        return all(part.together for order in orders for part in order.values())
 
     def after(self, seconds: int) -> Floats:
         for _ in range(seconds):
@@ -133,7 +140,7 @@ def test_a_zone_that_fails_is_left() -> None:
 
 
 def test_where_nothing_is_known_it_is_the_own_zone_first() -> None:
-    places, made = Places(), parts(EU, US)
+    places, made = Places(check_zones), parts(EU, US)
     unknown = {
         one.name: Observation.unknown(one.name, tuple(e.id for e in one.endpoints)) for one in made
     }
@@ -171,3 +178,77 @@ def test_without_its_way_a_far_endpoint_looks_as_it_is() -> None:
     assert plain.latency_s == pytest.approx([0.05, 0.05])
     assert plain.latency_p99_s == pytest.approx([0.15, 0.15])
     assert plain.in_flight == pytest.approx([5.0, 5.0])
+
+
+def test_zones_are_one_once_one_is_flooded_and_until_all_were_calm_for_long() -> None:
+    world = World(np.array([60.0, 60.0]))
+    world.after(15)
+    assert not world.together
+    world.slow = np.array([1.0, 8.0])
+    world.after(1)
+    assert world.together
+    known = world.places.known(WEB)
+    assert known is not None
+    assert known.why.mode == "together"
+    assert "us:a" in known.why.reasons[0].text
+    world.slow = np.ones(2)
+    world.after(5)
+    assert world.together
+    world.after(40)
+    assert not world.together
+
+
+def test_zones_are_not_one_while_one_of_them_fails() -> None:
+    """To a full scan, who fails fast is idle."""
+    world = World(np.array([60.0, 60.0]))
+    world.after(15)
+    world.slow, world.fails = np.array([1.0, 8.0]), np.array([0.0, 0.7])
+    world.after(10)
+    assert not world.together
+
+
+def test_a_new_process_goes_on_with_the_orders_and_ways_of_the_one_before() -> None:
+    world = World(np.array([240.0, 40.0]))
+    world.after(30)
+    known = world.places.known(WEB)
+    assert known is not None
+    kept = {part.name: world.places.served(part) for part in world.parts}
+    again = Places(check_zones, kept)
+    nothing = {
+        one.name: Observation.unknown(one.name, tuple(e.id for e in one.endpoints))
+        for one in world.parts
+    }
+    assert again.settle(world.parts, nothing)
+    assert again.orders == world.places.orders
+    assert not again.settle(world.parts, nothing)
+    resumed = again.known(WEB)
+    assert resumed is not None
+    assert resumed.ways.seconds[:, 1] == pytest.approx(known.ways.seconds[:, 1])
+    before, world.places = world.shares(), again
+    for _ in range(5):  # capacities are learned anew: it does not begin with the own zone
+        world.tick()
+        assert np.abs(world.shares() - before).max() < 0.2
+
+
+def test_all_zones_as_one_are_so_after_a_restart() -> None:
+    world = World(np.array([60.0, 60.0]))
+    world.after(15)
+    world.slow = np.array([1.0, 8.0])
+    world.after(1)
+    kept = {part.name: world.places.served(part) for part in world.parts}
+    world.places = Places(check_zones, kept)
+    world.after(3)
+    assert world.together
+
+
+def test_with_other_zones_nothing_is_resumed() -> None:
+    world = World(np.array([240.0, 40.0]))
+    world.after(20)
+    kept = {world.parts[0].name: world.places.served(world.parts[0])}
+    again = Places(check_zones, kept)
+    nothing = {
+        one.name: Observation.unknown(one.name, tuple(e.id for e in one.endpoints))
+        for one in world.parts
+    }
+    again.settle(world.parts, nothing)
+    assert again.orders[WEB][EU][world.parts[1].name].priority > 0

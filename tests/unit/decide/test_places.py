@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controlplane.decide import Places
 from controlplane.decide.places import LEAST, order, spread
+from controlplane.guard import check_zones
 from controlplane.model import (
     NOWHERE,
     Endpoint,
@@ -154,7 +155,7 @@ def look(at_s: float, window_s: float = 1.0, **by_place: float) -> Observation:
 
 def settle(places: Places, parts: list[Service], seen: Observation, held: bool = False) -> bool:
     names = {one.name for one in parts}
-    return places.settle(parts, dict.fromkeys(names, seen), names if held else set())
+    return bool(places.settle(parts, dict.fromkeys(names, seen), names if held else set()))
 
 
 def shares_of(places: Places, where: Zone) -> dict[str, int | None]:
@@ -163,7 +164,7 @@ def shares_of(places: Places, where: Zone) -> dict[str, int | None]:
 
 
 def test_orders_follow_the_requests_and_not_their_noise() -> None:
-    places, parts = Places(), [part(A), part(B)]
+    places, parts = Places(check_zones), [part(A), part(B)]
     assert settle(places, parts, Observation.unknown(WEB, ()))
     assert shares_of(places, A) == {"eu:a": None}
     assert not settle(places, parts, look(1.0, a=3, b=1))  # too few to tell
@@ -180,7 +181,7 @@ def test_orders_follow_the_requests_and_not_their_noise() -> None:
 
 
 def test_windows_that_overlap_count_once() -> None:
-    some, others, parts = Places(), Places(), [part(A), part(B)]
+    some, others, parts = Places(check_zones), Places(check_zones), [part(A), part(B)]
     for i in range(40):
         settle(some, parts, look(float(i), a=300, b=100))
         settle(others, parts, look(float(i), window_s=3.0, a=900, b=300))
@@ -188,7 +189,7 @@ def test_windows_that_overlap_count_once() -> None:
 
 
 def test_a_service_that_is_held_keeps_its_orders_while_its_endpoints_stay() -> None:
-    places, parts = Places(), [part(A), part(B)]
+    places, parts = Places(check_zones), [part(A), part(B)]
     settle(places, parts, look(0.0, a=1))
     for i in range(60):
         assert not settle(places, parts, look(1.0 + i, a=300, b=100), held=True)
@@ -198,7 +199,7 @@ def test_a_service_that_is_held_keeps_its_orders_while_its_endpoints_stay() -> N
 
 def test_with_too_few_endpoints_no_place_is_told_apart() -> None:
     near = Near(least_endpoints=3)
-    places, few = Places(), [part(A, 1, near), part(B, 1, near)]
+    places, few = Places(check_zones), [part(A, 1, near), part(B, 1, near)]
     settle(places, few, look(0.0))
     assert places.orders[WEB] == {}
     assert not settle(places, few, look(1.0))
@@ -208,18 +209,18 @@ def test_with_too_few_endpoints_no_place_is_told_apart() -> None:
 
 def test_a_zone_with_enough_endpoints_is_forced() -> None:
     near = Near(forced_from=2)
-    places = Places()
+    places = Places(check_zones)
     for i in range(40):
         settle(places, [part(A, 2, near), part(B, 6, near)], look(float(i), a=300, b=100))
     assert shares_of(places, A) == {"eu:a": None}
-    others = Places()
+    others = Places(check_zones)
     for i in range(40):
         settle(others, [part(A, 1, near), part(B, 3, near)], look(float(i), a=300, b=100))
     assert shares_of(others, A).keys() == {"eu:a", "eu:b"}
 
 
 def test_a_service_that_goes_is_forgotten() -> None:
-    places = Places()
+    places = Places(check_zones)
     assert settle(places, [part(A), part(B)], look(0.0))
     assert places.settle([Service(WEB, ())], {})
     assert places.orders == {}

@@ -10,6 +10,7 @@ import pytest
 from controlplane.decide.capacity import Capacity
 from controlplane.decide.equal import Equal
 from controlplane.decide.queueing import LEAST_RATIO, QueueingModel, optimal
+from controlplane.decide.stations import Stations
 from controlplane.model import Estimate, folding
 from controlplane.model.queues import queueing
 from tests.unit.decide.worlds import ids, known, service, situation
@@ -50,6 +51,35 @@ def test_the_model_gives_the_fast_more_than_their_part_while_it_is_quiet() -> No
     assert all(a >= b - 1e-6 for a, b in pairwise(of_fast)), "it leans back as the load rises"
     assert of_fast[0] > 0.85
     assert of_fast[-1] == pytest.approx(0.8, abs=0.02), "full load is by capacity"
+
+
+def test_a_load_that_is_a_guess_is_the_mean_over_all_guesses() -> None:
+    capacity, base_s = np.array([FAST, FAST, SLOW, SLOW]), np.array([0.05, 0.05, 0.2, 0.2])
+    guessed = known(capacity, base_s, 80.0)
+    # One server or 64, and 8 times the capacity either way of what is believed on the whole.
+    apart = np.linspace(-np.log(8.0), np.log(8.0), folding.HYPOTHESES)
+    guessed.table[folding.LEVEL] = np.log(capacity) + apart[:, None]
+    sure = known(capacity, base_s, 80.0)
+    sure.table[folding.LEVEL] = np.log(capacity)
+    said = known(capacity, base_s, 80.0)
+    said.table[:] = guessed.table
+    said.table[folding.SAID_AGE] = 0.0
+    belief = folding.probabilities(guessed.shared[:, None])[:, 0]
+    scale = np.exp(float(belief @ apart) - apart)
+    mean = float(belief @ np.minimum(scale, 200.0 / 80.0))
+
+    def busier(estimate: Estimate) -> float:
+        return float(Stations.of([situation(estimate, [0, 0, 1, 1])]).busier[0])
+
+    assert busier(guessed) == pytest.approx(mean)
+    assert mean > 1.2
+    assert busier(sure) == pytest.approx(1.0)
+    assert busier(said) == 1.0
+    fast = [
+        QueueingModel().propose([situation(one, [0, 0, 1, 1])])[0].shares[0]
+        for one in (guessed, sure)
+    ]
+    assert fast[0] < fast[1], "it leans to capacity, which is .8"
 
 
 def test_the_slow_are_never_left_idle() -> None:

@@ -94,6 +94,17 @@ def test_regroupings_are_spaced() -> None:
     assert verdict.grouping.same_as(grouped(of, 0, 1, 0, 1))
 
 
+def test_one_group_is_not_waited_for() -> None:
+    of = service(4)
+    life = Life(of, grouped(of, 0, 0, 0, 0))
+    life.grouping = grouped(of, 0, 0, 1, 1)
+    life.ask([0.5, 0.5])
+    life.grouping = grouped(of, 0, 0, 0, 0)
+    assert life.ask([1.0]).grouping.same_as(life.grouping)
+    life.grouping = grouped(of, 0, 0, 1, 1)
+    assert Code.SPACED in codes(life.ask([0.5, 0.5]))
+
+
 def test_from_endpoint_weights_to_groups_the_shares_are_summed() -> None:
     life = Life(service(4))
     life.ask([0.3, 0.3, 0.2, 0.2])

@@ -237,6 +237,25 @@ def test_errors_latency_and_demand_are_followed() -> None:
     assert np.exp(estimate.log_latency[1, 7]) == pytest.approx(4.0 / 20.0, rel=0.5)
 
 
+def test_who_is_sent_nothing_any_more_is_forgiven_and_who_does_not_answer_is_not() -> None:
+    """Envoys that leave an endpoint out take its part of the share away themselves."""
+    world = World(UNLIKE)
+    estimate = world.watched(20)
+    for _ in range(10):
+        look = world.look(0.7 * UNLIKE)
+        look.failed[:2], look.succeeded[:2] = 50.0, 0.0
+        estimate = estimate.fold(look)
+    assert estimate.error_ratio[:2].min() > 0.8
+    for _ in range(15):
+        look = world.look(0.7 * UNLIKE)
+        look.failed[:2], look.succeeded[:2] = 0.0, 0.0
+        look.in_flight[:2] = (0.0, 30.0)
+        estimate = estimate.fold(look)
+    assert estimate.error_ratio[0] < 0.05
+    assert estimate.error_ratio[1] > 0.8
+    assert estimate.capacity_rps[0] > 0.8 * estimate.capacity_rps[2]
+
+
 def test_a_rise_is_forecast_to_go_on_and_a_fall_is_not_yet_believed() -> None:
     world = World(UNLIKE)
     estimate = world.watched(30, load=0.3)

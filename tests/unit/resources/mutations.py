@@ -82,6 +82,29 @@ kind: Secret
 metadata: {name: keys}
 type: Opaque
 stringData: {ann: key-of-ann}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: carts}
+spec:
+  ipFamilies: [IPv4]
+  ports: [{name: http, port: 80, protocol: TCP, appProtocol: kubernetes.io/h2c}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: carts-1, labels: {kubernetes.io/service-name: carts}}
+addressType: IPv4
+endpoints:
+  - addresses: [10.0.0.1]
+    conditions: {ready: true, serving: true, terminating: false}
+    nodeName: one
+    zone: a
+ports: [{name: http, port: 8080, protocol: TCP}]
+---
+apiVersion: v1
+kind: Node
+metadata: {name: one, labels: {weir.dev/capacity: "2"}}
+spec: {podCIDR: 10.0.0.0/24}
 """
 """Valid documents of the kinds that few examples have."""
 
@@ -186,7 +209,12 @@ def _wrongs(
 ) -> Iterator[tuple[str, Path_, object]]:
     if path[0] in ("apiVersion", "kind"):
         return
-    if not issubclass(owner, (Metadata, Secret, ConfigMap)) and path != ("metadata",):
+    ignored = owner.model_config.get("extra") == "ignore"
+    if (
+        not ignored
+        and not issubclass(owner, (Metadata, Secret, ConfigMap))
+        and path != ("metadata",)
+    ):
         yield "misspelt field", (*path[:-1], f"{path[-1]}x"), None
     if info.is_required():
         yield "missing field", path, None

@@ -55,7 +55,7 @@ FILES: list[tuple[str, str, str | bytes, int, str, str]] = [
     ("no kind", "backend.yaml", BACKEND.replace("kind: Backend\n", ""), 1, "kind", "is missing"),
     ("a kind that is a list", "backend.yaml", BACKEND.replace("kind: Backend", "kind: [Backend]"),
      2, "kind", ""),
-    ("a kind of others", "backend.yaml", BACKEND.replace("kind: Backend", "kind: Service"), 2,
+    ("a kind of others", "backend.yaml", BACKEND.replace("kind: Backend", "kind: Lambda"), 2,
      "kind", "is not served"),
     ("no apiVersion", "backend.yaml", BACKEND.partition("\n")[2], 1, "apiVersion",
      "weir.dev/v1alpha1"),

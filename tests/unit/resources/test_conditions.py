@@ -36,7 +36,7 @@ GOOD = f"[{{{to('a')}}}]"
             (False, "BackendNotFound"),
         ),
         (
-            route("web", "[{backendRefs: [{name: a, kind: Service}]}]"),
+            route("web", "[{backendRefs: [{name: a, group: a.example, kind: Lambda}]}]"),
             (True, "Accepted"),
             (False, "InvalidKind"),
         ),

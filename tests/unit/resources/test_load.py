@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import json
+
+import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.resources import Loaded, ObjectKey, load
+from controlplane.resources.read import UnreadableError, parse
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE, joined, read
 
 WEB = ObjectKey("Backend", "default/web")
@@ -143,3 +148,28 @@ def test_loading_from_scratch_gives_what_loading_in_steps_gives_when_all_is_vali
 def test_no_content_whatever_breaks_the_loader(content: str | bytes) -> None:
     raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     load(Loaded(), {"x.yaml": raw})
+
+
+@pytest.mark.parametrize("document", [BACKEND, GATEWAY, ROUTE, POLICY])
+def test_one_line_of_json_is_read_as_yaml_is(document: str) -> None:
+    """As the API server of Kubernetes sends it."""
+    written = json.dumps({**yaml.safe_load(document), "status": None})
+    whole, line = parse(document), parse(written)
+    assert whole is not None
+    assert line is not None
+    assert line.root is None
+    assert line.value == whole.value
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "a": 2}', "{" + '"a": {' * 50 + "}" * 51, '{"a": ' + "9" * 100 + "}"]
+)
+def test_one_line_is_bounded_as_all_is(text: str) -> None:
+    with pytest.raises(UnreadableError):
+        parse(text)
+
+
+def test_a_mapping_on_one_line_that_is_no_json_is_yaml() -> None:
+    found = parse("{a: b}")
+    assert found is not None
+    assert found.value == {"a": "b"}

@@ -201,8 +201,8 @@ def problems(*documents: str) -> list[str]:
          "there is no Backend default/wbe; its part of the datagrams is dropped"),
         (TCP, stream("TCPRoute").replace("web}]}]", "wbe}]}]"),
          "there is no Backend default/wbe; its part of the connections is closed"),
-        (TCP, stream("TCPRoute").replace("name: web}", "name: web, kind: Service, group: ''}"),
-         "core/Service is not served here; its part of the connections is closed (refer to a"),
+        (TCP, stream("TCPRoute").replace("name: web}", "name: x, kind: Lambda, group: a.example}"),
+         "a.example/Lambda is not served here; its part of the connections is closed (refer to a"),
     ],
 )  # fmt: skip
 def test_what_is_not_taken_is_told(listener: str, route: str, message: str) -> None:

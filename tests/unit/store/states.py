@@ -22,4 +22,5 @@ def assert_same(one: LastGood, other: LastGood) -> None:
     assert one.grouping.same_as(other.grouping)
     assert one.shares.tobytes() == other.shares.tobytes()
     assert one.weights == other.weights
+    assert one.places == other.places
     assert (one.policy, one.saved_at) == (other.policy, other.saved_at)

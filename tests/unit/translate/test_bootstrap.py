@@ -10,15 +10,23 @@ import yaml
 
 from controlplane.translate.bootstrap import ads_bootstrap, overlay_bootstrap
 from controlplane.translate.client_tls import ClientTls
-from controlplane.translate.examples import examples
+from controlplane.translate.examples import chart_files, examples
 
-FOLDER = Path(__file__).parents[3] / "envoy"
+ROOT = Path(__file__).parents[3]
+FOLDER, CHART = ROOT / "envoy", ROOT / "charts" / "weir" / "bootstrap"
+
+
+@pytest.mark.parametrize("name", sorted(chart_files()))
+def test_the_files_of_the_chart_are_what_the_code_gives(name: str) -> None:
+    assert (CHART / name).read_text() == chart_files()[name], (
+        "python -m controlplane.translate.examples"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(examples()))
 def test_the_files_in_envoy_are_what_the_functions_give(name: str) -> None:
     assert (FOLDER / name).read_text() == examples()[name], (
-        "write them anew: python -m controlplane.translate.examples envoy"
+        "write them anew: python -m controlplane.translate.examples"
     )
 
 

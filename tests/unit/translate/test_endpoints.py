@@ -60,6 +60,16 @@ def test_a_group_is_a_locality_with_the_weight_and_its_endpoints_are_equal() -> 
     ]
 
 
+def test_groups_give_up_what_is_ejected_and_single_endpoints_need_not() -> None:
+    one = service()
+    for verdict, factor in (
+        (grouped(one, [0, 0, 0, 1], [70, 30]), 100),
+        (single(one, [7, 1, 1, 1]), None),
+    ):
+        policy = read(common(Assignments(), [one], {one.name: verdict})["web"]).policy
+        assert (policy.overprovisioning_factor if policy else None) == factor
+
+
 def test_endpoint_weights_stand_in_one_locality_of_weight_one() -> None:
     web = service(3)
     made = common(Assignments(), [web], {WEB: single(web, [5, 1, 4])})
@@ -239,3 +249,28 @@ def test_the_envoys_of_a_place_get_other_priorities_and_weights_of_the_same_part
     assert placed(moved.by_place[A]["web"]) == [(0, 20), (0, 20), (1, 50_000_000)]
     assert moved == Assignments().resources([a, b, api], verdicts, orders)
     assert made.resources([a, b, api], verdicts).by_place == {}
+
+
+def test_all_zones_as_one_are_one_locality_of_equal_endpoints_whatever_their_weights() -> None:
+    a, b = Zone("eu", "a"), Zone("us", "b")
+    parts = [
+        Service(
+            ServiceName(f"default/web@{where}"),
+            tuple(Endpoint(f"10.0.{i}.{n}", 80, where) for n in range(2)),
+            draining=(Endpoint(f"10.0.{i}.9", 80, where, draining=True),),
+            part=Part(i, 500, where=where, near=Near()),
+        )
+        for i, where in enumerate((a, b))
+    ]
+    verdicts = {one.name: grouped(one, [0, 1], [30, 10]) for one in parts}
+    one = {p.name: replace(p.part, priority=0, weight=None, together=True) for p in parts if p.part}
+    found = Assignments().resources(parts, verdicts, {WEB: {a: one}})
+    whole, drain = read(found.by_place[a]["web"]).endpoints
+    assert (whole.priority, drain.priority) == (0, 0)
+    assert shape(found.by_place[a]["web"])[0] == (
+        "weir.dev/together",
+        1,
+        [(f"10.0.{i}.{n}", None) for i in range(2) for n in range(2)],
+    )
+    assert {each.health_status for each in drain.lb_endpoints} == {HealthStatus.DRAINING}
+    assert len(read(found.common["web"]).endpoints) == 6

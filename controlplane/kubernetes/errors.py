@@ -1,0 +1,34 @@
+"""What the API server refuses, or does not answer."""
+
+from __future__ import annotations
+
+from controlplane.errors import WeirError
+
+
+class ApiError(WeirError):
+    """An answer other than good, or none."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status} {message}" if status else message)
+        self.status = status
+        """Of HTTP; 0 where there was no answer."""
+
+    @property
+    def gone(self) -> bool:
+        """The version asked for is too old: list again."""
+        return self.status == 410
+
+    @property
+    def conflict(self) -> bool:
+        """Somebody else was faster."""
+        return self.status == 409
+
+    @property
+    def missing(self) -> bool:
+        """It is not there, or no such kind is."""
+        return self.status == 404
+
+    @property
+    def forbidden(self) -> bool:
+        """We may not."""
+        return self.status in (401, 403)

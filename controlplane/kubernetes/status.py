@@ -1,0 +1,239 @@
+"""What became of each object, as its `status` says it in the words of the Gateway API. Pure.
+
+A Gateway has `conditions` and `listeners`, a route `parents`, a policy `ancestors`, all others
+`conditions`. What other controllers wrote there stays. `observedGeneration` is that of the object
+which the condition is about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from controlplane.kubernetes.documents import file_of
+from controlplane.kubernetes.objects import Held
+from controlplane.resources.attachment import target_of
+from controlplane.resources.conditions import Condition, parent_part
+from controlplane.resources.declared import KINDS, Declared, ObjectKey
+from controlplane.resources.gateway import Gateway
+from controlplane.resources.gateway_class import CONTROLLER, GatewayClass
+from controlplane.resources.grpc_route import GrpcRoute
+from controlplane.resources.kinds import GATEWAY_API_GROUP, Document, group_of
+from controlplane.resources.load import Loaded
+from controlplane.resources.problems import Problem
+from controlplane.resources.route import ParentRef, Route
+from controlplane.resources.target import Policy, TargetRef
+from controlplane.resources.topology import attachments
+
+Status = dict[str, Any]
+Found = Mapping[ObjectKey, tuple[Condition, ...]]
+
+MOST_ANCESTORS = 16
+"""As the Gateway API has it."""
+MOST_CHARACTERS = 1024
+"""Of a message."""
+_WRITTEN = {True: "True", False: "False", None: "Unknown"}
+_OURS = ("parents", "ancestors")
+"""Lists with an entry for each controller."""
+
+
+def statuses(
+    loaded: Loaded, found: Found, held: Mapping[ObjectKey, Held]
+) -> dict[ObjectKey, Status]:
+    """What is to be said of each object that has a status of ours. Times are left out: see
+    `merged`."""
+    declared, refused = loaded.declared, _refused(loaded.refusals)
+    made: dict[ObjectKey, Status] = {}
+    for key, one in held.items():
+        if key.kind not in KINDS or group_of(KINDS[key.kind]) not in (
+            GATEWAY_API_GROUP,
+            "weir.dev",
+        ):
+            continue
+        if key in refused:
+            status = _of_refused(declared, key, one, refused[key])
+        else:
+            status = _of_valid(declared, key, found.get(key, ()))
+        if status is not None:
+            made[key] = _observed(status, one.generation)
+    return made
+
+
+def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
+    """The first that is wrong of each; problems are of files, and a file is an object here."""
+    found: dict[ObjectKey, Problem] = {}
+    for one in problems:
+        kind, _, name = one.file.partition("/")
+        found.setdefault(ObjectKey(kind, name), one)
+    return {key: one for key, one in found.items() if file_of(key) == one.file}
+
+
+def _of_valid(declared: Declared, key: ObjectKey, found: Sequence[Condition]) -> Status | None:
+    document = declared.by_kind.get(key.kind, {}).get(key.name)
+    if isinstance(document, Gateway):
+        return _of_gateway(declared, document, found) if key.name in declared.gateways else None
+    if isinstance(document, (Route, GrpcRoute)):
+        route = document.requests if isinstance(document, GrpcRoute) else document
+        return {"parents": list(_parents(declared, route, found))}
+    if isinstance(document, Policy):
+        return {"ancestors": list(_ancestors(document, found))[:MOST_ANCESTORS]}
+    if isinstance(document, GatewayClass) and not document.ours:
+        return None
+    if document is None or key.kind == "ReferenceGrant":
+        return None
+    return {"conditions": [_said(one) for one in found] or [_accepted()]}
+
+
+def _of_gateway(declared: Declared, gateway: Gateway, found: Sequence[Condition]) -> Status:
+    pairs = attachments(declared)[gateway.key].pairs
+    listeners = [
+        {
+            "name": one.name,
+            "supportedKinds": [{"group": GATEWAY_API_GROUP, "kind": kind} for kind in one.takes],
+            "attachedRoutes": sum(listener is one for listener, _ in pairs),
+            "conditions": [_said(each) for each in found if each.part == f"listener {one.name}"],
+        }
+        for one in gateway.spec.listeners
+    ]
+    return {"conditions": [_said(one) for one in found if not one.part], "listeners": listeners}
+
+
+def _parents(declared: Declared, route: Route, found: Sequence[Condition]) -> Iterator[Status]:
+    """For the Gateways that we serve alone: of others, and of what is not there, we say nothing."""
+    for ref in route.spec.parent_refs:
+        gateway = declared.gateways.get(f"{ref.namespace or route.metadata.namespace}/{ref.name}")
+        said = [_said(one) for one in found if one.part == parent_part(route, ref)]
+        if gateway is not None and said:
+            yield {"parentRef": _reference(ref), "controllerName": CONTROLLER, "conditions": said}
+
+
+def _ancestors(policy: Policy, found: Sequence[Condition]) -> Iterator[Status]:
+    for ref in policy.spec.target_refs:
+        part = str(target_of(policy, ref))
+        said = [_said(one) for one in found if one.part in ("", part)]
+        if said:
+            ancestor = {**_reference(ref), "namespace": policy.metadata.namespace}
+            yield {"ancestorRef": ancestor, "controllerName": CONTROLLER, "conditions": said}
+
+
+def _of_refused(declared: Declared, key: ObjectKey, one: Held, problem: Problem) -> Status | None:
+    """That it is not in force as it is written; of parents and targets what can be read of them."""
+    field = f"{problem.field}: " if problem.field else ""
+    advice = f" ({problem.advice})" if problem.advice else ""
+    in_force = key.name in declared.by_kind.get(key.kind, {})
+    still = "; the last valid version is in force" if in_force else ""
+    said = [_condition("Accepted", False, "Invalid", f"{field}{problem.message}{advice}{still}")]
+    spec = json.loads(one.document).get("spec")
+    spec = spec if isinstance(spec, dict) else {}
+    if key.kind.endswith("Route"):
+        ours = declared.gateways
+        parents: list[Status] = [
+            {"parentRef": ref, "controllerName": CONTROLLER, "conditions": said}
+            for ref in _written(spec.get("parentRefs"))
+            if f"{ref.get('namespace') or one.namespace}/{ref.get('name')}" in ours
+        ]
+        return {"parents": parents}
+    if issubclass(KINDS[key.kind], Policy):
+        ancestors: list[Status] = [
+            {
+                "ancestorRef": {**ref, "namespace": one.namespace},
+                "controllerName": CONTROLLER,
+                "conditions": said,
+            }
+            for ref in _written(spec.get("targetRefs"))
+        ]
+        return {"ancestors": ancestors[:MOST_ANCESTORS]}
+    return {"conditions": said}
+
+
+def _written(refs: object) -> list[dict[str, Any]]:
+    names = ("group", "kind", "namespace", "name", "sectionName", "port")
+    return [
+        {name: one[name] for name in names if one.get(name) is not None}
+        for one in (refs if isinstance(refs, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("name"), str)
+    ]
+
+
+def _reference(ref: ParentRef | TargetRef) -> dict[str, Any]:
+    return ref.model_dump(by_alias=True, exclude_none=True)
+
+
+def _accepted() -> Status:
+    return _condition("Accepted", True, "Accepted", "")
+
+
+def _said(one: Condition) -> Status:
+    return _condition(one.type, one.status, one.reason, one.message)
+
+
+def _condition(kind: str, status: bool | None, reason: str, message: str) -> Status:
+    text = message[:MOST_CHARACTERS]
+    return {"type": kind, "status": _WRITTEN[status], "reason": reason, "message": text}
+
+
+def _observed(status: Status, generation: int) -> Status:
+    """With the generation in every condition."""
+    made: Status = {}
+    for name, value in status.items():
+        if name == "conditions":
+            made[name] = [{**one, "observedGeneration": generation} for one in value]
+        elif isinstance(value, list):
+            made[name] = [
+                _observed(one, generation) if isinstance(one, dict) and "conditions" in one else one
+                for one in value
+            ]
+        else:
+            made[name] = value
+    return made
+
+
+def merged(before: Mapping[str, Any], wanted: Status, now: str) -> Status:
+    """The status to be written: what others said stays, and the time of what did not change."""
+    made: Status = dict(before)
+    for name, value in wanted.items():
+        held = before.get(name) or []
+        if name in _OURS:
+            ours = [one for one in held if one.get("controllerName") == CONTROLLER]
+            others = [one for one in held if one.get("controllerName") != CONTROLLER]
+            made[name] = [*others, *(_timed_entry(ours, one, now) for one in value)]
+        elif name == "listeners":
+            made[name] = [_timed_entry(held, one, now) for one in value]
+        elif name == "conditions":
+            types = {one["type"] for one in value}
+            others = [one for one in held if one.get("type") not in types | _DROPPED]
+            made[name] = [*others, *_timed(held, value, now)]
+        else:
+            made[name] = value
+    return made
+
+
+_DROPPED = frozenset(("Accepted", "ResolvedRefs", "Programmed"))
+"""Conditions that are ours: where we say nothing of one any more it goes."""
+
+
+def _timed_entry(held: Sequence[Mapping[str, Any]], one: Status, now: str) -> Status:
+    """An entry with conditions; of the one before that is for the same."""
+    same = next((each for each in held if _names(each) == _names(one)), {})
+    return {**one, "conditions": _timed(same.get("conditions") or [], one["conditions"], now)}
+
+
+def _names(entry: Mapping[str, Any]) -> object:
+    return entry.get("name") or entry.get("parentRef") or entry.get("ancestorRef")
+
+
+def _timed(held: Sequence[Mapping[str, Any]], said: Sequence[Status], now: str) -> list[Status]:
+    times = {(one.get("type"), one.get("status")): one.get("lastTransitionTime") for one in held}
+    return [
+        {**one, "lastTransitionTime": times.get((one["type"], one["status"])) or now}
+        for one in said
+    ]
+
+
+def document_kinds() -> tuple[type[Document], ...]:
+    """The kinds that have a status of ours, for the permissions that are needed."""
+    ours = (GATEWAY_API_GROUP, "weir.dev")
+    return tuple(
+        one for kind, one in KINDS.items() if group_of(one) in ours and kind != "ReferenceGrant"
+    )

@@ -1,0 +1,1 @@
+"""Weir against a Kubernetes API."""

@@ -1,0 +1,127 @@
+"""One holder at a time, and an epoch that only grows: against a server, by a clock of the test."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.kubernetes.client import Api
+from controlplane.kubernetes.cluster import micro_now
+from controlplane.kubernetes.errors import ApiError
+from controlplane.kubernetes.lease import Lease, LeaseTimes
+from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.scene import connected
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+async def api(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
+    async with connected(api_server, tmp_path) as made:
+        yield made
+
+
+def replica(api: Api, identity: str, clock: Clock) -> Lease:
+    return Lease(
+        api,
+        namespace="default",
+        name="weir-decider",
+        identity=identity,
+        clock=clock,
+        now=micro_now,
+        chance=random.Random(1),
+        times=LeaseTimes(15, 10.0, 2.0),
+    )
+
+
+async def look(lease: Lease) -> None:
+    with contextlib.suppress(ApiError):  # as `run` has it
+        await lease._look()
+
+
+async def test_the_first_takes_it_and_keeps_it(api: Api) -> None:
+    clock = Clock()
+    one, two = replica(api, "one", clock), replica(api, "two", clock)
+    for _ in range(30):
+        await look(one)
+        await look(two)
+        assert (one.holds, two.holds) == (True, False)
+        assert (one.epoch, two.epoch) == (1, 1)
+        assert two.holder in ("one",)
+        clock.now_s += 2.0
+
+
+async def test_whoever_does_not_renew_stops_before_the_next_begins(api: Api) -> None:
+    clock = Clock()
+    one, two = replica(api, "one", clock), replica(api, "two", clock)
+    await look(one)
+    took_s = None
+    for _ in range(20):  # `one` is gone
+        await look(two)
+        assert not (one.holds and two.holds)
+        if two.holds and took_s is None:
+            took_s = clock.now_s
+        clock.now_s += 1.0
+    assert took_s == 115.0
+    assert two.epoch == 2
+    await look(one)  # and comes back: it sees that it is over
+    assert not one.holds
+    assert (one.holder, one.epoch) == ("two", 2)
+
+
+async def test_of_two_that_reach_for_it_one_is_refused(api: Api, api_server: ApiServer) -> None:
+    clock = Clock()
+    one, two, three = (replica(api, name, clock) for name in ("one", "two", "three"))
+    await look(one)
+    await look(two)
+    await look(three)
+    clock.now_s += 16.0
+    rule = api_server.faults.conflict(resource="leases.coordination.k8s.io", times=1)
+    await look(two)
+    await look(three)
+    assert rule.met == 1
+    assert [each.holds for each in (one, two, three)] == [False, False, True]
+
+
+async def test_letting_it_go_lets_the_next_begin_at_once(api: Api) -> None:
+    clock = Clock()
+    one, two = replica(api, "one", clock), replica(api, "two", clock)
+    await look(one)
+    await look(two)
+    await one.release()
+    assert not one.holds
+    await look(two)
+    assert (two.holds, two.epoch) == (True, 2)
+
+
+async def test_while_the_server_is_gone_the_holder_stops_in_time(
+    api: Api, api_server: ApiServer
+) -> None:
+    clock = Clock()
+    one = replica(api, "one", clock)
+    await look(one)
+    api_server.refuse_connections()
+    clock.now_s += 9.9
+    await look(one)
+    assert one.holds
+    clock.now_s += 0.2
+    await look(one)
+    assert not one.holds
+    api_server.accept_connections()
+    await look(one)
+    assert (one.holds, one.epoch) == (True, 1)
+
+
+def test_times_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="renew_s"):
+        LeaseTimes(10, 10.0, 2.0)

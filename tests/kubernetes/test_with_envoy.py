@@ -1,0 +1,62 @@
+"""A Gateway, a route and a Service put into the API reach a real Envoy, and its ACK the status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from controlplane.lab.envoy import run_envoy
+from controlplane.lab.ports import free_ports
+from controlplane.translate.bootstrap import ads_bootstrap
+from tests.envoy.echo import call, echoes
+from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.scene import scene
+from tests.kubernetes.test_status import until, weir
+from tests.unit.resources.documents import GATEWAY
+from tests.unit.resources.test_service_backends import ROUTE, SERVICE, at, slice_of
+
+pytestmark = pytest.mark.envoy
+
+
+async def origin(port: int) -> str:
+    """Who answers."""
+    answer = await call(port)
+    assert answer.status == 200
+    return str(json.loads(answer.body)["origin"])
+
+
+async def test_what_is_put_into_the_api_is_served_and_its_status_says_so(
+    api_server: ApiServer, tmp_path: Path
+) -> None:
+    xds, admin, gateway_port, envoy_admin = free_ports(4)
+    ports = ["--xds-address", f"127.0.0.1:{xds}", "--admin-address", f"127.0.0.1:{admin}"]
+    gateway = GATEWAY.replace("8080", str(gateway_port))
+    log = tmp_path / "log"
+    async with echoes("a", "b") as origins:
+        with scene(api_server) as cluster, weir(cluster, tmp_path, *ports):
+            first = slice_of("one", at("127.0.0.1", ready=True), port=origins["a"].port)
+            cluster.put(gateway, ROUTE, SERVICE, first)
+            bootstrap = ads_bootstrap(
+                node_id="envoy-1", fleet="default/edge", xds_port=xds, admin_port=envoy_admin
+            )
+            async with run_envoy(bootstrap, tmp_path, wait_s=60.0):
+
+                def programmed(kind: str, name: str) -> str:
+                    status = json.dumps(cluster.get(kind, name).get("status") or {})
+                    return "1 of 1 Envoys have taken it" if "1 of 1 Envoys" in status else status
+
+                for kind, name in (("Gateway", "edge"), ("HTTPRoute", "web")):
+                    await until(lambda k=kind, n=name: programmed(k, n).startswith("1 of 1"), log)  # type: ignore[misc]
+                assert await origin(gateway_port) == "a"
+
+                # The endpoint moves: the Service's next pod is ready, its last one is gone.
+                cluster.put(slice_of("one", at("127.0.0.1", ready=True), port=origins["b"].port))
+                for _ in range(600):
+                    if (found := await origin(gateway_port)) == "b":
+                        break
+                    assert found == "a"  # every request is answered
+                    await asyncio.sleep(0.05)
+                assert found == "b"

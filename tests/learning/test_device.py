@@ -1,0 +1,76 @@
+"""Networks run where they are put. There is no GPU here; torch's `meta` device knows no values, but
+refuses, as a GPU does, what mixes it with the CPU."""
+
+# ruff: noqa: ANN401 - Stable-Baselines3 has no types
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from policies.agents.registry import algorithm
+from policies.agents.sb3 import on_cpu
+from policies.agents.settings import OffPolicy, Ppo, Torch
+from policies.training.toy import LESSONS
+from tests.learning.short_runs import short
+
+pytestmark = pytest.mark.learning
+
+NAMES = [name for name, lesson in LESSONS.items() if isinstance(lesson.settings, Torch)]
+FLAT = [name for name in NAMES if name not in ("hierarchy", "recurrent-ppo")]
+
+
+def on_meta(seen: Any) -> Any:
+    if isinstance(seen, dict):
+        return {key: on_meta(value) for key, value in seen.items()}
+    return torch.from_numpy(seen).to("meta")
+
+
+def asked(policy: Any, seen: Any) -> list[torch.Tensor]:
+    """All that learning asks of a policy."""
+    if hasattr(policy, "q_net"):
+        return [policy.q_net(seen), policy.q_net_target(seen)]
+    if hasattr(policy, "evaluate_actions"):
+        actions, values, log_prob = policy.forward(seen)
+        return [actions, values, log_prob, *policy.evaluate_actions(seen, actions)]
+    actions = policy.actor(seen)
+    judged = policy.critic(seen, actions)
+    probable = policy.actor.action_log_prob(seen) if hasattr(policy.actor, "spread") else ()
+    return [actions, *judged, *probable]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_asks_for_values() -> Iterator[None]:
+    """Distributions check their parameters, which are none here."""
+    torch.distributions.Distribution.set_default_validate_args(False)
+    yield
+    torch.distributions.Distribution.set_default_validate_args(__debug__)
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_nothing_that_is_learned_stays_behind_on_the_cpu(name: str) -> None:
+    recipe = short(name)
+    learner: Any = algorithm(name).learner(recipe.settings, recipe.world, 1)
+    seen = on_meta(learner.model.env.reset())
+    said = asked(learner.model.policy.to("meta"), seen)
+    assert {one.device.type for one in said} == {"meta"}
+
+
+def test_what_is_on_the_cpu_is_taken_as_it_is_and_else_brought_there() -> None:
+    module = torch.nn.Linear(2, 1)
+    assert on_cpu(module) is module
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_device_is_the_recipes(name: str) -> None:
+    settings = LESSONS[name].settings
+    assert isinstance(settings, Torch)
+    assert settings.device == "auto"
+    for wrong in ("gpu", "cuda:", "cuda:x"):
+        kind = replace(settings, device=wrong)
+        with pytest.raises(ValueError, match="device: wanted auto, cpu, cuda"):
+            kind.check(10)
+    assert isinstance(settings, Ppo | OffPolicy) or name == "a2c"

@@ -1,0 +1,114 @@
+"""Where Weir could do harm and must not: what failed once stays mended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.fidelity import case_of
+from controlplane.lab.arena.suite import of_suite
+from controlplane.lab.scenarios import stage
+from controlplane.model import Grouping
+from policies.env.stages import Stages
+from policies.league.match import outcomes
+from policies.league.players import FULL_SCAN, MODEL, registry, those
+from policies.league.suite import RELEASE_SEEDS, Fixture
+from policies.simulator import (
+    Algorithm,
+    Balancing,
+    Case,
+    Outcome,
+    Simulation,
+    Station,
+    Steps,
+    Traffic,
+    Work,
+    endpoint_id,
+)
+
+pytestmark = pytest.mark.learning
+
+WARMUP_S = 10.0
+MEAN, P99 = 1.03, 1.05
+"""Of FULL_SCAN: docs/league.md."""
+
+
+def against_full_scan(cases: Sequence[tuple[Case, int]]) -> tuple[float, float]:
+    """Geometric mean of `model`'s ratios, mean and p99."""
+    players = those((FULL_SCAN, MODEL))
+    stages = Stages.installed()
+    policies = registry(stages, players)
+    full, model = (outcomes(cases, one, stages, policies, skipped_s=WARMUP_S) for one in players)
+
+    def ratio(of: str) -> float:
+        felt = [(measure(a, of), measure(b, of)) for a, b in zip(model, full, strict=True)]
+        return float(np.exp(np.mean([np.log(a / b) for a, b in felt])))
+
+    return ratio("mean"), ratio("p99")
+
+
+def measure(felt: Outcome, name: str) -> float:
+    return felt.mean_s if name == "mean" else felt.quantile_s(0.99)
+
+
+@pytest.mark.parametrize(("factor", "first"), [(1.0, 2.25), (1.4, 3.0)])
+def test_an_ejected_endpoint_takes_its_part_along_as_in_envoy(factor: float, first: float) -> None:
+    """The same as tests/envoy/test_group_shares.py sees in the real one."""
+    broken = Station(4, fails=Steps.of(1.0), fail_work=0.05)
+    made = Case(
+        "ejected",
+        (broken, *(Station(4),) * 7),
+        Traffic(Steps.of(200.0)),
+        Work(0.01),
+        proxies=1,
+        duration_s=14.0,
+        balancing=Balancing(Algorithm.FULL_SCAN, overprovisioning=factor),
+    )
+    run = Simulation(made, seed=1)
+    ids = tuple(endpoint_id(i) for i in range(8))
+    run.split(Grouping(ids, ("a", "b"), np.repeat([0, 1], 4)), np.array([0.75, 0.25]))
+    run.advance(2.0)
+    before = run.arrived().copy()
+    run.advance(14.0)
+    got = run.arrived() - before
+    assert got[0] == 0
+    assert got[:4].sum() / got.sum() == pytest.approx(first / (first + 1.0), abs=0.005)
+
+
+def fast_fails(factor: float | None = None) -> list[tuple[Case, int]]:
+    """The arena's: one of four endpoints of a group fails fast for a quarter of the run."""
+    cases = []
+    for seed in range(1, 5):
+        scenario = of_suite("fast-fail")
+        made = stage(
+            scenario, seed=seed, duration_s=20.0, envoys=scenario.envoys, warmup_s=WARMUP_S
+        )
+        case = case_of(made, warmup_s=WARMUP_S, algorithm=Algorithm.FULL_SCAN)
+        if factor is not None:
+            rules = replace(case.balancing, overprovisioning=factor)
+            case = replace(case, balancing=rules)
+        cases.append((case, seed))
+    return cases
+
+
+def test_an_endpoint_that_fails_fast_does_not_flood_its_group() -> None:
+    mean, p99 = against_full_scan(fast_fails())
+    assert mean < MEAN
+    assert p99 < P99
+    with_envoys_own, _ = against_full_scan(fast_fails(1.4))
+    assert with_envoys_own > MEAN
+
+
+@pytest.mark.parametrize("family", ["degradation", "slow_region"])
+def test_who_turns_slow_near_full_load_is_not_left_with_a_queue(family: str) -> None:
+    """Without the backlog (`decide/backlog.py`) p99 was up to 2.5 times that of FULL_SCAN."""
+    fixtures = [
+        Fixture(family, 0.85, endpoints, proxies, RELEASE_SEEDS + 500_000 + 1_000 * endpoints + i)
+        for endpoints, proxies in ((10, 16), (16, 32))
+        for i in range(3)
+    ]
+    mean, _ = against_full_scan([(one.case(), one.seed) for one in fixtures])
+    assert mean < MEAN
