@@ -12,7 +12,7 @@ import pytest
 from controlplane.lab.envoy import free_port
 from tests.envoy.echo import call, echoes
 from tests.envoy.edge import edge, until
-from tests.envoy.test_https import get
+from tests.envoy.test_https import REFUSED, get
 
 pytestmark = pytest.mark.envoy
 
@@ -57,9 +57,9 @@ async def test_the_shop_is_open_and_partners_show_who_they_are(tmp_path: Path) -
             shop = await answer("shop.example.com")
             assert shop.http_version == "HTTP/2"
             assert shop.headers["alt-svc"] == f'h3=":{port}"; ma=86400'
-            with pytest.raises(httpx.TransportError):
+            with pytest.raises(REFUSED):
                 await answer("partners.example.com")
-            with pytest.raises(httpx.TransportError):  # of our CA, but no partner
+            with pytest.raises(REFUSED):  # of our CA, but no partner
                 await answer("partners.example.com", "shop")
             partner = await answer("partners.example.com", "acme")
             assert partner.status_code == 200
