@@ -1,0 +1,206 @@
+"""The chart by the real Helm: linted, rendered with all of `ci/`, installed, upgraded, removed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kubernetes_validate
+import pytest
+import yaml
+
+from controlplane.settings import ServeSettings
+from tests.kubernetes import tools
+from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.test_helm import Helm
+from tests.kubernetes.test_permissions import roles
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "weir"
+VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+NOT_PUBLISHED = {
+    "cert-manager.io", "gateway.networking.k8s.io", "monitoring.coreos.com", "weir.dev",
+}  # fmt: skip
+"""Groups of definitions that others (and we) bring, which the schemas of Kubernetes do not have."""
+
+
+def rendered(*options: str) -> list[dict[str, Any]]:
+    command = [tools.program("helm"), "template", "weir", str(CHART), "-n", "weir-system"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+def of_kind(kind: str, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in objects if one["kind"] == kind]
+
+
+def refusal(*options: str) -> str:
+    command = [tools.program("helm"), "template", "weir", str(CHART), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_helm_finds_nothing_wrong() -> None:
+    command = [tools.program("helm"), "lint", "--strict", str(CHART)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda one: one.stem)
+def test_every_object_is_what_kubernetes_publishes(values: Path) -> None:
+    objects = rendered("-f", str(values))
+    assert of_kind("Deployment", objects)
+    for one in objects:
+        if one["apiVersion"].partition("/")[0] not in NOT_PUBLISHED:
+            kubernetes_validate.validate(one, "1.33", strict=True)
+        if one["kind"] != "CustomResourceDefinition" and not one["metadata"]["name"].endswith(
+            "-extra"
+        ):
+            labels = one["metadata"]["labels"]
+            assert labels["app.kubernetes.io/part-of"] == "weir", one["metadata"]
+            assert labels["app.kubernetes.io/managed-by"] == "Helm"
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda one: one.stem)
+def test_every_pod_is_restricted(values: Path) -> None:
+    """The restricted profile of the Pod Security Standards, a read-only root, bounds and probes."""
+    for deployment in of_kind("Deployment", rendered("-f", str(values))):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert {"requests", "limits"} <= container["resources"].keys()
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                assert probe in container
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_its_permissions_are_those_that_the_page_has() -> None:
+    """`test_permissions.py` holds Weir to the page; the wildcards of the page are written out."""
+    objects = rendered("--set", "rbac.aggregate=false")
+    (page, lease) = roles()
+
+    def granted(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+        return {
+            (group, resource, verb)
+            for rule in rules
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    (role,) = of_kind("ClusterRole", objects)
+    wild = {one for one in granted(page["rules"]) if one[1] == "*"}
+    has = granted(role["rules"])
+    assert granted(page["rules"]) - wild <= has
+    more = has - granted(page["rules"])
+    assert {(group, "*", verb) for group, _, verb in more} == wild
+    assert not any(
+        "*" in one for rule in role["rules"] for one in rule["resources"] + rule["verbs"]
+    )
+    (own,) = of_kind("Role", objects)
+    assert granted(own["rules"]) == granted(lease["rules"])
+
+
+def test_with_one_namespace_nothing_is_asked_of_the_cluster() -> None:
+    objects = rendered("-f", str(CHART / "ci" / "namespaced-values.yaml"))
+    assert not {"ClusterRole", "ClusterRoleBinding", "GatewayClass"} & {o["kind"] for o in objects}
+    role = next(one for one in of_kind("Role", objects) if one["metadata"]["name"] == "weir")
+    assert role["metadata"]["namespace"] == "shop"
+    asked = {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert not {"gatewayclasses", "namespaces", "nodes"} & asked
+
+
+def test_settings_become_those_that_weir_serve_has() -> None:
+    objects = rendered("-f", str(CHART / "ci" / "full-values.yaml"))
+    weir = next(o for o in of_kind("Deployment", objects) if o["metadata"]["name"] == "weir")
+    (container,) = weir["spec"]["template"]["spec"]["containers"]
+    given = {one["name"]: one.get("value") for one in container["env"]}
+    assert given["WEIR_PUSH_STAGES"] == "0.1,0.5"
+    ours = {name for name in given if name.startswith("WEIR_")}
+    assert {name.removeprefix("WEIR_").lower() for name in ours} <= set(ServeSettings.model_fields)
+    options = {re.sub(r"=.*", "", one).strip("-").replace("-", "_") for one in container["args"]}
+    assert options - {"serve"} <= set(ServeSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--set", "replicas=3"), "replicas"),
+        (("--set", "xds.tls.mode=none"), "mode"),
+        (("--set", "xds.port=0"), "port"),
+        (("--set", "xds.tls.mode=existing"), "xds.tls.secretName"),
+        (("--set", "xds.tls.mode=certManager"), "xds.tls.issuerRef"),
+        (("--set", "image.digest=latest"), "digest"),
+        (("--set", "envoy.gateway=edge"), "gateway"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_name(options: tuple[str, ...], why: str) -> None:
+    assert why in refusal(*options)
+
+
+def test_alerts_and_dashboards_are_the_files_of_the_repository() -> None:
+    objects = rendered("-f", str(CHART / "ci" / "full-values.yaml"))
+    (rule,) = of_kind("PrometheusRule", objects)
+    assert rule["spec"] == yaml.safe_load((CHART / "alerts" / "weir.yaml").read_text())
+    shown = {
+        name: json.loads(text)
+        for one in of_kind("ConfigMap", objects)
+        if one["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
+        for name, text in one["data"].items()
+    }
+    files = {one.name: json.loads(one.read_text()) for one in CHART.glob("dashboards/*.json")}
+    assert shown == files
+
+
+def test_envoys_of_the_chart_have_a_bootstrap_with_their_own_words_in_it() -> None:
+    objects = rendered("--set", "envoy.enabled=true,envoy.gateway=shop/edge,envoy.concurrency=2")
+    config = next(
+        one for one in of_kind("ConfigMap", objects) if one["metadata"]["name"] == "weir-envoy"
+    )
+    bootstrap = yaml.safe_load(config["data"]["envoy.yaml"])
+    assert bootstrap["node"]["cluster"] == "shop/edge"
+    assert bootstrap["node"]["metadata"] == {"weir.dev/workers": 2}
+    assert "weir.weir-system.svc" in config["data"]["envoy.yaml"]
+    assert not re.search("WEIR_HOST|NODE_CLUSTER|WORKERS", json.dumps(config))
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with ApiServer(rollouts=True) as made:
+        yield made
+
+
+def test_it_comes_changes_and_goes_and_keeps_what_must_stay(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    helm = Helm(server, tmp_path)
+    everything = (str(CHART), "--set=gatewayClass.create=false", "--wait", "--timeout=60s")
+    with httpx.Client(base_url=server.url, timeout=10.0) as http:
+
+        def data(name: str) -> Any:  # noqa: ANN401
+            return http.get(f"/api/v1/namespaces/shop/secrets/{name}").json()["data"]
+
+        helm("install", "weir", *everything, "--create-namespace")
+        before = {name: data(name) for name in ("weir-xds", "weir-envoy")}
+        helm("upgrade", "weir", *everything, "--set=settings.logLevel=debug,envoy.enabled=true")
+        assert {name: data(name) for name in before} == before  # nobody is cut off by an upgrade
+        deployments = http.get("/apis/apps/v1/namespaces/shop/deployments").json()["items"]
+        assert {one["metadata"]["name"] for one in deployments} == {"weir", "weir-envoy"}
+        helm("rollback", "weir", "1")
+        helm("uninstall", "weir", "--wait", "--timeout=60s")
+        left = http.get("/apis/apps/v1/namespaces/shop/deployments").json()["items"]
+        assert left == []
+        definitions = http.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").json()
+        assert {one["spec"]["group"] for one in definitions["items"]} == {"weir.dev"}
