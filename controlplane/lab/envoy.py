@@ -15,13 +15,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from controlplane.errors import StartupError
+from controlplane.lab.ports import free_ports
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -56,14 +56,8 @@ def envoy_binary() -> Path:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on now.
-
-    Two Envoys of one user share a port silently (SO_REUSEPORT), so ports are chosen by us and
-    never by guessing.
-    """
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on now (`ports.free_ports`)."""
+    return free_ports(1, host)[0]
 
 
 class Envoy:
