@@ -18,7 +18,7 @@ from controlplane.resources.kinds import (
     WeirApiVersion,
 )
 from controlplane.resources.locality import Locality
-from controlplane.resources.target import Policy, PolicySpec, TargetRef
+from controlplane.resources.target import LeadsToBackends, Policy, PolicySpec, TargetRef
 
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9_.]{0,62}[a-z0-9])?$")]
 
@@ -30,16 +30,7 @@ Ratio = Annotated[Number, Field(ge=0, le=1)]
 class BalancingTargetRef(TargetRef):
     """What a policy is for."""
 
-    kind: Literal[
-        "Backend",
-        "Service",
-        "HTTPRoute",
-        "GRPCRoute",
-        "TLSRoute",
-        "TCPRoute",
-        "UDPRoute",
-        "Gateway",
-    ] = Field(
+    kind: LeadsToBackends = Field(
         description="A route or a Gateway stands for every Backend under it; the nearest policy "
         "wins: that of a Backend or a Service before that of a route, of a Gateway."
     )

@@ -12,6 +12,19 @@ _GROUPS = {"Backend": WEIR_GROUP, "Service": ""}
 """Of the kinds that are not the Gateway API's own."""
 
 
+LeadsToBackends = Literal[
+    "Backend",
+    "Service",
+    "HTTPRoute",
+    "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
+    "Gateway",
+]
+"""Kinds that stand for Backends: what they are, or what they lead to."""
+
+
 class Target(NamedTuple):
     """An object, or a part of it, that a policy is for."""
 
@@ -85,16 +98,7 @@ class RouteTargetRef(SectionTargetRef):
 class BackendTargetRef(SectionTargetRef):
     """A Backend, a route or a Gateway."""
 
-    kind: Literal[
-        "Backend",
-        "Service",
-        "HTTPRoute",
-        "GRPCRoute",
-        "TLSRoute",
-        "TCPRoute",
-        "UDPRoute",
-        "Gateway",
-    ] = Field(
+    kind: LeadsToBackends = Field(
         description="The nearest policy counts, as a whole. For requests: that of a rule, its "
         "route, a listener, its Gateway. For the connections to a Backend, that of the Backend "
         "or of the Service goes before all of these."

@@ -45,6 +45,10 @@ class Draw:
         """Of an episode. A step is a tick of a second; the first tick is the first look."""
         return int(self.duration_s) - 1
 
+    def by_family(self) -> list[Draw]:
+        """The same with one family each."""
+        return [replace(self, families={name: 1.0}) for name in self.families]
+
     def case(self, random: np.random.Generator) -> Drawn:
         """A case and the seed of its requests."""
         names = list(self.families)

@@ -42,7 +42,4 @@ class Simulated:
 
     def tasks(self) -> Sequence[Simulated]:
         """A family each."""
-        return [
-            replace(self, draw=replace(self.draw, families={name: 1.0}), stages=())
-            for name in self.draw.families
-        ]
+        return [replace(self, draw=draw, stages=()) for draw in self.draw.by_family()]

@@ -58,8 +58,8 @@ class SimulatedMachines:
 
     @property
     def steps(self) -> int:
-        """A step is a tick of a second; the first tick is the first look."""
-        return int(self.draw.duration_s) - 1
+        """Of an episode."""
+        return self.draw.steps
 
     def episodes(self, slots: int, seed: int, copies: int = 1) -> Episodes:
         """New ones; `slots` is a multiple of the agents."""
@@ -67,10 +67,7 @@ class SimulatedMachines:
 
     def tasks(self) -> Sequence[SimulatedMachines]:
         """A family each."""
-        return [
-            replace(self, draw=replace(self.draw, families={name: 1.0}))
-            for name in self.draw.families
-        ]
+        return [replace(self, draw=draw) for draw in self.draw.by_family()]
 
     def case(self, random: np.random.Generator) -> tuple[Case, int]:
         """Machines, those who share them, and the seed of their requests."""

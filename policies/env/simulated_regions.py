@@ -59,8 +59,8 @@ class SimulatedRegions:
 
     @property
     def steps(self) -> int:
-        """A step is a tick of a second; the first tick is the first look."""
-        return int(self.draw.duration_s) - 1
+        """Of an episode."""
+        return self.draw.steps
 
     def episodes(self, slots: int, seed: int, copies: int = 1) -> Episodes:
         """New ones; `slots` is a multiple of the agents."""
@@ -68,10 +68,7 @@ class SimulatedRegions:
 
     def tasks(self) -> Sequence[SimulatedRegions]:
         """A family each."""
-        return [
-            replace(self, draw=replace(self.draw, families={name: 1.0}))
-            for name in self.draw.families
-        ]
+        return [replace(self, draw=draw) for draw in self.draw.by_family()]
 
 
 class RegionEpisodes(Seeded):
