@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from deploy.grafana.board import PLACE, Board, Row, gauge, lines, number
-from deploy.grafana.traffic import rate, requests
-
-IN_FLIGHT = f"sum by (service) ({rate('weir_endpoint_in_flight_seconds_total')})"
-UTILISATION = (
-    f"sum by (service) ({rate('weir_endpoint_utilisation_sum')}) / "
-    f"sum by (service) ({rate('weir_endpoint_utilisation_count')})"
-)
+from deploy.grafana.traffic import in_flight, of_weir, rate, requests, utilisation
 
 BOARD = Board(
     uid="weir-capacity",
@@ -23,21 +17,21 @@ BOARD = Board(
                 gauge(
                     "Busiest service",
                     "Utilisation as endpoints say it (ORCA). Above 80 % a busy second queues.",
-                    f"max({UTILISATION})",
+                    f"max({utilisation()})",
                     warn=0.7,
                     alarm=0.85,
                 ),
                 lines(
                     "Utilisation",
                     "As endpoints say it with their answers (ORCA), mean over requests.",
-                    (UTILISATION, "{{service}}"),
+                    (utilisation(), "{{service}}"),
                     unit="percentunit",
                 ),
                 lines(
                     "In flight",
                     "Requests at a time, over all endpoints: by Little's law the rate times the "
                     "latency.",
-                    (IN_FLIGHT, "{{service}}"),
+                    (in_flight(), "{{service}}"),
                 ),
                 lines(
                     "Requests of each endpoint",
@@ -79,9 +73,7 @@ BOARD = Board(
                     "CPU for 1,000 requests",
                     "Core milliseconds of Weir for each thousand requests of the fleet.",
                     (
-                        "1e6 * sum("
-                        f"rate(process_cpu_seconds_total{{{PLACE}}}[$__rate_interval]) "
-                        f"and on (instance, job) weir_build_info{{{PLACE}}}) / "
+                        f"1e6 * sum({of_weir(rate('process_cpu_seconds_total', PLACE))}) / "
                         f"(sum({rate('weir_endpoint_requests_total', PLACE)}) > 0)",
                         "ms",
                     ),
@@ -96,8 +88,7 @@ BOARD = Board(
                     "Series",
                     "Samples in a scrape of each Weir.",
                     (
-                        f"scrape_samples_scraped{{{PLACE}}} "
-                        f"and on (instance, job) weir_build_info{{{PLACE}}}",
+                        of_weir(f"scrape_samples_scraped{{{PLACE}}}"),
                         "{{instance}}",
                     ),
                 ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.grafana.board import PLACE, Board, Kind, Row, lines, number
-from deploy.grafana.traffic import error_ratio, quantile, rate, requests
+from deploy.grafana.traffic import error_ratio, of_weir, quantile, rate, requests
 
 BOARD = Board(
     uid="weir-fleet",
@@ -134,8 +134,7 @@ BOARD = Board(
                     "CPU",
                     "Cores of each Weir.",
                     (
-                        f"rate(process_cpu_seconds_total{{{PLACE}}}[$__rate_interval]) "
-                        f"and on (instance, job) weir_build_info{{{PLACE}}}",
+                        of_weir(rate("process_cpu_seconds_total", PLACE)),
                         "{{instance}}",
                     ),
                 ),
@@ -143,8 +142,7 @@ BOARD = Board(
                     "Memory",
                     "Resident memory of each Weir.",
                     (
-                        f"process_resident_memory_bytes{{{PLACE}}} "
-                        f"and on (instance, job) weir_build_info{{{PLACE}}}",
+                        of_weir(f"process_resident_memory_bytes{{{PLACE}}}"),
                         "{{instance}}",
                     ),
                     unit="bytes",

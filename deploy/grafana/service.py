@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from deploy.grafana.board import SERVICE, Board, Kind, Row, lines, number
-from deploy.grafana.traffic import error_ratio, mean_latency, quantile, rate, requests
+from deploy.grafana.traffic import (
+    error_ratio,
+    in_flight,
+    mean_latency,
+    quantile,
+    requests,
+    utilisation,
+)
 
 BOARD = Board(
     uid="weir-service",
@@ -61,8 +68,7 @@ BOARD = Board(
                     "Requests that an endpoint has at a time, over all Envoys. The twenty busiest. "
                     "Empty without load reports.",
                     (
-                        "topk(20, sum by (service, endpoint) "
-                        f"({rate('weir_endpoint_in_flight_seconds_total')}))",
+                        f"topk(20, {in_flight('service, endpoint')})",
                         "{{endpoint}}",
                     ),
                 ),
@@ -87,9 +93,7 @@ BOARD = Board(
                     "Utilisation by endpoint",
                     "As they say it themselves with their answers (ORCA); empty where they do not.",
                     (
-                        "topk(20, sum by (service, endpoint) "
-                        f"({rate('weir_endpoint_utilisation_sum')}) / sum by (service, endpoint) "
-                        f"({rate('weir_endpoint_utilisation_count')}))",
+                        f"topk(20, {utilisation('service, endpoint')})",
                         "{{endpoint}}",
                     ),
                     unit="percentunit",

@@ -232,19 +232,3 @@ class Api:
             if not dry:
                 self.retire(kind, (meta(one).get("namespace", ""), meta(one)["name"]))
         return Answer(found)
-
-
-def _part(part: str, kind: Kind, before: Object, one: Object) -> Object:
-    """What a request may change: status through its own path alone, and nothing else there."""
-    if not kind.status:
-        return one
-    source, kept = (one, deepcopy(before)) if part == "status" else (before, one)
-    kept["apiVersion"] = one["apiVersion"]
-    kept.pop("status", None)
-    if "status" in source:
-        kept["status"] = deepcopy(source["status"])
-    if part == "status":
-        meta(kept).pop("managedFields", None)
-        if "managedFields" in meta(one):
-            meta(kept)["managedFields"] = meta(one)["managedFields"]
-    return kept
