@@ -247,6 +247,7 @@ class App:
             self._switch,
             self._clock,
             staging=lambda fleet: self._cache.staged(fleet) is not None,
+            settings=self._settings.shown(),
         )
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from controlplane.publisher import Publisher
 from controlplane.resources import Loaded, ObjectKey
 from controlplane.resources.conditions import Condition, Programming, conditions
 from controlplane.store import ALL, KillSwitch
+from controlplane.telemetry.version import version
 
 
 class AppConsole:
@@ -35,8 +37,10 @@ class AppConsole:
         switch: KillSwitch,
         clock: Callable[[], float],
         staging: Callable[[str], bool] = lambda fleet: False,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
-        """`staging`: whether a change is on its way to the Envoys of a fleet in stages."""
+        """`staging`: whether a change is on its way to the Envoys of a fleet in stages.
+        `settings`: those that are in force, without what is secret."""
         self._loop = loop
         self._decider = decider
         self._publisher = publisher
@@ -44,8 +48,17 @@ class AppConsole:
         self._switch = switch
         self._clock = clock
         self._staging = staging
+        self._settings = settings or {}
         self.stopping = False
         self.loaded = Loaded()
+
+    def about(self) -> dict[str, Any]:
+        """Which Weir this is, and how it runs."""
+        return {
+            "version": version(),
+            "python": platform.python_version(),
+            "settings": dict(self._settings),
+        }
 
     def ready(self) -> tuple[bool, str]:
         """Ready when a complete state is served, and until the process is told to stop."""

@@ -17,6 +17,9 @@ class ScriptedConsole:
         self.calls: list[tuple[str, str | None]] = []
         self.is_ready = True
 
+    def about(self) -> dict[str, Any]:
+        return {"version": "1.2.3", "settings": {}}
+
     def ready(self) -> tuple[bool, str]:
         return self.is_ready, "ready" if self.is_ready else "no complete state yet"
 
