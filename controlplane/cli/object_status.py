@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli import names
+from controlplane.cli.admin import HERE, WeirOption
 from controlplane.cli.output import Output, console
 
 _STATUS = {True: "True", False: "False", None: "Unknown"}
@@ -17,14 +18,22 @@ _STATUS = {True: "True", False: "False", None: "Unknown"}
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="Only objects whose `Kind namespace/name` has this.")
+        str | None,
+        typer.Argument(
+            help="Only objects whose `Kind namespace/name` has this.",
+            autocompletion=names.objects,
+        ),
     ] = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
     """Every Gateway, route and policy with its conditions: Accepted, ResolvedRefs, and Programmed,
     which is True when the Envoys have taken it. Exit status 1 when a condition is False."""
-    found = [one for one in ask(admin_address, "/v1/status") if name is None or name in _name(one)]
+    found = [
+        one
+        for one in weir.ask("/v1/status")
+        if weir.has(one["name"]) and (name is None or name in _name(one))
+    ]
     if output is Output.JSON:
         typer.echo(json.dumps(found))
     elif not found:
