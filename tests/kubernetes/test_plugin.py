@@ -6,6 +6,7 @@ import datetime
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -192,6 +193,30 @@ def test_a_forward_ends_with_the_block_also_by_an_error_and_waits_no_longer_than
         os.kill(int(pid.read_text()), 0)
     with pytest.raises(ClusterError, match=r"no answer within 0\.2 s"):
         Kubectl(call_s=0.2).get("/version")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel does it on Linux alone")
+def test_a_forward_ends_also_where_the_command_is_killed(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    silent = tmp_path / "kubectl"
+    silent.write_text(f"#!/bin/sh\necho $$ >{pid}\nexec sleep 60\n")
+    silent.chmod(0o755)
+    program = """
+import os, pathlib, sys, time
+from controlplane.cli.kubectl import Kubectl
+forward = Kubectl().start_forward("shop", "weir-1", 18001)
+pid = pathlib.Path(sys.argv[1])
+while not pid.exists() or not pid.read_text():
+    time.sleep(0.01)
+os.kill(os.getpid(), 9)
+"""
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [sys.executable, "-c", program, str(pid)]
+    assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == -9
+    ends_s = time.monotonic() + SOON_S
+    while Path(f"/proc/{int(pid.read_text())}").exists():
+        assert time.monotonic() < ends_s, "kubectl is still there"
+        time.sleep(0.01)
 
 
 def test_refusals_of_the_cluster_come_in_its_words(scene: Scene) -> None:
