@@ -288,11 +288,15 @@ def test_of_one_namespace_nothing_of_the_cluster_is_needed() -> None:
         "Node": Resource("v1", "nodes", "Node", namespaced=False),
         "Gateway": Resource("gateway.networking.k8s.io/v1", "gateways", "Gateway"),
     }
-    wide = {str(one) for one in access.needed(there, "", HOME)}
+    wide = {str(one) for one in access.needed(there, {}, HOME)}
     assert {"list nodes", "patch gateways/status", f"update leases in {HOME}"} <= wide
-    narrow = {str(one) for one in access.needed(there, "shop", HOME)}
+    narrow = {str(one) for one in access.needed(there, {"--namespace": "shop"}, HOME)}
     assert "watch gateways in shop" in narrow
     assert not any("nodes" in one for one in narrow)
+    hooked = {str(one) for one in access.needed(there, {"--webhook-address": ":9443"}, HOME)}
+    assert {"patch validatingwebhookconfigurations", f"update secrets in {HOME}"} <= hooked - wide
+    files = {"--webhook-address": ":9443", "--webhook-cert": "/tls.crt"}
+    assert {str(one) for one in access.needed(there, files, HOME)} == wide
 
 
 def test_a_server_may_add_to_a_definition_and_leave_out_what_is_empty() -> None:

@@ -107,7 +107,7 @@ def _deployments(kubectl: Kubectl, there: Mapping[str, Resource], home: str) -> 
     yield from workload.deployment(made, home)
     for one in made:
         spec = one["spec"]["template"]["spec"]
-        rights = [*access.needed(there, _followed(spec), home)]
+        rights = [*access.needed(there, _options(spec), home)]
         account = spec.get("serviceAccountName") or "default"
         yield access.check(kubectl, account, home, rights)
 
@@ -135,8 +135,7 @@ def _lease(kubectl: Kubectl, home: str) -> dict[str, Any] | Check | None:
         return warn("lease", f"could not be looked at: {error}", "")
 
 
-def _followed(spec: dict[str, Any]) -> str:
-    """The namespace that is followed alone; empty: all."""
+def _options(spec: dict[str, Any]) -> dict[str, str]:
+    """What `weir serve` is started with."""
     words = (word for one in spec.get("containers") or () for word in one.get("args") or ())
-    options = (word.partition("=") for word in words)
-    return next((value for name, _, value in options if name == "--namespace"), "")
+    return {name: value for name, _, value in (word.partition("=") for word in words)}

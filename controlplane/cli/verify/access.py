@@ -30,9 +30,10 @@ class Right(NamedTuple):
         return f"{self.verb} {what}{where}"
 
 
-def needed(there: Mapping[str, Resource], namespace: str, home: str) -> Iterator[Right]:
-    """What Weir does with the kinds that are served. `namespace`: it follows this one alone; empty:
-    all. `home`: where it is itself."""
+def needed(there: Mapping[str, Resource], options: Mapping[str, str], home: str) -> Iterator[Right]:
+    """What Weir does with the kinds that are served, by the options (`--namespace`) that it runs
+    with. `home`: where it is itself."""
+    namespace = options.get("--namespace", "")
     for kind, one in sorted(there.items()):
         if namespace and kind in CLUSTER_WIDE:
             continue
@@ -45,6 +46,17 @@ def needed(there: Mapping[str, Resource], namespace: str, home: str) -> Iterator
     yield Right("create", _group(LEASES), LEASES.plural, namespace=home)
     for verb in ("get", "update"):
         yield Right(verb, _group(LEASES), LEASES.plural, namespace=home, name=LEASE)
+    if "--webhook-address" in options and "--webhook-cert" not in options:
+        yield from _certified(options.get("--webhook-configuration", "weir"), home)
+
+
+def _certified(configuration: str, home: str) -> Iterator[Right]:
+    """It makes the certificate of its webhook itself, and tells the API server of the CA."""
+    for verb in ("get", "patch"):
+        group = "admissionregistration.k8s.io"
+        yield Right(verb, group, "validatingwebhookconfigurations", name=configuration)
+    for verb in ("get", "update"):
+        yield Right(verb, "", "secrets", namespace=home, name=f"{configuration}-webhook")
 
 
 def check(kubectl: Kubectl, account: str, home: str, rights: Sequence[Right]) -> Check:
