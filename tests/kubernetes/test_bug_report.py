@@ -145,6 +145,7 @@ metadata:
   annotations:
     kubectl.kubernetes.io/last-applied-configuration: '{{"a": "{PLANTED["of an annotation"]}"}}'
 spec:
+  parentRefs: [{{name: edge}}]
   hostnames: [web.example]
   rules:
     - matches:
@@ -303,6 +304,21 @@ def test_a_dry_run_lists_what_would_be_taken_and_takes_nothing(
     paths = {one["path"] for one in listed}
     assert {"logs/weir-1/weir.log", "objects/secrets.core.json", "events.json"} <= paths
     assert list(tmp_path.iterdir()) == []
+
+
+def test_analyze_finds_in_a_cluster_what_it_finds_in_a_folder(
+    cluster: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "all.yaml").write_text(OBJECTS)
+
+    def found(*options: str) -> set[tuple[str, str]]:
+        done = weir("analyze", "-o", "json", *options)
+        return {(one["code"], one["object"]) for one in json.loads(done.stdout)}
+
+    in_folder = found("-f", str(tmp_path))
+    assert ("WEIR0101", "HTTPRoute default/web") in in_folder
+    assert found("--context", "test") == in_folder
+    assert found("--context", "test", "-n", "elsewhere") == set()
 
 
 def test_of_a_folder_nothing_secret_is_taken_either(tmp_path: Path) -> None:

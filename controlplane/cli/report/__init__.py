@@ -103,7 +103,7 @@ def bug_report(
     with contextlib.ExitStack() as closing:
         if of_cluster:
             kubectl = Kubectl(context, kubeconfig)
-            found = closing.enter_context(_of_cluster(kubectl, weir_namespace, logs))
+            found = closing.enter_context(_of_cluster(kubectl, weir_namespace, logs, dry_run))
         else:
             found = _of_here(address, documents, log or (), logs)
         if dry_run:
@@ -156,8 +156,10 @@ def _client(programs: Iterable[str]) -> Part:
 
 
 @contextlib.contextmanager
-def _of_cluster(kubectl: Kubectl, weir_namespace: str | None, logs: Logs) -> Iterator[Gathered]:
-    """Of a cluster, as much of it as can be reached."""
+def _of_cluster(
+    kubectl: Kubectl, weir_namespace: str | None, logs: Logs, dry_run: bool
+) -> Iterator[Gathered]:
+    """Of a cluster, as much of it as can be reached. `dry_run`: no Secret is read."""
     kubectl.get("/version")  # whether anybody is there at all
     troubles: dict[str, str] = {}
     installed = None
@@ -168,7 +170,7 @@ def _of_cluster(kubectl: Kubectl, weir_namespace: str | None, logs: Logs) -> Ite
     home = installed.namespace if installed else weir_namespace or SYSTEM
     known = list[str]()
     try:
-        known = list(known_of(cluster.secrets(kubectl)))
+        known = [] if dry_run else list(known_of(cluster.secrets(kubectl)))
     except ClusterError as error:
         troubles["secrets"] = f"{error}; what is in them is known by its looks alone"
     parts = [_client(("kubectl", "helm"))]
