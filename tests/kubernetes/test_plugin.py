@@ -19,9 +19,11 @@ import pytest
 from controlplane.cli.completion import offered as completed
 from controlplane.cli.installed import find
 from controlplane.cli.kubectl import ClusterError, Kubectl, forwarded
+from tests.certificates import Authority, Files
 from tests.kubernetes import replicas, tools
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.replicas import HOME, Admin, weir
+from tests.kubernetes.test_apiserver_access import as_one
 
 SOON_S = 10.0
 
@@ -240,6 +242,37 @@ def test_of_two_installations_one_must_be_named_and_of_none_that_is_said(scene: 
     assert scene.http.delete("/api/v1/namespaces/other/pods/weir-3").status_code == 200
     with pytest.raises(ClusterError, match="no pod of Weir runs in the namespace other"):
         find(Kubectl(), "other")
+
+
+def test_over_tls_a_user_of_one_namespace_gets_as_far_as_his_rights_go(tmp_path: Path) -> None:
+    authority = Authority()
+    files = Files(tmp_path / "tls").put(authority.issue(ips=["127.0.0.1"]), authority.pem)
+    with (
+        ApiServer(tls=files, access_control=True, rollouts=True) as server,
+        as_one(server, server.admin_token) as http,
+        replicas.admin(pages()) as admin,
+    ):
+        replicas.replica(server, http, "weir-1", admin.port)
+        token = server.account_token("default", "sre")
+        kubeconfig = str(server.write_kubeconfig(tmp_path / "kubeconfig", token))
+        ask = ("weights", "list", "-o", "json", "--kubeconfig", kubeconfig)
+        assert "(Forbidden)" in str(weir(*ask).exception)
+        grant(http, {"pods": ["get", "list"]})
+        assert "no way to the pod" in str(weir(*ask).exception)
+        grant(http, {"pods": ["get", "list"], "pods/portforward": ["get", "create"]})
+        assert "shop/cart" in weir(*ask).stdout
+
+
+def grant(http: httpx.Client, rights: dict[str, list[str]]) -> None:
+    """To the service account `sre`, in the namespace of Weir alone."""
+    base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{HOME}"
+    rules = [{"apiGroups": [""], "resources": [what], "verbs": may} for what, may in rights.items()]
+    subject = {"kind": "ServiceAccount", "name": "sre", "namespace": "default"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "sre"}
+    http.delete(f"{base}/roles/sre")
+    replicas.put(http, f"{base}/roles", {"metadata": {"name": "sre"}, "rules": rules})
+    binding = {"metadata": {"name": "sre"}, "roleRef": role, "subjects": [subject]}
+    replicas.put(http, f"{base}/rolebindings", binding)
 
 
 def test_kubectl_completes_the_plugin(scene: Scene) -> None:

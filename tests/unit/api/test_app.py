@@ -105,6 +105,10 @@ async def test_the_probe_address_shows_health_and_metrics_and_nothing_else(
     assert console.calls == []
 
 
+async def test_it_says_which_weir_it_is(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/about")).json()["version"] == "1.2.3"
+
+
 async def test_metrics_are_in_the_exposition_format(client: httpx.AsyncClient) -> None:
     assert "things_total 3.0" in (await client.get("/metrics")).text
 
