@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from controlplane.cli.chart import chart_folder
 from controlplane.cli.installed import SYSTEM
+from controlplane.cli.output import Written
 from controlplane.cli.reach import ContextOption, KubeconfigOption
 from controlplane.errors import ConfigurationError, WeirError
 
@@ -22,13 +23,6 @@ RENDER_S = 120.0
 """Helm puts manifests together within this."""
 LATE_S = 60.0
 """How much longer than `--timeout` an installation may take."""
-
-
-class Written(StrEnum):
-    """What `--output` takes."""
-
-    JSON = "json"
-    YAML = "yaml"
 
 
 class Rehearsal(StrEnum):

@@ -13,6 +13,8 @@ SYSTEM = "weir-system"
 """Where it usually is."""
 SELECTOR = "app.kubernetes.io/part-of=weir,app.kubernetes.io/component=control-plane"
 """Labels of everything of the control plane that the chart makes."""
+NOT_HELM = "type!=helm.sh/release.v1"
+"""Releases of Helm are Secrets that hold all that was installed."""
 LEASE = "weir-decider"
 ADMIN_PORT = 18001
 _ADMIN = re.compile(r"--admin-address=.*:([0-9]+)")

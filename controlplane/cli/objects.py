@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from controlplane.cli.installed import NOT_HELM
 from controlplane.cli.kubectl import ClusterError, Kubectl
 from controlplane.cli.verify.cluster import resources
 from controlplane.kubernetes.documents import document_of, file_of, key_of
@@ -12,8 +13,6 @@ from controlplane.kubernetes.referred import HOLDERS, Referred
 from controlplane.kubernetes.resource import Resource
 from controlplane.resources.declared import ObjectKey
 from controlplane.resources.load import Loaded, load
-
-_NOT_HELM = "type!=helm.sh/release.v1"
 
 
 def load_cluster(kubectl: Kubectl, namespace: str | None) -> Loaded:
@@ -41,7 +40,7 @@ def _files(held: Mapping[ObjectKey, bytes], meant: frozenset[ObjectKey]) -> dict
 
 
 def _objects(kubectl: Kubectl, resource: Resource, namespace: str | None) -> list[dict[str, Any]]:
-    query = {"fieldSelector": _NOT_HELM} if resource.kind == "Secret" else {}
+    query = {"fieldSelector": NOT_HELM} if resource.kind == "Secret" else {}
     try:
         return kubectl.objects(resource.path(), **query)
     except ClusterError as error:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from controlplane.cli.installed import SELECTOR, Installation, Pod
+from controlplane.cli.installed import NOT_HELM, SELECTOR, Installation, Pod
 from controlplane.cli.kubectl import ClusterError, Kubectl
 from controlplane.cli.report import allowed
 from controlplane.cli.report.plan import MOST_BYTES, Part, end, place
@@ -15,8 +15,6 @@ from controlplane.kubernetes.resource import Resource
 
 HELD = ("Secret", "ConfigMap")
 """Kinds of which only the names of what they hold are taken."""
-_NOT_HELM = "type!=helm.sh/release.v1"
-"""Releases of Helm are Secrets that hold all that was installed."""
 _LINE_BYTES = 250
 """A line of a log has about so many."""
 _ENVOYS = "weir.dev/envoy=true"
@@ -42,7 +40,7 @@ _PART_OF = "app.kubernetes.io/part-of=weir"
 def secrets(kubectl: Kubectl) -> Sequence[dict[str, Any]]:
     """All that may be read, so that what is in them is known and left out wherever it stands.
     Raises `ClusterError`."""
-    return kubectl.objects("/api/v1/secrets", fieldSelector=_NOT_HELM)
+    return kubectl.objects("/api/v1/secrets", fieldSelector=NOT_HELM)
 
 
 def parts(
@@ -86,7 +84,7 @@ def parts(
 
 
 def _objects(kubectl: Kubectl, resource: Resource) -> list[Any]:
-    selector = {"fieldSelector": _NOT_HELM} if resource.kind == "Secret" else {}
+    selector = {"fieldSelector": NOT_HELM} if resource.kind == "Secret" else {}
     cut = allowed.secret if resource.kind in HELD else allowed.kubernetes
     return [cut(one) for one in kubectl.objects(resource.path(), **selector)]
 
