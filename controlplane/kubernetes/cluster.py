@@ -22,6 +22,8 @@ from controlplane.kubernetes.events import Happened, Recorder
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.source import KubernetesSource
 from controlplane.kubernetes.status import statuses
+from controlplane.kubernetes.webhook.certificates import Pair
+from controlplane.kubernetes.webhook.upkeep import Upkeep, Where
 from controlplane.kubernetes.writer import StatusWriter
 from controlplane.model import ServiceName, cluster_of
 from controlplane.resources import Loaded
@@ -183,6 +185,21 @@ class Cluster:
                 continue
             self._tell_refusals(found)
             await self._writer.write(statuses(seen.loaded, found, seen.held))
+
+    def upkeep(
+        self, configuration: str, wall_clock: Callable[[], float], show: Callable[[Pair, str], None]
+    ) -> Upkeep:
+        """Who looks after the certificate of the webhook that this configuration has. `show` is
+        told what is to be shown, and of which Secret it is."""
+        assert self._api is not None
+        where = Where(configuration, self._place.own, f"{configuration}-webhook")
+        return Upkeep(
+            self._api,
+            where,
+            lambda pair: show(pair, f"{where.namespace}/{where.secret}"),
+            wall_clock=wall_clock,
+            chance=random.Random(),  # noqa: S311
+        )
 
     def happened(self, happened: Happened) -> None:
         """An event, if this replica is the one that tells."""

@@ -144,6 +144,8 @@ def test_settings_become_those_that_weir_serve_has() -> None:
         (("--set", "xds.tls.mode=certManager"), "xds.tls.issuerRef"),
         (("--set", "image.digest=latest"), "digest"),
         (("--set", "envoy.gateway=edge"), "gateway"),
+        (("--set", "webhook.certificate.mode=certManager"), "webhook.certificate.issuerRef"),
+        (("--set", "webhook.certificate.mode=existing"), "webhook.certificate.caBundle"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(options: tuple[str, ...], why: str) -> None:
@@ -182,6 +184,22 @@ def server() -> Iterator[ApiServer]:
         yield made
 
 
+HOOK = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/weir"
+
+
+def fill_the_webhook(http: httpx.Client) -> None:
+    """As Weir does."""
+    headers = {"content-type": "application/strategic-merge-patch+json"}
+    for path, change in (
+        ("/api/v1/namespaces/shop/secrets/weir-webhook", {"data": {"tls.crt": "Q0E="}}),
+        (
+            HOOK,
+            {"webhooks": [{"name": "validate.weir.dev", "clientConfig": {"caBundle": "Q0E="}}]},
+        ),
+    ):
+        http.patch(path, json=change, headers=headers).raise_for_status()
+
+
 def test_it_comes_changes_and_goes_and_keeps_what_must_stay(
     server: ApiServer, tmp_path: Path
 ) -> None:
@@ -193,9 +211,12 @@ def test_it_comes_changes_and_goes_and_keeps_what_must_stay(
             return http.get(f"/api/v1/namespaces/shop/secrets/{name}").json()["data"]
 
         helm("install", "weir", *everything, "--create-namespace")
-        before = {name: data(name) for name in ("weir-xds", "weir-envoy")}
+        fill_the_webhook(http)
+        before = {name: data(name) for name in ("weir-xds", "weir-envoy", "weir-webhook")}
         helm("upgrade", "weir", *everything, "--set=settings.logLevel=debug,envoy.enabled=true")
         assert {name: data(name) for name in before} == before  # nobody is cut off by an upgrade
+        (hook,) = http.get(HOOK).json()["webhooks"]
+        assert hook["clientConfig"]["caBundle"] == "Q0E="
         deployments = http.get("/apis/apps/v1/namespaces/shop/deployments").json()["items"]
         assert {one["metadata"]["name"] for one in deployments} == {"weir", "weir-envoy"}
         helm("rollback", "weir", "1")
