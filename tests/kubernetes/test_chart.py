@@ -115,11 +115,32 @@ def test_its_permissions_are_those_that_the_page_has() -> None:
 
 def test_with_one_namespace_nothing_is_asked_of_the_cluster() -> None:
     objects = rendered("-f", str(CHART / "ci" / "namespaced-values.yaml"))
-    assert not {"ClusterRole", "ClusterRoleBinding", "GatewayClass"} & {o["kind"] for o in objects}
+    of_the_cluster = {
+        "ClusterRole", "ClusterRoleBinding", "GatewayClass", "ValidatingWebhookConfiguration",
+    }  # fmt: skip
+    assert not of_the_cluster & {one["kind"] for one in objects}
     role = next(one for one in of_kind("Role", objects) if one["metadata"]["name"] == "weir")
     assert role["metadata"]["namespace"] == "shop"
     asked = {resource for rule in role["rules"] for resource in rule["resources"]}
     assert not {"gatewayclasses", "namespaces", "nodes"} & asked
+
+
+def test_with_cert_manager_the_webhook_wants_no_permission() -> None:
+    objects = rendered("-f", str(CHART / "ci" / "cert-manager-values.yaml"))
+    (hook,) = of_kind("ValidatingWebhookConfiguration", objects)
+    injected = {"cert-manager.io/inject-ca-from": "weir-system/weir-webhook"}
+    assert hook["metadata"]["annotations"] == injected
+    certificates = {one["spec"]["secretName"]: one for one in of_kind("Certificate", objects)}
+    assert certificates["weir-webhook"]["spec"]["dnsNames"] == ["weir.weir-system.svc"]
+    rules = [
+        rule
+        for kind in ("ClusterRole", "Role")
+        for o in of_kind(kind, objects)
+        for rule in o["rules"]
+    ]
+    asked = {(each, verb) for rule in rules for each in rule["resources"] for verb in rule["verbs"]}
+    assert ("secrets", "get") not in asked
+    assert not {one for one in asked if one[0] == "validatingwebhookconfigurations"}
 
 
 def test_settings_become_those_that_weir_serve_has() -> None:
