@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -22,14 +22,16 @@ from controlplane.kubernetes.events import Happened, Recorder
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.source import KubernetesSource
 from controlplane.kubernetes.status import statuses
-from controlplane.kubernetes.webhook.certificates import Pair
-from controlplane.kubernetes.webhook.upkeep import Upkeep, Where
 from controlplane.kubernetes.writer import StatusWriter
 from controlplane.model import ServiceName, cluster_of
 from controlplane.resources import Loaded
 from controlplane.resources.conditions import Condition
 from controlplane.resources.declared import ObjectKey
 from controlplane.resources.service_backends import PORT
+
+if TYPE_CHECKING:
+    from controlplane.kubernetes.webhook.certificates import Pair
+    from controlplane.kubernetes.webhook.upkeep import Upkeep
 
 logger = structlog.get_logger(__name__)
 
@@ -191,6 +193,8 @@ class Cluster:
     ) -> Upkeep:
         """Who looks after the certificate of the webhook that this configuration has. `show` is
         told what is to be shown, and of which Secret it is."""
+        from controlplane.kubernetes.webhook.upkeep import Upkeep, Where  # slow: cryptography
+
         assert self._api is not None
         where = Where(configuration, self._place.own, f"{configuration}-webhook")
         return Upkeep(
