@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import datetime
 import json
 import ssl
@@ -270,6 +271,31 @@ def test_what_is_kept_is_read_again_and_what_is_broken_is_not_there() -> None:
         {**data, "tls.crt": "AAAA"},
     ):
         assert Kept.of(broken).newest is None
+
+
+KEPT = Kept().turned(NAMES, NOW).data()
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+@given(st.sampled_from(sorted(KEPT)), st.integers(0, 2000), st.integers(0, 255))
+def test_no_content_of_the_secret_is_more_than_unreadable(entry: str, at: int, byte: int) -> None:
+    content = bytearray(base64.b64decode(KEPT[entry]))
+    content[at % len(content)] = byte
+    der = _der(bytes(content), at, byte)
+    for one in (bytes(content), der):
+        read = Kept.of({**KEPT, entry: base64.b64encode(one).decode()}).newest
+        assert read is None or read.names == set(NAMES)
+
+
+def _der(pem: bytes, at: int, byte: int) -> bytes:
+    """With a byte changed within what the PEM holds."""
+    lines = pem.splitlines()
+    try:
+        body = bytearray(base64.b64decode(b"".join(lines[1:-1]), validate=True))
+    except binascii.Error:
+        return pem
+    body[at % len(body)] = byte
+    return b"\n".join((lines[0], base64.b64encode(body), lines[-1]))
 
 
 @given(st.lists(st.integers(1, 12) | st.integers(1, 40 * 24 * 60), max_size=30))

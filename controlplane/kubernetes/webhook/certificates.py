@@ -36,7 +36,16 @@ SETTLED = datetime.timedelta(minutes=10)
 configuration meanwhile, and each API server has seen it there."""
 _NEWEST = ("tls.crt", "tls.key", "ca.crt")
 _FORMER = ("former.crt", "former.key", "former-ca.crt")
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +171,7 @@ def read(certificate: bytes, key: bytes, ca: bytes) -> Pair | None:
             return None
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = {str(one.value) for one in found}
-    except (*_UNREADABLE, x509.ExtensionNotFound, x509.DuplicateExtension, InvalidSignature):
+    except _UNREADABLE:
         return None
     ends = min(leaf.not_valid_after_utc, authority.not_valid_after_utc)
     made = leaf.not_valid_before_utc + EARLY
