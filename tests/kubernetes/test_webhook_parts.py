@@ -145,12 +145,16 @@ async def test_other_paths_and_methods_and_too_much_are_refused() -> None:
 
 async def test_a_body_that_does_not_end_ends_the_review_and_so_many_are_held_at_once() -> None:
     app = WebhookApp(POLICIES, CollectorRegistry(), deadline_s=0.2)
-    begun = 0
+    held, most = 0, 0
 
     async def endless() -> dict[str, Any]:
-        nonlocal begun
-        begun += 1
-        await asyncio.Event().wait()
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            held -= 1
         raise AssertionError
 
     codes = list[int]()
@@ -164,7 +168,7 @@ async def test_a_body_that_does_not_end_ends_the_review_and_so_many_are_held_at_
         await asyncio.gather(*(app(scope, endless, send) for _ in range(AT_ONCE + 5)))
     app.close()
     assert codes == [503] * (AT_ONCE + 5)
-    assert begun == AT_ONCE  # the others never came in
+    assert 0 < most <= AT_ONCE
 
 
 # --- files, as cert-manager writes them into a Secret ---
