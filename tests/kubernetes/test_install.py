@@ -31,6 +31,7 @@ from tests.kubernetes.replicas import HOME, Admin, weir
 from tests.kubernetes.scene import gateway_api
 
 ROOT = Path(__file__).parents[2]
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 NOW = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
 METRICS = """\
 # TYPE weir_xds_certificate_expiry_seconds gauge
@@ -165,6 +166,19 @@ def whole(scene: Scene) -> None:
     path = f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases"
     scene.http.delete(f"{path}/weir-decider")
     replicas.put(scene.http, path, replicas.lease("weir-1", now))
+    # What a replica does for its webhook, and what the cluster does for its Service.
+    ca = base64.b64encode(Authority(ends_h=24 * 90).pem).decode()
+    write = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": ca}]
+    as_patch = {"content-type": "application/json-patch+json"}
+    scene.http.patch(f"{WEBHOOKS}/weir", json=write, headers=as_patch).raise_for_status()
+    piece = {
+        "metadata": {"name": "weir", "labels": {"kubernetes.io/service-name": "weir"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
+        "ports": [{"name": "webhook", "port": 9443}],
+    }
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{HOME}/endpointslices"
+    replicas.put(scene.http, slices, piece)
 
 
 def test_of_a_whole_installation_nothing_is_a_failure(scene: Scene) -> None:
@@ -174,6 +188,7 @@ def test_of_a_whole_installation_nothing_is_a_failure(scene: Scene) -> None:
     assert states == {
         *((name, "OK") for name in ("kubernetes", "gateway-api", "definitions", "deployment")),
         *((name, "OK") for name in ("lease", "permissions", "ready", "certificates", "objects")),
+        ("webhook", "OK"),
         ("envoys", "WARN"),
     }
     shown = weir("verify-install", "--strict")
@@ -201,26 +216,26 @@ def test_a_right_that_is_taken_away_and_a_definition_that_was_changed_are_found(
 
 
 @pytest.mark.parametrize(
-    ("bundle", "state", "words"),
+    ("bundle", "policy", "state", "words"),
     [
-        (lambda: Authority(ends_h=24 * 90).pem, "OK", "is good until"),
-        (lambda: Authority(ends_h=24).pem, "WARN", "ends"),
-        (lambda: Authority(starts_h=-3, ends_h=-1).pem, "FAIL", "ended"),
-        (lambda: b"no PEM", "FAIL", "holds no certificates"),
+        (lambda: Authority(ends_h=24 * 90).pem, "Ignore", "OK", "is good until"),
+        (lambda: Authority(ends_h=24).pem, "Fail", "WARN", "ends"),
+        (lambda: Authority(starts_h=-3, ends_h=-1).pem, "Ignore", "FAIL", "ended"),
+        (lambda: b"no PEM", "Ignore", "FAIL", "holds no certificates"),
     ],
 )
 def test_the_cas_of_a_webhook_are_looked_at_and_who_answers_for_it(
-    scene: Scene, bundle: Callable[[], bytes], state: str, words: str
+    scene: Scene, bundle: Callable[[], bytes], policy: str, state: str, words: str
 ) -> None:
-    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
-    service = {"name": "weir", "namespace": HOME, "port": 443}
+    home = "elsewhere"
+    service = {"name": "weir", "namespace": home, "port": 443}
     webhook = {
         "name": "validate.weir.dev",
         "clientConfig": {"service": service, "caBundle": base64.b64encode(bundle()).decode()},
         "rules": [],
         "sideEffects": "None",
         "admissionReviewVersions": ["v1"],
-        "failurePolicy": "Ignore",
+        "failurePolicy": policy,
     }
     document = {
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -228,11 +243,12 @@ def test_the_cas_of_a_webhook_are_looked_at_and_who_answers_for_it(
         "metadata": {"name": "test"},
         "webhooks": [webhook],
     }
-    replicas.put(scene.http, path, document)
-    found = list(webhook_checks(Kubectl(), HOME, datetime.datetime.now(datetime.UTC), 30.0))
-    assert scene.http.delete(f"{path}/test").status_code == 200
+    replicas.put(scene.http, WEBHOOKS, document)
+    found = list(webhook_checks(Kubectl(), home, datetime.datetime.now(datetime.UTC), 30.0))
+    assert scene.http.delete(f"{WEBHOOKS}/test").status_code == 200
     assert (found[0].state, words in found[0].message) == (state, True)
     assert "nobody answers for validate.weir.dev" in found[1].message
+    assert found[1].state == ("WARN" if policy == "Ignore" else "FAIL")
 
 
 # --- what is judged, without a cluster ---

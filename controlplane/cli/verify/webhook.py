@@ -26,7 +26,7 @@ def checks(kubectl: Kubectl, home: str, now: datetime.datetime, days: float) -> 
             service = (one.get("clientConfig") or {}).get("service") or {}
             if service.get("namespace") == home:
                 yield _check(configuration["metadata"]["name"], one, now, days)
-                yield from _answered(kubectl, one["name"], service)
+                yield from _answered(kubectl, one, service)
 
 
 def _check(
@@ -47,7 +47,10 @@ def _check(
     return ok("webhook", f"the caBundle of {name} is good until {ends:%Y-%m-%d}")
 
 
-def _answered(kubectl: Kubectl, name: str, service: Mapping[str, Any]) -> Iterator[Check]:
+def _answered(
+    kubectl: Kubectl, webhook: Mapping[str, Any], service: Mapping[str, Any]
+) -> Iterator[Check]:
+    name = webhook["name"]
     home, called = service["namespace"], service["name"]
     path = f"/apis/discovery.k8s.io/v1/namespaces/{home}/endpointslices"
     try:
@@ -57,9 +60,10 @@ def _answered(kubectl: Kubectl, name: str, service: Mapping[str, Any]) -> Iterat
         return
     if not any(_ready(one) for piece in slices for one in piece.get("endpoints") or ()):
         advice = f"kubectl -n {home} describe service {called}"
-        yield fail(
-            "webhook", f"nobody answers for {name}: objects are refused or unchecked", advice
-        )
+        if webhook.get("failurePolicy") == "Ignore":
+            yield warn("webhook", f"nobody answers for {name}: objects go unchecked", advice)
+        else:
+            yield fail("webhook", f"nobody answers for {name}: no object can be changed", advice)
 
 
 def _ready(endpoint: Mapping[str, Any]) -> bool:
