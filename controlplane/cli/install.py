@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -85,7 +85,10 @@ def install(
             help="Print the manifests and install nothing; `server` asks the API server too.",
         ),
     ] = None,
-    output: Annotated[Written, typer.Option("--output", "-o", help="yaml or json.")] = Written.YAML,
+    output: Annotated[
+        Written | None,
+        typer.Option("--output", "-o", help="yaml or json. [yaml of a dry run, else for people]"),
+    ] = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
     more: Annotated[
@@ -115,17 +118,35 @@ def install(
     else:
         install = ["upgrade", "--install", "--create-namespace", *given]
         install += ["--timeout", f"{timeout_s:g}s", *(["--wait"] if wait else [])]
-        if dry_run is None:
+        if dry_run is None and output is None:
             typer.echo(_helm(install, timeout_s + LATE_S), nl=False)
             typer.echo(f"\nIs it whole?\n\n  weir verify-install --weir-namespace {namespace}")
             return
-        said = _helm([*install, "--dry-run=server", "--output", "json"], timeout_s + LATE_S)
-        text = str(json.loads(said)["manifest"])
+        rehearsed = [] if dry_run is None else ["--dry-run=server"]
+        said = json.loads(_helm([*install, *rehearsed, "--output", "json"], timeout_s + LATE_S))
+        if dry_run is None:
+            typer.echo(_summary(said, output), nl=False)
+            return
+        text = str(said["manifest"])
     typer.echo(_written(text, output), nl=False)
 
 
-def _written(manifests: str, output: Written) -> str:
-    if output is Written.YAML:
+def _summary(release: Mapping[str, Any], output: Written | None) -> str:
+    """What became of it, without the manifests, which hold keys."""
+    found = {
+        "release": release["name"],
+        "namespace": release["namespace"],
+        "revision": release["version"],
+        "status": release["info"]["status"],
+        "chart": release["chart"]["metadata"]["version"],
+    }
+    if output is Written.JSON:
+        return json.dumps(found) + "\n"
+    return yaml.safe_dump(found, sort_keys=False)
+
+
+def _written(manifests: str, output: Written | None) -> str:
+    if output is not Written.JSON:
         return manifests
     items = [one for one in yaml.safe_load_all(manifests) if one]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}) + "\n"

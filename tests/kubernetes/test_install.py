@@ -126,8 +126,12 @@ def test_it_installs_and_upgrades_and_the_server_is_asked_first_if_that_is_wante
     assert "weir verify-install --weir-namespace weir-system" in done.stdout
     values = tmp_path / "values.yaml"
     values.write_text("replicaCount: 3\n")
-    again = weir("install", "-f", str(values), "--", "--description", "a third")
+    more = ("-o", "json", "--", "--description", "a third")
+    again = weir("install", "-f", str(values), *more)
     assert again.exit_code == 0, again.output
+    told = json.loads(again.stdout)
+    assert (told["release"], told["revision"], told["status"]) == ("weir", 2, "deployed")
+    assert "PRIVATE KEY" not in again.stdout
     path = f"/apis/apps/v1/namespaces/{HOME}/deployments/weir"
     assert scene.http.get(path).json()["spec"]["replicas"] == 3
 
