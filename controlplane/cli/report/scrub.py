@@ -31,8 +31,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             WITHHELD,
         ),
         (r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*", WITHHELD),  # JSON Web Token, RFC 7519
-        # User and password of a URL.
-        (r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s\"'<>@]{0,2000}@", rf"\1{WITHHELD}@"),
+        # User and password of a URL; not an image and its digest.
+        (r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s\"'<>@]{0,2000}@(?!sha256:)", rf"\1{WITHHELD}@"),
         (
             r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-[a-z-]{0,30}(?:key|token|secret|"
             r"auth))(\\?[\"']?[ \t]{0,9}[:=,][ \t]{0,9}\\?[\"']?)([^\"'\r\n]+)",

@@ -53,6 +53,7 @@ def test_what_looks_like_a_secret_is_taken_out(text: str) -> None:
         "2027-01-01T00:00:00Z serving xds=0.0.0.0:18000 admin=127.0.0.1:18001",
         'weir_xds_acks_total{fleet="default/edge",type="cds"} 12',
         "sha256:3b1c5f0e0c1f5a7d9e2b4c6d8e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b",
+        "docker-pullable://registry.example/weir/weir@sha256:3b1c5f0e0c1f5a7d9e2b4c6d8e0f1a2b",
         "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "pod weir-7d9cbbd5f6-x2x4z in weir-system",
         "http://prometheus.monitoring:9090/api/v1/query",
