@@ -53,7 +53,7 @@ SERVE = """
 from controlplane.cli import main
 from controlplane.kubernetes.lease import LeaseTimes
 from controlplane.replicas import replicas
-replicas.GATHER_S = 1.0
+replicas.GATHER_S = 0.5
 LeaseTimes.__init__.__defaults__ = (15, 10.0, 0.2)
 main()
 """
@@ -199,20 +199,17 @@ async def test_one_version_everywhere_and_nothing_moves_when_the_leader_is_kille
         await learned(one.folder, *at.values())
         cluster.put(GATEWAY.replace("8080", str(gateway)), ROUTE, BACKEND.format(**at), POLICY)
 
-        # One is there, and decides.
+        # One decides. Another comes, which knows nothing: both serve the same, to the byte.
         stack.enter_context(serving(cluster, one))
         await until(lambda: one.role == "decides", one.log)
-        await stack.enter_async_context(envoy_of(one))
-        await until(lambda: bool(one.versions().get("eds")), one.log)
-        assert one.shares == pytest.approx(LEARNED)
-
-        # Another comes, which knows nothing: both serve the same, to the byte.
         stack.enter_context(serving(cluster, two))
-        await until(lambda: two.role == "follows", two.log)
-        await stack.enter_async_context(envoy_of(two))
-        await until(lambda: two.versions() == one.versions(), two.log)
+        await asyncio.gather(
+            stack.enter_async_context(envoy_of(one)), stack.enter_async_context(envoy_of(two))
+        )
+        await until(lambda: two.versions() == one.versions() != {}, two.log)
+        assert two.role == "follows"
         assert {"cds", "eds", "lds", "rds", "rtds"} <= two.versions().keys()
-        assert two.shares == one.shares
+        assert two.shares == one.shares == pytest.approx(LEARNED)
         await until(lambda: programmed(cluster).startswith("True: 2 of 2"), one.log)
 
         # Whoever decides sees the requests of both Envoys; when it moves the other does.
@@ -238,7 +235,7 @@ async def test_one_version_everywhere_and_nothing_moves_when_the_leader_is_kille
                 seen.append(two.shares)
                 await asyncio.sleep(0.05)
         assert all(shares == before for shares in seen)  # nobody decided, and nothing moved
-        for _ in range(15):
+        for _ in range(10):
             seen.append(two.shares)
             await asyncio.sleep(0.1)
         steps = np.abs(np.diff(np.array(seen), axis=0)).max(axis=1)
