@@ -14,6 +14,7 @@ from controlplane.limits.limiter import Limiter
 from controlplane.limits.memory import MemoryCounters
 from controlplane.limits.metrics import LimitMetrics
 from controlplane.observe.in_process import InProcessSource
+from controlplane.replicas.metrics import ReplicaMetrics
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.services import ServiceCollector
@@ -131,6 +132,7 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
     source = filled_source()
     registry.register(source.collector)
     LoopMetrics(registry)
+    ReplicaMetrics(registry)
     CertificateWatch(registry, lambda: 0.0)
     registry.register(ServiceCollector(lambda: ()))
     TelemetryMetrics(registry)
