@@ -85,6 +85,8 @@ class AppConsole:
 
     def _attributions(self, decision: Decided) -> dict[str, Any]:
         policy = decision.wanted.policy
+        if self.replicas is not None and not self.replicas.decides:
+            return none(policy, f"{self.replicas.why_not}; ask the one that decides")
         try:
             return attributions(policy, self._decider.attribute(decision))
         except NotExplainableError as error:

@@ -16,12 +16,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import yaml
 
 from controlplane.lab.envoy import run_envoy
 from controlplane.lab.ports import free_ports
 from controlplane.model import EndpointId, Grouping, LastGood, ServiceName, Weights
 from controlplane.store import SqlStateStore
 from controlplane.translate.bootstrap import ads_bootstrap
+from controlplane.translate.client_tls import ClientTls
+from tests.certificates import SERVER, Authority, Files
 from tests.envoy.echo import call, echoes
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.scene import DEADLINE_S, Scene, scene
@@ -58,6 +61,7 @@ LeaseTimes.__init__.__defaults__ = (15, 10.0, 0.2)
 main()
 """
 """With less patience than a cluster wants."""
+CA = Authority()
 LEARNED = (0.7, 0.3)
 """What one replica has learned, and the other has never heard of."""
 
@@ -72,6 +76,21 @@ class Weir:
     replica: int
     envoy_admin: int
     process: subprocess.Popen[str] | None = None
+
+    @property
+    def own(self) -> Files:
+        """Its certificate: for its Envoy, and for the other replica."""
+        folder = self.folder / "tls"
+        return Files(folder) if folder.exists() else Files(folder).put(CA.server(), CA.pem)
+
+    def envoys(self) -> ClientTls:
+        """The certificate of its Envoy, of the same CA."""
+        made = Files(self.folder / "envoy-tls").put(CA.issue(dns=["envoy"]), CA.pem)
+        folder = str(made.folder)
+        tls = ClientTls(str(made.certificate), str(made.key), str(made.ca), SERVER, secrets=folder)
+        for file, content in tls.files().items():
+            (made.folder / file).write_text(yaml.safe_dump(content))
+        return tls
 
     @property
     def log(self) -> Path:
@@ -113,6 +132,10 @@ def serving(cluster: Scene, of: Weir) -> Iterator[None]:
         "xds-address": f"127.0.0.1:{of.xds}",
         "admin-address": f"127.0.0.1:{of.admin}",
         "replica-address": f"127.0.0.1:{of.replica}",
+        "replica-identity": SERVER,
+        "tls-cert": of.own.certificate,
+        "tls-key": of.own.key,
+        "tls-client-ca": of.own.ca,
         "log-format": "json",
     }
     command = [sys.executable, "-c", SERVE, "serve", "--kubernetes"]
@@ -136,7 +159,11 @@ def serving(cluster: Scene, of: Weir) -> Iterator[None]:
 async def envoy_of(of: Weir) -> AsyncIterator[None]:
     """Envoys of one Gateway share its port: the kernel gives connections to either."""
     bootstrap = ads_bootstrap(
-        node_id=of.folder.name, fleet="default/edge", xds_port=of.xds, admin_port=of.envoy_admin
+        node_id=of.folder.name,
+        fleet="default/edge",
+        xds_port=of.xds,
+        admin_port=of.envoy_admin,
+        tls=of.envoys(),
     )
     async with run_envoy(bootstrap, of.folder, wait_s=60.0):
         yield
