@@ -73,7 +73,19 @@ def test_a_replica_that_has_not_said_where_its_envoys_stand_is_waited_for() -> N
     rig = Rig()
     member = rig.roll.join("b")
     rig.roll.hear(member)
-    assert "does not say" in rig.waits
+    assert "has not said yet" in rig.waits
+
+
+def test_whoever_takes_over_expects_those_that_followed_before() -> None:
+    rig = Rig()
+    rig.roll.expect(["b", "c"])
+    assert rig.roll.names == []
+    assert "replica b has not said yet" in rig.waits
+    rig.member("b", one=True)
+    assert "replica c has not said yet" in rig.waits
+    rig.now_s += LOST_S  # which is gone as well
+    rig.member("b", one=True)
+    assert rig.waits == ""
 
 
 def test_after_a_goodbye_its_envoys_are_not_waited_for() -> None:
