@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.front.door import Door
 from controlplane.front.pool import Pool
 from controlplane.front.worker import own_metrics
+from controlplane.kubernetes.webhook.app import WebhookApp
 from controlplane.limits.limiter import Limiter
 from controlplane.limits.memory import MemoryCounters
 from controlplane.limits.metrics import LimitMetrics
@@ -133,6 +134,7 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
     registry.register(source.collector)
     LoopMetrics(registry)
     ReplicaMetrics(registry)
+    WebhookApp((), registry).close()
     CertificateWatch(registry, lambda: 0.0)
     registry.register(ServiceCollector(lambda: ()))
     TelemetryMetrics(registry)
