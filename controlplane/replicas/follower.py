@@ -193,7 +193,7 @@ class Follower:
         for index, one in enumerate(states):
             try:
                 handed.append(handover(one, self._clock()))
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 logger.warning("a state is not taken over", service=one.service, why=str(error))
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)

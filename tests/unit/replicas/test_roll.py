@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.front.programmed import Taking, programming
+from controlplane.front.programmed import MOST_REFUSALS, Taking, brief, programming
 from controlplane.replicas.messages import Fleet, Roll
 from controlplane.replicas.roll import LOST_S, MOST_LOST, STALE_S, Member, RollCall
 from tests.unit.replicas.scene import FLEET, VERSIONS, envoys
@@ -39,6 +39,14 @@ def test_an_envoy_with_streams_to_two_replicas_is_one() -> None:
     assert (far.envoys, far.taken) == (2, 1)
     far = programming((), [Taking("one", True, True), Taking("one", False, False, "cds: bad")])
     assert (far.envoys, far.taken, far.refusal) == (1, 0, "one refuses cds: bad")
+
+
+def test_of_many_refusals_the_first_are_told_in_words() -> None:
+    many = [Taking(f"envoy-{i:03}", True, False, f"cds: {'bad ' * 200}") for i in range(100)]
+    told = brief(reversed(many))
+    assert told[:MOST_REFUSALS] == many[:MOST_REFUSALS]
+    assert {one.refusal for one in told[MOST_REFUSALS:]} == {"cds"}
+    assert programming((), told).refusal == programming((), many).refusal
 
 
 def test_nothing_is_said_of_a_replica_that_serves_another_version() -> None:
