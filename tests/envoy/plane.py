@@ -58,6 +58,9 @@ class StatusConsole:
     def problems(self) -> list[dict[str, Any]]:
         return []
 
+    def replica(self) -> dict[str, Any] | None:
+        return None
+
     async def status(self) -> list[dict[str, Any]]:
         return []
 

@@ -22,6 +22,7 @@ _PAGES = (
     ("status", "conditions of every object"),
     ("problems", "what is wrong with the documents"),
     ("proxies", "Envoys and what each has taken"),
+    ("replica", "what it is among the replicas"),
 )
 
 
