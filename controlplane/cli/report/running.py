@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
-from controlplane.cli.admin import ControlPlane, Replica, page
+from controlplane.cli.admin import ControlPlane, NotThere, Replica, page
 from controlplane.cli.report import allowed
 from controlplane.cli.report.plan import MOST_BYTES, Part, place
 from controlplane.errors import WeirError
@@ -37,11 +37,11 @@ def parts(weir: ControlPlane) -> Iterator[Part]:
 
 
 def _replica(one: Replica, home: str) -> Iterator[Part]:
-    ask, read = functools.partial(one.ask), functools.partial(_page, one)
+    read = functools.partial(_page, one)
     yield Part(f"{home}/readyz.txt", "whether it is ready", functools.partial(_ready, one))
     yield Part(f"{home}/metrics.txt", "its metrics", functools.partial(read, "/metrics"))
     for name, what in _PAGES:
-        yield Part(f"{home}/{name}.json", what, functools.partial(ask, f"/v1/{name}"))
+        yield Part(f"{home}/{name}.json", what, functools.partial(_asked, one, name))
 
 
 def _decisions(one: Replica, home: str) -> Iterator[Part]:
@@ -85,6 +85,14 @@ def _configuration(replica: Replica, node: str, side: str) -> dict[str, Any]:
         ]
         for kind, one in found.items()
     }
+
+
+def _asked(replica: Replica, name: str) -> Any:  # noqa: ANN401 (JSON)
+    """A page; that there is none is an answer too: a process alone is none of several replicas."""
+    try:
+        return replica.ask(f"/v1/{name}")
+    except NotThere as error:
+        return {"not_there": str(error)}
 
 
 def _ready(replica: Replica) -> str:
