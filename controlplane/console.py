@@ -55,7 +55,7 @@ class AppConsole:
             return False, "no complete state yet: documents or names are still being read"
         if not self._front.ready:
             return False, "no process listens for Envoys"
-        return True, "ready"
+        return True, f"ready; {self.loaded.stale}" if self.loaded.stale else "ready"
 
     def services(self) -> list[dict[str, Any]]:
         """One line for each service, in the order of their names."""
@@ -114,6 +114,8 @@ class AppConsole:
     async def _programming(self, fleet: str) -> Programming:
         if self._publisher.declared is not self.loaded.declared:
             return Programming(waits="it is not translated yet: endpoints are still looked up")
+        if fleet in self.loaded.declared.left_alone:
+            return Programming(waits="Secrets that it needs are not known yet")
         if self._staging(fleet):
             return Programming(waits="a change goes out in stages")
         return programming(await self._front.clients(fleet))
