@@ -17,7 +17,9 @@ import pytest
 from controlplane.lab.envoy import Envoy, run_envoy
 from controlplane.lab.ports import free_ports
 from controlplane.translate.bootstrap import ads_bootstrap
+from tests.certificates import Authority
 from tests.envoy.echo import call, echoes
+from tests.envoy.edge import secret, trusting
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.scene import scene
 from tests.kubernetes.test_status import until, weir
@@ -66,10 +68,18 @@ async def asked_on(port: int) -> AsyncIterator[list[str]]:
 async def test_what_is_put_into_the_api_is_served_and_without_the_api_what_was_there(
     api_server: ApiServer, tmp_path: Path
 ) -> None:
-    xds, admin, gateway_port, envoy_admin, later_port, later_admin = free_ports(6)
+    """The first Gateway needs a Secret, which is not kept; the second needs none."""
+    xds, admin, gateway_port, tls_port, envoy_admin, later_port, later_admin = free_ports(7)
     options = ["--xds-address", f"127.0.0.1:{xds}", "--admin-address", f"127.0.0.1:{admin}"]
     options += ["--kubernetes-wait-s", "0.5"]
-    edge = GATEWAY.replace("8080", str(gateway_port))
+    authority = Authority()
+    issued = authority.issue(ips=["127.0.0.1"])
+    values = {"tls.crt": issued.certificate, "tls.key": issued.key}
+    held = secret("held", values, kind="kubernetes.io/tls")
+    edge = GATEWAY.replace("8080", str(gateway_port)) + (
+        f"    - {{name: https, port: {tls_port}, protocol: HTTPS, "
+        "tls: {certificateRefs: [{name: held}]}}\n"
+    )
     late = GATEWAY.replace("8080", str(later_port)).replace("name: edge", "name: late")
     route = ROUTE.replace("[{name: edge}]", "[{name: edge}, {name: late}]")
     log = tmp_path / "log"
@@ -87,7 +97,7 @@ async def test_what_is_put_into_the_api_is_served_and_without_the_api_what_was_t
         origins = await stack.enter_async_context(echoes("a", "b", "c"))
         cluster = stack.enter_context(scene(api_server))
         with weir(cluster, tmp_path, *options):
-            cluster.put(edge, late, route, SERVICE, first(origins["a"].port))
+            cluster.put(held, edge, late, route, SERVICE, first(origins["a"].port))
             await stack.enter_async_context(envoy("edge", envoy_admin))
 
             def programmed(kind: str, name: str) -> bool:
@@ -121,6 +131,18 @@ async def test_what_is_put_into_the_api_is_served_and_without_the_api_what_was_t
             assert "weir_kubernetes_stale 1.0" in page("/metrics")
             (problem,) = json.loads(page("/v1/problems"))
             assert problem["file"] == "Kubernetes"
+            assert "Envoys of default/edge are left as they are" in problem["message"]
+
+            def told() -> dict[str, str]:
+                """How far the first Envoy is, by type."""
+                (found,) = json.loads(page("/v1/proxies")) or [{"types": {}}]
+                return {kind: one["state"] for kind, one in found["types"].items()}
+
+            await until(lambda: told().get("eds") == "SYNCED", log)
+            assert told()["lds"] == "NOT SENT"  # so it keeps what it has
+            async with httpx.AsyncClient(verify=trusting(authority.pem)) as client:
+                answer = await client.get(f"https://127.0.0.1:{tls_port}/")
+            assert answer.json()["origin"] == "b"
             # An Envoy that comes now gets all of it.
             async with envoy("late", later_admin):
                 assert await origin(later_port) == "b"
