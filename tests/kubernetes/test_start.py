@@ -13,24 +13,17 @@ from controlplane.kubernetes.keeping import PAUSE_S, TIMES_AS_LONG, Keeper
 from controlplane.resources import Loaded
 from controlplane.resources.kept import Kept
 from controlplane.store import DeclaredFile
-from tests.kubernetes.apiserver import ApiServer
-from tests.kubernetes.scene import Follower, Scene, connected, scene
+from tests.kubernetes.scene import Follower, Scene, connected
 from tests.kubernetes.test_source import sent
 from tests.kubernetes.test_status import BAD_ROUTE
 from tests.kubernetes.test_trouble import at, has, until
 from tests.unit.resources.documents import BACKEND, GATEWAY, ROUTE
 
 
-@pytest.fixture(scope="module")
-def one_cluster() -> Iterator[Scene]:
-    with ApiServer() as server, scene(server) as made:
-        yield made
-
-
 @pytest.fixture
-def cluster(one_cluster: Scene) -> Iterator[Scene]:
-    yield one_cluster
-    one_cluster.clear()
+def cluster(one_scene: Scene) -> Iterator[Scene]:
+    yield one_scene
+    one_scene.clear()
 
 
 async def served(cluster: Scene, folder: Path, *documents: str) -> Loaded:
@@ -100,25 +93,30 @@ async def test_what_was_deleted_meanwhile_is_gone(cluster: Scene, tmp_path: Path
         assert not (await follower.next()).declared.routes
 
 
-@pytest.mark.parametrize("why", ["another namespace", "damaged", "nothing"])
-async def test_what_cannot_be_used_is_not_told(cluster: Scene, tmp_path: Path, why: str) -> None:
+async def test_what_cannot_be_used_is_not_told(cluster: Scene, tmp_path: Path) -> None:
+    """What is of another place, what is damaged, and nothing."""
     cluster.put(GATEWAY, ROUTE, BACKEND)
     await served(cluster, tmp_path)
-    path = tmp_path / "declared"
-    if why == "damaged":
-        path.write_bytes(path.read_bytes()[:-1])
-    elif why == "nothing":
-        path.unlink()
-    namespace = "default" if why == "another namespace" else ""
+    path, keeps = tmp_path / "declared", DeclaredFile(tmp_path)
+    whole = path.read_bytes()
     cluster.server.refuse_connections()
-    async with connected(cluster.server, tmp_path) as api:
-        keeps = DeclaredFile(tmp_path)
-        async with Follower(api, namespace=namespace, keeps=keeps, wait_s=0.0) as follower:
+    for content, namespace in ((whole, "default"), (whole[:-1], ""), (b"", "")):
+        path.write_bytes(content)
+        async with (
+            connected(cluster.server, tmp_path) as api,
+            Follower(api, namespace=namespace, keeps=keeps, wait_s=0.0) as follower,
+        ):
             telling = asyncio.create_task(follower.next())
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
             assert not telling.done()
-            cluster.server.accept_connections()
-            assert not (await telling).problems
+            telling.cancel()
+            await asyncio.wait({telling})
+    cluster.server.accept_connections()
+    async with (
+        connected(cluster.server, tmp_path) as api,
+        Follower(api, keeps=keeps, wait_s=0.0) as follower,
+    ):
+        assert not (await follower.next()).problems
 
 
 class Slow:

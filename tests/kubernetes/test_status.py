@@ -28,9 +28,8 @@ from controlplane.resources import Loaded
 from controlplane.resources.conditions import Programming, conditions
 from controlplane.resources.declared import ObjectKey
 from controlplane.resources.gateway_class import CONTROLLER
-from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.refusing import WORDS, connected_envoy
-from tests.kubernetes.scene import DEADLINE_S, Follower, Scene, connected, scene
+from tests.kubernetes.scene import DEADLINE_S, Follower, Scene, connected
 from tests.kubernetes.test_lease import Clock, look, replica
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE, joined, read
 
@@ -45,16 +44,10 @@ OTHERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def one_cluster() -> Iterator[Scene]:
-    with ApiServer() as server, scene(server) as made:
-        yield made
-
-
 @pytest.fixture
-def cluster(one_cluster: Scene) -> Iterator[Scene]:
-    yield one_cluster
-    one_cluster.clear()
+def cluster(one_scene: Scene) -> Iterator[Scene]:
+    yield one_scene
+    one_scene.clear()
 
 
 def said(status: dict[str, Any]) -> dict[str, tuple[str, str, int]]:
@@ -455,7 +448,7 @@ async def test_weir_serve_writes_statuses_holds_the_lease_and_tells_events(
 
         await until(lambda: programmed() == "Pending", log)
         cluster.server.calls.clear()
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(2.0)
         patched = [one for one in cluster.server.calls.recent if one.verb == "patch"]
         assert not patched  # nothing changed: nothing is written
     lease = cluster.http.get("/apis/coordination.k8s.io/v1/namespaces/default/leases/weir-decider")

@@ -50,16 +50,10 @@ NO_EVENTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def one_cluster() -> Iterator[Scene]:
-    with ApiServer() as server, scene(server) as made:
-        yield made
-
-
 @pytest.fixture
-def cluster(one_cluster: Scene) -> Iterator[Scene]:
-    yield one_cluster
-    one_cluster.clear()
+def cluster(one_scene: Scene) -> Iterator[Scene]:
+    yield one_scene
+    one_scene.clear()
 
 
 def at(address: str) -> str:
