@@ -48,6 +48,9 @@ RENEW_S = 10.0
 MOST_RETRY_AFTER_S = 30.0
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading something of another shape raises."""
+_JSON = "application/json"
+_MERGE = "application/merge-patch+json"
+_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,11 @@ class Api:
     async def merge(self, path: str, body: Mapping[str, Any]) -> Object:
         """Changes of fields (RFC 7396). Raises `ApiError`."""
         return await self._call("PATCH", path, body=body, what=_what(path))
+
+    async def merge_lists(self, path: str, body: Mapping[str, Any]) -> Object:
+        """The same, but of lists with names the entries alone that are named (a strategic merge
+        patch); kinds of Kubernetes itself have it. Raises `ApiError`."""
+        return await self._call("PATCH", path, body=body, what=_what(path), media=_STRATEGIC)
 
     async def list(self, resource: Resource, namespace: str, selector: str = "") -> Listed:
         """All objects of a kind, page by page; in one where the server forgot the list before its
@@ -202,13 +210,14 @@ class Api:
         body: Mapping[str, Any] | None = None,
         verb: str = "",
         what: str = "",
+        media: str = "",
     ) -> Object:
         status = 0
         deadline_s = REQUEST_S if method == "GET" else WRITE_S
         try:
             async with asyncio.timeout(deadline_s):
                 timeout = aiohttp.ClientTimeout(total=deadline_s)
-                async with await self._send(method, path, query, timeout, body) as answer:
+                async with await self._send(method, path, query, timeout, body, media) as answer:
                     status = answer.status
                     await _require_good(answer)
                     return _object(await answer.read())
@@ -230,12 +239,12 @@ class Api:
         query: Mapping[str, str] | None,
         timeout: aiohttp.ClientTimeout,
         body: Mapping[str, Any] | None = None,
+        media: str = "",
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "User-Agent": "weir"}
         await self._connection.update_params_for_auth(headers, [], ["BearerToken"])
         if body is not None:
-            merge = method == "PATCH"
-            headers["Content-Type"] = f"application/{'merge-patch+' if merge else ''}json"
+            headers["Content-Type"] = media or (_MERGE if method == "PATCH" else _JSON)
         rest = self._connection.rest_client
         answer: aiohttp.ClientResponse = await rest.pool_manager.request(
             method,
