@@ -1,0 +1,103 @@
+"""Write the objects of the chart as a kustomize base, and what its overlays need of the chart.
+
+    python -m deploy.kustomize [FOLDER]
+
+Helm renders them; what only Helm needs (its labels, its test) goes. Certificates are not made here:
+Helm makes some for whoever installs, a base cannot. The base wants a Secret `weir-xds`; the
+overlay `standard` has cert-manager make it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).parent
+NAMESPACE = "weir-system"
+SECRET = "weir-xds"  # noqa: S105 (a name)
+ISSUER = {"name": "weir-ca", "kind": "Issuer", "group": "cert-manager.io"}
+HEADER = "# Made from charts/weir by `make kustomize`: change it there.\n"
+_HELM_S = 60.0
+
+Object = dict[str, Any]
+
+
+def rendered(*options: str) -> list[Object]:
+    """What Helm installs by these options, without its hooks. Raises `RuntimeError`."""
+    beside = str(Path(sys.executable).parent)
+    helm = shutil.which("helm", path=beside) or shutil.which("helm")
+    if helm is None:
+        raise RuntimeError("helm is not installed: `make tools`")
+    command = [helm, "template", "weir", str(ROOT / "charts" / "weir"), "--namespace", NAMESPACE]
+    options = ("--set=crds.enabled=false", *options)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=_HELM_S)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    objects = (one for one in yaml.safe_load_all(done.stdout) if one)
+    return [one for one in objects if "helm.sh/hook" not in annotated(one)]
+
+
+def annotated(one: Object) -> Mapping[str, str]:
+    """Of an object."""
+    found: Mapping[str, str] = one["metadata"].get("annotations") or {}
+    return found
+
+
+def without_helm(node: Any) -> Any:  # noqa: ANN401 (any part of an object)
+    """The same without labels that say that Helm manages it."""
+    if isinstance(node, list):
+        return [without_helm(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: without_helm(value) for key, value in node.items() if key != "helm.sh/chart"}
+    if kept.get("app.kubernetes.io/managed-by") == "Helm":
+        kept["app.kubernetes.io/managed-by"] = "kustomize"
+    return kept
+
+
+def files() -> dict[str, list[Object]]:
+    """What is made, by its path in this folder."""
+    existing = ("--set=xds.tls.mode=existing", f"--set=xds.tls.secretName={SECRET}")
+    base = rendered(*existing)
+    own = rendered(*existing, f"--set=watchNamespace={NAMESPACE}")
+    issuer = f"--set-json=xds.tls.issuerRef={json.dumps(ISSUER)}"
+    certified = rendered("--set=xds.tls.mode=certManager", issuer)
+    name = f"{NAMESPACE}/weir"
+    return {
+        "base/weir.yaml": base,
+        "overlays/namespaced/role.yaml": [
+            one for one in own if one["kind"] in ("Role", "RoleBinding") and _named(one) == name
+        ],
+        "overlays/standard/certificates.yaml": [
+            one for one in certified if one["kind"] == "Certificate"
+        ],
+    }
+
+
+def _named(one: Object) -> str:
+    return f"{one['metadata'].get('namespace', '')}/{one['metadata']['name']}"
+
+
+def text(objects: Iterable[Object]) -> str:
+    """Objects as a file."""
+    return HEADER + yaml.safe_dump_all(
+        [without_helm(one) for one in objects], sort_keys=False, width=120, explicit_start=True
+    )
+
+
+def main(to: Path) -> None:
+    """Write them."""
+    for path, objects in files().items():
+        (to / path).write_text(text(objects))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
