@@ -91,20 +91,30 @@ def test_an_example_gives_what_its_modules_take_and_reads_what_they_tell(example
             assert told in blocks("output", source), f"{name}.{told}"
 
 
-def terraform(folder: Path, *words: str) -> str:
+def ran(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     program = shutil.which("terraform")
     if program is None:
         pytest.skip("terraform is not installed; the workflow runs `terraform test`")
     command = [program, f"-chdir={folder}", *words]
-    done = subprocess.run(
+    return subprocess.run(
         command,
         capture_output=True,
         text=True,
         timeout=60,
         env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},
     )
+
+
+def terraform(folder: Path, *words: str) -> str:
+    done = ran(folder, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def refused(folder: Path, *words: str) -> str:
+    done = ran(folder, *words)
+    assert done.returncode != 0, done.stdout
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +129,30 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_terraform_itself_runs_its_tests_and_has_nothing_to_format(values: Path) -> None:
     terraform(MODULE, "fmt", "-check", "-recursive", "-diff", ".")
     assert "3 passed, 0 failed" in terraform(values, "test", "-no-color")
+
+
+def test_values_that_cannot_be_are_refused_by_name(tmp_path: Path) -> None:
+    """By Terraform itself, with the variables of the module alone: they need no provider."""
+    shutil.copy2(MODULE / "variables.tf", tmp_path)
+    terraform(tmp_path, "init", "-input=false")
+    wrong: dict[str, object] = {
+        "namespace": "default",
+        "chart_version": "1.x",
+        "chart": "oci://r.example.org/charts/weir",
+        "image": {"digest": "latest"},
+        "size": "huge",
+        "tls": {"mode": "certManager"},
+        "settings": {"rateLimitRedisUrl": "redis://:secret@redis"},
+        "redis_url": "http://redis",
+        "envoy": {"gateway": "edge"},
+        "timeout_seconds": 1,
+    }
+    for name, value in wrong.items():
+        file = tmp_path / "wrong.tfvars.json"
+        file.write_text(json.dumps({name: value}))
+        said = refused(tmp_path, "plan", "-input=false", "-no-color", f"-var-file={file.name}")
+        expected = "chart_version" if name == "chart" else name
+        assert f"var.{expected}" in said or f'variable "{expected}"' in said, f"{name}: {said}"
 
 
 def given(values: Path, **more: object) -> dict[str, Any]:
