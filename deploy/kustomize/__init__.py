@@ -1,1 +1,1 @@
-"""A kustomize base, made from the chart: `python -m deploy.kustomize` writes it anew."""
+"""A kustomize base and overlays, made from the chart: `python -m deploy.kustomize` writes them."""

@@ -66,24 +66,27 @@ def without_helm(node: Any) -> Any:  # noqa: ANN401 (any part of an object)
 def files() -> dict[str, list[Object]]:
     """What is made, by its path in this folder."""
     existing = ("--set=xds.tls.mode=existing", f"--set=xds.tls.secretName={SECRET}")
-    base = rendered(*existing)
-    own = rendered(*existing, f"--set=watchNamespace={NAMESPACE}")
     issuer = f"--set-json=xds.tls.issuerRef={json.dumps(ISSUER)}"
     certified = rendered("--set=xds.tls.mode=certManager", issuer)
-    name = f"{NAMESPACE}/weir"
     return {
-        "base/weir.yaml": base,
-        "overlays/namespaced/role.yaml": [
-            one for one in own if one["kind"] in ("Role", "RoleBinding") and _named(one) == name
-        ],
+        "base/weir.yaml": rendered(*existing),
+        "overlays/namespaced/weir.yaml": wherever(
+            rendered(*existing, f"--set=watchNamespace={NAMESPACE}")
+        ),
         "overlays/standard/certificates.yaml": [
             one for one in certified if one["kind"] == "Certificate"
         ],
     }
 
 
-def _named(one: Object) -> str:
-    return f"{one['metadata'].get('namespace', '')}/{one['metadata']['name']}"
+def wherever(objects: list[Object]) -> list[Object]:
+    """The same, serving the namespace that they are put into: Kubernetes fills in its name."""
+    for one in objects:
+        if one["kind"] == "Deployment":
+            for container in one["spec"]["template"]["spec"]["containers"]:
+                said = container["args"].index(f"--namespace={NAMESPACE}")
+                container["args"][said] = "--namespace=$(POD_NAMESPACE)"
+    return objects
 
 
 def text(objects: Iterable[Object]) -> str:
