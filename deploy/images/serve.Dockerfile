@@ -20,11 +20,12 @@ COPY constraints.txt pyproject.toml setup.py README.md LICENSE ./
 COPY protos ./protos
 COPY controlplane ./controlplane
 COPY policies ./policies
-# Into a folder, not an environment: the interpreter of the run image is at another path. Bytecode for what serving
-# imports alone (for all that is installed it is 80 MB), and no test suites of others.
+# Into a folder, not an environment: the interpreter of the run image is at another path. Bytecode for our code
+# and for what serving imports alone (for all that is installed it is 80 MB), and no test suites of others.
 RUN python3 -m pip install --no-cache-dir --no-compile --constraint constraints.txt --target /opt/weir ".[kubernetes,redis]" \
     && find /opt/weir -type d -name tests -prune -exec rm -r {} + \
-    && PYTHONPATH=/opt/weir python3 -c "import controlplane.app, controlplane.cli.serve, controlplane.front.pool, controlplane.front.worker, controlplane.kubernetes.client, controlplane.kubernetes.source, controlplane.kubernetes.status, controlplane.limits.redis, onnxruntime" \
+    && python3 -m compileall -q /opt/weir/controlplane /opt/weir/policies \
+    && PYTHONPATH=/opt/weir python3 -c "import controlplane.app, controlplane.cli.serve, controlplane.front.worker, controlplane.kubernetes.cluster, controlplane.limits.redis, controlplane.webhook, onnxruntime" \
     && install -d -o 65532 -g 65532 -m 0700 /var/lib/weir
 
 FROM ${RUN_IMAGE}
