@@ -36,7 +36,7 @@ module "values" {
   source = "./modules/values"
 
   image                       = var.image
-  size                        = var.size
+  replicas                    = var.replicas
   watch_namespace             = var.watch_namespace
   tls                         = var.tls
   identities                  = var.identities

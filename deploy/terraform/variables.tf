@@ -68,15 +68,15 @@ variable "image" {
   }
 }
 
-variable "size" {
-  description = "small: one replica; standard: two; large: thousands of Envoys or endpoints."
-  type        = string
-  default     = "standard"
+variable "replicas" {
+  description = "Replicas of Weir. One of them decides, all serve. Requests and limits are values: extra_values."
+  type        = number
+  default     = 2
   nullable    = false
 
   validation {
-    condition     = contains(["small", "standard", "large"], var.size)
-    error_message = "small, standard or large."
+    condition     = var.replicas >= 1 && floor(var.replicas) == var.replicas
+    error_message = "At least one."
   }
 }
 
@@ -213,7 +213,7 @@ variable "monitoring" {
 }
 
 variable "extra_values" {
-  description = "Further values of the chart as YAML, each over the ones before."
+  description = "Further values of the chart as YAML, each over the ones before: yamlencode({...}), or a file of charts/weir."
   type        = list(string)
   default     = []
   nullable    = false

@@ -156,7 +156,7 @@ def templated(texts: dict[str, str], parameters: Object, folder: Path) -> dict[s
         (
             "control-plane",
             {"weir.dev/install": "true", "weir.dev/ring": "canary"},
-            {"weir.dev/size": "large"},
+            {"weir.dev/replicas": "4"},
         ),
         (
             "control-plane",
@@ -204,8 +204,8 @@ def test_the_set_makes_of_a_cluster_what_the_chart_takes(
     assert not any(one.get("data") for (kind, _), one in objects.items() if kind == "Secret")
     issuer = objects["Certificate", "weir-xds"]["spec"]["issuerRef"]["name"]
     assert issuer == annotations.get("weir.dev/issuer", "mesh")
-    large = annotations.get("weir.dev/size") == "large"
-    assert objects["Deployment", "weir"]["spec"]["replicas"] == (4 if large else 2)
+    replicas = int(annotations.get("weir.dev/replicas", "2"))
+    assert objects["Deployment", "weir"]["spec"]["replicas"] == replicas
 
 
 def test_what_the_end_to_end_test_applies_is_taken_and_what_it_means_to_be_refused_is(

@@ -140,7 +140,7 @@ def test_values_that_cannot_be_are_refused_by_name(tmp_path: Path) -> None:
         "chart_version": "1.x",
         "chart": "oci://r.example.org/charts/weir",
         "image": {"digest": "latest"},
-        "size": "huge",
+        "replicas": 0,
         "tls": {"mode": "certManager"},
         "settings": {"rateLimitRedisUrl": "redis://:secret@redis"},
         "redis_url": "http://redis",
@@ -159,7 +159,7 @@ def given(values: Path, **more: object) -> dict[str, Any]:
     """Values of the chart for variables of the module."""
     plain: dict[str, object] = {
         "image": {"registry": "r.example.org", "repository": "weir", "tag": "", "digest": ""},
-        "size": "standard",
+        "replicas": 3,
         "watch_namespace": None,
         "tls": {"mode": "generated", "secret_name": "", "issuer": None},
         "identities": ["spiffe://example.org/ns/{namespace}/envoy/{node_id}"],
@@ -214,22 +214,14 @@ def test_the_chart_takes_every_value_and_it_means_what_was_said(values: Path) ->
     assert service["type"] == "LoadBalancer"
     assert [(one["port"], one["targetPort"]) for one in service["ports"]] == [(443, 8443)]
     assert found["Deployment", "weir-envoy"]["spec"]["replicas"] == 3
+    assert found["Deployment", "weir"]["spec"]["replicas"] == 3
     assert ("ServiceMonitor", "weir") in found
     assert ("PrometheusRule", "weir") in found
 
 
-def test_sizes_and_certificates_are_those_of_the_chart(values: Path) -> None:
-    quiet = {
-        "settings": {}, "identities": [], "monitoring": {"enabled": False, "labels": {}},
-        "tls": {"mode": "certManager", "secret_name": "",
-                "issuer": {"name": "mesh", "kind": "ClusterIssuer", "group": "cert-manager.io"}},
-    }  # fmt: skip
-    for size in ("small", "large"):
-        found = given(values, size=size, **quiet)
-        expected = yaml.safe_load((CHART / "ci" / f"{size}-values.yaml").read_text())
-        for key, value in expected.items():
-            assert found[key] == value, f"{size}: {key}"
-    made = {
-        one["metadata"]["name"] for one in rendered(found, values) if one["kind"] == "Certificate"
-    }
+def test_certificates_come_from_where_it_is_said(values: Path) -> None:
+    issuer = {"name": "mesh", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+    tls = {"mode": "certManager", "secret_name": "", "issuer": issuer}
+    objects = rendered(given(values, tls=tls), values)
+    made = {one["metadata"]["name"] for one in objects if one["kind"] == "Certificate"}
     assert made == {"weir-xds", "weir-envoy"}

@@ -47,7 +47,7 @@ provider "helm" {
 module "weir" {
   source = "../.."
 
-  size = "small"
+  replicas = 1
   envoy = {
     enabled = true
     gateway = "default/edge"

@@ -5,30 +5,9 @@ terraform {
 }
 
 locals {
-  # As charts/weir/ci/{small,large}-values.yaml have them, which ship with no chart.
-  sizes = {
-    small = {
-      replicaCount        = 1
-      podDisruptionBudget = { enabled = false }
-      resources = {
-        requests = { cpu = "50m", memory = "160Mi" }
-        limits   = { memory = "384Mi" }
-      }
-    }
-    standard = {}
-    large = {
-      replicaCount        = 4
-      podDisruptionBudget = { maxUnavailable = "25%" }
-      settings            = { workers = 4 }
-      resources = {
-        requests = { cpu = "4", memory = "1Gi" }
-        limits   = { memory = "3Gi" }
-      }
-    }
-  }
-
-  given = {
+  values = {
     image          = var.image
+    replicaCount   = var.replicas
     watchNamespace = var.watch_namespace == null ? "" : var.watch_namespace
     xds = {
       identity = var.identities
@@ -37,11 +16,7 @@ locals {
         { for issuer in var.tls.issuer[*] : "issuerRef" => issuer },
       )
     }
-    settings = merge(
-      { logFormat = "json" },
-      lookup(local.sizes[var.size], "settings", {}),
-      var.settings,
-    )
+    settings       = merge({ logFormat = "json" }, var.settings)
     serviceAccount = { annotations = var.service_account_annotations }
     extraEnv = [
       for name, secret in var.secret_environment :
@@ -65,5 +40,5 @@ locals {
 
 output "yaml" {
   description = "Values of the chart."
-  value       = yamlencode(merge(local.sizes[var.size], local.given))
+  value       = yamlencode(local.values)
 }

@@ -9,9 +9,9 @@ variable "image" {
   })
 }
 
-variable "size" {
-  description = "small, standard or large."
-  type        = string
+variable "replicas" {
+  description = "Replicas of Weir."
+  type        = number
 }
 
 variable "watch_namespace" {

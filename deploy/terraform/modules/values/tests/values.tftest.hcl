@@ -1,6 +1,6 @@
 variables {
   image                       = { registry = "registry.example.org", repository = "weir", tag = "", digest = "" }
-  size                        = "standard"
+  replicas                    = 2
   watch_namespace             = null
   tls                         = { mode = "generated", secret_name = "", issuer = null }
   identities                  = []
@@ -18,19 +18,14 @@ variables {
   }
 }
 
-run "a_size_is_overruled_by_what_is_said" {
+run "what_is_said_goes_before_what_is_usual" {
   command = plan
   variables {
-    size     = "large"
-    settings = { workers = "8" }
+    settings = { logFormat = "console", workers = "8" }
   }
   assert {
-    condition     = yamldecode(output.yaml).replicaCount == 4
-    error_message = "large has four replicas"
-  }
-  assert {
-    condition     = yamldecode(output.yaml).settings == { logFormat = "json", workers = "8" }
-    error_message = "what is said goes before the size"
+    condition     = yamldecode(output.yaml).settings == { logFormat = "console", workers = "8" }
+    error_message = "logs for people were asked for"
   }
 }
 
