@@ -24,7 +24,7 @@ COPY policies ./policies
 # and for what serving imports alone (for all that is installed it is 80 MB), and no test suites of others.
 RUN python3 -m pip install --no-cache-dir --no-compile --constraint constraints.txt --target /opt/weir ".[kubernetes,redis]" \
     && find /opt/weir -type d -name tests -prune -exec rm -r {} + \
-    && python3 -m compileall -q /opt/weir/controlplane /opt/weir/policies \
+    && python3 -m compileall -q /opt/weir/controlplane \
     && PYTHONPATH=/opt/weir python3 -c "import controlplane.app, controlplane.cli.serve, controlplane.front.worker, controlplane.kubernetes.cluster, controlplane.limits.redis, controlplane.webhook, onnxruntime" \
     && install -d -o 65532 -g 65532 -m 0700 /var/lib/weir
 

@@ -69,7 +69,7 @@ def files() -> dict[str, list[Object]]:
     issuer = f"--set-json=xds.tls.issuerRef={json.dumps(ISSUER)}"
     certified = rendered("--set=xds.tls.mode=certManager", issuer)
     return {
-        "base/weir.yaml": rendered(*existing),
+        "base/weir.yaml": wherever(rendered(*existing)),
         "overlays/namespaced/weir.yaml": wherever(
             rendered(*existing, f"--set=watchNamespace={NAMESPACE}")
         ),
@@ -80,12 +80,13 @@ def files() -> dict[str, list[Object]]:
 
 
 def wherever(objects: list[Object]) -> list[Object]:
-    """The same, serving the namespace that they are put into: Kubernetes fills in its name."""
+    """The same in whatever namespace: Kubernetes fills its name into arguments."""
     for one in objects:
         if one["kind"] == "Deployment":
             for container in one["spec"]["template"]["spec"]["containers"]:
-                said = container["args"].index(f"--namespace={NAMESPACE}")
-                container["args"][said] = "--namespace=$(POD_NAMESPACE)"
+                container["args"] = [
+                    said.replace(NAMESPACE, "$(POD_NAMESPACE)") for said in container["args"]
+                ]
     return objects
 
 
