@@ -239,7 +239,7 @@ scan: $(SCAN)/.done ## checkov, zizmor and GitHub's schema over charts, images, 
 
 .PHONY: image-rehearsal
 image-rehearsal: $(VENV)/.tools .venv-sbom/.done ## Build the image of `weir serve` in a fresh Debian, list what is in it and start it (as root, wants debootstrap, 5 minutes).
-	$(BIN)/python -m deploy.images.rehearse serve $(ARGS)
+	$(BIN)/python -m deploy.images.rehearse serve --sbom $(VENV)/serve.cdx.json $(ARGS)
 
 .PHONY: compose-rehearsal
 compose-rehearsal: $(VENV)/.dev servers ## docker-compose.yml without an engine: its services as processes in networks of their own (as root).
