@@ -39,7 +39,8 @@ def run(*words: str, may_fail: bool = False) -> str:
 
 def render(to: Path) -> None:
     """The chart in all ways that have an example, and what kustomize makes."""
-    for values in sorted((ROOT / "charts/weir/ci").glob("*-values.yaml")):
+    chart = ROOT / "charts/weir"
+    for values in (*sorted(chart.glob("ci/*.yaml")), *sorted(chart.glob("values/*.yaml"))):
         command = ("helm", "template", "weir", "charts/weir", "--namespace", "weir-system")
         (to / values.name).write_text(run(*command, "--values", str(values)))
     for overlay in ("standard", "namespaced"):

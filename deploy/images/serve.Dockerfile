@@ -21,9 +21,10 @@ COPY protos ./protos
 COPY controlplane ./controlplane
 COPY policies ./policies
 # Into a folder, not an environment: the interpreter of the run image is at another path. Bytecode for our code
-# and for what serving imports alone (for all that is installed it is 80 MB), and no test suites of others.
+# and for what serving imports alone (for all that is installed it is 80 MB), and nothing that is for
+# tests, type checkers and compilers alone.
 RUN python3 -m pip install --no-cache-dir --no-compile --constraint constraints.txt --target /opt/weir ".[kubernetes,redis]" \
-    && find /opt/weir -type d -name tests -prune -exec rm -r {} + \
+    && find /opt/weir \( -type d -name tests -o -name "*.py[ix]" -o -name "*.pxd" \) -prune -exec rm -r {} + \
     && python3 -m compileall -q /opt/weir/controlplane \
     && PYTHONPATH=/opt/weir python3 -c "import controlplane.app, controlplane.cli.serve, controlplane.front.worker, controlplane.kubernetes.cluster, controlplane.limits.redis, controlplane.webhook, onnxruntime" \
     && install -d -o 65532 -g 65532 -m 0700 /var/lib/weir
