@@ -93,7 +93,9 @@ def start(
         def healthy() -> bool:
             return subprocess.run(enter, capture_output=True, timeout=30).returncode == 0
 
-        running = lambda: process.poll() is None  # noqa: E731
+        def running() -> bool:
+            return process.poll() is None
+
         is_healthy = _until(healthy, running)
         healthy_s = round(time.monotonic() - began, 1)
         does_work = is_healthy and _until(works, running)

@@ -46,7 +46,7 @@ def rendered(*options: str) -> list[Object]:
 
 
 def annotated(one: Object) -> Mapping[str, str]:
-    """Of an object."""
+    """The annotations of an object."""
     found: Mapping[str, str] = one["metadata"].get("annotations") or {}
     return found
 
@@ -100,6 +100,7 @@ def text(objects: Iterable[Object]) -> str:
 def main(to: Path) -> None:
     """Write them."""
     for path, objects in files().items():
+        (to / path).parent.mkdir(parents=True, exist_ok=True)
         (to / path).write_text(text(objects))
 
 
