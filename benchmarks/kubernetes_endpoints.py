@@ -3,10 +3,13 @@
     python -m benchmarks.kubernetes_endpoints [--services 1000] [--changes 100] [--rate 10]
 
 The test API server and `weir serve --kubernetes` are processes of their own; every Service has ten
-endpoints and a route. `start_s` is from the start of the process until it is ready, `lists_s` the
-part of it that lists and loads; `change_ms` from the answer of the API server to the changed slice
-until an xDS client of one Service has the new address. Writes
-benchmarks/results/kubernetes_endpoints.json.
+endpoints and a route. `start_s` is from the start of the process until it is ready, `snapshot_s`
+the part of it from the first question to the API server, `lists_s` that up to the documents in
+force; `change_ms` from the answer of the API server to the changed slice until an xDS client of one
+Service has the new address. What hardly depends on what else the machine does is the CPU time of
+the process: until it is ready, of a change (beyond what as many seconds without one took), and of a
+second without one. API calls are those of `weir_kubernetes_calls_total`. Writes
+benchmarks/results/kubernetes_endpoints.json. `benchmarks.kubernetes_cost` has the CPU time by part.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ import asyncio
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,11 @@ from tests.unit.resources.documents import GATEWAY
 RESULT = Path(__file__).parent / "results" / "kubernetes_endpoints.json"
 ENDPOINTS = 10
 DEADLINE_S = 120.0
+CHANGED = re.compile(rb"10\.200\.(\d+)\.(\d+)")
+"""The endpoint of `slice_of` that is another one after each change."""
+SETTLED_S = 3.0
+"""No status written for so long: all are."""
+IDLE_S = 10.0
 CORE, SLICES = "/api/v1/namespaces/default", "/apis/discovery.k8s.io/v1/namespaces/default"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/default"
 
@@ -101,23 +111,62 @@ async def ready(admin: int, running: subprocess.Popen[bytes]) -> float:
 
 
 async def changes(http: httpx.Client, client: EdsClient, count: int, rate: float) -> list[float]:
-    taken = []
+    """Milliseconds that each took. Changes come at their times, whether those before arrived or
+    not; one that a later one overtook arrived with that."""
+    put_at_s: dict[int, float] = {}
+    watching = asyncio.create_task(_arrivals(client, count))
     began_s = time.perf_counter()
     for number in range(1, count + 1):
+        await asyncio.sleep(max(0.0, began_s + (number - 1) / rate - time.perf_counter()))
         body = slice_of("s0", 0, number)
-        address = body["endpoints"][-1]["addresses"][0].encode()
-        await asyncio.to_thread(
-            lambda body=body: http.put(  # type: ignore[misc]
-                f"{SLICES}/endpointslices/s0-x", json=body
-            ).raise_for_status()
-        )
-        put_s = time.perf_counter()
-        async with asyncio.timeout(DEADLINE_S):
-            while address not in client.newest.body:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-        taken.append((time.perf_counter() - put_s) * 1e3)
-        await asyncio.sleep(max(0.0, began_s + number / rate - time.perf_counter()))
-    return taken
+        await asyncio.to_thread(_put, http, f"{SLICES}/endpointslices/s0-x", body)
+        put_at_s[number] = time.perf_counter()
+    arrived_at_s = await watching
+    return [max(0.0, arrived_at_s[one] - at_s) * 1e3 for one, at_s in put_at_s.items()]
+
+
+def _put(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    http.put(path, json=body).raise_for_status()
+
+
+async def _arrivals(client: EdsClient, count: int) -> dict[int, float]:
+    """When each change was there, or a later one."""
+    found: dict[int, float] = {}
+    async with asyncio.timeout(DEADLINE_S):
+        while len(found) < count:
+            at_s, body = time.perf_counter(), client.newest.body
+            said = CHANGED.search(body)
+            number = int(said[1]) * 250 + int(said[2]) - 1 if said else 0
+            found.update((one, at_s) for one in range(len(found) + 1, number + 1))
+            await asyncio.sleep(0.001)
+    return found
+
+
+async def calls(http: httpx.AsyncClient) -> dict[str, float]:
+    """API calls so far, by verb; statuses are patched."""
+    found: dict[str, float] = {}
+    for line in (await http.get("/metrics")).text.splitlines():
+        if line.startswith("weir_kubernetes_calls_total{"):
+            verb = line.partition('verb="')[2].partition('"')[0]
+            found[verb] = found.get(verb, 0.0) + float(line.rpartition(" ")[2])
+    return found
+
+
+async def settled(http: httpx.AsyncClient) -> dict[str, float]:
+    """The calls until every status is written as it should be."""
+    before, deadline_s = {"": -1.0}, time.perf_counter() + DEADLINE_S
+    while (now := await calls(http)).get("PATCH") != before.get("PATCH"):
+        if time.perf_counter() > deadline_s:
+            raise TimeoutError("statuses are written without end")
+        before = now
+        await asyncio.sleep(SETTLED_S)
+    return now
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process, with all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(pid: int) -> float:
@@ -125,16 +174,12 @@ def memory_mb(pid: int) -> float:
     return float(next(one.split()[1] for one in lines if one.startswith("VmRSS"))) / 1024
 
 
-def in_force_s(log: Path) -> float:
-    """From the first line of the log to the documents in force."""
-    lines = [json.loads(one) for one in log.read_text().splitlines() if one.startswith("{")]
-    times = {one["event"]: one["timestamp"] for one in reversed(lines)}
-    first, last = (
-        time.mktime(time.strptime(one[:19], "%Y-%m-%dT%H:%M:%S"))
-        + float(f"0{one[19:].rstrip('Z')}")
-        for one in (times["serving"], times["documents in force"])
-    )
-    return last - first
+def told_s(log: Path, event: str) -> float:
+    """When the log told of something first, in seconds since the epoch."""
+    for line in log.read_text().splitlines():
+        if line.startswith("{") and (found := json.loads(line))["event"] == event:
+            return datetime.fromisoformat(found["timestamp"]).timestamp()
+    raise RuntimeError(f"the log does not say {event!r}")
 
 
 async def measure(folder: Path, services: int, count: int, rate: float) -> dict[str, Any]:
@@ -154,12 +199,24 @@ async def measure(folder: Path, services: int, count: int, rate: float) -> dict[
                 with log.open("wb") as out, subprocess.Popen(serve, stdout=out, stderr=out) as run:  # noqa: ASYNC220
                     try:
                         start_s = await ready(admin, run)
+                        ready_at_s, start_cpu_s = time.time(), cpu_s(run.pid)
                         client = EdsClient(xds, "default/s0:80", "default/edge")
                         following = asyncio.create_task(client.run())
                         while not client.streams:  # noqa: ASYNC110
                             await asyncio.sleep(0.05)
-                        await asyncio.sleep(10.0)  # the first statuses are written
-                        taken = sorted(await changes(http, client, count, rate))
+                        async with httpx.AsyncClient(
+                            base_url=f"http://127.0.0.1:{admin}", timeout=DEADLINE_S
+                        ) as page:
+                            written = await settled(page)
+                            idle_s = cpu_s(run.pid)
+                            await asyncio.sleep(IDLE_S)
+                            before_s = cpu_s(run.pid)
+                            idle_s = (before_s - idle_s) / IDLE_S
+                            began_s = time.perf_counter()
+                            taken = sorted(await changes(http, client, count, rate))
+                            lasted_s = time.perf_counter() - began_s
+                            spent_s = cpu_s(run.pid) - before_s - idle_s * lasted_s
+                            after = await settled(page)
                         following.cancel()
                         rss = memory_mb(run.pid)
                     finally:
@@ -170,7 +227,9 @@ async def measure(folder: Path, services: int, count: int, rate: float) -> dict[
         "services": services,
         "endpoints": services * ENDPOINTS,
         "start_s": round(start_s, 2),
-        "lists_s": round(in_force_s(log), 2),
+        "snapshot_s": round(ready_at_s - told_s(log, "serving"), 2),
+        "lists_s": round(told_s(log, "documents in force") - told_s(log, "serving"), 2),
+        "start_cpu_s": round(start_cpu_s, 2),
         "changes": count,
         "rate": rate,
         "change_ms": {
@@ -178,7 +237,15 @@ async def measure(folder: Path, services: int, count: int, rate: float) -> dict[
             "p99": round(taken[min(len(taken) - 1, int(len(taken) * 0.99))], 1),
             "max": round(taken[-1], 1),
         },
+        "change_cpu_ms": round(spent_s / count * 1e3, 1),
+        "second_cpu_ms": round(idle_s * 1e3, 1),
         "rss_mb": round(rss),
+        "calls_of_the_start": {verb: int(many) for verb, many in sorted(written.items())},
+        "calls_of_the_changes": {
+            verb: int(many - written.get(verb, 0.0))
+            for verb, many in sorted(after.items())
+            if many > written.get(verb, 0.0)
+        },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
     }
 

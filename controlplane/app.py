@@ -40,7 +40,7 @@ from controlplane.observe.parts import ByPart, wholes
 from controlplane.observe.sampling import sampling_percent
 from controlplane.ports import HealthVerdict, MetricSource
 from controlplane.publisher import Publisher
-from controlplane.resources import Loaded, services
+from controlplane.resources import Loaded, Services
 from controlplane.resources.folder import require_folder
 from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
@@ -101,6 +101,7 @@ class App:
         self._registry.register(self._telemetry.collector)
         self._cache = SnapshotCache()
         self._loaded = Loaded()
+        self._services = Services()
         self._cluster = self._joined()
         self._documents = self._cluster or Folder(settings.config or Path())
         self._fleet_of = fleet_of(())
@@ -315,7 +316,7 @@ class App:
         async for loaded in self._documents.watch(self._policies.names):
             for problem in set(loaded.problems) - set(self._loaded.problems):
                 logger.warning("wrong in the documents", problem=str(problem))
-            objects = len(loaded.declared.objects())
+            objects = len(loaded.declared.sources)
             logger.info("documents in force", objects=objects, problems=len(loaded.problems))
             if not objects:
                 logger.warning("no documents: nothing is served to anybody new", where=self._where)
@@ -332,7 +333,7 @@ class App:
         """Where it is, each time that changes; then the services are complete."""
         async for endpoints in self._discovery.watch():
             declared = self._loaded.declared
-            balanced = services(declared, endpoints)
+            balanced = self._services.of(declared, endpoints)
             self._telemetry.declare(wholes(balanced))
             await loop.declare(declared, balanced)
             self._keep_names()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from controlplane.resources.conditions import Programming
 from controlplane.xds.effects import TypeStatus
-from controlplane.xds.kinds import kind_of
+from controlplane.xds.kinds import ENDPOINT, kind_of
 from controlplane.xds.status import Client, State, state_of
 
 
@@ -32,4 +32,11 @@ def _has_taken(types: Sequence[TypeStatus]) -> bool:
     """Listeners are asked for by every Envoy that is configured from here."""
     wanted = [one for one in types if one.intended_version]
     listens = any(kind_of(one.type_url).name == "lds" for one in wanted)
-    return listens and all(state_of(one) is State.SYNCED for one in wanted)
+    return listens and all(map(_is_taken, wanted))
+
+
+def _is_taken(one: TypeStatus) -> bool:
+    """Assignments of endpoints change all the time, and with no object: to have some is enough."""
+    if one.type_url == ENDPOINT:
+        return bool(one.acked_version) and not one.nack
+    return state_of(one) is State.SYNCED

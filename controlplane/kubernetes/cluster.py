@@ -21,7 +21,7 @@ from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.events import Happened, Recorder
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.source import KubernetesSource
-from controlplane.kubernetes.status import statuses
+from controlplane.kubernetes.status import Statuses
 from controlplane.kubernetes.writer import StatusWriter
 from controlplane.model import ServiceName, cluster_of
 from controlplane.resources import Loaded
@@ -99,6 +99,7 @@ class Cluster:
         self._lease: Lease | None = None
         self._recorder: Recorder | None = None
         self._writer: StatusWriter | None = None
+        self._statuses = Statuses()
 
     async def open(self) -> None:
         """Raises `StartupError` where nothing says where the cluster is."""
@@ -182,7 +183,9 @@ class Cluster:
                 logger.warning("nobody can tell how far the Envoys are", why=str(error))
                 continue
             self._tell_refusals(found)
-            await self._writer.write(statuses(seen.loaded, found, seen.held))
+            newest = self._source.objects.all()
+            due = self._statuses.due(seen.loaded, found, seen.held, newest, now())
+            await self._writer.write(due)
 
     def happened(self, happened: Happened) -> None:
         """An event, if this replica is the one that tells."""

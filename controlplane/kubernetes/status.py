@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from operator import is_
+from typing import Any, NamedTuple
 
 from controlplane.kubernetes.documents import file_of
 from controlplane.kubernetes.objects import Held
@@ -19,7 +20,7 @@ from controlplane.resources.declared import KINDS, Declared, ObjectKey
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.gateway_class import CONTROLLER, GatewayClass
 from controlplane.resources.grpc_route import GrpcRoute
-from controlplane.resources.kinds import GATEWAY_API_GROUP, Document, group_of
+from controlplane.resources.kinds import GATEWAY_API_GROUP, WEIR_GROUP, Document, group_of
 from controlplane.resources.load import Loaded
 from controlplane.resources.problems import Problem
 from controlplane.resources.route import ParentRef, Route
@@ -34,6 +35,9 @@ MOST_ANCESTORS = 16
 MOST_CHARACTERS = 1024
 """Of a message."""
 _WRITTEN = {True: "True", False: "False", None: "Unknown"}
+_OUR_KINDS = frozenset(
+    kind for kind, one in KINDS.items() if group_of(one) in (GATEWAY_API_GROUP, WEIR_GROUP)
+)
 _OURS = ("parents", "ancestors")
 """Lists with an entry for each controller."""
 
@@ -46,10 +50,7 @@ def statuses(
     declared, refused = loaded.declared, _refused(loaded.refusals)
     made: dict[ObjectKey, Status] = {}
     for key, one in held.items():
-        if key.kind not in KINDS or group_of(KINDS[key.kind]) not in (
-            GATEWAY_API_GROUP,
-            "weir.dev",
-        ):
+        if key.kind not in _OUR_KINDS:
             continue
         if key in refused:
             status = _of_refused(declared, key, one, refused[key])
@@ -58,6 +59,64 @@ def statuses(
         if status is not None:
             made[key] = _observed(status, one.generation)
     return made
+
+
+class Statuses:
+    """The statuses that are due, pass after pass. One that is as it should be costs a look, as long
+    as neither the object changes nor what is to be said of it."""
+
+    def __init__(self) -> None:
+        self._well: dict[ObjectKey, _Well] = {}
+        self._gateways: tuple[object, ...] = ()
+
+    def due(
+        self,
+        loaded: Loaded,
+        found: Found,
+        held: Mapping[ObjectKey, Held],
+        newest: Mapping[ObjectKey, Held],
+        now: str,
+    ) -> dict[ObjectKey, Status]:
+        """Those of `statuses` that objects do not have. `held` are the objects that were loaded,
+        `newest` as they are now."""
+        declared, refused = loaded.declared, _refused(loaded.refusals)
+        gateways = declared.those("Gateway", "GatewayClass")  # which of them are ours, too
+        same = len(gateways) == len(self._gateways) and all(map(is_, gateways, self._gateways))
+        before = self._well if same else {}
+        self._well, self._gateways = {}, gateways
+        unsure: dict[ObjectKey, Held] = {}
+        for key, one in held.items():
+            if key.kind not in _OUR_KINDS or key not in newest:
+                continue
+            well = before.get(key)
+            if (
+                well is not None
+                and well.held is one
+                and well.newest is newest[key]
+                and well.document is declared.get(key)
+                and well.said == found.get(key, ())
+                and key not in refused
+            ):
+                self._well[key] = well
+            else:
+                unsure[key] = one
+        wanted, due = statuses(loaded, found, unsure), dict[ObjectKey, Status]()
+        for key, one in unsure.items():
+            status, has = wanted.get(key), newest[key]
+            if status is not None and merged(has.status, status, now) != has.status:
+                due[key] = status
+            else:
+                self._well[key] = _Well(one, has, declared.get(key), found.get(key, ()))
+        return due
+
+
+class _Well(NamedTuple):
+    """An object whose status is as it should be."""
+
+    held: Held
+    newest: Held
+    document: Document | None
+    said: tuple[Condition, ...]
 
 
 def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
@@ -70,7 +129,7 @@ def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
 
 
 def _of_valid(declared: Declared, key: ObjectKey, found: Sequence[Condition]) -> Status | None:
-    document = declared.by_kind.get(key.kind, {}).get(key.name)
+    document = declared.get(key)
     if isinstance(document, Gateway):
         return _of_gateway(declared, document, found) if key.name in declared.gateways else None
     if isinstance(document, (Route, GrpcRoute)):
@@ -121,7 +180,7 @@ def _of_refused(declared: Declared, key: ObjectKey, one: Held, problem: Problem)
     """That it is not in force as it is written; of parents and targets what can be read of them."""
     field = f"{problem.field}: " if problem.field else ""
     advice = f" ({problem.advice})" if problem.advice else ""
-    in_force = key.name in declared.by_kind.get(key.kind, {})
+    in_force = declared.get(key) is not None
     still = "; the last valid version is in force" if in_force else ""
     said = [_condition("Accepted", False, "Invalid", f"{field}{problem.message}{advice}{still}")]
     spec = json.loads(one.document).get("spec")
@@ -233,7 +292,4 @@ def _timed(held: Sequence[Mapping[str, Any]], said: Sequence[Status], now: str) 
 
 def document_kinds() -> tuple[type[Document], ...]:
     """The kinds that have a status of ours, for the permissions that are needed."""
-    ours = (GATEWAY_API_GROUP, "weir.dev")
-    return tuple(
-        one for kind, one in KINDS.items() if group_of(one) in ours and kind != "ReferenceGrant"
-    )
+    return tuple(KINDS[kind] for kind in KINDS if kind in _OUR_KINDS - {"ReferenceGrant"})

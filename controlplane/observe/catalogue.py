@@ -18,18 +18,24 @@ class Catalogue:
         self.generation = 0
         """Grows with each declaration: what was looked up before may be wrong."""
 
-    def declare(self, services: Iterable[Service]) -> None:
-        """These are the services from now on."""
+    def declare(self, services: Iterable[Service]) -> frozenset[ServiceName]:
+        """These are the services from now on. Which are others than before, came or went."""
         wanted = {service.name: service for service in services}
-        for name in self._totals.keys() - wanted.keys():
+        gone = self._totals.keys() - wanted.keys()
+        for name in gone:
             del self._totals[name]
+        new = wanted.keys() - self._totals.keys()
+        changed = {*gone, *new}
         for name, service in wanted.items():
-            if name in self._totals:
-                self._totals[name].declare(service)
-            else:
+            if name in new:
                 self._totals[name] = Totals(service)
-        self._by_cluster = _by_cluster(self._totals)
+            elif (totals := self._totals[name]).service is not service:
+                totals.declare(service)
+                changed.add(name)
+        if gone or new:
+            self._by_cluster = _by_cluster(self._totals)
         self.generation += 1
+        return frozenset(changed)
 
     def find(self, cluster: str, service_name: str = "") -> Totals | None:
         """The service that a cluster of this name, or with this EDS service name, is."""
