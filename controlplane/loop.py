@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -209,7 +209,7 @@ class Loop:
                     self._metrics.reasons.labels(reason.code).inc()
         return verdicts
 
-    async def _remember(self, verdicts: Iterable[Verdict], moved: Container[ServiceName]) -> None:
+    async def _remember(self, verdicts: Iterable[Verdict], moved: Collection[ServiceName]) -> None:
         """Save before sending, so that the first push after a crash equals the last before it.
 
         `moved`: clusters whose Envoys are told of the zones in another order than before."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -162,9 +163,18 @@ def _parents(declared: Declared, route: Route, found: Sequence[Condition]) -> It
     """For the Gateways that we serve alone: of others, and of what is not there, we say nothing."""
     for ref in route.spec.parent_refs:
         gateway = declared.gateways.get(f"{ref.namespace or route.metadata.namespace}/{ref.name}")
-        said = [_said(one) for one in found if one.part == parent_part(route, ref)]
+        part = parent_part(route, ref)
+        said = [_said(_without_counts(one)) for one in found if one.part == part]
         if gateway is not None and said:
             yield {"parentRef": _reference(ref), "controllerName": CONTROLLER, "conditions": said}
+
+
+def _without_counts(one: Condition) -> Condition:
+    """How many Envoys have taken it stands at the Gateway: each Envoy that comes or goes would
+    change every route."""
+    if one.type == "Programmed" and one.reason != "Invalid":
+        return replace(one, message="")
+    return one
 
 
 def _ancestors(policy: Policy, found: Sequence[Condition]) -> Iterator[Status]:

@@ -95,10 +95,10 @@ class InProcessSource:
         before = {one.service.name: one.endpoints for one in self.catalogue}
         now_s = self._clock()
         for name in self.catalogue.declare(services):
-            totals, old = self.catalogue.get(name), self._windows.pop(name, None)
+            totals, old = self.catalogue.get(name), self._windows.get(name)
             if totals is None:
-                continue
-            if old is None or old.totals is not totals:
+                del self._windows[name]
+            elif old is None or old.totals is not totals:
                 start = Mark(now_s, 0.0, totals.counted.copy(), Bins.empty(), sticky=totals.sticky)
                 self._windows[name] = Windows(totals, deque([start], maxlen=MARKS))
             else:

@@ -212,21 +212,9 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
     names = frozenset(policies) if policies is not None else None
     alike = previous.policies == names
     known = previous.read if alike else {}
-    changed = [
-        name
-        for name, content in files.items()
-        if (before := known.get(name)) is None
-        or (before.content is not content and before.content != content)
-        or isinstance(content, OSError)
-    ]
-    gone = [known[name] for name in (*changed, *(known.keys() - files.keys())) if name in known]
-    memo = {text: one for file in gone for text, one in file.outcomes.items()}
-    come = [_File(name, files[name]).read(memo, names) for name in changed]
-    read = dict(known)
-    for file in gone:
-        del read[file.name]
+    gone, come = _read(known, files, names)
+    read = {name: one for name, one in known.items() if name in files}
     read.update((file.name, file) for file in come)
-
     index, touched = (previous.index if alike else _Index()).after(gone, come)
     choice = _Choice(previous.declared, index)
     doubtful = choice.doubtful
@@ -236,19 +224,33 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
         touched = touched.union(previous.index.valid)
     changes = dict(_changes(choice, touched | (previous.kept - kept), kept))
     services, made = previous.services.after(_others(changes, previous.declared))
-    declared = previous.declared.after(
-        {
-            key: one
-            for key, one in {**changes, **made}.items()
-            if one is not None or not (key in kept or services.has(key))
-        },
-        unkept,
-    )
+    together = {
+        key: one
+        for key, one in {**changes, **made}.items()
+        if one is not None or not (key in kept or services.has(key))
+    }
+    declared = previous.declared.after(together, unkept)
     causes = sorted(_causes(index, declared))
     refused = {one.object: one for one in reversed(causes) if one.object}
     consequences = sorted([*reference_problems(declared, refused), *map(_told, unkept.items())])
     problems = (*causes, *consequences)
     return Loaded(declared, problems, tuple(causes), names, read, index, kept, services)
+
+
+def _read(
+    known: Mapping[str, _File], files: Files, policies: frozenset[str] | None
+) -> tuple[list[_File], list[_File]]:
+    """The known files that are no more as they were, and those that are others now."""
+    changed = [
+        name
+        for name, content in files.items()
+        if (before := known.get(name)) is None
+        or (before.content is not content and before.content != content)
+        or isinstance(content, OSError)
+    ]
+    gone = [known[name] for name in (*changed, *(known.keys() - files.keys())) if name in known]
+    memo = {text: one for file in gone for text, one in file.outcomes.items()}
+    return gone, [_File(name, files[name]).read(memo, policies) for name in changed]
 
 
 def _changes(
@@ -263,7 +265,7 @@ def _changes(
 
 
 def _others(changes: Changes, before: Declared) -> Changes:
-    """Without objects that only stand elsewhere; but Services, whose Backends stand where they do."""
+    """Without objects that merely stand elsewhere, but for Services: their Backends stand there."""
     return {
         key: one
         for key, one in changes.items()

@@ -182,8 +182,8 @@ def _cluster(
     before: _Cluster | None,
 ) -> _Cluster:
     if not any(part.endpoints for part in parts):
-        common = {name: _nowhere(name, before) for name in names}
-        return _Cluster(names, parts, verdicts, orders, common)
+        nowhere = {name: _nowhere(name, before) for name in names}
+        return _Cluster(names, parts, verdicts, orders, nowhere)
     made = _Making(names, parts, verdicts, before)
     bodies = made.bodies({})
     common = made.assignments(None, bodies)

@@ -154,6 +154,7 @@ async def test_pass_after_pass_what_is_due_is_what_the_object_does_not_have(
 
         assert await due(FAR) == {"Gateway", "HTTPRoute", "Backend", "BalancingPolicy"}
         assert await due(FAR) == set()
+        assert await due({"default/edge": Programming(3, 3)}) == {"Gateway"}  # it alone has counts
         assert await due({"default/edge": Programming(2, 1)}) == {"Gateway", "HTTPRoute"}
         cluster.http.patch(
             cluster.resources["Backend"].path("default", "web") + "/status",

@@ -91,7 +91,8 @@ def load(before: Naive, files: Mapping[str, bytes | OSError], policies: Sequence
     for key, several in found.items():
         mine = [one for one in several if key in before.objects and _same_file(one, before, key)]
         chosen[key] = (mine or several)[0]
-        causes += [_twice(key, chosen[key][1], other) for _, other in several]
+        here = chosen[key][1]
+        causes += [_twice(key, here, other) for _, other in several if other != here]
     for key, (document, source) in before.objects.items():
         if key not in found and (key in refused or source.file in doubtful):
             chosen[key] = (document, source)
@@ -101,7 +102,7 @@ def load(before: Naive, files: Mapping[str, bytes | OSError], policies: Sequence
     for one in read_.values():
         unkept |= one.unkept
     unkept = {key: one for key, one in unkept.items() if key not in chosen}
-    causes = sorted(one for one in causes if one is not None)
+    causes = sorted(causes)
     first = {one.object: one for one in reversed(causes) if one.object}
     declared = Declared().after(chosen, unkept)
     led = [*reference_problems(declared, first), *(_told(*one) for one in unkept.items())]
@@ -112,9 +113,7 @@ def _same_file(one: tuple[Document, Source], before: Naive, key: ObjectKey) -> b
     return one[1].file == before.objects[key][1].file
 
 
-def _twice(key: ObjectKey, source: Source, other: Source) -> Problem | None:
-    if other == source:
-        return None
+def _twice(key: ObjectKey, source: Source, other: Source) -> Problem:
     message = f"declared already at {source.file}:{source.line}, which is in force"
     advice = "remove one of the two, or give it another name"
     line = other.lines["metadata.name"]

@@ -62,7 +62,7 @@ CONTENT = st.one_of(
 STEPS = st.lists(st.tuples(st.sampled_from(FILES), CONTENT), min_size=1, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS)
 def test_each_step_means_what_it_means_when_all_is_worked_out_anew(
     steps: list[tuple[str, bytes | OSError | None]],

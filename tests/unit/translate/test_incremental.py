@@ -74,7 +74,7 @@ def of_services(chance: random.Random, name: str) -> str:
     if name == "to-service":
         return chance.choice([TO_SERVICE, TO_SERVICE.replace("port: 80", "port: 81")])
     if name == "balancing":
-        return chance.choice([BALANCING, f"{BALANCING.replace(', policy: capacity', '')}"])
+        return BALANCING.replace("policy: capacity", f"policy: {chance.choice(['equal', 'model'])}")
     if name == "node":
         return chance.choice([NODE, NODE.replace('"2"', '"3"')])
     here = [
@@ -121,8 +121,9 @@ def a_document(chance: random.Random, name: str) -> str:
 
 TLS_NAMES = ("class", "encrypted", "clients", "cas")
 SERVICE_NAMES = ("service", "to-service", "balancing", "node", "slice-1", "slice-2")
-NAMES = ("edge", "r1", "r2", "r3", "a", "b", "other-a", "p1", "p2", "grant", "places")
-NAMES += (*TLS_NAMES, *SERVICE_NAMES, "slice-1", "slice-2")  # as often as they change elsewhere
+OTHERS = ("edge", "r1", "r2", "r3", "a", "b", "other-a", "p1", "p2", "grant", "places")
+NAMES = (*OTHERS, *TLS_NAMES, *SERVICE_NAMES, "slice-1", "slice-2")
+"""Slices change more often than all else."""
 
 
 class Running:
