@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import random
 import signal
@@ -300,7 +301,7 @@ class App:
         self, group: asyncio.TaskGroup, cluster: Cluster, console: AppConsole
     ) -> list[asyncio.Task[None]]:
         """What is written to the cluster."""
-        report = cluster.report(lambda: console.loaded, console.conditions)
+        report = cluster.report(console.translated, console.conditions)
         return [
             group.create_task(cluster.lead(), name="lease"),
             group.create_task(report, name="statuses"),
@@ -335,7 +336,10 @@ class App:
             declared = self._loaded.declared
             balanced = self._services.of(declared, endpoints)
             self._telemetry.declare(wholes(balanced))
+            first = not self._publisher.published
             await loop.declare(declared, balanced)
+            if first:
+                gc.freeze()  # most of it stays, and a look through all of it takes a while
             self._keep_names()
 
     def _keep_names(self) -> None:

@@ -168,8 +168,10 @@ class Cluster:
         assert self._recorder is not None
         await self._recorder.run()
 
-    async def report(self, loaded: Callable[[], Loaded], conditions: Conditions) -> None:
-        """For ever: the replica that decides writes statuses, where they changed."""
+    async def report(self, loaded: Callable[[], Loaded | None], conditions: Conditions) -> None:
+        """For ever: the replica that decides writes statuses, where they changed; not of what is
+        not `loaded` yet, or each route would say that it waits, and a moment later that it has it.
+        """
         assert self._source is not None
         assert self._writer is not None
         while True:
