@@ -44,12 +44,19 @@ async def test_what_is_put_into_the_api_is_served_and_its_status_says_so(
             )
             async with run_envoy(bootstrap, tmp_path, wait_s=60.0):
 
-                def programmed(kind: str, name: str) -> str:
-                    status = json.dumps(cluster.get(kind, name).get("status") or {})
-                    return "1 of 1 Envoys have taken it" if "1 of 1 Envoys" in status else status
+                def programmed(kind: str, name: str) -> list[str]:
+                    """What the condition says, where it is true."""
+                    status = cluster.get(kind, name).get("status") or {}
+                    return [
+                        one["message"]
+                        for place in (status, *status.get("parents", ()))
+                        for one in place.get("conditions", ())
+                        if (one["type"], one["status"]) == ("Programmed", "True")
+                    ]
 
-                for kind, name in (("Gateway", "edge"), ("HTTPRoute", "web")):
-                    await until(lambda k=kind, n=name: programmed(k, n).startswith("1 of 1"), log)  # type: ignore[misc]
+                wanted = ["1 of 1 Envoys have taken it"]
+                await until(lambda: programmed("Gateway", "edge") == wanted, log)
+                await until(lambda: bool(programmed("HTTPRoute", "web")), log)
                 assert await origin(gateway_port) == "a"
 
                 # The endpoint moves: the Service's next pod is ready, its last one is gone.
