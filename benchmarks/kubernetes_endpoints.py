@@ -8,8 +8,11 @@ the part of it from the first question to the API server, `lists_s` that up to t
 force; `change_ms` from the answer of the API server to the changed slice until an xDS client of one
 Service has the new address. What hardly depends on what else the machine does is the CPU time of
 the process: until it is ready, of a change (beyond what as many seconds without one took), and of a
-second without one. API calls are those of `weir_kubernetes_calls_total`. Writes
-benchmarks/results/kubernetes_endpoints.json. `benchmarks.kubernetes_cost` has the CPU time by part.
+second without one. `unqueued_ms` is `change_ms` without the time in which the main thread of Weir
+was ready to run and had no core, as the kernel counts it: what is left on a machine with a core for
+it, as far as that thread goes; other threads and processes still wait. API calls are those of
+`weir_kubernetes_calls_total`. Writes benchmarks/results/kubernetes_endpoints.json.
+`benchmarks.kubernetes_cost` has the CPU time by part.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -111,34 +115,55 @@ async def ready(admin: int, running: subprocess.Popen[bytes]) -> float:
     raise TimeoutError("weir serve is not ready")
 
 
-async def changes(http: httpx.Client, client: EdsClient, count: int, rate: float) -> list[float]:
-    """Milliseconds that each took. Changes come at their times, whether those before arrived or
-    not; one that a later one overtook arrived with that."""
-    put_at_s: dict[int, float] = {}
-    watching = asyncio.create_task(_arrivals(client, count))
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something was, and how long the main thread of Weir had waited for a core by then."""
+
+    at_s: float
+    queued_s: float
+
+    @classmethod
+    def now(cls, pid: int) -> Moment:
+        queued = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]
+        return cls(time.perf_counter(), int(queued) / 1e9)
+
+    def ms_since(self, other: Moment) -> tuple[float, float]:
+        """Milliseconds in all, and without the wait for a core."""
+        took_s = max(0.0, self.at_s - other.at_s)
+        return took_s * 1e3, max(0.0, took_s - (self.queued_s - other.queued_s)) * 1e3
+
+
+async def changes(
+    http: httpx.Client, client: EdsClient, pid: int, count: int, rate: float
+) -> list[tuple[float, float]]:
+    """What each took. Changes come at their times, whether those before arrived or not; one that a
+    later one overtook arrived with that."""
+    put: dict[int, Moment] = {}
+    watching = asyncio.create_task(_arrivals(client, pid, count))
     began_s = time.perf_counter()
     for number in range(1, count + 1):
         await asyncio.sleep(max(0.0, began_s + (number - 1) / rate - time.perf_counter()))
         body = slice_of("s0", 0, number)
         await asyncio.to_thread(_put, http, f"{SLICES}/endpointslices/s0-x", body)
-        put_at_s[number] = time.perf_counter()
-    arrived_at_s = await watching
-    return [max(0.0, arrived_at_s[one] - at_s) * 1e3 for one, at_s in put_at_s.items()]
+        put[number] = Moment.now(pid)
+    arrived = await watching
+    return [arrived[number].ms_since(moment) for number, moment in put.items()]
 
 
 def _put(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
     http.put(path, json=body).raise_for_status()
 
 
-async def _arrivals(client: EdsClient, count: int) -> dict[int, float]:
+async def _arrivals(client: EdsClient, pid: int, count: int) -> dict[int, Moment]:
     """When each change was there, or a later one."""
-    found: dict[int, float] = {}
+    found: dict[int, Moment] = {}
     async with asyncio.timeout(DEADLINE_S):
         while len(found) < count:
-            at_s, body = time.perf_counter(), client.newest.body
-            said = CHANGED.search(body)
+            said = CHANGED.search(client.newest.body)
             number = int(said[1]) * 250 + int(said[2]) - 1 if said else 0
-            found.update((one, at_s) for one in range(len(found) + 1, number + 1))
+            if number > len(found):
+                moment = Moment.now(pid)
+                found.update((one, moment) for one in range(len(found) + 1, number + 1))
             await asyncio.sleep(0.001)
     return found
 
@@ -183,6 +208,15 @@ def told_s(log: Path, event: str) -> float:
     raise RuntimeError(f"the log does not say {event!r}")
 
 
+def spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "median": round(statistics.median(ordered), 1),
+        "p99": round(ordered[math.ceil(len(ordered) * 0.99) - 1], 1),
+        "max": round(ordered[-1], 1),
+    }
+
+
 async def measure(folder: Path, services: int, count: int, rate: float) -> dict[str, Any]:
     api, xds, admin = free_ports(3)
     kubeconfig, log = folder / "kubeconfig", folder / "log"
@@ -214,7 +248,7 @@ async def measure(folder: Path, services: int, count: int, rate: float) -> dict[
                             before_s = cpu_s(run.pid)
                             idle_s = (before_s - idle_s) / IDLE_S
                             began_s = time.perf_counter()
-                            taken = sorted(await changes(http, client, count, rate))
+                            taken = await changes(http, client, run.pid, count, rate)
                             lasted_s = time.perf_counter() - began_s
                             spent_s = cpu_s(run.pid) - before_s - idle_s * lasted_s
                             after = await settled(page)
@@ -233,11 +267,8 @@ async def measure(folder: Path, services: int, count: int, rate: float) -> dict[
         "start_cpu_s": round(start_cpu_s, 2),
         "changes": count,
         "rate": rate,
-        "change_ms": {
-            "median": round(statistics.median(taken), 1),
-            "p99": round(taken[math.ceil(len(taken) * 0.99) - 1], 1),
-            "max": round(taken[-1], 1),
-        },
+        "change_ms": spread([each for each, _ in taken]),
+        "unqueued_ms": spread([each for _, each in taken]),
         "change_cpu_ms": round(spent_s / count * 1e3, 1),
         "second_cpu_ms": round(idle_s * 1e3, 1),
         "rss_mb": round(rss),
