@@ -134,8 +134,13 @@ class Plane:
             balanced = self._services.of(declared, endpoints)
         with self._timed("telemetry"):
             self._telemetry.declare(wholes(balanced))
+        first = not self.cache.groups()
+        if first:
+            gc.freeze()  # as `weir serve` does
         with self._timed("loop and snapshots"):
             await self.loop.declare(declared, balanced)
+        if first:
+            gc.freeze()
 
     async def tick(self) -> float:
         """All services; the CPU seconds of the longest piece in which nothing else could run."""

@@ -430,9 +430,11 @@ class App:
             if self._replicas is not None:
                 await self._replicas.settled()
             first = not self._publisher.published
+            if first:
+                gc.freeze()  # most of it stays: looks through all of it are long, and find nothing
             await loop.declare(declared, balanced)
             if first:
-                gc.freeze()  # most of it stays, and a look through all of it takes a while
+                gc.freeze()
             self._keep_names()
 
     def _keep_names(self) -> None:
