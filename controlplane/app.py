@@ -301,6 +301,7 @@ class App:
             self._clock,
             staging=lambda fleet: self._cache.staged(fleet) is not None,
             versions=self._versions,
+            settings=self._settings.shown(),
         )
         console.replicas, self._console = self._replicas, console
         admin = self._admin(console)

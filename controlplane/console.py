@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from controlplane.replicas.roll import Elsewhere
 from controlplane.resources import Loaded, ObjectKey
 from controlplane.resources.conditions import Condition, Programming, conditions
 from controlplane.store import ALL, KillSwitch
+from controlplane.telemetry.version import version
 
 
 class AppConsole:
@@ -39,9 +41,11 @@ class AppConsole:
         clock: Callable[[], float],
         staging: Callable[[str], bool] = lambda fleet: False,
         versions: Callable[[str], Mapping[str, str]] = lambda fleet: {},
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         """`staging`: whether a change is on its way to the Envoys of a fleet in stages.
-        `versions`: what they should run, by type URL."""
+        `versions`: what they should run, by type URL.
+        `settings`: those that are in force, without what is secret."""
         self._loop = loop
         self._decider = decider
         self._publisher = publisher
@@ -50,10 +54,19 @@ class AppConsole:
         self._clock = clock
         self._staging = staging
         self._versions = versions
+        self._settings = settings or {}
         self.replicas: Replicas | None = None
         """The others, where there may be some."""
         self.stopping = False
         self.loaded = Loaded()
+
+    def about(self) -> dict[str, Any]:
+        """Which Weir this is, and how it runs."""
+        return {
+            "version": version(),
+            "python": platform.python_version(),
+            "settings": dict(self._settings),
+        }
 
     def ready(self) -> tuple[bool, str]:
         """Ready when a complete state is served, and until the process is told to stop."""

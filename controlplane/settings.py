@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,6 +23,9 @@ from pydantic_settings import (
 )
 
 from controlplane.errors import ConfigurationError, StartupError
+
+_USERINFO = re.compile(r"//\S*@")
+"""Name and password of a URL."""
 
 
 class Address(NamedTuple):
@@ -167,6 +171,15 @@ class ServeSettings(BaseSettings):
     """The least important lines that are written."""
     log_format: Literal["console", "json"] = "console"
     """Lines for people or for machines."""
+
+    def shown(self) -> dict[str, object]:
+        """All of them as JSON has them, without what is secret: neither a `SecretStr` nor the name
+        and password of a URL."""
+        found: dict[str, object] = self.model_dump(mode="json")
+        return {
+            name: _USERINFO.sub("//", one) if isinstance(one, str) else one
+            for name, one in found.items()
+        }
 
     @property
     def state(self) -> Path:

@@ -75,7 +75,7 @@ class App:
         if path.startswith(("/api", "/openapi")):
             access.authenticate(headers, self.api.tokens)
         if method == "GET" and path in ("/healthz", "/livez", "/readyz"):
-            await _text(send, "ok")
+            await _text(send, b"ok")
             return
         if method == "GET" and path == "/version":
             await _send(send, 200, discovery.VERSION)
@@ -96,6 +96,10 @@ class App:
         _check_place(request, kind)
         if kind not in reviews.OF_ONESELF:
             access.authorize(self.api.store, user, Wish.of(request))
+        if request.part == "log":
+            pod = reads.existing(self.api.store, request, kind)
+            await _text(send, self.api.kubelet.log(request, pod))
+            return
         present = _presented(request, kind, self.api)
         if request.verb == "watch":
             api = self.api
@@ -301,6 +305,6 @@ async def _send(
     await send({"type": "http.response.body", "body": made})
 
 
-async def _text(send: Send, body: str) -> None:
+async def _text(send: Send, body: bytes) -> None:
     await _start(send, 200, [("content-type", "text/plain"), ("content-length", str(len(body)))])
-    await send({"type": "http.response.body", "body": body.encode()})
+    await send({"type": "http.response.body", "body": body})
