@@ -49,7 +49,16 @@ from controlplane.resources import Loaded, Services
 from controlplane.resources.folder import require_folder
 from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
-from controlplane.store import ALL, KillSwitch, NameFile, Spool, SqlStateStore, Switched
+from controlplane.store import (
+    ALL,
+    DeclaredFile,
+    KillSwitch,
+    NameFile,
+    Spool,
+    SqlStateStore,
+    StateKeys,
+    Switched,
+)
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.services import Balanced, ServiceCollector
@@ -161,7 +170,9 @@ class App:
             settings.lease_namespace,
             settings.replica_reached,
         )
-        return Cluster(place, self._registry, self._clock)
+        keys = StateKeys.read(settings.state_key) if settings.state_key is not None else None
+        kept = DeclaredFile(settings.state, keys)
+        return Cluster(place, self._registry, self._clock, kept, settings.kubernetes_wait_s)
 
     def _open(self) -> Front:
         """Where Envoys are served."""
@@ -412,8 +423,8 @@ class App:
             if not objects:
                 logger.warning("no documents: nothing is served to anybody new", where=self._where)
             self._loaded = loaded
-            self._fleet_of = fleet_of(loaded.declared.gateways)
-            self._front.know(loaded.declared.gateways)
+            self._fleet_of = fleet_of(loaded.declared.fleets)
+            self._front.know(loaded.declared.fleets)
             self._limiter.know(rules(loaded.declared))
             console.loaded = loaded
             self._metrics.problems.set(len(loaded.problems))

@@ -76,7 +76,7 @@ class AppConsole:
             return False, "no complete state yet: documents or names are still being read"
         if not self._front.ready:
             return False, "no process listens for Envoys"
-        return True, "ready"
+        return True, f"ready; {self.loaded.stale}" if self.loaded.stale else "ready"
 
     def services(self) -> list[dict[str, Any]]:
         """One line for each service, in the order of their names."""
@@ -160,6 +160,8 @@ class AppConsole:
     def _waits(self, fleet: str) -> str:
         if self.translated() is None:
             return "it is not translated yet: endpoints are still looked up"
+        if fleet in self.loaded.declared.left_alone:
+            return "Secrets that it needs are not known yet"
         return "a change goes out in stages" if self._staging(fleet) else ""
 
     async def _programming(self, fleet: str) -> Programming:

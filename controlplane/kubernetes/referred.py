@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
-from pydantic import BaseModel
+from collections.abc import Mapping
 
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.kinds import Document
+from controlplane.resources.mentions import mentions
 
 HOLDERS = frozenset(("Secret", "ConfigMap"))
 
@@ -39,23 +38,8 @@ class Referred:
             for name, one in now.items():
                 if was.get(name) is not one:
                     known.pop(name, None)
-                    if found := frozenset(_within(one, one.metadata.namespace)):
+                    meant = (key for _, key in mentions(one) if key.kind in HOLDERS)
+                    if found := frozenset(meant):
                         known[name] = found
         every = (keys for known in self._known.values() for keys in known.values())
         return frozenset[ObjectKey]().union(*every)
-
-
-def _within(value: object, namespace: str) -> Iterator[ObjectKey]:
-    if isinstance(value, BaseModel):
-        kind, name = getattr(value, "kind", None), getattr(value, "name", None)
-        if kind in HOLDERS and isinstance(name, str):
-            where = getattr(value, "namespace", None) or namespace
-            yield ObjectKey(kind, f"{where}/{name}")
-        for one in value.__dict__.values():
-            yield from _within(one, namespace)
-    elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from _within(one, namespace)
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _within(one, namespace)

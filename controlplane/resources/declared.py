@@ -64,6 +64,7 @@ BEHIND_BACKENDS = ("EndpointSlice", "Node")
 _NONE: Mapping[str, Document] = MappingProxyType({})
 _MOST_KEPT = 4
 """Facts for each object; there are fewer of those that are in force."""
+_MOST_ENDED = 1000
 _Kept = dict[tuple[int, Callable[..., object]], tuple[Document, object]]
 _Facts = dict[tuple[object, ...], tuple[tuple[object, ...], object]]
 
@@ -134,6 +135,11 @@ class Declared:
     """The Backends that stand in for others."""
     h2c: frozenset[str] = frozenset()
     """The Backends that say themselves that they speak HTTP/2 without TLS."""
+    left_alone: frozenset[str] = frozenset()
+    """Gateways whose Envoys are told of endpoints alone and keep the rest as they have it: what
+    they need is not all known yet, see `kept`."""
+    ended: frozenset[str] = frozenset()
+    """Gateways of ours that were deleted: their Envoys are told to listen to nothing."""
     _kept: _Kept = field(default_factory=dict, repr=False)
     """See `once`."""
     _facts: _Facts = field(default_factory=dict, repr=False)
@@ -172,6 +178,7 @@ class Declared:
             unkept,
             _having(self.fallbacks, backends, lambda one: one.spec.fallback),
             _having(self.h2c, backends, lambda one: one.spec.h2c),
+            ended=(self.ended | self.gateways.keys()) - by_kind.get("Gateway", _NONE).keys(),
             _facts=self._facts,
         )
         return replace(made, _kept=self._kept_for(made)) if made.hangs_together_as(self) else made
@@ -279,6 +286,15 @@ class Declared:
         if not others:
             return found
         return {key: one for key, one in found.items() if one.spec.gateway_class_name not in others}
+
+    @property
+    def fleets(self) -> tuple[str, ...]:
+        """The Gateways whose Envoys are told what to run, those that were deleted last; but none of
+        these whose bare name one that is declared has, as Envoys may mean that one by it."""
+        found = self.gateways
+        taken = {key.partition("/")[2] for key in found}
+        ended = sorted(key for key in self.ended if key.partition("/")[2] not in taken)
+        return (*found, *ended[:_MOST_ENDED])
 
     @property
     def routes(self) -> Mapping[str, HttpRoute]:

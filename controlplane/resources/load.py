@@ -157,6 +157,8 @@ class Loaded:
     """The objects in force that no file has as they are."""
     services: ServiceBackends = field(default_factory=ServiceBackends, repr=False)
     """What Services became."""
+    stale: str = ""
+    """Why what is in force may be older than what people declare; empty where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
