@@ -205,7 +205,8 @@ simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a sec
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
 
 .PHONY: bench-kubernetes
-bench-kubernetes: $(VENV)/.dev ## From a changed EndpointSlice to the assignment that an Envoy is sent, and what a start costs.
+bench-kubernetes: $(VENV)/.dev ## What a changed EndpointSlice and a start cost: CPU time by part, and until an Envoy is sent the assignment.
+	$(BIN)/python -m benchmarks.kubernetes_cost $(ARGS)
 	$(BIN)/python -m benchmarks.kubernetes_endpoints $(ARGS)
 
 .PHONY: features
