@@ -41,8 +41,9 @@ class ApiServer:
         tls: Files | None = None,
         access_control: bool = False,
         rollouts: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
-        """`tls`: a certificate for 127.0.0.1, its key and its CA. `access_control`: bearer tokens
+        """`tls`: a certificate for `host`, its key and its CA. `access_control`: bearer tokens
         are asked for and RBAC holds; `admin_token` may do everything. `rollouts`: workloads are
         ready as soon as they are wanted.
         """
@@ -54,7 +55,7 @@ class ApiServer:
         if access_control:
             self.admin_token = f"token-{self.api.source.uid()}"
             self.api.tokens = {self.admin_token: ADMIN}
-        self._port = port
+        self._host, self._port = host, port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -70,12 +71,12 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}"
+        return f"http{'s' if self._tls else ''}://{self._host}:{self._port}"
 
     # --- running ---
 
     def start(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        self._socket = socket.create_server((self._host, self._port), backlog=1024)
         # Accepted connections inherit it; asyncio sets it only on sockets that say they are TCP,
         # and a head and a body that wait for one another cost 40 ms a request.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
