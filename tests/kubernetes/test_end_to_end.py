@@ -31,18 +31,36 @@ pytestmark = [
 ]
 
 INSTALL = commands(ROOT / "docs" / "install.md")
-PATH = "/1000"
+PATH, SERVICE = "/1000", "default/shop:80"
 KEY = "x-api-key: weir_0uG0HlQv0q74FyGgoOipn1NGs_2x7NyTSF4HXisz2sI"
 
 
 async def synced(stage: Stage) -> bool:
-    """Whether each Envoy is connected to a replica, and runs what it should."""
+    """Whether each Envoy is connected to a replica and runs what it should, which is the same in
+    all of them; and the Gateway says so."""
     envoys = set(await stage.pods(ENVOY))
     told = [
         envoy for pod in await stage.pods(WEIR) for envoy in await stage.admin(pod, "/v1/proxies")
     ]
-    states = {one["state"] for envoy in told for one in envoy["types"].values()}
-    return {one["node"] for one in told} == envoys and states == {"SYNCED"}
+    if {one["node"] for one in told} != envoys:
+        return False
+    versions = {
+        (name, one["acked"] if one["state"] == "SYNCED" else "")
+        for envoy in told
+        for name, one in envoy["types"].items()
+    }
+    gateway = await stage.read("get", "gateway", "edge")
+    (said,) = (one for one in gateway["status"]["conditions"] if one["type"] == "Programmed")
+    every = len({name for name, _ in versions}) == len(versions)  # one version of each type
+    return every and said["status"] == "True" and "3 of 3 Envoys" in said["message"]
+
+
+async def alike(stage: Stage) -> bool:
+    """Whether all replicas have the same weights in force."""
+    path = f"/v1/services/{SERVICE}/explain"
+    told = [await stage.admin(pod, path) for pod in await stage.pods(WEIR)]
+    shares = [{one["endpoint"]: one["share"] for one in each["endpoints"]} for each in told]
+    return len(shares[0]) == 3 and all(one == shares[0] for one in shares)
 
 
 async def renewed(stage: Stage) -> None:
@@ -181,7 +199,8 @@ async def play(stage: Stage, folder: Path) -> None:
             if isinstance(stage, Here):
                 load.during = "strangers"
                 await closed_to_strangers(stage, folder)
-            await until(lambda: synced(stage), "Envoys that run what they should")
+            await until(lambda: synced(stage), "Envoys that run the same")
+            await until(lambda: alike(stage), "replicas with the same weights")
     assert load.failed == []
     assert load.answered > 500
     assert set(await stage.pods(ENVOY)) == set(envoys)
