@@ -34,6 +34,9 @@ GATHER_S = 5.0
 Envoys report. Half of the numbers are none to decide by."""
 FIRST_S = 20.0
 """So long a start waits to hear what is in force, longer than a Lease that nobody renews."""
+UNKNOWN_S = 3.0
+"""And so long to hear who decides. Where that is not to be had (the API server is gone), Envoys are
+served what was kept here."""
 WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Before a stream is tried again, and again."""
 STEADY_S = 10.0
@@ -200,7 +203,7 @@ class Replicas:
         await self._server.stop()
 
     async def settled(self) -> None:
-        """Until it is known what is in force: somebody told it, or we decide."""
+        """Until it is known what is in force: somebody told it, we decide, or nobody can tell."""
         try:
             async with asyncio.timeout(FIRST_S):
                 await self._settled.wait()
@@ -210,6 +213,7 @@ class Replicas:
     async def run(self) -> None:
         """For ever."""
         failures = 0
+        began_s = self._clock()
         while True:
             leader = self._leadership.leader
             if self._leadership.decides:
@@ -217,14 +221,17 @@ class Replicas:
                 failures = 0
             elif self._stopping or leader is None or leader.identity == self._leadership.identity:
                 self._hold("nobody decides" if leader is None else "the lease is about to end")
+                if self._clock() >= began_s + UNKNOWN_S:
+                    self._settled.set()
                 await asyncio.sleep(LOOK_S)
             elif not leader.address:
                 self._hold(f"{leader.identity} does not say where it is reached")
+                self._settled.set()
                 await asyncio.sleep(LOOK_S)
             else:
-                began_s = self._clock()
+                tried_s = self._clock()
                 await self._follow(leader)
-                if self._clock() - began_s > STEADY_S:
+                if self._clock() - tried_s > STEADY_S:
                     failures = 0
                 wait_s = WAITS_S[min(failures, len(WAITS_S) - 1)] * self._chance.uniform(0.5, 1.5)
                 failures += 1

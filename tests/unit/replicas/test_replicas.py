@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,29 @@ async def test_whoever_takes_over_gathers_first(monkeypatch: pytest.MonkeyPatch)
         np.testing.assert_array_equal(
             a.table.held[CART].last.shares, b.table.held[CART].last.shares
         )
+
+
+async def test_a_start_waits_to_hear_what_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "UNKNOWN_S", 0.2)
+    monkeypatch.setattr(replicas, "FIRST_S", 0.5)
+
+    async def waited_s(of: Replica) -> float:
+        began_s = time.monotonic()
+        await of.replicas.settled()
+        return time.monotonic() - began_s
+
+    async with replica("nobody decides") as b:
+        assert await waited_s(b) >= 0.1
+    async with replica("an older release decides") as b:
+        b.elected.leader = Leader("a", 1)
+        await b.replicas.settled()
+        assert "does not say where" in str(b.replicas.why_not)
+    async with replica("who decides is not there") as b:
+        b.elected.leader = Leader("a", 1, "127.0.0.1:1")
+        assert await waited_s(b) >= 0.4
+    async with pair() as (_, b):
+        await b.replicas.settled()
+        assert b.table.held.keys() == {CART, WEB}
 
 
 async def test_what_a_person_froze_at_any_replica_is_frozen_and_stays_so(
