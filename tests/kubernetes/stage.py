@@ -76,6 +76,18 @@ class Stage(ABC):
             if not one["metadata"].get("deletionTimestamp")
         ]
 
+    async def restarts(self) -> dict[str, int]:
+        """How often a container was started again, by pod; those of which none was left out."""
+        found = await self.read("get", "pods", "-A")
+        counts = {
+            one["metadata"]["name"]: sum(
+                each["restartCount"]
+                for each in (one.get("status") or {}).get("containerStatuses") or ()
+            )
+            for one in found["items"]
+        }
+        return {name: count for name, count in counts.items() if count}
+
     async def holder(self) -> tuple[str, int]:
         """Who decides, and the how manieth that is."""
         lease = await self.read("-n", SYSTEM, "get", "lease", "weir-decider")

@@ -173,6 +173,7 @@ async def play(stage: Stage, folder: Path) -> None:
     assert len(await stage.pods(WEIR)) == 2
     envoys = await stage.pods(ENVOY)
     assert len(envoys) == 3
+    assert await stage.restarts() == {}
     async with stage.gates() as gates:
         for gate in gates:
             assert await ask(gate, PATH) == (200, "ok")
@@ -204,6 +205,8 @@ async def play(stage: Stage, folder: Path) -> None:
     assert load.failed == []
     assert load.answered > 500
     assert set(await stage.pods(ENVOY)) == set(envoys)
+    again = await stage.restarts()
+    assert again in ({}, {holder.partition("_")[0]: 1})  # the one that was killed, where it stayed
 
 
 async def test_installed_by_the_page_it_is_renewed_killed_and_refused_and_no_request_fails(

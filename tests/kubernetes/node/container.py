@@ -35,14 +35,15 @@ class Container:
         return self.process is not None and self.process.returncode is None
 
     async def start(
-        self, pod: Object, network: Network, hosts: Path, api: Mapping[str, str]
+        self, pod: Object, network: Network, resolver: Path, api: Mapping[str, str]
     ) -> None:
         given = environment(self.spec, pod, network.address, api)
         words = [*entry_point(self.spec["image"]), *(self.spec.get("args") or ())]
         if command := self.spec.get("command"):
             words = [*map(meant, command), *(self.spec.get("args") or ())]
         words = [_filled(str(one), given) for one in words]
-        script = _script(pod["metadata"]["name"], self.mounts, hosts, words, self.log.parent)
+        mounts = {**self.mounts, "/etc/resolv.conf": resolver}
+        script = _script(pod["metadata"]["name"], mounts, words, self.log.parent)
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", network.name),
@@ -114,13 +115,11 @@ def _inherited() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"}
 
 
-def _script(
-    host_name: str, mounts: Mapping[str, Path], hosts: Path, words: list[str], scratch: Path
-) -> str:
+def _script(host_name: str, mounts: Mapping[str, Path], words: list[str], scratch: Path) -> str:
     """Mount what the pod mounts, take away the right to write to all else, and start the program.
 
     Mount points are made in layers over this machine's folders, so that none is made in these. A
-    volume at `/tmp` hides what this tree may be in: it is mounted again.
+    volume at `/tmp` hides what this tree may be in: it comes last, and the tree is mounted again.
     """
     steps = ["mount --make-rprivate /", f"exec 9<{shlex.quote(str(REPOSITORY))}"]
     mounts = {str(Path(path).resolve()): source for path, source in mounts.items()}
@@ -132,13 +131,11 @@ def _script(
         over = f"lowerdir=/{top},upperdir={upper},workdir={work}"
         steps.append(f"mount -t overlay overlay -o {shlex.quote(over)} /{top}")
     for path in sorted(mounts, key=lambda one: (one.startswith("/tmp"), one)):
-        steps.append(f"mkdir -p {path}")
-        if path == "/tmp":
-            steps += [f"mount --bind {shlex.quote(str(hosts))} /etc/hosts"]
-        steps.append(f"mount --bind {shlex.quote(str(mounts[path]))} {path}")
-    if "/tmp" not in mounts:
-        steps.append(f"mount --bind {shlex.quote(str(hosts))} /etc/hosts")
-    elif REPOSITORY.is_relative_to("/tmp"):
+        source = mounts[path]
+        at = Path(path)
+        point = f"mkdir -p {at}" if source.is_dir() else f"mkdir -p {at.parent} && touch {at}"
+        steps += [point, f"mount --bind {shlex.quote(str(source))} {at}"]
+    if "/tmp" in mounts and REPOSITORY.is_relative_to("/tmp"):
         steps += [f"mkdir -p {REPOSITORY}", f"mount -c --bind /proc/self/fd/9 {REPOSITORY}"]
     steps += [f"mount -o remount,bind,ro /{top}" for top in ("", *tops)]
     steps += ["exec 9<&-", f"echo {host_name} > /proc/sys/kernel/hostname"]

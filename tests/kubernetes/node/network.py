@@ -56,5 +56,7 @@ class Network:
         ip(*inside, "route", "add", "default", "via", HOST)
 
     def remove(self) -> None:
-        """With it goes its end of the bridge."""
+        """The kernel keeps a namespace as long as a connection in it lasts, but not under its
+        name, and not at the bridge."""
+        ip("link", "del", self._end)
         ip("netns", "del", self.name)

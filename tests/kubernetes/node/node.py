@@ -15,8 +15,9 @@ import httpx
 
 from tests.certificates import Authority, Files
 from tests.kubernetes.apiserver import ApiServer
-from tests.kubernetes.node import network, slices, volumes
+from tests.kubernetes.node import names, network, slices, volumes
 from tests.kubernetes.node.deployments import HASH, Replica, next_step, status, template_hash
+from tests.kubernetes.node.names import NameServer
 from tests.kubernetes.node.network import HOST, Network
 from tests.kubernetes.node.pod import Pod
 from tests.kubernetes.node.proxy import Address, Proxy
@@ -40,8 +41,7 @@ class Node:
 
     def __init__(self, server: ApiServer, folder: Path, ca: Files) -> None:
         self._server, self._folder, self._ca = server, folder, ca
-        self._hosts = folder / "hosts"
-        self._hosts.write_text("127.0.0.1 localhost\n")
+        self._names: dict[str, list[str]] = {}
         self._pods: dict[str, Pod] = {}
         self._proxies: dict[Address, Proxy] = {}
         self._written: dict[str, Object] = {}
@@ -74,6 +74,9 @@ class Node:
                 "topology.kubernetes.io/region": REGION,
                 "topology.kubernetes.io/zone": slices.ZONE,
             }
+            asked, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: NameServer(lambda: made._names), local_addr=(HOST, 53)
+            )
             await made._post("/api/v1/nodes", {"metadata": {"name": NAME, "labels": topology}})
             try:
                 async with asyncio.TaskGroup() as group:
@@ -84,6 +87,7 @@ class Node:
                     for task in made._tasks:
                         task.cancel()
             finally:
+                asked.close()
                 await asyncio.gather(*(one.kill() for one in made._pods.values()))
                 await asyncio.gather(*(one.stop() for one in made._proxies.values()))
 
@@ -111,7 +115,7 @@ class Node:
     async def _run(self) -> None:
         while True:
             deployments = await self._list("/apis/apps/v1/deployments")
-            # Names before pods: who did not find one does not look again for a while.
+            # Names before pods: who does not find one does not look again for a while.
             await self._look_at_services()
             await self._deploy(deployments)
             await self._follow_pods()
@@ -175,8 +179,10 @@ class Node:
 
     def _take(self, pod: Object) -> None:
         """Run it."""
-        name = pod["metadata"]["name"]
-        made = Pod(pod, Network(self._count), self._folder / name, self._hosts)
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        resolver = self._folder / f"{namespace}.resolv"
+        resolver.write_text(names.resolver(HOST, namespace))
+        made = Pod(pod, Network(self._count), self._folder / name, resolver)
         self._pods[name] = made
         self._begin(name, self._run_pod(made))
 
@@ -256,23 +262,20 @@ class Node:
             ]
             for namespace in {one.object["metadata"]["namespace"] for one in self._pods.values()}
         }
-        lines = ["127.0.0.1 localhost"]
+        found: dict[str, list[str]] = {}
         for service in await self._list("/api/v1/services"):
             metadata, spec = service["metadata"], service["spec"]
             if not spec.get("selector"):
                 continue
             those = members.get(metadata["namespace"], [])
             await self._put_slice(slices.slice_of(service, those))
-            name = f"{metadata['name']}.{metadata['namespace']}.svc"
-            ready = [one for one in slices.selected(service, those) if one.passes]
+            ready = [one.address for one in slices.selected(service, those) if one.ready]
             headless = spec.get("clusterIP") in (None, "None")
-            for at in [one.address for one in ready] if headless else [spec["clusterIP"]]:
-                lines.append(f"{at} {name} {name}.cluster.local")
+            name = f"{metadata['name']}.{metadata['namespace']}.svc.{names.DOMAIN}"
+            found[name] = ready if headless else [spec["clusterIP"]]
             if not headless:
                 await self._follow(service)
-        text = "".join(f"{one}\n" for one in lines)
-        if text != self._hosts.read_text():
-            self._hosts.write_text(text)  # in its place: pods have this very file mounted
+        self._names = found
 
     async def _put_slice(self, wanted: Object) -> None:
         metadata = wanted["metadata"]
@@ -306,7 +309,7 @@ class Node:
                 return [
                     (one.address, slices.target_port(port, one.containers))
                     for one in slices.selected(service, those)
-                    if one.passes and not one.ending
+                    if one.ready
                 ]
 
             self._proxies[(ip, port["port"])] = proxy = Proxy(ready, self._chance)

@@ -25,12 +25,12 @@ GRACE_S = 30
 class Pod:
     """One pod. `run` belongs to a task of the node; `end` may be called once."""
 
-    def __init__(self, pod: Object, network: Network, folder: Path, hosts: Path) -> None:
+    def __init__(self, pod: Object, network: Network, folder: Path, resolver: Path) -> None:
         self.object = pod
         self.network = network
         self.ending = False
         self.gone = False
-        self._hosts = hosts
+        self._resolver = resolver
         self._folder = folder
         self._started: set[str] = set()
         self._passing: set[str] = set()
@@ -100,7 +100,7 @@ class Pod:
         while not self.ending:
             if len(going) < len(self.containers) and all(map(self._has_started, going)):
                 one = self.containers[len(going)]
-                await one.start(self.object, self.network, self._hosts, api)
+                await one.start(self.object, self.network, self._resolver, api)
                 going.append(one)
             for one in going:
                 if one.running:
@@ -194,7 +194,7 @@ class Pod:
         container.restarts += 1
         await asyncio.sleep(OFTEN_S * min(50, 2**container.restarts))
         if not self.ending:
-            await container.start(self.object, self.network, self._hosts, api)
+            await container.start(self.object, self.network, self._resolver, api)
 
 
 async def _stop(container: Container, grace_s: float) -> None:

@@ -25,6 +25,11 @@ class Member:
     """Its readiness probe does; that of a pod which ends is still made."""
     ending: bool
 
+    @property
+    def ready(self) -> bool:
+        """It gets what is new."""
+        return self.passes and not self.ending
+
 
 def selected(service: Object, members: Iterable[Member]) -> list[Member]:
     """Those that the selector means."""
@@ -73,7 +78,7 @@ def slice_of(service: Object, members: Iterable[Member]) -> Object:
             {
                 "addresses": [one.address],
                 "conditions": {
-                    "ready": everybody or (one.passes and not one.ending),
+                    "ready": everybody or one.ready,
                     "serving": one.passes,
                     "terminating": one.ending,
                 },
