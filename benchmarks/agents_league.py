@@ -197,10 +197,16 @@ def write(result: Mapping[str, Any]) -> None:
     """The table, and a line into each page."""
     from policies.league.tables import write_between
 
-    RESULT.with_suffix(".md").write_text(f"# Algorithms in the league\n\n{table(result)}\n")
+    RESULT.with_suffix(".md").write_text(report(result))
     write_between(PAGES / "README.md", table(result) + "\n", MARKS)
     for name in result["training"]:
         write_between(PAGES / f"{name}.md", line(name, result) + "\n", MARKS)
+
+
+def report(result: Mapping[str, Any]) -> str:
+    """The table as a file beside the other results, from where the pages are elsewhere."""
+    linked = table(result).replace("](", "](../../docs/agents/")
+    return f"# Algorithms in the league\n\n{linked}\n"
 
 
 def _interval(values: Sequence[float]) -> str:

@@ -202,8 +202,15 @@ def table(done: Sequence[Row], facts: str) -> str:
         f"{sum(abs(row.gap(m)) <= WANTED for row in done)} of {len(done)} {name}"
         for m, name in (("mean", "means"), ("p99", "99th percentiles"))
     ]
+    scenarios = {row.scenario for row in done}
+    off = {row.scenario for row in done if max(abs(row.gap(m)) for m in row.measured) > WANTED}
     return "\n".join(
-        [*lines, "", f"Milliseconds. Within {WANTED:.0%}: {' and '.join(within)}. {facts}"]
+        [
+            *lines,
+            "",
+            f"Milliseconds. Within {WANTED:.0%}: {' and '.join(within)}; in both and in every lane "
+            f"{len(scenarios - off)} of {len(scenarios)} scenarios. {facts}",
+        ]
     )
 
 

@@ -62,6 +62,7 @@ from controlplane.xds.staged import Plan, StagedSink
 
 if TYPE_CHECKING:
     from controlplane.kubernetes.cluster import Cluster
+    from controlplane.webhook import Webhook
 
 logger = structlog.get_logger(__name__)
 
@@ -307,6 +308,9 @@ class App:
             probes = HttpServer(create_probes(console, self._exposition), "probe")
             probes.bind(*self._settings.probe)
             pages.append(probes)
+        webhook = self._webhook()
+        if webhook is not None:
+            pages.append(webhook.server)
         await self._listen(loop)
         logger.info(
             "serving",
@@ -327,6 +331,9 @@ class App:
                 ]
                 if self._cluster is not None:
                     running += self._joining(group, self._cluster, console)
+                    if webhook is not None:
+                        keeping = webhook.keep(self._cluster)
+                        running.append(group.create_task(keeping, name="webhook's certificate"))
                 if self._staged is not None:
                     running.append(group.create_task(self._staged.run(), name="staged pushes"))
                 serving = [group.create_task(one.serve(), name=one.name) for one in pages]
@@ -370,6 +377,23 @@ class App:
         if self._replicas is not None:
             running.append(group.create_task(self._replicas.run(), name="replicas"))
         return running
+
+    def _webhook(self) -> Webhook | None:
+        """Where API servers ask before they store. Raises `StartupError`."""
+        if self._settings.webhook is None:
+            return None
+        from controlplane.webhook import Webhook  # with Kubernetes alone
+
+        webhook = Webhook(
+            self._settings,
+            self._policies.names,
+            registry=self._registry,
+            certificates=self._certificates,
+            wall_clock=time.time,
+        )
+        self._at_end.callback(webhook.close)
+        webhook.server.bind(*self._settings.webhook)
+        return webhook
 
     def _taken_back(self, fleet: str, why: str) -> None:
         if self._cluster is not None:

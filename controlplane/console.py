@@ -13,7 +13,7 @@ from controlplane.errors import NotExplainableError, WeirError
 from controlplane.explain import Request, explain_route
 from controlplane.explain.document import document
 from controlplane.front.port import Front
-from controlplane.front.programmed import programming, takings
+from controlplane.front.programmed import brief, programming, takings
 from controlplane.front.proxies import Side
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
@@ -85,6 +85,8 @@ class AppConsole:
 
     def _attributions(self, decision: Decided) -> dict[str, Any]:
         policy = decision.wanted.policy
+        if self.replicas is not None and not self.replicas.decides:
+            return none(policy, f"{self.replicas.why_not}; ask the one that decides")
         try:
             return attributions(policy, self._decider.attribute(decision))
         except NotExplainableError as error:
@@ -134,8 +136,7 @@ class AppConsole:
             clients = await self._front.clients(fleet)
         except WeirError as error:
             return Fleet(versions, (), waits or f"nobody can tell how far its Envoys are: {error}")
-        envoys = sorted(takings(clients), key=lambda one: one.node)
-        return Fleet(versions, tuple(envoys), waits)
+        return Fleet(versions, tuple(brief(takings(clients))), waits)
 
     def _waits(self, fleet: str) -> str:
         if self._publisher.declared is not self.loaded.declared:

@@ -174,7 +174,7 @@ class Loop:
         """These are the services from now on. What is new or differs gets a verdict at once."""
         wanted = {service.name: service for service in services}
         if not self._decides():
-            await self._following.wait([one for one in wanted.values() if self._regrouped(one)])
+            await self._following.wait([one for one in wanted.values() if self._has_others(one)])
         async with self._turn:
             self._declared = declared
             gone = self._known.keys() - wanted.keys()
@@ -382,7 +382,7 @@ class Loop:
     def _differs(self, name: ServiceName, service: Service) -> bool:
         return name not in self._known or self._known[name].service != service
 
-    def _regrouped(self, service: Service) -> bool:
+    def _has_others(self, service: Service) -> bool:
         """Whether it has other endpoints than before."""
         known = self._known.get(service.name)
         return known is None or known.service.endpoints != service.endpoints

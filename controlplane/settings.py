@@ -100,6 +100,16 @@ class ServeSettings(BaseSettings):
     probe_address: str = ""
     """Where /healthz, /readyz and /metrics are served to others than this machine, and nothing that
     changes anything; empty: nowhere."""
+    webhook_address: str = ""
+    """Where API servers ask whether an object is valid before they store it; empty: nowhere."""
+    webhook_configuration: str = Field(default="weir", pattern=r"^[a-z0-9][-a-z0-9.]*$")
+    """The ValidatingWebhookConfiguration that they ask by. The certificate is kept in the Secret of
+    this name and `-webhook`, in the namespace of the Lease, unless there are files."""
+    webhook_cert: Path | None = None
+    """PEM certificate that this address is served with, of a CA that the configuration has;
+    followed."""
+    webhook_key: Path | None = None
+    """PEM key of this certificate; followed."""
     state_dir: Path | None = None
     """Where the last good state and the kill switch are kept; default `.weir` in the folder, with
     `kubernetes` in the working directory."""
@@ -210,6 +220,11 @@ class ServeSettings(BaseSettings):
             )
         return str(Address(host, address.port))
 
+    @property
+    def webhook(self) -> Address | None:
+        """The address of the admission webhook, parsed; None: there is none."""
+        return Address.parse(self.webhook_address) if self.webhook_address else None
+
     @field_validator("xds_identity", mode="before")
     @classmethod
     def _separate(cls, given: object) -> object:
@@ -226,6 +241,7 @@ class ServeSettings(BaseSettings):
             raise ConfigurationError(
                 "--kubeconfig, --kube-context and --namespace are for --kubernetes"
             )
+        self._require_whole_webhook()
         self._require_whole_replicas()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("TLS wants both: --tls-cert FILE and --tls-key FILE")
@@ -238,6 +254,14 @@ class ServeSettings(BaseSettings):
         if any(jwt) and not all(jwt):
             raise ConfigurationError(
                 "tokens want all three: --xds-jwt-issuer, --xds-jwt-audience and --xds-jwt-key"
+            )
+
+    def _require_whole_webhook(self) -> None:
+        if self.webhook_address and not self.kubernetes:
+            raise ConfigurationError("--webhook-address is for --kubernetes")
+        if (self.webhook_cert is None) != (self.webhook_key is None):
+            raise ConfigurationError(
+                "the webhook wants both: --webhook-cert FILE and --webhook-key FILE"
             )
 
     def _require_whole_replicas(self) -> None:
@@ -298,7 +322,7 @@ def load_settings(**options: object) -> ServeSettings:
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     try:
         settings = ServeSettings(**given)
-        _ = settings.xds, settings.admin  # both must parse
+        _ = settings.xds, settings.admin, settings.webhook  # they must parse
         settings.require_whole()
     except ValidationError as error:
         lines = [

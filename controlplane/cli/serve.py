@@ -47,6 +47,17 @@ def serve(
     probe_address: Annotated[
         str | None, typer.Option(help="Health and metrics alone, for probes and scrapes. [none]")
     ] = None,
+    webhook_address: Annotated[
+        str | None,
+        typer.Option(help="Admission webhook: invalid objects are refused when applied. [none]"),
+    ] = None,
+    webhook_configuration: Annotated[
+        str | None, typer.Option(help="Its ValidatingWebhookConfiguration. [weir]")
+    ] = None,
+    webhook_cert: Annotated[
+        Path | None, typer.Option(help="PEM certificate of it; followed. [its own, renewed]")
+    ] = None,
+    webhook_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Last good state, kill switch. [.weir in the folder]")
     ] = None,

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -28,6 +28,10 @@ from controlplane.resources import Loaded
 from controlplane.resources.conditions import Condition
 from controlplane.resources.declared import ObjectKey
 from controlplane.resources.service_backends import PORT
+
+if TYPE_CHECKING:
+    from controlplane.kubernetes.webhook.certificates import Pair
+    from controlplane.kubernetes.webhook.upkeep import Upkeep
 
 logger = structlog.get_logger(__name__)
 
@@ -198,6 +202,23 @@ class Cluster:
                 continue
             self._tell_refusals(found)
             await self._writer.write(statuses(seen.loaded, found, seen.held))
+
+    def upkeep(
+        self, configuration: str, wall_clock: Callable[[], float], show: Callable[[Pair, str], None]
+    ) -> Upkeep:
+        """Who looks after the certificate of the webhook that this configuration has. `show` is
+        told what is to be shown, and of which Secret it is."""
+        from controlplane.kubernetes.webhook.upkeep import Upkeep, Where  # slow: cryptography
+
+        assert self._api is not None
+        where = Where(configuration, self._place.own, f"{configuration}-webhook")
+        return Upkeep(
+            self._api,
+            where,
+            lambda pair: show(pair, f"{where.namespace}/{where.secret}"),
+            wall_clock=wall_clock,
+            chance=random.Random(),  # noqa: S311
+        )
 
     def happened(self, happened: Happened) -> None:
         """An event, if this replica is the one that tells."""

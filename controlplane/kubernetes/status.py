@@ -119,11 +119,9 @@ def _ancestors(policy: Policy, found: Sequence[Condition]) -> Iterator[Status]:
 
 def _of_refused(declared: Declared, key: ObjectKey, one: Held, problem: Problem) -> Status | None:
     """That it is not in force as it is written; of parents and targets what can be read of them."""
-    field = f"{problem.field}: " if problem.field else ""
-    advice = f" ({problem.advice})" if problem.advice else ""
     in_force = key.name in declared.by_kind.get(key.kind, {})
     still = "; the last valid version is in force" if in_force else ""
-    said = [_condition("Accepted", False, "Invalid", f"{field}{problem.message}{advice}{still}")]
+    said = [_condition("Accepted", False, "Invalid", f"{problem.words}{still}")]
     spec = json.loads(one.document).get("spec")
     spec = spec if isinstance(spec, dict) else {}
     if key.kind.endswith("Route"):

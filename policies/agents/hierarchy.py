@@ -137,6 +137,9 @@ class HierarchyLearner:
         if settings.low_part > 0.0:
             self._low = ppo(_low(settings, world), world, seed)
         self._high: Sb3Learner | None = None
+        self._below = 0
+        """Steps that the low level takes."""
+        self._losses: Losses | None = None
 
     @property
     def high(self) -> Any:
@@ -144,13 +147,14 @@ class HierarchyLearner:
         return None if self._high is None else self._high.model
 
     def log_to(self, losses: Losses) -> None:
-        """Losses of the low level."""
+        """Losses of the low level; those of the levels above it by the names `above/...`."""
+        self._losses = losses
         if self._low is not None:
             self._low.log_to(losses)
 
     def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
         """`low_part` of the steps below, the others above."""
-        below = int(self.settings.low_part * steps)
+        self._below = below = int(self.settings.low_part * steps)
         if self._low is not None:
             self._low.learn(below, told, between)
         if self._high is None:
@@ -194,7 +198,14 @@ class HierarchyLearner:
             **replay(settings),
         )
         episodes.seed(self._seed + 1)
-        return Sb3Learner(model, lambda _: None)
+        learner = Sb3Learner(model, lambda _: None)
+        learner.log_to(self._told_above)
+        return learner
+
+    def _told_above(self, step: int, losses: Mapping[str, float]) -> None:
+        if self._losses is not None:
+            named = {f"above/{name}": value for name, value in losses.items()}
+            self._losses(self._below + step, named)
 
     def actor(self) -> nn.Module:
         """The low level, which is what serving takes."""

@@ -133,9 +133,11 @@ class OfflineLearner:
         self._actor: nn.Module = self._base
         self.estimate: Estimate | None = None
         """What the actor is worth beyond the logged decisions, by what it did not learn from."""
+        self._losses: Losses | None = None
 
     def log_to(self, losses: Losses) -> None:
-        """It has no losses."""
+        """What the other half of the log says, and how much of it speaks for the actor."""
+        self._losses = losses
 
     def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
         """`steps` are decisions that are logged."""
@@ -145,7 +147,10 @@ class OfflineLearner:
         between()
         log = self._logging.log()
         told(len(log.returns), None, self._logging.mean())
-        self.learn_from(*log.halves())
+        half, other = log.halves()
+        self.learn_from(half, other)
+        if self._losses is not None and self.estimate is not None:
+            self._losses(len(log.returns), _said(self.estimate, len(other.returns)))
 
     def state(self) -> dict[str, Any]:
         """The log so far: what is learned from it is learned in one go."""
@@ -226,6 +231,16 @@ class OfflineLearner:
             critic(log.table, log.actions).squeeze(1).double().numpy(),
             log.episode.numpy(),
         )
+
+
+def _said(estimate: Estimate, decisions: int) -> Mapping[str, float]:
+    """In standard deviations of the logged returns; both sizes in decisions."""
+    return {
+        "off_policy_value": estimate.value,
+        "off_policy_least": estimate.least,
+        "effective_sample_size": estimate.effective,
+        "sample_size": float(decisions),
+    }
 
 
 def offline(settings: Offline, world: World, seed: int) -> OfflineLearner:

@@ -94,6 +94,8 @@ def _figure(
 def _band(axes: Any, runs: Sequence[Sequence[tuple[int, float]]], **line: Any) -> None:
     """Each run, and where there are several, their mean and what is between them."""
     drawn = [np.array(run, np.float64).T for run in runs if run]
+    if all(run.shape[1] == 1 for run in drawn):
+        line = {"marker": "o", "markersize": 3} | line  # a line of one point is not seen
     if len(drawn) < 2:
         for steps, values in drawn:
             axes.plot(steps, values, linewidth=1.0, **line)

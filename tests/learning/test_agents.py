@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def short(name: str, seed: int) -> Trained:
 def test_one_seed_gives_one_policy(name: str) -> None:
     first, second = short(name, 1), short(name, 1)
     assert first.curve == second.curve
+    assert first.updates == second.updates
     for a, b in zip(first.actor.parameters(), second.actor.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -118,12 +120,31 @@ def test_no_gradient_of_one_agent_reaches_anothers_networks() -> None:
 def test_every_algorithm_has_a_recipe_a_page_and_settings_that_fit(name: str) -> None:
     one = ALGORITHMS[name]
     assert one.title
+    assert name in LESSONS
     assert issubclass(one.settings, Settings)
     one.settings().check(39)
     assert name in {load(path).algorithm for path in FOLDER.glob("*.yaml")}
     page = (DOCS / f"{name}.md").read_text()
     for part in ("## Equations and source", "## Hyperparameters", "## On the toy", "## In the lea"):
         assert part in page
+
+
+def named(page: str, heading: str) -> set[str]:
+    """The hyperparameters in the first column of a page's table, and of those that it leads to."""
+    rows = (DOCS / page).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    names: set[str] = set()
+    for row in re.findall(r"^\| `.*", rows, re.MULTILINE):
+        first = re.findall(r"`([^`]+)`", row.split("|")[1])
+        names |= {name for some in first for name in some.split(", ")}
+        if "others" in first and (as_in := re.search(r"as \[.*?\]\((\S+\.md)\)", row)):
+            names |= named(as_in[1], "Hyperparameters")
+    return names
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_hyperparameter_has_its_reason(name: str) -> None:
+    told = named(f"{name}.md", "Hyperparameters") | named("README.md", "Hyperparameters of all")
+    assert {one.name for one in fields(ALGORITHMS[name].settings)} <= told
 
 
 def test_the_scores_in_the_docs_are_those_that_were_measured() -> None:

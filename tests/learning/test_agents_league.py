@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from benchmarks.agents_league import MARKS, OTHERS, PAGES, line, recipes, table, verdict
+from benchmarks.agents_league import (
+    MARKS,
+    OTHERS,
+    PAGES,
+    RESULT,
+    line,
+    recipes,
+    report,
+    table,
+    verdict,
+)
 from policies.agents.registry import ALGORITHMS
 
 PARTS = ("## Equations and source", "## Hyperparameters", "## On the toy", "## In the league")
@@ -69,3 +80,11 @@ def test_every_algorithm_has_a_recipe_and_a_page_with_its_parts(name: str) -> No
         assert part in page
     assert name in {"offline"} or f"]({name}.png)" in page  # offline learns once: no curve
     assert f"]({name}.md)" in (PAGES / "README.md").read_text()
+
+
+def test_pages_and_report_are_made_from_what_is_kept() -> None:
+    result = json.loads(RESULT.with_suffix(".json").read_text())
+    assert RESULT.with_suffix(".md").read_text() == report(result)
+    assert table(result) in (PAGES / "README.md").read_text()
+    for name in result["training"]:
+        assert line(name, result) in (PAGES / f"{name}.md").read_text()

@@ -136,8 +136,10 @@ def test_a_gap_is_shown_and_counted() -> None:
     rows = [
         Row("sparse", "cswrr", {"mean": 100.0, "p99": 400.0}, {"mean": 130.0, "p99": 400.0}),
         Row("sparse", "model", {"mean": 100.0, "p99": 400.0}, {"mean": 95.0, "p99": 300.0}),
+        Row("fast-fail", "model", {"mean": 100.0, "p99": 400.0}, {"mean": 95.0, "p99": 390.0}),
     ]
     told = table(rows, "Two.")
     assert "**+30%**" in told
     assert "**-25%**" in told
-    assert "1 of 2 means and 1 of 2 99th percentiles. Two." in told
+    assert "2 of 3 means and 2 of 3 99th percentiles; " in told
+    assert "every lane 1 of 2 scenarios. Two." in told

@@ -42,8 +42,11 @@ def test_the_upper_levels_find_the_best_policy(cost: float) -> None:
     assert isinstance(lesson.settings, Hierarchy)
     settings = replace(lesson.settings, switch_cost=cost)
     learner = algorithm("hierarchy").learner(settings, lesson.world, 1)
+    losses: list[str] = []
+    learner.log_to(lambda _, told: losses.extend(told))
     learner.learn(lesson.steps, lambda *_: None)
     assert score_of(learner, lesson.world) >= lesson.least
+    assert "above/loss" in losses
 
 
 def test_every_strategy_acts_in_the_simulator() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -110,22 +111,32 @@ def test_the_effective_size_is_that_of_the_variance() -> None:
     assert effective_sample_size(weights) == pytest.approx(100_000 / np.e, rel=0.05)
 
 
-def learned(caution: float | None = None) -> OfflineLearner:
+def learned(told: list[Mapping[str, float]], caution: float | None = None) -> OfflineLearner:
     settings = LESSONS["offline"].settings
     if caution is not None:
         settings = replace(settings, caution=caution, updates=50)  # type: ignore[call-arg]
     learner = algorithm("offline").learner(settings, LESSONS["offline"].world, 1)
     assert isinstance(learner, OfflineLearner)
+    learner.log_to(lambda _, losses: told.append(losses))
     learner.learn(LESSONS["offline"].steps if caution is None else 1_280, lambda *_: None)
     return learner
 
 
 def test_a_log_of_the_base_teaches_the_optimum_and_the_estimate_is_what_playing_shows() -> None:
-    lesson, learner = LESSONS["offline"], learned()
+    told: list[Mapping[str, float]] = []
+    lesson, learner = LESSONS["offline"], learned(told)
     assert score(lesson.world, learner.actor()) >= lesson.least
     estimate = learner.estimate
     assert estimate is not None
-    assert estimate.effective > 200
+    assert 200 < estimate.effective < lesson.steps / 2
+    assert told == [
+        {
+            "off_policy_value": estimate.value,
+            "off_policy_least": estimate.least,
+            "effective_sample_size": estimate.effective,
+            "sample_size": lesson.steps / 2,
+        }
+    ]
     # The truth: play it with the noise of the log, in the units of the log that judged it.
     settings = learner._settings
     episodes = lesson.world.episodes(settings.slots, settings.slots, settings.copies)
@@ -145,6 +156,6 @@ def test_a_log_of_the_base_teaches_the_optimum_and_the_estimate_is_what_playing_
 
 
 def test_the_base_stays_where_nothing_better_is_shown() -> None:
-    learner = learned(caution=1_000.0)
+    learner = learned([], caution=1_000.0)
     table = torch.randn(4, 3, 31)
     assert not learner.actor()(table).any()

@@ -57,6 +57,12 @@ def test_stripping_a_released_model_changes_no_answer_to_ten_thousand_inputs(nam
     assert same_answers(said, stripped(said), INPUTS)
 
 
+def test_a_released_model_is_below_a_megabyte() -> None:
+    sizes = [path.stat().st_size for path in RELEASED.glob("*/model.onnx")]
+    assert sizes
+    assert max(sizes) < 1_000_000
+
+
 def test_a_model_that_answers_otherwise_in_the_last_bits_is_noticed() -> None:
     content = (RELEASED / "residual-ppo/model.onnx").read_bytes()
     model = onnx.load_model_from_string(content)

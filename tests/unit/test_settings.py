@@ -112,6 +112,8 @@ def test_identities_come_as_a_list_or_with_spaces_between_them_in_the_environmen
         ({"tls_cert": "a"}, "--tls-key"),
         ({"tls_key": "a"}, "--tls-cert"),
         ({"tls_client_ca": "a"}, "--tls-cert"),
+        ({"webhook_address": "0.0.0.0:9443"}, "--kubernetes"),
+        ({"webhook_cert": "a"}, "--webhook-key"),
         ({"xds_jwt_key": "a"}, "--xds-jwt-issuer"),
         ({"xds_jwt_key": "a", "xds_jwt_issuer": "b"}, "--xds-jwt-audience"),
         ({"xds_connection_age_s": 0.1}, "xds_connection_age_s"),
