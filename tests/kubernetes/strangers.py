@@ -48,20 +48,25 @@ def heard(host: str, port: int, context: ssl.SSLContext | None = None) -> bytes:
     return b""
 
 
-def believing_all() -> ssl.SSLContext:
-    """A client that takes any server for whom it says it is."""
+def believing_all(protocol: str = "h2") -> ssl.SSLContext:
+    """A client that takes any server for whom it says it is. `protocol`: as in ALPN."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([protocol])
     return context
 
 
-def page(host: str, port: int, path: str, method: str = "GET") -> tuple[int, str]:
-    """The status of a page, and what is on it."""
-    asked = urllib.request.Request(f"http://{host}:{port}{path}", method=method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def page(
+    host: str, port: int, path: str, method: str = "GET", context: ssl.SSLContext | None = None
+) -> tuple[int, str]:
+    """The status of a page, and what is on it; over TLS with a context."""
+    scheme = "http" if context is None else "https"
+    asked = urllib.request.Request(f"{scheme}://{host}:{port}{path}", method=method)
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if context is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(asked, timeout=_WITHIN_S) as answer:
+        with urllib.request.build_opener(*handlers).open(asked, timeout=_WITHIN_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -121,13 +121,23 @@ async def rolled(stage: Stage) -> None:
     await until(gone, "the pods of the version before gone")
 
 
+NOBODYS = """
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: metadata}
+spec: {endpoints: [{ip: {address: 169.254.169.254, port: 80}}]}
+"""
+
+
 async def refused(stage: Stage) -> None:
-    """What is wrong is not stored, and the reason is told."""
+    """What is wrong is not stored, and the reason is told: by the schema, and by the webhook."""
     patch = '{"spec":{"interval":"soon"}}'
     words = await stage.refused("patch", "balancingpolicy", "shop", "--type=merge", "-p", patch)
     assert "spec.interval" in words
     found = await stage.read("get", "balancingpolicy", "shop")
     assert found["spec"]["interval"] == "1s"
+    words = await asyncio.to_thread(stage.cluster.refused, "apply", "-f", "-", given=NOBODYS)
+    assert "denied the request: Backend default/metadata: spec.endpoints[0].ip.address" in words
 
 
 async def closed_to_strangers(stage: Here, folder: Path) -> None:
@@ -151,12 +161,16 @@ def _replica_is_closed(stage: Here, name: str, foreign: ssl.SSLContext) -> None:
     ports = {one["name"]: one["containerPort"] for one in container.spec["ports"]}
     assert strangers.listens(container.process.pid) == set(ports.values())
     assert not strangers.connects(at, 18001)  # the admin address
-    for port in set(ports.values()) - {ports["probe"]}:
+    assert set(ports) == {"xds", "replica", "webhook", "probe"}
+    for port in (ports["xds"], ports["replica"]):
         assert strangers.heard(at, port) == b""
         assert strangers.heard(at, port, strangers.believing_all()) == b""
         assert strangers.heard(at, port, foreign) == b""
+    assert strangers.heard(at, ports["webhook"]) == b""  # API servers ask without a certificate
+    asking = strangers.believing_all("http/1.1")
     for path, method in (("/v1/services", "GET"), ("/v1/freeze", "POST"), ("/docs", "GET")):
         assert strangers.page(at, ports["probe"], path, method)[0] == 404
+        assert strangers.page(at, ports["webhook"], path, method, asking)[0] == 404
     assert strangers.page(at, ports["probe"], "/readyz")[0] == 200
 
 
