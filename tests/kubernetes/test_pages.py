@@ -85,10 +85,13 @@ async def test_envoys_as_an_overlay_and_beside_applications(tmp_path: Path) -> N
             )
 
         await until(asks, "requests of the application")
-        told = [
-            one for pod in await stage.pods(WEIR) for one in await stage.admin(pod, "/v1/proxies")
-        ]
-        assert [one["node"] for one in told] == [customer]
+
+        async def alone() -> bool:
+            """The gateways have drained."""
+            told = [await stage.admin(pod, "/v1/proxies") for pod in await stage.pods(WEIR)]
+            return [one["node"] for each in told for one in each] == [customer]
+
+        await until(alone, "the Envoy of the application and no other")
         assert await stage.pods(ENVOY) == []
 
 
