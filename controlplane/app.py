@@ -48,7 +48,16 @@ from controlplane.resources import Loaded, services
 from controlplane.resources.folder import require_folder
 from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
-from controlplane.store import ALL, KillSwitch, NameFile, Spool, SqlStateStore, Switched
+from controlplane.store import (
+    ALL,
+    DeclaredFile,
+    KillSwitch,
+    NameFile,
+    Spool,
+    SqlStateStore,
+    StateKeys,
+    Switched,
+)
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.services import Balanced, ServiceCollector
@@ -159,7 +168,9 @@ class App:
             settings.lease_namespace,
             settings.replica_reached,
         )
-        return Cluster(place, self._registry, self._clock)
+        keys = StateKeys.read(settings.state_key) if settings.state_key is not None else None
+        kept = DeclaredFile(settings.state, keys)
+        return Cluster(place, self._registry, self._clock, kept, settings.kubernetes_wait_s)
 
     def _open(self) -> Front:
         """Where Envoys are served."""
@@ -299,6 +310,7 @@ class App:
             self._clock,
             staging=lambda fleet: self._cache.staged(fleet) is not None,
             versions=self._versions,
+            settings=self._settings.shown(),
         )
         console.replicas, self._console = self._replicas, console
         admin = self._admin(console)
@@ -409,8 +421,8 @@ class App:
             if not objects:
                 logger.warning("no documents: nothing is served to anybody new", where=self._where)
             self._loaded = loaded
-            self._fleet_of = fleet_of(loaded.declared.gateways)
-            self._front.know(loaded.declared.gateways)
+            self._fleet_of = fleet_of(loaded.declared.fleets)
+            self._front.know(loaded.declared.fleets)
             self._limiter.know(rules(loaded.declared))
             console.loaded = loaded
             self._metrics.problems.set(len(loaded.problems))

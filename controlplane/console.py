@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from controlplane.replicas.roll import Elsewhere
 from controlplane.resources import Loaded, ObjectKey
 from controlplane.resources.conditions import Condition, Programming, conditions
 from controlplane.store import ALL, KillSwitch
+from controlplane.telemetry.version import version
 
 
 class AppConsole:
@@ -39,9 +41,11 @@ class AppConsole:
         clock: Callable[[], float],
         staging: Callable[[str], bool] = lambda fleet: False,
         versions: Callable[[str], Mapping[str, str]] = lambda fleet: {},
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         """`staging`: whether a change is on its way to the Envoys of a fleet in stages.
-        `versions`: what they should run, by type URL."""
+        `versions`: what they should run, by type URL.
+        `settings`: those that are in force, without what is secret."""
         self._loop = loop
         self._decider = decider
         self._publisher = publisher
@@ -50,10 +54,19 @@ class AppConsole:
         self._clock = clock
         self._staging = staging
         self._versions = versions
+        self._settings = settings or {}
         self.replicas: Replicas | None = None
         """The others, where there may be some."""
         self.stopping = False
         self.loaded = Loaded()
+
+    def about(self) -> dict[str, Any]:
+        """Which Weir this is, and how it runs."""
+        return {
+            "version": version(),
+            "python": platform.python_version(),
+            "settings": dict(self._settings),
+        }
 
     def ready(self) -> tuple[bool, str]:
         """Ready when a complete state is served, and until the process is told to stop."""
@@ -63,7 +76,7 @@ class AppConsole:
             return False, "no complete state yet: documents or names are still being read"
         if not self._front.ready:
             return False, "no process listens for Envoys"
-        return True, "ready"
+        return True, f"ready; {self.loaded.stale}" if self.loaded.stale else "ready"
 
     def services(self) -> list[dict[str, Any]]:
         """One line for each service, in the order of their names."""
@@ -141,6 +154,8 @@ class AppConsole:
     def _waits(self, fleet: str) -> str:
         if self._publisher.declared is not self.loaded.declared:
             return "it is not translated yet: endpoints are still looked up"
+        if fleet in self.loaded.declared.left_alone:
+            return "Secrets that it needs are not known yet"
         return "a change goes out in stages" if self._staging(fleet) else ""
 
     async def _programming(self, fleet: str) -> Programming:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,6 +23,9 @@ from pydantic_settings import (
 )
 
 from controlplane.errors import ConfigurationError, StartupError
+
+_USERINFO = re.compile(r"//\S*@")
+"""Name and password of a URL."""
 
 
 class Address(NamedTuple):
@@ -85,6 +89,12 @@ class ServeSettings(BaseSettings):
     """Objects of this namespace alone; empty: of all."""
     lease_namespace: str = ""
     """Where the Lease of the replica that decides is; empty: the namespace of the pod."""
+    kubernetes_wait_s: float = Field(default=10.0, ge=0.0, le=600.0)
+    """How long a start waits for its API before what was declared before is served, if that was
+    kept."""
+    state_key: Path | None = None
+    """Keys that what is declared is sealed with where it is kept, as base64, a line each; none:
+    it is kept without Secrets."""
     replica_address: str = ""
     """Where other replicas are heard, and follow this one while it decides; empty: nowhere, and
     what one of them decides stays with it. With TLS, or of this machine alone."""
@@ -168,6 +178,15 @@ class ServeSettings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     """Lines for people or for machines."""
 
+    def shown(self) -> dict[str, object]:
+        """All of them as JSON has them, without what is secret: neither a `SecretStr` nor the name
+        and password of a URL."""
+        found: dict[str, object] = self.model_dump(mode="json")
+        return {
+            name: _USERINFO.sub("//", one) if isinstance(one, str) else one
+            for name, one in found.items()
+        }
+
     @property
     def state(self) -> Path:
         """The state folder that is in force."""
@@ -240,6 +259,10 @@ class ServeSettings(BaseSettings):
         if not self.kubernetes and (self.kubeconfig or self.kube_context or self.namespace):
             raise ConfigurationError(
                 "--kubeconfig, --kube-context and --namespace are for --kubernetes"
+            )
+        if self.state_key is not None and not self.kubernetes:
+            raise ConfigurationError(
+                "--state-key is for --kubernetes: what a folder declares is not kept"
             )
         self._require_whole_webhook()
         self._require_whole_replicas()

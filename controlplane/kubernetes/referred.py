@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pydantic import BaseModel
-
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.kinds import Document
+from controlplane.resources.mentions import mentions
 
 HOLDERS = frozenset(("Secret", "ConfigMap"))
 
@@ -32,23 +29,8 @@ class Referred:
                 key = ObjectKey(kind, name)
                 before = self._known.get(key)
                 if before is None or before[0] is not one:
-                    before = (one, frozenset(_within(one, one.metadata.namespace)))
+                    found = (meant for _, meant in mentions(one) if meant.kind in HOLDERS)
+                    before = (one, frozenset(found))
                 known[key] = before
         self._known = known
         return frozenset[ObjectKey]().union(*(keys for _, keys in known.values() if keys))
-
-
-def _within(value: object, namespace: str) -> Iterator[ObjectKey]:
-    if isinstance(value, BaseModel):
-        kind, name = getattr(value, "kind", None), getattr(value, "name", None)
-        if kind in HOLDERS and isinstance(name, str):
-            where = getattr(value, "namespace", None) or namespace
-            yield ObjectKey(kind, f"{where}/{name}")
-        for one in value.__dict__.values():
-            yield from _within(one, namespace)
-    elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from _within(one, namespace)
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _within(one, namespace)

@@ -1,8 +1,8 @@
 """What became of each object, as its `status` says it in the words of the Gateway API. Pure.
 
-A Gateway has `conditions` and `listeners`, a route `parents`, a policy `ancestors`, all others
-`conditions`. What other controllers wrote there stays. `observedGeneration` is that of the object
-which the condition is about.
+A Gateway has `addresses`, `conditions` and `listeners`, a route `parents`, a policy `ancestors`,
+all others `conditions`. What other controllers wrote there stays. `observedGeneration` is that of
+the object which the condition is about.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ from controlplane.resources.kinds import GATEWAY_API_GROUP, Document, group_of
 from controlplane.resources.load import Loaded
 from controlplane.resources.problems import Problem
 from controlplane.resources.route import ParentRef, Route
+from controlplane.resources.service import Service
 from controlplane.resources.target import Policy, TargetRef
 from controlplane.resources.topology import attachments
 
 Status = dict[str, Any]
 Found = Mapping[ObjectKey, tuple[Condition, ...]]
+Fronts = Mapping[str, Sequence[tuple[str, str]]]
+"""By Gateway, where its clients reach it: types and values of addresses."""
 
 MOST_ANCESTORS = 16
+"""As the Gateway API has it."""
+MOST_ADDRESSES = 16
 """As the Gateway API has it."""
 MOST_CHARACTERS = 1024
 """Of a message."""
@@ -44,6 +49,7 @@ def statuses(
     """What is to be said of each object that has a status of ours. Times are left out: see
     `merged`."""
     declared, refused = loaded.declared, _refused(loaded.refusals)
+    fronts = _fronts(declared)
     made: dict[ObjectKey, Status] = {}
     for key, one in held.items():
         if key.kind not in KINDS or group_of(KINDS[key.kind]) not in (
@@ -54,7 +60,7 @@ def statuses(
         if key in refused:
             status = _of_refused(declared, key, one, refused[key])
         else:
-            status = _of_valid(declared, key, found.get(key, ()))
+            status = _of_valid(declared, key, found.get(key, ()), fronts)
         if status is not None:
             made[key] = _observed(status, one.generation)
     return made
@@ -69,10 +75,14 @@ def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
     return {key: one for key, one in found.items() if file_of(key) == one.file}
 
 
-def _of_valid(declared: Declared, key: ObjectKey, found: Sequence[Condition]) -> Status | None:
+def _of_valid(
+    declared: Declared, key: ObjectKey, found: Sequence[Condition], fronts: Fronts
+) -> Status | None:
     document = declared.by_kind.get(key.kind, {}).get(key.name)
     if isinstance(document, Gateway):
-        return _of_gateway(declared, document, found) if key.name in declared.gateways else None
+        if key.name not in declared.gateways:
+            return None
+        return _of_gateway(declared, document, found, fronts)
     if isinstance(document, (Route, GrpcRoute)):
         route = document.requests if isinstance(document, GrpcRoute) else document
         return {"parents": list(_parents(declared, route, found))}
@@ -85,7 +95,9 @@ def _of_valid(declared: Declared, key: ObjectKey, found: Sequence[Condition]) ->
     return {"conditions": [_said(one) for one in found] or [_accepted()]}
 
 
-def _of_gateway(declared: Declared, gateway: Gateway, found: Sequence[Condition]) -> Status:
+def _of_gateway(
+    declared: Declared, gateway: Gateway, found: Sequence[Condition], fronts: Fronts
+) -> Status:
     pairs = attachments(declared)[gateway.key].pairs
     listeners = [
         {
@@ -96,7 +108,22 @@ def _of_gateway(declared: Declared, gateway: Gateway, found: Sequence[Condition]
         }
         for one in gateway.spec.listeners
     ]
-    return {"conditions": [_said(one) for one in found if not one.part], "listeners": listeners}
+    listened = [(one.type, one.value) for one in gateway.spec.addresses if one.value]
+    addresses = dict.fromkeys(fronts.get(gateway.key) or listened)
+    return {
+        "addresses": [{"type": kind, "value": value} for kind, value in addresses][:MOST_ADDRESSES],
+        "conditions": [_said(one) for one in found if not one.part],
+        "listeners": listeners,
+    }
+
+
+def _fronts(declared: Declared) -> Fronts:
+    """The addresses of the Services that say to stand before the Envoys of a Gateway."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for one in declared.all(Service).values():
+        if one.front_of is not None:
+            found.setdefault(one.front_of, []).extend(one.addresses)
+    return found
 
 
 def _parents(declared: Declared, route: Route, found: Sequence[Condition]) -> Iterator[Status]:
@@ -202,7 +229,7 @@ def merged(before: Mapping[str, Any], wanted: Status, now: str) -> Status:
             types = {one["type"] for one in value}
             others = [one for one in held if one.get("type") not in types | _DROPPED]
             made[name] = [*others, *_timed(held, value, now)]
-        else:
+        elif value or name in before:
             made[name] = value
     return made
 

@@ -63,6 +63,7 @@ _BEHIND_BACKENDS = ("EndpointSlice", "Node")
 _NONE: Mapping[str, Document] = MappingProxyType({})
 _MOST_KEPT = 4
 """Facts for each object; there are fewer of those that are in force."""
+_MOST_ENDED = 1000
 _Kept = dict[tuple[int, Callable[..., object]], tuple[Document, object]]
 
 
@@ -123,6 +124,11 @@ class Declared:
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By kind, what its objects are called."""
     unkept: Mapping[ObjectKey, Unkept] = field(default_factory=dict)
+    left_alone: frozenset[str] = frozenset()
+    """Gateways whose Envoys are told of endpoints alone and keep the rest as they have it: what
+    they need is not all known yet, see `kept`."""
+    ended: frozenset[str] = frozenset()
+    """Gateways of ours that were deleted: their Envoys are told to listen to nothing."""
     _kept: _Kept = field(default_factory=dict, repr=False)
     """See `once`."""
 
@@ -145,7 +151,8 @@ class Declared:
             if names.get(kind) == same:
                 names[kind] = same  # the very same, so that it can be told by `is`
         sources = {key: objects[key][1] for key in order}
-        made = cls(by_kind, sources, names, unkept)
+        ended = (before.ended | before.gateways.keys()) - found.get("Gateway", {}).keys()
+        made = cls(by_kind, sources, names, unkept, ended=ended)
         return (
             replace(made, _kept=before._kept_for(made)) if made.hangs_together_as(before) else made
         )
@@ -220,6 +227,15 @@ class Declared:
         if not others:
             return found
         return {key: one for key, one in found.items() if one.spec.gateway_class_name not in others}
+
+    @property
+    def fleets(self) -> tuple[str, ...]:
+        """The Gateways whose Envoys are told what to run, those that were deleted last; but none of
+        these whose bare name one that is declared has, as Envoys may mean that one by it."""
+        found = self.gateways
+        taken = {key.partition("/")[2] for key in found}
+        ended = sorted(key for key in self.ended if key.partition("/")[2] not in taken)
+        return (*found, *ended[:_MOST_ENDED])
 
     @property
     def routes(self) -> Mapping[str, HttpRoute]:

@@ -114,6 +114,8 @@ class Loaded:
     """The files by name, so that a reload costs what changed."""
     services: ServiceBackends = field(default_factory=ServiceBackends, repr=False)
     """What Services became, for the same reason."""
+    stale: str = ""
+    """Why what is in force may be older than what people declare; empty where it is not."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from controlplane.model import OVERLAY, Orders, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
@@ -42,6 +43,8 @@ from controlplane.translate.types import (
 )
 
 _Resources = Mapping[str, Mapping[str, bytes]]
+_NOTHING: _Resources = MappingProxyType({LISTENER: {}, CLUSTER: {}})
+"""All else an Envoy asks for by names that stand in these."""
 
 
 class Translator:
@@ -69,7 +72,9 @@ class Translator:
         orders: Orders | None = None,
     ) -> tuple[Snapshot, ...]:
         """One for each Gateway, and the overlay's. `orders` are for Backends of which the Envoys
-        of each place get another assignment.
+        of each place get another assignment. Of a Gateway that is to be left alone it holds
+        assignments and no other type, so that nothing else of its Envoys is changed; of one that
+        was deleted no listener and no cluster.
 
         `services` are those whose endpoints are known; a Backend that is not among them is treated
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
@@ -80,11 +85,13 @@ class Translator:
             self._fleets = self._configure(declared, known, sampling_percent)
             self._declared, self._inputs = declared, inputs
         common, by_place = self._assignments.resources(services, verdicts, orders)
+        left = declared.left_alone
         fleets = [
-            Snapshot(fleet, {**resources, ENDPOINT: common}, by_place)
-            for fleet, resources in self._fleets.items()
+            Snapshot(fleet, {**({} if fleet in left else made), ENDPOINT: common}, by_place)
+            for fleet, made in self._fleets.items()
         ]
-        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: common}, by_place))
+        ended = [Snapshot(one, _NOTHING) for one in declared.fleets if one not in self._fleets]
+        return (*fleets, *ended, Snapshot(OVERLAY, {ENDPOINT: common}, by_place))
 
     @property
     def patch_faults(self) -> Mapping[ObjectKey, str]:

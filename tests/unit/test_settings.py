@@ -54,6 +54,19 @@ def test_a_wrong_setting_is_named_in_the_error(
         load_settings(config=tmp_path, **{option: value})
 
 
+def test_what_is_shown_of_the_settings_holds_no_secret(tmp_path: Path) -> None:
+    settings = load_settings(
+        config=tmp_path,
+        rate_limit_redis_url="redis://:hunter2@redis:6379/0",
+        prometheus_url="https://bob:hun/ter3@prometheus:9090",
+    )
+    shown = settings.shown()
+    assert "hun" not in str(shown)
+    assert shown["prometheus_url"] == "https://prometheus:9090"
+    assert shown["config"] == str(tmp_path)
+    assert shown["workers"] == 1
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "a: b: c", "noSuchThing: 1"])
 def test_a_broken_settings_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.front.door import Door
 from controlplane.front.pool import Pool
 from controlplane.front.worker import own_metrics
+from controlplane.kubernetes.cluster import Cluster, Place
 from controlplane.kubernetes.webhook.app import WebhookApp
 from controlplane.limits.limiter import Limiter
 from controlplane.limits.memory import MemoryCounters
@@ -150,6 +151,7 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
         registry=registry,
     )
     own_metrics(registry)
+    Cluster(Place(), registry, lambda: 0.0)
     registry.register(StagedCollector(StagedSink(SnapshotCache(), pool.clients)))
     text = (generate_latest(registry) + source.latency_histograms()).decode()
     found = {
