@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import subprocess
@@ -32,7 +33,9 @@ NOT_PUBLISHED = {
 """Groups of definitions that others (and we) bring, which the schemas of Kubernetes do not have."""
 
 
+@functools.cache
 def rendered(*options: str) -> list[dict[str, Any]]:
+    """What Helm makes of the chart; not to be changed."""
     command = [tools.program("helm"), "template", "weir", str(CHART), "-n", "weir-system"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

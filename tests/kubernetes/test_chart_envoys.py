@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import re
 import subprocess
 from pathlib import Path
@@ -21,7 +20,6 @@ WORDS = re.compile("NODE_CLUSTER|WORKERS|WEIR_HOST|XDS_PORT|TARGET|LISTEN_")
 SECRET = "weir-envoy"
 
 
-@functools.cache
 def styled(name: str, *options: str) -> list[dict[str, Any]]:
     return rendered("-f", str(CHART / "values" / f"{name}.yaml"), *options)
 
