@@ -28,6 +28,8 @@ from tests.kubernetes.apiserver.objects import Source
 
 T = TypeVar("T")
 START_S = 10.0
+END_S = 0.01
+"""In which connections that are dropped at the end are let go."""
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -114,6 +116,11 @@ class ApiServer:
             self._loop = asyncio.get_running_loop()
             started.set()  # the socket listens: a client that comes now is served in a moment
             await server.serve(sockets=[listening])
+            # Over TLS whoever is gone without a word would be waited for.
+            for one in tuple(server.server_state.connections):
+                if one.transport is not None:
+                    one.transport.abort()
+            await asyncio.sleep(END_S)
 
         asyncio.run(serve())
 
