@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import random
 import signal
@@ -44,7 +45,7 @@ from controlplane.replicas.handing import Both
 from controlplane.replicas.messages import Fleet
 from controlplane.replicas.metrics import ReplicaMetrics
 from controlplane.replicas.replicas import Replicas
-from controlplane.resources import Loaded, services
+from controlplane.resources import Loaded, Services
 from controlplane.resources.folder import require_folder
 from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
@@ -116,6 +117,7 @@ class App:
         self._registry.register(self._telemetry.collector)
         self._cache = SnapshotCache()
         self._loaded = Loaded()
+        self._services = Services()
         self._cluster = self._joined()
         self._documents = self._cluster or Folder(settings.config or Path())
         self._fleet_of = fleet_of(())
@@ -380,7 +382,7 @@ class App:
         self, group: asyncio.TaskGroup, cluster: Cluster, console: AppConsole
     ) -> list[asyncio.Task[None]]:
         """What is written to the cluster, and agreed upon there."""
-        report = cluster.report(lambda: console.loaded, console.conditions, self._decides)
+        report = cluster.report(console.translated, console.conditions, self._decides)
         running = [
             group.create_task(cluster.lead(), name="lease"),
             group.create_task(report, name="statuses"),
@@ -416,7 +418,7 @@ class App:
         async for loaded in self._documents.watch(self._policies.names):
             for problem in set(loaded.problems) - set(self._loaded.problems):
                 logger.warning("wrong in the documents", problem=str(problem))
-            objects = len(loaded.declared.objects())
+            objects = len(loaded.declared.sources)
             logger.info("documents in force", objects=objects, problems=len(loaded.problems))
             if not objects:
                 logger.warning("no documents: nothing is served to anybody new", where=self._where)
@@ -433,13 +435,18 @@ class App:
         """Where it is, each time that changes; then the services are complete."""
         async for endpoints in self._discovery.watch():
             declared = self._loaded.declared
-            balanced = services(declared, endpoints)
+            balanced = self._services.of(declared, endpoints)
             self._telemetry.declare(wholes(balanced))
             if self._watched is not self._telemetry:
                 self._watched.declare(wholes(balanced))
             if self._replicas is not None:
                 await self._replicas.settled()
+            first = not self._publisher.published
+            if first:
+                gc.freeze()  # most of it stays: looks through all of it are long, and find nothing
             await loop.declare(declared, balanced)
+            if first:
+                gc.freeze()
             self._keep_names()
 
     def _keep_names(self) -> None:

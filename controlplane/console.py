@@ -121,6 +121,12 @@ class AppConsole:
         """What is wrong with the documents."""
         return [dataclasses.asdict(problem) for problem in self.loaded.problems]
 
+    def translated(self) -> Loaded | None:
+        """What is declared, if what Envoys are sent is made of it, but perhaps for endpoints."""
+        now, made = self.loaded.declared, self._publisher.declared
+        same = made is now or (made is not None and now.differs_in_endpoints_alone(made))
+        return self.loaded if same else None
+
     async def status(self) -> list[dict[str, Any]]:
         """Every Gateway, route and policy with its conditions."""
         return [
@@ -152,7 +158,7 @@ class AppConsole:
         return Fleet(versions, tuple(brief(takings(clients))), waits)
 
     def _waits(self, fleet: str) -> str:
-        if self._publisher.declared is not self.loaded.declared:
+        if self.translated() is None:
             return "it is not translated yet: endpoints are still looked up"
         if fleet in self.loaded.declared.left_alone:
             return "Secrets that it needs are not known yet"

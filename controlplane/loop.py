@@ -282,7 +282,7 @@ class Loop:
 
         `moved`: clusters whose Envoys are told of the zones in another order than before."""
         changed = {verdict.service.name: verdict for verdict in verdicts if verdict.changed}
-        for name, known in self._known.items():
+        for name, known in self._known.items() if moved else ():
             if known.verdict is not None and known.service.cluster in moved:
                 changed[name] = known.verdict
         if not changed:
@@ -380,7 +380,8 @@ class Loop:
         return {n: known.verdict for n, known in self._known.items() if known.verdict is not None}
 
     def _differs(self, name: ServiceName, service: Service) -> bool:
-        return name not in self._known or self._known[name].service != service
+        known = self._known.get(name)
+        return known is None or (known.service is not service and known.service != service)
 
     def _has_others(self, service: Service) -> bool:
         """Whether it has other endpoints than before."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from controlplane.resources.conditions import Programming
 from controlplane.xds.effects import TypeStatus
-from controlplane.xds.kinds import kind_of
+from controlplane.xds.kinds import ENDPOINT, kind_of
 from controlplane.xds.status import Client, State, state_of
 
 MOST_CHARACTERS = 1024
@@ -80,6 +80,13 @@ def _taking(node: str, types: Sequence[TypeStatus]) -> Taking:
     return Taking(
         node,
         any(kind_of(one.type_url).name == "lds" for one in wanted),
-        all(state_of(one) is State.SYNCED for one in wanted),
+        all(map(_is_taken, wanted)),
         refused[0][:MOST_CHARACTERS] if refused else "",
     )
+
+
+def _is_taken(one: TypeStatus) -> bool:
+    """Assignments of endpoints change all the time, and with no object: to have some is enough."""
+    if one.type_url == ENDPOINT:
+        return bool(one.acked_version) and not one.nack
+    return state_of(one) is State.SYNCED

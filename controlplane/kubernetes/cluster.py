@@ -22,7 +22,7 @@ from controlplane.kubernetes.events import Happened, Recorder
 from controlplane.kubernetes.keeping import Keeps
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.source import WAIT_S, KubernetesSource
-from controlplane.kubernetes.status import statuses
+from controlplane.kubernetes.status import Statuses
 from controlplane.kubernetes.writer import StatusWriter
 from controlplane.model import Leader, ServiceName, cluster_of
 from controlplane.resources import Loaded
@@ -128,6 +128,7 @@ class Cluster:
         self._lease: Lease | None = None
         self._recorder: Recorder | None = None
         self._writer: StatusWriter | None = None
+        self._statuses = Statuses()
 
     async def open(self) -> None:
         """Raises `StartupError` where nothing says where the cluster is."""
@@ -214,12 +215,13 @@ class Cluster:
 
     async def report(
         self,
-        loaded: Callable[[], Loaded],
+        loaded: Callable[[], Loaded | None],
         conditions: Conditions,
         knows: Callable[[], bool] = lambda: True,
     ) -> None:
         """For ever: the replica that decides writes statuses, where they changed, once it `knows`
-        of the Envoys of all replicas."""
+        of the Envoys of all replicas; not of what is not `loaded` yet, or each route would say that
+        it waits, and a moment later that it has it."""
         assert self._source is not None
         assert self._writer is not None
         while True:
@@ -233,8 +235,9 @@ class Cluster:
                 logger.warning("nobody can tell how far the Envoys are", why=str(error))
                 continue
             self._tell_refusals(found)
-            written = statuses(seen.loaded, found, seen.held)
-            await self._writer.write(written, lambda term=term: self._term == term)  # type: ignore[misc]
+            newest = self._source.objects.all()
+            due = self._statuses.due(seen.loaded, found, seen.held, newest, now())
+            await self._writer.write(due, lambda term=term: self._term == term)  # type: ignore[misc]
 
     def upkeep(
         self, configuration: str, wall_clock: Callable[[], float], show: Callable[[Pair, str], None]

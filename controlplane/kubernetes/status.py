@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from operator import is_
+from typing import Any, NamedTuple
 
 from controlplane.kubernetes.documents import file_of
 from controlplane.kubernetes.objects import Held
@@ -19,7 +21,7 @@ from controlplane.resources.declared import KINDS, Declared, ObjectKey
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.gateway_class import CONTROLLER, GatewayClass
 from controlplane.resources.grpc_route import GrpcRoute
-from controlplane.resources.kinds import GATEWAY_API_GROUP, Document, group_of
+from controlplane.resources.kinds import GATEWAY_API_GROUP, WEIR_GROUP, Document, group_of
 from controlplane.resources.load import Loaded
 from controlplane.resources.problems import Problem
 from controlplane.resources.route import ParentRef, Route
@@ -39,6 +41,9 @@ MOST_ADDRESSES = 16
 MOST_CHARACTERS = 1024
 """Of a message."""
 _WRITTEN = {True: "True", False: "False", None: "Unknown"}
+_OUR_KINDS = frozenset(
+    kind for kind, one in KINDS.items() if group_of(one) in (GATEWAY_API_GROUP, WEIR_GROUP)
+)
 _OURS = ("parents", "ancestors")
 """Lists with an entry for each controller."""
 
@@ -49,13 +54,10 @@ def statuses(
     """What is to be said of each object that has a status of ours. Times are left out: see
     `merged`."""
     declared, refused = loaded.declared, _refused(loaded.refusals)
-    fronts = _fronts(declared)
+    fronts = declared.while_same(declared.those("Service"), _fronts)
     made: dict[ObjectKey, Status] = {}
     for key, one in held.items():
-        if key.kind not in KINDS or group_of(KINDS[key.kind]) not in (
-            GATEWAY_API_GROUP,
-            "weir.dev",
-        ):
+        if key.kind not in _OUR_KINDS:
             continue
         if key in refused:
             status = _of_refused(declared, key, one, refused[key])
@@ -64,6 +66,65 @@ def statuses(
         if status is not None:
             made[key] = _observed(status, one.generation)
     return made
+
+
+class Statuses:
+    """The statuses that are due, pass after pass. One that is as it should be costs a look, as long
+    as neither the object changes nor what is to be said of it."""
+
+    def __init__(self) -> None:
+        self._well: dict[ObjectKey, _Well] = {}
+        self._among: tuple[object, ...] = ()
+
+    def due(
+        self,
+        loaded: Loaded,
+        found: Found,
+        held: Mapping[ObjectKey, Held],
+        newest: Mapping[ObjectKey, Held],
+        now: str,
+    ) -> dict[ObjectKey, Status]:
+        """Those of `statuses` that objects do not have. `held` are the objects that were loaded,
+        `newest` as they are now."""
+        declared, refused = loaded.declared, _refused(loaded.refusals)
+        # Which Gateways are ours, and where they are reached.
+        among = declared.those("Gateway", "GatewayClass", "Service")
+        same = len(among) == len(self._among) and all(map(is_, among, self._among))
+        before = self._well if same else {}
+        self._well, self._among = {}, among
+        unsure: dict[ObjectKey, Held] = {}
+        for key, one in held.items():
+            if key.kind not in _OUR_KINDS or key not in newest:
+                continue
+            well = before.get(key)
+            if (
+                well is not None
+                and well.held is one
+                and well.newest is newest[key]
+                and well.document is declared.get(key)
+                and well.said == found.get(key, ())
+                and key not in refused
+            ):
+                self._well[key] = well
+            else:
+                unsure[key] = one
+        wanted, due = statuses(loaded, found, unsure), dict[ObjectKey, Status]()
+        for key, one in unsure.items():
+            status, has = wanted.get(key), newest[key]
+            if status is not None and merged(has.status, status, now) != has.status:
+                due[key] = status
+            else:
+                self._well[key] = _Well(one, has, declared.get(key), found.get(key, ()))
+        return due
+
+
+class _Well(NamedTuple):
+    """An object whose status is as it should be."""
+
+    held: Held
+    newest: Held
+    document: Document | None
+    said: tuple[Condition, ...]
 
 
 def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
@@ -78,7 +139,7 @@ def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
 def _of_valid(
     declared: Declared, key: ObjectKey, found: Sequence[Condition], fronts: Fronts
 ) -> Status | None:
-    document = declared.by_kind.get(key.kind, {}).get(key.name)
+    document = declared.get(key)
     if isinstance(document, Gateway):
         if key.name not in declared.gateways:
             return None
@@ -130,9 +191,18 @@ def _parents(declared: Declared, route: Route, found: Sequence[Condition]) -> It
     """For the Gateways that we serve alone: of others, and of what is not there, we say nothing."""
     for ref in route.spec.parent_refs:
         gateway = declared.gateways.get(f"{ref.namespace or route.metadata.namespace}/{ref.name}")
-        said = [_said(one) for one in found if one.part == parent_part(route, ref)]
+        part = parent_part(route, ref)
+        said = [_said(_without_counts(one)) for one in found if one.part == part]
         if gateway is not None and said:
             yield {"parentRef": _reference(ref), "controllerName": CONTROLLER, "conditions": said}
+
+
+def _without_counts(one: Condition) -> Condition:
+    """How many Envoys have taken it stands at the Gateway: each Envoy that comes or goes would
+    change every route."""
+    if one.type == "Programmed" and one.reason != "Invalid":
+        return replace(one, message="")
+    return one
 
 
 def _ancestors(policy: Policy, found: Sequence[Condition]) -> Iterator[Status]:
@@ -146,7 +216,7 @@ def _ancestors(policy: Policy, found: Sequence[Condition]) -> Iterator[Status]:
 
 def _of_refused(declared: Declared, key: ObjectKey, one: Held, problem: Problem) -> Status | None:
     """That it is not in force as it is written; of parents and targets what can be read of them."""
-    in_force = key.name in declared.by_kind.get(key.kind, {})
+    in_force = declared.get(key) is not None
     still = "; the last valid version is in force" if in_force else ""
     said = [_condition("Accepted", False, "Invalid", f"{problem.words}{still}")]
     spec = json.loads(one.document).get("spec")
@@ -258,7 +328,4 @@ def _timed(held: Sequence[Mapping[str, Any]], said: Sequence[Status], now: str) 
 
 def document_kinds() -> tuple[type[Document], ...]:
     """The kinds that have a status of ours, for the permissions that are needed."""
-    ours = (GATEWAY_API_GROUP, "weir.dev")
-    return tuple(
-        one for kind, one in KINDS.items() if group_of(one) in ours and kind != "ReferenceGrant"
-    )
+    return tuple(KINDS[kind] for kind in KINDS if kind in _OUR_KINDS - {"ReferenceGrant"})

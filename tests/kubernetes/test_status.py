@@ -22,7 +22,7 @@ from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.objects import Held
 from controlplane.kubernetes.resource import Resource
-from controlplane.kubernetes.status import merged, statuses
+from controlplane.kubernetes.status import Statuses, merged, statuses
 from controlplane.kubernetes.writer import TRIES, StatusWriter
 from controlplane.resources import Loaded
 from controlplane.resources.conditions import Programming, conditions
@@ -215,6 +215,47 @@ async def test_a_change_costs_one_call_and_no_change_none(cluster: Scene, tmp_pa
         for _ in range(PASSES):
             assert await passed(loaded) == 0
         assert not asked()
+
+
+async def test_pass_after_pass_what_is_due_is_what_the_object_does_not_have(
+    cluster: Scene, tmp_path: Path
+) -> None:
+    cluster.put(GATEWAY, ROUTE, BACKEND, POLICY)
+    async with connected(cluster.server, tmp_path) as api, Follower(api) as follower:
+        source, known = follower.source, Statuses()
+        loaded = await follower.next()
+
+        async def due(far: dict[str, Programming]) -> set[str]:
+            """By name and kind; it is written afterwards."""
+            found, newest = conditions(loaded.declared, far), source.objects.all()
+            made = known.due(loaded, found, source.seen.held, newest, now())
+            every = statuses(loaded, found, source.seen.held)
+            assert made == {  # as without anything kept
+                key: one
+                for key, one in every.items()
+                if merged(newest[key].status, one, now()) != newest[key].status
+            }
+            await StatusWriter(api, lambda: source.objects, now).write(made)
+            return {key.kind for key in made}
+
+        assert await due(FAR) == {"Gateway", "HTTPRoute", "Backend", "BalancingPolicy"}
+        assert await due(FAR) == set()
+        assert await due({"default/edge": Programming(3, 3)}) == {"Gateway"}  # it alone has counts
+        assert await due({"default/edge": Programming(2, 1)}) == {"Gateway", "HTTPRoute"}
+        cluster.http.patch(
+            cluster.resources["Backend"].path("default", "web") + "/status",
+            json={"status": {"conditions": None}},
+            headers={"content-type": "application/merge-patch+json"},
+        )
+        async with asyncio.timeout(DEADLINE_S):
+            while source.objects.all()[ObjectKey("Backend", "default/web")].status:
+                source.objects.status_seen.clear()
+                await source.objects.status_seen.wait()
+        assert await due({"default/edge": Programming(2, 1)}) == {"Backend"}
+        cluster.put(BAD_ROUTE)
+        loaded = await follower.until(lambda one: bool(one.refusals))
+        assert await due({"default/edge": Programming(2, 1)}) == {"HTTPRoute"}
+        assert await due({"default/edge": Programming(2, 1)}) == set()
 
 
 @pytest.mark.parametrize("times", [1, TRIES + 2])
