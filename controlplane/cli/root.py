@@ -12,7 +12,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 VERBS = {
-    "serve": ("controlplane.cli.serve:serve", "Serve xDS to Envoys from a folder of YAML."),
+    "serve": (
+        "controlplane.cli.serve:serve",
+        "Serve xDS to Envoys from a folder of YAML or from Kubernetes.",
+    ),
     "demo": ("controlplane.cli.demo:demo", "Real Envoys and requests here, Weir beside stock."),
     "bench": (
         "controlplane.cli.bench:bench",

@@ -77,8 +77,9 @@ def test_every_object_is_what_kubernetes_publishes(values: Path) -> None:
 @pytest.mark.parametrize("values", VALUES, ids=lambda one: one.stem)
 def test_every_pod_is_restricted(values: Path) -> None:
     """The restricted profile of the Pod Security Standards, a read-only root, bounds and probes."""
-    for deployment in of_kind("Deployment", rendered("-f", str(values))):
-        pod = deployment["spec"]["template"]["spec"]
+    objects = rendered("-f", str(values))
+    for one in of_kind("Deployment", objects) + of_kind("Pod", objects):
+        pod = one["spec"].get("template", one)["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -87,9 +88,36 @@ def test_every_pod_is_restricted(values: Path) -> None:
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert {"requests", "limits"} <= container["resources"].keys()
+            if one["kind"] == "Pod":  # `helm test` asks once
+                continue
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 assert probe in container
-        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        if one["kind"] == "Deployment":
+            assert one["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_every_image_is_pulled_with_the_secrets_and_replicas_are_spread() -> None:
+    more = "nodeSelector.pool=edge,envoy.nodeSelector.pool=data,envoy.podLabels.team=edge"
+    objects = rendered("-f", str(CHART / "ci" / "full-values.yaml"), "--set", more)
+    found = {}
+    for one in of_kind("Deployment", objects):
+        template = one["spec"]["template"]
+        pod = found[one["metadata"]["name"]] = template["spec"]
+        zones, nodes = pod["topologySpreadConstraints"]
+        assert (zones["topologyKey"], nodes["topologyKey"]) == (
+            "topology.kubernetes.io/zone", "kubernetes.io/hostname",
+        )  # fmt: skip
+        for spread in (zones, nodes):
+            assert spread["labelSelector"] == one["spec"]["selector"]
+            assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+            assert spread["labelSelector"]["matchLabels"].items() <= (
+                template["metadata"]["labels"].items()
+            )
+    (asks,) = of_kind("Pod", objects)
+    found["asks"] = asks["spec"]
+    assert all(pod["imagePullSecrets"] == [{"name": "pull"}] for pod in found.values())
+    pools = {name: pod["nodeSelector"]["pool"] for name, pod in found.items()}
+    assert pools == {"weir": "edge", "weir-envoy": "data", "asks": "edge"}
 
 
 def test_its_permissions_are_those_that_the_page_has() -> None:
@@ -186,6 +214,7 @@ def test_settings_become_those_that_weir_serve_has() -> None:
         (("--set", "envoy.gateway=edge"), "gateway"),
         (("--set", "envoy.enabled=true,envoy.mode=overlay"), "envoy.target"),
         (("--set", "envoy.enabled=true,envoy.style=sidecar"), "envoy.namespaces"),
+        (("--set", "envoy.enabled=true", "--kube-version", "1.29.0"), "1.30"),
         (("--set", "webhook.certificate.mode=certManager"), "webhook.certificate.issuerRef"),
         (("--set", "webhook.certificate.mode=existing"), "webhook.certificate.caBundle"),
     ],

@@ -49,6 +49,42 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* With which Secrets the images of a pod are pulled. */}}
+{{- define "weir.pullSecrets" -}}
+{{- with .Values.global.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where pods go: (dict "of" .Values "labels" "the labels of the selector") */}}
+{{- define "weir.placement" -}}
+{{- with .of.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $.of $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+topologySpreadConstraints:
+  {{- if .of.topologySpreadConstraints }}
+  {{- toYaml .of.topologySpreadConstraints | nindent 2 }}
+  {{- else }}
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $.labels | nindent 8 }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+
 {{- define "weir.tlsSecret" -}}
 {{- if eq .Values.xds.tls.mode "existing" }}
 {{- required "xds.tls.mode existing wants xds.tls.secretName: a Secret with tls.crt, tls.key and ca.crt" .Values.xds.tls.secretName }}
@@ -59,6 +95,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "weir.envoySecret" -}}
 {{- printf "%s-envoy" (include "weir.fullname" .) }}
+{{- end }}
+
+{{- define "weir.envoySelectorLabels" -}}
+app.kubernetes.io/name: {{ include "weir.name" . }}-envoy
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{/* The name by which Envoys reach Weir and that its certificate has. */}}
