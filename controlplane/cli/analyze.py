@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 from controlplane.analyze import Finding, Scene, Severity
 from controlplane.analyze import analyze as findings
 from controlplane.cli.kubectl import Kubectl
-from controlplane.cli.output import Output
+from controlplane.cli.output import Detailed, OutputOption, tell
 from controlplane.cli.reach import (
     AllOption,
     ContextOption,
@@ -57,7 +56,7 @@ def analyze(
     days: Annotated[
         float, typer.Option(min=0.0, help="Report certificates that expire within so many days.")
     ] = 30.0,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
     namespace: NamespaceOption = None,
@@ -79,8 +78,8 @@ def analyze(
     every = [*map(_refused, loaded.refusals), *findings(scene)]
     kept = [one for one in every if _within(one, only) and not _suppressed(one, suppress or ())]
     shown = [one for one in kept if one.severity.reaches(output_threshold)]
-    if output is Output.JSON:
-        typer.echo(json.dumps([dataclasses.asdict(one) for one in shown]))
+    if output is not Detailed.TABLE:
+        tell([dataclasses.asdict(one) for one in shown], output)
     else:
         for one in shown:
             typer.echo(str(one))

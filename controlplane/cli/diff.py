@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from rich.markup import escape
 from controlplane.cli import names
 from controlplane.cli.admin import HERE, ControlPlane, WeirOption
 from controlplane.cli.envoy_admin import EnvoyAdminOption, running
-from controlplane.cli.output import Output
+from controlplane.cli.output import Detailed, OutputOption, tell
 from controlplane.errors import InspectionError, WeirError
 from controlplane.inspection.compare import Comparison, compare, lasting
 from controlplane.inspection.weir import read_resources
@@ -34,7 +33,7 @@ def diff(
     patience_s: Annotated[
         float, typer.Option(min=0.0, max=60.0, help="A difference must last this long to be told.")
     ] = 2.0,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """What Weir wants an Envoy to run against what it runs, by its own account.
 
@@ -54,8 +53,8 @@ def diff(
     except WeirError as error:
         typer.echo(f"weir: {error}", err=True)
         raise typer.Exit(2) from error
-    if output is Output.JSON:
-        typer.echo(json.dumps({"node": envoy, **dataclasses.asdict(found)}))
+    if output is not Detailed.TABLE:
+        tell({"node": envoy, **dataclasses.asdict(found)}, output)
     else:
         show(envoy, found, Console(highlight=False, soft_wrap=True))
     raise typer.Exit(1 if found.differences else 0)

@@ -12,7 +12,7 @@ import typer
 
 from controlplane.cli import names
 from controlplane.cli.admin import HERE, WeirOption
-from controlplane.cli.output import Output
+from controlplane.cli.output import Detailed, OutputOption, tell
 from controlplane.explain.document import document
 from controlplane.explain.explanation import explain_route as explained
 from controlplane.explain.request import Request
@@ -47,7 +47,7 @@ def explain_route(
         ),
     ] = None,
     weir: WeirOption = HERE,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Which Gateway, listener, route, rule and match takes a request and why, what nearly did,
     which policies are in force, and which Backends it goes to. Worked out from the documents."""
@@ -59,8 +59,8 @@ def explain_route(
         given = {"method": method, "url": url, "header": header or []}
         query = urlencode({**given, **({"gateway": gateway} if gateway else {})}, doseq=True)
         found = weir.ask(f"/v1/explain-route?{query}")
-    if output is Output.JSON:
-        typer.echo(json.dumps(found))
+    if output is not Detailed.TABLE:
+        tell(found, output)
     else:
         for one in found:
             for line in lines(one):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from controlplane.cli import names
 from controlplane.cli.admin import HERE, ControlPlane, NotThere, WeirOption
-from controlplane.cli.output import Output, console
+from controlplane.cli.output import Detailed, OutputOption, console, tell
 
 _STATUS = {True: "True", False: "False", None: "Unknown"}
 
@@ -25,7 +24,7 @@ def status(
         ),
     ] = None,
     weir: WeirOption = HERE,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Every Gateway, route and policy with its conditions: Accepted, ResolvedRefs, and Programmed,
     which is True when the Envoys have taken it. Exit status 1 when a condition is False."""
@@ -34,8 +33,8 @@ def status(
         for one in weir.ask("/v1/status")
         if weir.has(one["name"]) and (name is None or name in _name(one))
     ]
-    if output is Output.JSON:
-        typer.echo(json.dumps(found))
+    if output is not Detailed.TABLE:
+        tell(found, output)
     elif not found:
         typer.echo("nothing is declared" if name is None else f"no object has {name!r} in its name")
     else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from enum import StrEnum
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 _WIDE = 10_000
@@ -18,7 +21,7 @@ def console() -> Console:
 
 
 class Output(StrEnum):
-    """What `--output` takes."""
+    """What `--output` takes where something is measured."""
 
     TABLE = "table"
     JSON = "json"
@@ -32,8 +35,23 @@ class Written(StrEnum):
 
 
 class Detailed(StrEnum):
-    """What `--output` takes where whole resources are printed."""
+    """What `--output` takes where something is looked at."""
 
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
+
+
+OutputOption = Annotated[Detailed, typer.Option("--output", "-o", help="table, json or yaml.")]
+
+
+def tell(document: Any, output: Detailed, *, indent: int | None = None) -> None:  # noqa: ANN401
+    """Print a document that JSON can have: as JSON (`indent` spaces a level), or as YAML."""
+    text = json.dumps(document, indent=indent)
+    if output is Detailed.JSON:
+        typer.echo(text)
+        return
+    import yaml  # few ask for it, and every verb would wait for it
+
+    plain = json.loads(text)  # YAML knows no tuples and no words of an enumeration
+    typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-import yaml
 
 from controlplane.cli import names
 from controlplane.cli.admin import HERE, ControlPlane, WeirOption
 from controlplane.cli.envoy_admin import EnvoyAdminOption, running
-from controlplane.cli.output import Detailed, console
+from controlplane.cli.output import Detailed, OutputOption, console, tell
 from controlplane.cli.proxy_tables import KINDS, bootstrap_table, table
 from controlplane.errors import InspectionError
 from controlplane.inspection.found import Found, Running
@@ -25,7 +23,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 NodeArgument = Annotated[
     str, typer.Argument(metavar="ENVOY", help="Its node.id.", autocompletion=names.envoys)
 ]
-OutputOption = Annotated[Detailed, typer.Option("--output", "-o", help="table, json or yaml.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ def everything(
     """Clusters, endpoints, listeners and routes; as json or yaml also every other type."""
     types = Source(envoy, envoy_admin, weir).types()
     if output is not Detailed.TABLE:
-        _write({kind: _documents(found) for kind, found in types.items() if found}, output)
+        tell({kind: _documents(found) for kind, found in types.items() if found}, output, indent=2)
         return
     wide = console()
     for kind in KINDS:
@@ -86,7 +83,7 @@ def bootstrap(
     """What it was started with; only the Envoy itself knows (--envoy-admin)."""
     found = Source(envoy, envoy_admin, HERE).running()
     if output is not Detailed.TABLE:
-        _write(found.bootstrap, output)
+        tell(found.bootstrap, output, indent=2)
         return
     console().print(bootstrap_table(found))
 
@@ -96,7 +93,7 @@ def _of(kind: str, source: Source, output: Detailed) -> None:
     if kind not in types:
         raise InspectionError(f"{source.envoy} has not asked Weir for {kind!r}")
     if output is not Detailed.TABLE:
-        _write(_documents(types[kind]), output)
+        tell(_documents(types[kind]), output, indent=2)
         return
     console().print(table(kind, types[kind]))
 
@@ -156,10 +153,3 @@ def _documents(found: Sequence[Found]) -> list[dict[str, Any]]:
         }
         for one in found
     ]
-
-
-def _write(document: Any, output: Detailed) -> None:  # noqa: ANN401 (JSON)
-    if output is Detailed.JSON:
-        typer.echo(json.dumps(document, indent=2))
-    else:
-        typer.echo(yaml.safe_dump(document, sort_keys=False), nl=False)

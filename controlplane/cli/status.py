@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from controlplane.cli import names
 from controlplane.cli.admin import HERE, ControlPlane, WeirOption
-from controlplane.cli.output import Output, console
+from controlplane.cli.output import Detailed, OutputOption, console, tell
 
 MOST = 10_000
 """Envoys that are asked for."""
@@ -27,7 +26,7 @@ def proxy_status(
         ),
     ] = None,
     weir: WeirOption = HERE,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Every connected Envoy, and for each type whether it runs what it should.
 
@@ -37,8 +36,8 @@ def proxy_status(
     document: Any = (
         connected(weir) if envoy is None else weir.find(f"/v1/proxies/{quote(envoy, safe='')}")
     )
-    if output is Output.JSON:
-        typer.echo(json.dumps(document))
+    if output is not Detailed.TABLE:
+        tell(document, output)
     elif envoy is None:
         show_all(document, console())
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from controlplane.cli.output import Output
+from controlplane.cli.output import Detailed, OutputOption, tell
 from controlplane.resources import Declared, Problem, validate_folder
 from controlplane.resources.envoy_patch import EnvoyPatch
 
@@ -63,7 +62,7 @@ def validate(
     deadline_s: Annotated[
         float, typer.Option(min=1.0, max=3600.0, help="Seconds that Envoy may take in all.")
     ] = 60.0,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Check the documents of a folder as `weir serve` would: first what is refused, then what leads
     nowhere, then what Envoy would not take. Exit status 1 when there is any of it, and when there
@@ -78,9 +77,9 @@ def validate(
 
         binary = None if envoy == _FOUND else Path(envoy)
         problems += envoy_check.problems(loaded.declared, binary, deadline_s)
-    if output is Output.JSON:
+    if output is not Detailed.TABLE:
         document = [dataclasses.asdict(problem) for problem in problems]
-        typer.echo(json.dumps({"objects": objects, "problems": document}))
+        tell({"objects": objects, "problems": document}, output)
     else:
         for problem in problems:
             typer.echo(str(problem))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from rich.table import Table
 from controlplane.cli import names
 from controlplane.cli.admin import HERE, WeirOption
 from controlplane.cli.attributions import show as show_attributions
-from controlplane.cli.output import Output, console
+from controlplane.cli.output import Detailed, OutputOption, console, tell
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -27,12 +26,12 @@ def weights() -> None:
 @app.command("list")
 def list_services(
     weir: WeirOption = HERE,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Every service, its policy and its state."""
     services = [one for one in weir.ask("/v1/services") if weir.has(one["service"])]
-    if output is Output.JSON:
-        typer.echo(json.dumps(services))
+    if output is not Detailed.TABLE:
+        tell(services, output)
         return
     table = Table("service", "policy", "actuation", "endpoints", "groups", "age", "state")
     for one in services:
@@ -58,7 +57,7 @@ def explain(
     attributions: Annotated[
         bool, typer.Option("--attributions", help="What moved a learned policy, per feature.")
     ] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """The last tick of a service: what was seen, wanted, allowed, and why.
 
@@ -70,8 +69,8 @@ def explain(
     """
     query = "?attributions=true" if attributions else ""
     document = weir.ask(f"/v1/services/{weir.full(service)}/explain{query}")
-    if output is Output.JSON:
-        typer.echo(json.dumps(document))
+    if output is not Detailed.TABLE:
+        tell(document, output)
         return
     show(document, console())
     if attributions:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import platform
 import shutil
 import time
@@ -22,7 +21,7 @@ import typer
 from controlplane.cli.admin import HERE, ControlPlane, WeirOption
 from controlplane.cli.installed import SYSTEM, find
 from controlplane.cli.kubectl import ClusterError, Kubectl
-from controlplane.cli.output import Output
+from controlplane.cli.output import Detailed, OutputOption, tell
 from controlplane.cli.reach import (
     ContextOption,
     KubeconfigOption,
@@ -84,7 +83,7 @@ def bug_report(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be taken, and take nothing.")
     ] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Gather versions, settings, objects, statuses, events, logs, metrics, decisions, and what the
     Envoys run, into one archive, without secrets.
@@ -124,9 +123,9 @@ def bug_report(
             )
         except OSError as error:
             raise WeirError(f"{target}: {error.strerror}") from error
-    if output is Output.JSON:
+    if output is not Detailed.TABLE:
         told = {"archive": str(target), "parts": len(found.parts), "left_out": left_out}
-        typer.echo(json.dumps(told))
+        tell(told, output)
         return
     typer.echo(f"{target}: {len(found.parts) - len(left_out)} of {len(found.parts)} parts")
     for path, why in left_out.items():
@@ -134,10 +133,10 @@ def bug_report(
     typer.echo("Look through it before you give it to others.")
 
 
-def _list(parts: Iterable[Part], output: Output) -> None:
+def _list(parts: Iterable[Part], output: Detailed) -> None:
     every = list(listed(parts))
-    if output is Output.JSON:
-        typer.echo(json.dumps(every))
+    if output is not Detailed.TABLE:
+        tell(every, output)
         return
     for one in every:
         typer.echo(f"{one['path']}: {one['what']}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ import typer
 from controlplane.cli.admin import ControlPlane
 from controlplane.cli.installed import LEASE, SYSTEM, find
 from controlplane.cli.kubectl import ClusterError, Kubectl
-from controlplane.cli.output import Output, console
+from controlplane.cli.output import Detailed, OutputOption, console, tell
 from controlplane.cli.reach import ContextOption, KubeconfigOption, WeirNamespaceOption, opened
 from controlplane.cli.verify.check import Check, State, fail, warn
 from controlplane.errors import WeirError
@@ -37,7 +36,7 @@ def verify_install(
     strict: Annotated[
         bool, typer.Option("--strict", help="A warning is a failure of this command too.")
     ] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Look at the Weir of a cluster: Kubernetes, definitions, Deployment, Lease, permissions,
     webhook, replicas, certificates, Envoys, and what became of what is declared.
@@ -47,8 +46,8 @@ def verify_install(
     """
     now = datetime.datetime.now(datetime.UTC)
     found = list(checks(Kubectl(context, kubeconfig), weir_namespace, now, days))
-    if output is Output.JSON:
-        typer.echo(json.dumps([dataclasses.asdict(one) for one in found]))
+    if output is not Detailed.TABLE:
+        tell([dataclasses.asdict(one) for one in found], output)
     else:
         lines = console()
         for one in found:

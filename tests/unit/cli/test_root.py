@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import yaml
 from typer.testing import CliRunner
 
 from controlplane.cli.root import VERBS, build
@@ -40,8 +41,26 @@ def test_an_unknown_verb_is_a_usage_error() -> None:
     assert "balance" in done.stderr
 
 
-def test_version_speaks_json() -> None:
-    assert "model" in json.loads(weir("version", "--output", "json").stdout)["policies"]
+LONELY = """
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: web}
+spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}]}
+"""
+"""A Backend that nothing leads to: there is something to find in it."""
+
+
+def test_what_is_looked_at_speaks_json_and_yaml(tmp_path: Path) -> None:
+    """YAML has the same document, though it knows no words of an enumeration (`severity`)."""
+    (tmp_path / "web.yaml").write_text(LONELY)
+    for verb in (["version"], ["analyze", "-f", str(tmp_path)], ["validate", "-f", str(tmp_path)]):
+        told = [
+            CliRunner().invoke(build(), [*verb, "--output", form]).stdout
+            for form in ("json", "yaml")
+        ]
+        document = json.loads(told[0])
+        assert document
+        assert yaml.safe_load(told[1]) == document
 
 
 def test_an_error_of_ours_is_one_line_with_advice() -> None:
