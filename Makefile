@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard protos/*.proto)
 ARGS ?=
-# Debian packages whose servers some tests start on loopback.
-SERVERS := prometheus redis-server prometheus-alertmanager
+# Debian packages: servers that some tests start on loopback, shells whose completion they try.
+SERVERS := prometheus redis-server prometheus-alertmanager zsh fish
 
 .PHONY: help
 help: ## List the targets.
