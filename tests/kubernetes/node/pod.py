@@ -169,9 +169,13 @@ class Pod:
             elif self._too_many(readiness, container):
                 self._passing.discard(name)
         liveness = spec.get("livenessProbe")
-        if liveness and self._due(f"{name} liveness", liveness):
-            if not await self._holds(liveness, container) and self._too_many(liveness, container):
-                await container.kill()
+        due = liveness and self._due(f"{name} liveness", liveness)
+        if (
+            due
+            and not await self._holds(liveness, container)
+            and self._too_many(liveness, container)
+        ):
+            await container.kill()
 
     async def _holds(self, probe: Object, container: Container) -> bool:
         """Whether it passes; how often in a row it did not is counted."""
