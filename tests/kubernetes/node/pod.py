@@ -169,12 +169,9 @@ class Pod:
             elif self._too_many(readiness, container):
                 self._passing.discard(name)
         liveness = spec.get("livenessProbe")
-        due = liveness and self._due(f"{name} liveness", liveness)
-        if (
-            due
-            and not await self._holds(liveness, container)
-            and self._too_many(liveness, container)
-        ):
+        if liveness is None or not self._due(f"{name} liveness", liveness):
+            return
+        if not await self._holds(liveness, container) and self._too_many(liveness, container):
             await container.kill()
 
     async def _holds(self, probe: Object, container: Container) -> bool:
