@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.strategies import (
+    FAMILIES,
+    FIRST_SEED,
+    HINDSIGHT,
+    LEARNED,
+    MARKS,
+    PAGE,
+    RESULT,
+    SEEDS,
+    TRAINED,
+    Row,
+    document,
+    held_out,
+    table,
+    verdict,
+)
 from policies.agents.hierarchy import StrategyVecEnv
 from policies.agents.registry import algorithm
 from policies.agents.settings import Hierarchy
@@ -107,3 +125,43 @@ def test_a_strategy_that_cannot_be_played_is_refused(wrong: dict[str, Any]) -> N
 def test_strategies_have_names_of_their_own_and_begin_with_the_default() -> None:
     assert STRATEGIES[0] == Strategy("classes")
     assert len({one.name for one in STRATEGIES}) == len({*STRATEGIES}) == len(STRATEGIES)
+
+
+# --- what the benchmark says --------------------------------------------------------------------
+
+
+def row(service: str, learned: Sequence[float], fixed: float) -> Row:
+    """Logarithms of ratios to the default: of each seed of training, of all other strategies."""
+    names = [LEARNED.format(seed) for seed in SEEDS]
+    mean = {one.name: fixed for one in STRATEGIES} | {STRATEGIES[0].name: 0.0}
+    mean |= dict(zip(names, learned, strict=True))
+    return Row(service, mean, mean, {name: [0.25, 0.75] + [0.0] * 5 for name in names})
+
+
+def test_a_verdict_goes_by_its_interval() -> None:
+    services = [f"{family}/{seed}" for family in FAMILIES for seed in range(4)]
+    better = document([row(one, (-0.2, -0.2, 0.1), 0.1) for one in services], 10)
+    assert "beside the served default wins in the mean (0.905 [0.905, 0.905])" in verdict(better)
+    assert "best strategy alone" not in verdict(better), "that is the default"
+    assert "alone 2 win against the default in the mean, and 2 in p99" in verdict(better)
+    worse = document([row(one, (0.0, 0.1, 0.2), -0.1) for one in services], 10)
+    assert "beside the served default loses in the mean" in verdict(worse)
+    assert "beside the best strategy alone, classes, every 5 s, loses" in verdict(worse)
+    luck = np.random.default_rng(1).normal(0.0, 0.2, len(services))
+    unsure = [row(one, (by, by, by), 0.3) for one, by in zip(services, luck, strict=True)]
+    assert "beside the served default cannot be told from it" in verdict(document(unsure, 10))
+    assert worse["ratios"]["all"][HINDSIGHT]["mean"][0] == pytest.approx(np.exp(-0.1), abs=1e-4)
+    assert worse["chosen"]["all"][:2] == [0.25, 0.75]
+
+
+def test_the_page_says_what_was_measured() -> None:
+    found = json.loads(RESULT.read_text())
+    said = PAGE.read_text().split(MARKS[0])[1].split(MARKS[1])[0]
+    assert said.strip() == f"{verdict(found)}\n\n{table(found)}"
+
+
+def test_cases_that_are_held_out_are_of_no_family_and_seed_of_training() -> None:
+    assert not set(FAMILIES) & set(TRAINED.families)
+    assert TRAINED.seeds[1] <= FIRST_SEED
+    cases = held_out(FAMILIES[0], 6)
+    assert len({(len(case.stations), case.traffic.rate_rps) for case, _ in cases}) == 6
