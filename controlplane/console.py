@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,18 @@ from controlplane.errors import NotExplainableError, WeirError
 from controlplane.explain import Request, explain_route
 from controlplane.explain.document import document
 from controlplane.front.port import Front
-from controlplane.front.programmed import programming
+from controlplane.front.programmed import brief, programming, takings
 from controlplane.front.proxies import Side
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
 from controlplane.publisher import Publisher
+from controlplane.replicas.messages import Fleet
+from controlplane.replicas.replicas import Replicas
+from controlplane.replicas.roll import Elsewhere
 from controlplane.resources import Loaded, ObjectKey
 from controlplane.resources.conditions import Condition, Programming, conditions
 from controlplane.store import ALL, KillSwitch
+from controlplane.telemetry.version import version
 
 
 class AppConsole:
@@ -35,8 +40,12 @@ class AppConsole:
         switch: KillSwitch,
         clock: Callable[[], float],
         staging: Callable[[str], bool] = lambda fleet: False,
+        versions: Callable[[str], Mapping[str, str]] = lambda fleet: {},
+        settings: Mapping[str, object] | None = None,
     ) -> None:
-        """`staging`: whether a change is on its way to the Envoys of a fleet in stages."""
+        """`staging`: whether a change is on its way to the Envoys of a fleet in stages.
+        `versions`: what they should run, by type URL.
+        `settings`: those that are in force, without what is secret."""
         self._loop = loop
         self._decider = decider
         self._publisher = publisher
@@ -44,8 +53,20 @@ class AppConsole:
         self._switch = switch
         self._clock = clock
         self._staging = staging
+        self._versions = versions
+        self._settings = settings or {}
+        self.replicas: Replicas | None = None
+        """The others, where there may be some."""
         self.stopping = False
         self.loaded = Loaded()
+
+    def about(self) -> dict[str, Any]:
+        """Which Weir this is, and how it runs."""
+        return {
+            "version": version(),
+            "python": platform.python_version(),
+            "settings": dict(self._settings),
+        }
 
     def ready(self) -> tuple[bool, str]:
         """Ready when a complete state is served, and until the process is told to stop."""
@@ -55,7 +76,7 @@ class AppConsole:
             return False, "no complete state yet: documents or names are still being read"
         if not self._front.ready:
             return False, "no process listens for Envoys"
-        return True, "ready"
+        return True, f"ready; {self.loaded.stale}" if self.loaded.stale else "ready"
 
     def services(self) -> list[dict[str, Any]]:
         """One line for each service, in the order of their names."""
@@ -77,6 +98,8 @@ class AppConsole:
 
     def _attributions(self, decision: Decided) -> dict[str, Any]:
         policy = decision.wanted.policy
+        if self.replicas is not None and not self.replicas.decides:
+            return none(policy, f"{self.replicas.why_not}; ask the one that decides")
         try:
             return attributions(policy, self._decider.attribute(decision))
         except NotExplainableError as error:
@@ -98,6 +121,12 @@ class AppConsole:
         """What is wrong with the documents."""
         return [dataclasses.asdict(problem) for problem in self.loaded.problems]
 
+    def translated(self) -> Loaded | None:
+        """What is declared, if what Envoys are sent is made of it, but perhaps for endpoints."""
+        now, made = self.loaded.declared, self._publisher.declared
+        same = made is now or (made is not None and now.differs_in_endpoints_alone(made))
+        return self.loaded if same else None
+
     async def status(self) -> list[dict[str, Any]]:
         """Every Gateway, route and policy with its conditions."""
         return [
@@ -111,12 +140,37 @@ class AppConsole:
         far = {key: await self._programming(key) for key in declared.gateways}
         return conditions(declared, far, self._publisher.unused)
 
+    def replica(self) -> dict[str, Any] | None:
+        """What this process is among the replicas; None where it is alone."""
+        return self.replicas.described() if self.replicas is not None else None
+
+    async def fleets(self) -> Mapping[str, Fleet]:
+        """The Envoys that are served here, for the replica that decides."""
+        return {key: await self._fleet(key) for key in self.loaded.declared.gateways}
+
+    async def _fleet(self, fleet: str) -> Fleet:
+        versions = self._versions(fleet)  # before the Envoys: these are never behind it
+        waits = self._waits(fleet)
+        try:
+            clients = await self._front.clients(fleet)
+        except WeirError as error:
+            return Fleet(versions, (), waits or f"nobody can tell how far its Envoys are: {error}")
+        return Fleet(versions, tuple(brief(takings(clients))), waits)
+
+    def _waits(self, fleet: str) -> str:
+        if self.translated() is None:
+            return "it is not translated yet: endpoints are still looked up"
+        if fleet in self.loaded.declared.left_alone:
+            return "Secrets that it needs are not known yet"
+        return "a change goes out in stages" if self._staging(fleet) else ""
+
     async def _programming(self, fleet: str) -> Programming:
-        if self._publisher.declared is not self.loaded.declared:
-            return Programming(waits="it is not translated yet: endpoints are still looked up")
-        if self._staging(fleet):
-            return Programming(waits="a change goes out in stages")
-        return programming(await self._front.clients(fleet))
+        if waits := self._waits(fleet):
+            return Programming(waits=waits)
+        others = self.replicas.elsewhere(fleet) if self.replicas is not None else Elsewhere()
+        if others.waits:
+            return Programming(waits=others.waits)
+        return programming(await self._front.clients(fleet), others.envoys)
 
     def explain_route(
         self, method: str, url: str, headers: Sequence[str], gateway: str | None

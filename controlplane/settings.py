@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,6 +23,9 @@ from pydantic_settings import (
 )
 
 from controlplane.errors import ConfigurationError, StartupError
+
+_USERINFO = re.compile(r"//\S*@")
+"""Name and password of a URL."""
 
 
 class Address(NamedTuple):
@@ -85,6 +89,20 @@ class ServeSettings(BaseSettings):
     """Objects of this namespace alone; empty: of all."""
     lease_namespace: str = ""
     """Where the Lease of the replica that decides is; empty: the namespace of the pod."""
+    kubernetes_wait_s: float = Field(default=10.0, ge=0.0, le=600.0)
+    """How long a start waits for its API before what was declared before is served, if that was
+    kept."""
+    state_key: Path | None = None
+    """Keys that what is declared is sealed with where it is kept, as base64, a line each; none:
+    it is kept without Secrets."""
+    replica_address: str = ""
+    """Where other replicas are heard, and follow this one while it decides; empty: nowhere, and
+    what one of them decides stays with it. With TLS, or of this machine alone."""
+    replica_host: str = ""
+    """The address that they reach it at; empty: that of `replica_address`, or `POD_IP` where that
+    is every address."""
+    replica_identity: str = ""
+    """The DNS name that the certificate of a replica has, and no other certificate of the CA."""
     xds_address: str = "127.0.0.1:18000"
     """Where xDS, access logs and load reports are taken."""
     admin_address: str = "127.0.0.1:18001"
@@ -160,6 +178,15 @@ class ServeSettings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     """Lines for people or for machines."""
 
+    def shown(self) -> dict[str, object]:
+        """All of them as JSON has them, without what is secret: neither a `SecretStr` nor the name
+        and password of a URL."""
+        found: dict[str, object] = self.model_dump(mode="json")
+        return {
+            name: _USERINFO.sub("//", one) if isinstance(one, str) else one
+            for name, one in found.items()
+        }
+
     @property
     def state(self) -> Path:
         """The state folder that is in force."""
@@ -192,6 +219,27 @@ class ServeSettings(BaseSettings):
         return Address.parse(self.probe_address) if self.probe_address else None
 
     @property
+    def replica(self) -> Address | None:
+        """The address for other replicas, parsed; None: there is none."""
+        return Address.parse(self.replica_address) if self.replica_address else None
+
+    @property
+    def replica_reached(self) -> str:
+        """HOST:PORT at which other replicas reach this one. Raises `ConfigurationError`."""
+        address = self.replica
+        if address is None:
+            return ""
+        host = self.replica_host or address.host
+        if not self.replica_host and address.host in ("0.0.0.0", "::"):  # noqa: S104
+            host = os.environ.get("POD_IP", "")
+        if not host:
+            raise ConfigurationError(
+                f"--replica-address {address} is every address of this machine: say which of them "
+                "others reach it at, by --replica-host or POD_IP"
+            )
+        return str(Address(host, address.port))
+
+    @property
     def webhook(self) -> Address | None:
         """The address of the admission webhook, parsed; None: there is none."""
         return Address.parse(self.webhook_address) if self.webhook_address else None
@@ -212,12 +260,12 @@ class ServeSettings(BaseSettings):
             raise ConfigurationError(
                 "--kubeconfig, --kube-context and --namespace are for --kubernetes"
             )
-        if self.webhook_address and not self.kubernetes:
-            raise ConfigurationError("--webhook-address is for --kubernetes")
-        if (self.webhook_cert is None) != (self.webhook_key is None):
+        if self.state_key is not None and not self.kubernetes:
             raise ConfigurationError(
-                "the webhook wants both: --webhook-cert FILE and --webhook-key FILE"
+                "--state-key is for --kubernetes: what a folder declares is not kept"
             )
+        self._require_whole_webhook()
+        self._require_whole_replicas()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("TLS wants both: --tls-cert FILE and --tls-key FILE")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -230,6 +278,35 @@ class ServeSettings(BaseSettings):
             raise ConfigurationError(
                 "tokens want all three: --xds-jwt-issuer, --xds-jwt-audience and --xds-jwt-key"
             )
+
+    def _require_whole_webhook(self) -> None:
+        if self.webhook_address and not self.kubernetes:
+            raise ConfigurationError("--webhook-address is for --kubernetes")
+        if (self.webhook_cert is None) != (self.webhook_key is None):
+            raise ConfigurationError(
+                "the webhook wants both: --webhook-cert FILE and --webhook-key FILE"
+            )
+
+    def _require_whole_replicas(self) -> None:
+        address = self.replica
+        if address is None:
+            return
+        if not self.kubernetes:
+            raise ConfigurationError(
+                "--replica-address is for --kubernetes: nothing else says who decides"
+            )
+        mutual = self.tls_cert is not None and self.tls_client_ca is not None
+        if mutual and not self.replica_identity:
+            raise ConfigurationError(
+                "--replica-address wants --replica-identity NAME: a DNS name that the certificate "
+                "of Weir has and no Envoy's; whoever has it is a replica"
+            )
+        if not mutual and not address.loopback:
+            raise ConfigurationError(
+                f"--replica-address {address}: replicas prove who they are; give --tls-cert, "
+                "--tls-key and --tls-client-ca, or listen on 127.0.0.1"
+            )
+        _ = self.replica_reached
 
     @classmethod
     def settings_customise_sources(

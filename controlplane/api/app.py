@@ -29,6 +29,10 @@ Body = TypeVar("Body", bound=BaseModel)
 class Console(Protocol):
     """What the admin address shows and steers; the app is one."""
 
+    def about(self) -> dict[str, Any]:
+        """Which Weir this is, and the settings that it runs with, without what is secret."""
+        ...
+
     def ready(self) -> tuple[bool, str]:
         """Whether Envoys can be served, and in words why not."""
         ...
@@ -62,6 +66,10 @@ class Console(Protocol):
     async def status(self) -> list[dict[str, Any]]:
         """Every Gateway, route and policy with its conditions. Raises `WeirError` where it cannot
         be told how far the Envoys are."""
+        ...
+
+    def replica(self) -> dict[str, Any] | None:
+        """What this process is among several that serve the same; None where it is alone."""
         ...
 
     def explain_route(
@@ -147,6 +155,10 @@ def _health(console: Console, exposition: Callable[[], Awaitable[bytes]]) -> API
 def _views(console: Console) -> APIRouter:
     router = APIRouter()
 
+    @router.get("/about")
+    async def about() -> dict[str, Any]:
+        return console.about()
+
     @router.get("/services")
     async def services() -> list[dict[str, Any]]:
         return console.services()
@@ -206,6 +218,13 @@ def _declared(console: Console) -> APIRouter:
             return await console.status()
         except WeirError as error:
             raise HTTPException(503, str(error)) from error
+
+    @router.get("/replica", responses={404: {}})
+    async def replica() -> dict[str, Any]:
+        found = console.replica()
+        if found is None:
+            raise HTTPException(404, "this process serves alone: it has no --replica-address")
+        return found
 
     @router.get("/explain-route", responses={422: {}})
     async def explain_route(

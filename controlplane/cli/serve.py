@@ -29,6 +29,19 @@ def serve(
     lease_namespace: Annotated[
         str | None, typer.Option(help="Where the Lease of who decides is. [that of the pod]")
     ] = None,
+    kubernetes_wait_s: Annotated[
+        float | None,
+        typer.Option(help="A start waits so long for it; then what was kept is served. [10]"),
+    ] = None,
+    replica_address: Annotated[
+        str | None, typer.Option(help="Other replicas follow this one there. [nowhere]")
+    ] = None,
+    replica_host: Annotated[
+        str | None, typer.Option(help="Where they reach it. [that of the address, or POD_IP]")
+    ] = None,
+    replica_identity: Annotated[
+        str | None, typer.Option(help="DNS name in the certificate of a replica.")
+    ] = None,
     xds_address: Annotated[
         str | None, typer.Option(help="xDS, access logs and load reports. [127.0.0.1:18000]")
     ] = None,
@@ -51,6 +64,10 @@ def serve(
     webhook_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Last good state, kill switch. [.weir in the folder]")
+    ] = None,
+    state_key: Annotated[
+        Path | None,
+        typer.Option(help="Seals what is kept of Kubernetes; without it no Secret is kept."),
     ] = None,
     push_stages: Annotated[
         str | None,

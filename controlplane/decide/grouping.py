@@ -67,7 +67,7 @@ def regroup(
         return _kept(previous, _each_alone(endpoints), now_s)
     if not endpoints or service.policy == "equal":
         return _kept(previous, _together(endpoints), now_s)
-    if previous is None or not previous.grouping.by_locality:
+    if previous is None or not previous.grouping.by_locality or not previous.grouping.endpoints:
         return _first(service, endpoints, estimate, observation, now_s)
     labels = declared_classes(service.endpoints)
     if labels is not None:
@@ -75,6 +75,17 @@ def regroup(
     if previous.grouping.endpoints != endpoints:
         previous = _carried(previous, endpoints, estimate)
     return _reconsidered(previous, endpoints, estimate, observation, now_s)
+
+
+def carried(grouping: Grouping, endpoints: tuple[EndpointId, ...], estimate: Estimate) -> Grouping:
+    """The same groups for the endpoints of now, in the order of `estimate`."""
+    if frozenset(grouping.endpoints) == frozenset(endpoints):
+        return grouping
+    if not grouping.by_locality:
+        return _each_alone(endpoints)
+    if not grouping.endpoints or not endpoints:
+        return _together(endpoints)
+    return _carried(Grouped(grouping, -np.inf), endpoints, estimate).grouping
 
 
 def uses_groups(service: Service) -> bool:

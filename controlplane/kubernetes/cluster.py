@@ -19,11 +19,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from controlplane.errors import WeirError
 from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.events import Happened, Recorder
+from controlplane.kubernetes.keeping import Keeps
 from controlplane.kubernetes.lease import Lease
-from controlplane.kubernetes.source import KubernetesSource
-from controlplane.kubernetes.status import statuses
+from controlplane.kubernetes.source import WAIT_S, KubernetesSource
+from controlplane.kubernetes.status import Statuses
 from controlplane.kubernetes.writer import StatusWriter
-from controlplane.model import ServiceName, cluster_of
+from controlplane.model import Leader, ServiceName, cluster_of
 from controlplane.resources import Loaded
 from controlplane.resources.conditions import Condition
 from controlplane.resources.declared import ObjectKey
@@ -53,6 +54,8 @@ class Place:
     """This one alone; empty: all."""
     lease_namespace: str = ""
     """Empty: that of the pod."""
+    address: str = ""
+    """Where other replicas reach this one; empty: nowhere."""
 
     @property
     def own(self) -> str:
@@ -78,10 +81,18 @@ class Cluster:
     """Everything that `app` needs of it."""
 
     def __init__(
-        self, place: Place, registry: CollectorRegistry, clock: Callable[[], float]
+        self,
+        place: Place,
+        registry: CollectorRegistry,
+        clock: Callable[[], float],
+        keeps: Keeps | None = None,
+        wait_s: float = WAIT_S,
     ) -> None:
+        """`keeps`: where what is declared is kept for a start without lists within `wait_s`."""
         self._place = place
         self._clock = clock
+        self._keeps = keeps
+        self._wait_s = wait_s
         self._calls = Counter(
             "weir_kubernetes_calls",
             "Calls of the API of Kubernetes, by verb, what they are of, and status (0: no answer).",
@@ -98,38 +109,55 @@ class Cluster:
             "weir_kubernetes_decides", "1 where this replica decides.", registry=registry
         )
         leader.set_function(lambda: self.decides)
+        stale = Gauge(
+            "weir_kubernetes_stale",
+            "1 while what was declared before the start is served: nothing was listed since.",
+            registry=registry,
+        )
+        stale.set_function(lambda: self._stale is not None)
+        left = Gauge(
+            "weir_kubernetes_gateways_left_alone",
+            "Gateways whose Envoys are left as they are, as Secrets that they need are not known.",
+            registry=registry,
+        )
+        left.set_function(lambda: len(self._stale.declared.left_alone) if self._stale else 0)
+        self.identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+        """Who we are among the replicas."""
         self._api: Api | None = None
         self._source: KubernetesSource | None = None
         self._lease: Lease | None = None
         self._recorder: Recorder | None = None
         self._writer: StatusWriter | None = None
+        self._statuses = Statuses()
 
     async def open(self) -> None:
         """Raises `StartupError` where nothing says where the cluster is."""
         place = self._place
         self._api = api = await Api.connect(place.kubeconfig, place.context, self._count)
         chance = random.Random()  # noqa: S311
-        identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
         self._source = source = KubernetesSource(
             api,
             namespace=place.namespace,
             clock=self._clock,
             chance=chance,
             relisted=lambda kind: self._lists.labels(kind).inc(),
+            keeps=self._keeps,
+            wait_s=self._wait_s,
         )
         self._lease = Lease(
             api,
             namespace=place.own,
             name=LEASE,
-            identity=identity,
+            identity=self.identity,
             clock=self._clock,
             now=micro_now,
             chance=chance,
+            address=place.address,
         )
         self._recorder = Recorder(
             api,
             lambda: source.seen.held,
-            identity,
+            self.identity,
             clock=self._clock,
             now=micro_now,
             unique=lambda: secrets.token_hex(8),
@@ -144,9 +172,23 @@ class Cluster:
             await self._api.close()
 
     @property
+    def _stale(self) -> Loaded | None:
+        return self._source.stale if self._source is not None else None
+
+    @property
+    def _term(self) -> int | None:
+        """The epoch in which this replica decides; None where it does not."""
+        return self._lease.epoch if self._lease is not None and self._lease.holds else None
+
+    @property
     def decides(self) -> bool:
         """Whether this replica is the one that decides."""
         return self._lease is not None and self._lease.holds
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who does, as of the last look at the lease; None: nobody."""
+        return self._lease.leader if self._lease is not None else None
 
     @property
     def why_not(self) -> str | None:
@@ -171,14 +213,21 @@ class Cluster:
         assert self._recorder is not None
         await self._recorder.run()
 
-    async def report(self, loaded: Callable[[], Loaded], conditions: Conditions) -> None:
-        """For ever: the replica that decides writes statuses, where they changed."""
+    async def report(
+        self,
+        loaded: Callable[[], Loaded | None],
+        conditions: Conditions,
+        knows: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """For ever: the replica that decides writes statuses, where they changed, once it `knows`
+        of the Envoys of all replicas; not of what is not `loaded` yet, or each route would say that
+        it waits, and a moment later that it has it."""
         assert self._source is not None
         assert self._writer is not None
         while True:
             await asyncio.sleep(STATUS_S)
-            seen = self._source.seen
-            if not self.decides or seen.loaded is not loaded():
+            seen, term = self._source.seen, self._term
+            if term is None or not knows() or seen.loaded is not loaded():
                 continue
             try:
                 found = await conditions()
@@ -186,7 +235,9 @@ class Cluster:
                 logger.warning("nobody can tell how far the Envoys are", why=str(error))
                 continue
             self._tell_refusals(found)
-            await self._writer.write(statuses(seen.loaded, found, seen.held))
+            newest = self._source.objects.all()
+            due = self._statuses.due(seen.loaded, found, seen.held, newest, now())
+            await self._writer.write(due, lambda term=term: self._term == term)  # type: ignore[misc]
 
     def upkeep(
         self, configuration: str, wall_clock: Callable[[], float], show: Callable[[Pair, str], None]

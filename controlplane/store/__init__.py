@@ -5,13 +5,24 @@ counter; what is in force stays in force, and Envoy keeps serving whatever happe
 
 - `SqlStateStore`  the last good state of each service, in SQLite or by another SQLAlchemy URL
 - `Spool`          a store in front of it that never makes the loop wait for one that hangs
+- `DeclaredFile`   what was declared, for a start while the API of Kubernetes is gone
 - `NameFile`       what names resolved to, for a restart while no name server answers
 - `KillSwitch`     a file that stops all changes, for one service or for all; needs no database
 """
 
+from controlplane.store.declared import DeclaredFile, StateKeys
 from controlplane.store.names import NameFile
 from controlplane.store.spool import Spool
 from controlplane.store.sql import SqlStateStore
 from controlplane.store.switch import ALL, KillSwitch, Switched
 
-__all__ = ["ALL", "KillSwitch", "NameFile", "Spool", "SqlStateStore", "Switched"]
+__all__ = [
+    "ALL",
+    "DeclaredFile",
+    "KillSwitch",
+    "NameFile",
+    "Spool",
+    "SqlStateStore",
+    "StateKeys",
+    "Switched",
+]

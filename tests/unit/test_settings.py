@@ -54,6 +54,19 @@ def test_a_wrong_setting_is_named_in_the_error(
         load_settings(config=tmp_path, **{option: value})
 
 
+def test_what_is_shown_of_the_settings_holds_no_secret(tmp_path: Path) -> None:
+    settings = load_settings(
+        config=tmp_path,
+        rate_limit_redis_url="redis://:hunter2@redis:6379/0",
+        prometheus_url="https://bob:hun/ter3@prometheus:9090",
+    )
+    shown = settings.shown()
+    assert "hun" not in str(shown)
+    assert shown["prometheus_url"] == "https://prometheus:9090"
+    assert shown["config"] == str(tmp_path)
+    assert shown["workers"] == 1
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "a: b: c", "noSuchThing: 1"])
 def test_a_broken_settings_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
@@ -125,3 +138,39 @@ def test_what_belongs_together_is_given_together(
 ) -> None:
     with pytest.raises(ConfigurationError, match=why):
         load_settings(config=tmp_path, **given)
+
+
+MUTUAL = {"tls_cert": "a", "tls_key": "b", "tls_client_ca": "c"}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"replica_address": "127.0.0.1:1", "kubernetes": False}, "--kubernetes"),
+        ({"replica_address": "0.0.0.0:1", "replica_host": "h"}, "prove who they are"),
+        ({"replica_address": "0.0.0.0:1", "replica_host": "h", "insecure": True}, "prove who"),
+        ({"replica_address": "0.0.0.0:1", "replica_host": "h", **MUTUAL}, "--replica-identity"),
+        ({"replica_address": "127.0.0.1:1", **MUTUAL}, "--replica-identity"),
+        ({"replica_address": "0.0.0.0:1", "replica_identity": "n", **MUTUAL}, "POD_IP"),
+        ({"replica_address": "18003"}, "HOST:PORT"),
+    ],
+)
+def test_other_replicas_are_heard_by_mutual_tls_and_by_a_name_of_their_own(
+    tmp_path: Path, given: dict[str, object], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POD_IP", raising=False)
+    config = tmp_path if given.get("kubernetes") is False else None
+    with pytest.raises(ConfigurationError, match=why):
+        load_settings(**{"config": config, "kubernetes": config is None, **given})
+
+
+def test_where_other_replicas_reach_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached(address: str, **more: str) -> str:
+        given = {**MUTUAL, "replica_identity": "weir", "replica_address": address, **more}
+        return load_settings(kubernetes=True, **given).replica_reached
+
+    assert load_settings(kubernetes=True, replica_address="127.0.0.1:1").replica_reached
+    assert reached("192.0.2.1:18003") == "192.0.2.1:18003"
+    monkeypatch.setenv("POD_IP", "2001:db8::1")
+    assert reached("0.0.0.0:18003") == "[2001:db8::1]:18003"
+    assert reached("[::]:18003", replica_host="weir-1") == "weir-1:18003"
