@@ -48,6 +48,8 @@ LOADS = (0.5, 0.7, 0.85)
 SIZES = ((6, 4), (10, 32))
 """Endpoints and proxies."""
 LEARNED = "learned, seed {}"
+PLAIN = "endpoints"
+"""The strategy that those with a bias differ from by it alone."""
 HINDSIGHT = "best of each case, in hindsight"
 
 
@@ -176,8 +178,13 @@ def document(rows: Sequence[Row], steps: int) -> dict[str, Any]:
         "cases": len(rows),
         "ratios": {name: _ratios(part) for name, part in parts.items()},
         "beside": {
-            name: _ratios([_over(row, name) for row in together])["learned"]
-            for name in (one.name for one in STRATEGIES)
+            one.name: _ratios([_over(row, "learned", one.name) for row in together])["learned"]
+            for one in STRATEGIES
+        },
+        "bias": {
+            one.name: _ratios([_over(row, one.name, PLAIN) for row in together])[one.name]
+            for one in STRATEGIES
+            if one.bias != 1.0
         },
         "chosen": {
             name: np.mean([list(row.chosen.values()) for row in part], axis=(0, 1))
@@ -208,12 +215,12 @@ def _with_bound(row: Row) -> Row:
     )
 
 
-def _over(row: Row, name: str) -> Row:
-    """`learned` over another than the default."""
+def _over(row: Row, ours: str, theirs: str) -> Row:
+    """One alone, over another than the default."""
     return replace(
         row,
-        mean={"learned": row.mean["learned"] - row.mean[name]},
-        p99={"learned": row.p99["learned"] - row.p99[name]},
+        mean={ours: row.mean[ours] - row.mean[theirs]},
+        p99={ours: row.p99[ours] - row.p99[theirs]},
     )
 
 
@@ -263,15 +270,20 @@ def verdict(found: Mapping[str, Any]) -> str:
     fixed = {one.name: overall[one.name]["mean"][0] for one in STRATEGIES}
     best = min(fixed, key=lambda name: fixed[name])
     default = STRATEGIES[0].name
-    said = ["beside the served default " + _judged(found["beside"][default])]
+    said = [f"The learned choice beside the served default {_judged(found['beside'][default])}."]
     if best != default:
-        said.append(f"beside the best strategy alone, {best}, " + _judged(found["beside"][best]))
+        alone = f"the best strategy alone, `{best}`,"
+        said.append(f"The learned choice beside {alone} {_judged(found['beside'][best])}.")
     seeds = [overall[LEARNED.format(seed)] for seed in found["seeds"]]
     winning = [sum(one[measure][2] < 1.0 for one in seeds) for measure in ("mean", "p99")]
+    said.append(
+        f"Of the seeds taken alone {winning[0]} of {len(seeds)} win against the default in the"
+        f" mean, and {winning[1]} in p99."
+    )
+    said += [f"`{name}` beside `{PLAIN}` {_judged(one)}." for name, one in found["bias"].items()]
     return (
-        f"On {found['cases']} held-out cases, after {found['steps']:,} steps of each of"
-        f" {len(seeds)} seeds, the learned choice " + "; ".join(said) + ". Of the seeds taken"
-        f" alone {winning[0]} win against the default in the mean, and {winning[1]} in p99."
+        f"On {found['cases']} held-out cases, after {found['steps']:,} steps of each seed of"
+        " training:\n\n" + "\n".join(f"- {one}" for one in said)
     )
 
 

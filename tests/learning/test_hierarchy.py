@@ -143,10 +143,10 @@ def test_a_verdict_goes_by_its_interval() -> None:
     better = document([row(one, (-0.2, -0.2, 0.1), 0.1) for one in services], 10)
     assert "beside the served default wins in the mean (0.905 [0.905, 0.905])" in verdict(better)
     assert "best strategy alone" not in verdict(better), "that is the default"
-    assert "alone 2 win against the default in the mean, and 2 in p99" in verdict(better)
+    assert "alone 2 of 3 win against the default in the mean, and 2 in p99" in verdict(better)
     worse = document([row(one, (0.0, 0.1, 0.2), -0.1) for one in services], 10)
     assert "beside the served default loses in the mean" in verdict(worse)
-    assert "beside the best strategy alone, classes, every 5 s, loses" in verdict(worse)
+    assert "beside the best strategy alone, `classes, every 5 s`, loses" in verdict(worse)
     luck = np.random.default_rng(1).normal(0.0, 0.2, len(services))
     unsure = [row(one, (by, by, by), 0.3) for one, by in zip(services, luck, strict=True)]
     assert "beside the served default cannot be told from it" in verdict(document(unsure, 10))
