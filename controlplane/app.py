@@ -38,13 +38,17 @@ from controlplane.observe.health import FleetHealth
 from controlplane.observe.in_process import InProcessSource
 from controlplane.observe.parts import ByPart, wholes
 from controlplane.observe.sampling import sampling_percent
-from controlplane.ports import HealthVerdict, MetricSource
+from controlplane.ports import AccessLogSink, HealthVerdict, LoadReportSink, MetricSource
 from controlplane.publisher import Publisher
+from controlplane.replicas.handing import Both
+from controlplane.replicas.messages import Fleet
+from controlplane.replicas.metrics import ReplicaMetrics
+from controlplane.replicas.replicas import Replicas
 from controlplane.resources import Loaded, services
 from controlplane.resources.folder import require_folder
 from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
-from controlplane.store import KillSwitch, NameFile, Spool, SqlStateStore, Switched
+from controlplane.store import ALL, KillSwitch, NameFile, Spool, SqlStateStore, Switched
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.services import Balanced, ServiceCollector
@@ -53,6 +57,7 @@ from controlplane.translate import TranslateOptions, Translator
 from controlplane.translate.patches import Patcher
 from controlplane.xds import SnapshotCache
 from controlplane.xds.exposition import StagedCollector
+from controlplane.xds.kinds import ENDPOINT, RUNTIME
 from controlplane.xds.staged import Plan, StagedSink
 
 if TYPE_CHECKING:
@@ -106,6 +111,11 @@ class App:
         self._fleet_of = fleet_of(())
         self._closing = contextlib.AsyncExitStack()
         self._limiter = self._rate_limiter()
+        self._door = _door(settings)
+        self._told_percent = 100.0
+        self._console: AppConsole | None = None
+        self._replicas = self._among_replicas()
+        self._watched = self._watched_here()
         self._front = self._open()
         self._names = NameFile(settings.state)
         self._discovery = Discovery(
@@ -146,13 +156,20 @@ class App:
             settings.kube_context,
             settings.namespace,
             settings.lease_namespace,
+            settings.replica_reached,
         )
         return Cluster(place, self._registry, self._clock)
 
     def _open(self) -> Front:
         """Where Envoys are served."""
-        door, settings = _door(self._settings), self._settings
-        logs, reports = self._telemetry.access_logs, self._telemetry.load_reports
+        door, settings = self._door, self._settings
+        logs: AccessLogSink = self._telemetry.access_logs
+        reports: LoadReportSink = self._telemetry.load_reports
+        if self._replicas is not None:
+            logs = reports = self._replicas.reports
+        if self._watched is not self._telemetry:
+            here = self._watched
+            logs = reports = Both([here.access_logs, logs], [here.load_reports, reports])
         if settings.workers == 1:
             return OwnFront(
                 door,
@@ -176,6 +193,37 @@ class App:
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
+
+    def _among_replicas(self) -> Replicas | None:
+        """This process among others that serve the same, if there may be some."""
+        address = self._settings.replica
+        if address is None or self._cluster is None:
+            return None
+        mutual = self._settings.tls_client_ca is not None
+        return Replicas(
+            str(address),
+            self._cluster,
+            access_logs=self._telemetry.access_logs,
+            load_reports=self._telemetry.load_reports,
+            percent=lambda: self._publisher.percent,
+            told_percent=self._log,
+            switched=lambda: self._switch.look(),
+            inherit=self._inherit,
+            fleets=self._fleets,
+            versions=self._versions,
+            clock=self._clock,
+            chance=random.Random(),  # noqa: S311
+            metrics=ReplicaMetrics(self._registry),
+            tls=self._door.tls() if mutual else None,
+            name=self._settings.replica_identity,
+        )
+
+    def _watched_here(self) -> InProcessSource:
+        """What the Envoys that are served here report, wherever else it goes: a push in stages is
+        judged by it."""
+        if self._replicas is None or not self._settings.stages:
+            return self._telemetry
+        return InProcessSource(self._clock, report_interval_s=self._settings.load_report_interval_s)
 
     def _rate_limiter(self) -> Limiter:
         """Who counts for rate limits. Raises `ConfigurationError`."""
@@ -213,7 +261,7 @@ class App:
         if self._settings.source != "envoy":
             return None
         return FleetHealth(
-            self._telemetry.proxies,
+            self._watched.proxies,
             self._clock,
             lambda cluster: self._fleet_of(cluster),
             silent_s=max(SILENT_S, 3.0 * self._settings.load_report_interval_s),
@@ -237,6 +285,8 @@ class App:
             metrics=self._metrics,
             tracer=tracer,
             resumed=await self._last_good(),
+            decides=self._decides,
+            settled=self._replicas.changed if self._replicas is not None else lambda names: None,
         )
         self._registry.register(ServiceCollector(lambda: _balanced(loop)))
         console = AppConsole(
@@ -247,7 +297,9 @@ class App:
             self._switch,
             self._clock,
             staging=lambda fleet: self._cache.staged(fleet) is not None,
+            versions=self._versions,
         )
+        console.replicas, self._console = self._replicas, console
         admin = self._admin(console)
         admin_port = admin.bind(*self._settings.admin)
         pages = [admin]
@@ -255,7 +307,7 @@ class App:
             probes = HttpServer(create_probes(console, self._exposition), "probe")
             probes.bind(*self._settings.probe)
             pages.append(probes)
-        await self._front.start()
+        await self._listen(loop)
         logger.info(
             "serving",
             xds=f"{self._settings.xds.host}:{self._front.port}",
@@ -281,7 +333,7 @@ class App:
                 await self._stop.wait()
                 console.stopping = True
                 logger.info("stopping: streams are closed, Envoys serve on with what they have")
-                await self._front.stop(DRAIN_S)
+                await self._drain()
                 await self._spool.flush(1.0)
                 for task in running:
                     task.cancel()
@@ -295,16 +347,29 @@ class App:
             if provider is not None:
                 provider.shutdown()
 
+    async def _listen(self, loop: Loop) -> None:
+        if self._replicas is not None:
+            await self._replicas.start(loop)
+        await self._front.start()
+
+    async def _drain(self) -> None:
+        await self._front.stop(DRAIN_S)
+        if self._replicas is not None:
+            await self._replicas.stop()
+
     def _joining(
         self, group: asyncio.TaskGroup, cluster: Cluster, console: AppConsole
     ) -> list[asyncio.Task[None]]:
-        """What is written to the cluster."""
-        report = cluster.report(lambda: console.loaded, console.conditions)
-        return [
+        """What is written to the cluster, and agreed upon there."""
+        report = cluster.report(lambda: console.loaded, console.conditions, self._decides)
+        running = [
             group.create_task(cluster.lead(), name="lease"),
             group.create_task(report, name="statuses"),
             group.create_task(cluster.record(), name="events"),
         ]
+        if self._replicas is not None:
+            running.append(group.create_task(self._replicas.run(), name="replicas"))
+        return running
 
     def _taken_back(self, fleet: str, why: str) -> None:
         if self._cluster is not None:
@@ -334,6 +399,10 @@ class App:
             declared = self._loaded.declared
             balanced = services(declared, endpoints)
             self._telemetry.declare(wholes(balanced))
+            if self._watched is not self._telemetry:
+                self._watched.declare(wholes(balanced))
+            if self._replicas is not None:
+                await self._replicas.settled()
             await loop.declare(declared, balanced)
             self._keep_names()
 
@@ -391,9 +460,49 @@ class App:
             if self._cluster is not None:
                 self._cluster.switched(self._switched, switched, self._loaded.declared.gateways)
             self._switched = switched
-        if self._cluster is not None and (why_not := self._cluster.why_not) is not None:
+        why_not = self._why_not()
+        if self._replicas is not None:
+            elsewhere = self._replicas.frozen
+            return lambda service: switched.why(service) or elsewhere.why(service) or why_not
+        if why_not is not None:
             return lambda service: switched.why(service) or why_not
         return switched.why
+
+    def _inherit(self, switched: Switched) -> None:
+        """What was frozen at the replica that decided before stays so, until somebody resumes."""
+        held = self._switch.look()
+        wanted = dict(switched.services)
+        if switched.all is not None:
+            wanted[ALL] = switched.all
+        for service, why in wanted.items():
+            if (held.all if service == ALL else held.services.get(service)) is None:
+                try:
+                    self._switch.freeze(why, by="the replica before", service=service)
+                except StoreError as error:
+                    logger.error("frozen, but not over a restart", why=str(error))
+
+    def _why_not(self) -> str | None:
+        """Why this replica does not decide; None where it does."""
+        among = self._replicas or self._cluster
+        return among.why_not if among is not None else None
+
+    def _decides(self) -> bool:
+        """Whether this replica does. One that follows nobody looks on, and holds every weight."""
+        return self._replicas is None or self._replicas.decides
+
+    def _versions(self, fleet: str) -> dict[str, str]:
+        """What the Envoys of a fleet should run, but for what changes all the time."""
+        found = self._cache.versions(fleet)
+        return {url: one for url, one in found.items() if url not in (ENDPOINT, RUNTIME)}
+
+    async def _fleets(self) -> Mapping[str, Fleet]:
+        return await self._console.fleets() if self._console is not None else {}
+
+    def _log(self, percent: float) -> None:
+        """The replica that decides says how much of the traffic is logged."""
+        if percent != self._told_percent:
+            self._told_percent = percent
+            self._telemetry.access_logs.sampled(percent)
 
     @property
     def _where(self) -> str:
@@ -402,6 +511,8 @@ class App:
 
     def _sampling(self, percent: float) -> float:
         """How much of the traffic is to be logged, from what the Envoys report."""
+        if not self._decides():
+            return self._told_percent
         now_s = self._clock()
         if now_s < self._sample_again_s:
             return percent
@@ -409,6 +520,7 @@ class App:
         rates = [rate for rate in self._telemetry.rates_rps() if rate > 0]
         wanted = sampling_percent(sum(rates), len(rates), percent)
         self._telemetry.access_logs.sampled(wanted)
+        self._told_percent = wanted
         return wanted
 
     def _heed_signals(self) -> None:

@@ -13,11 +13,14 @@ from controlplane.errors import NotExplainableError, WeirError
 from controlplane.explain import Request, explain_route
 from controlplane.explain.document import document
 from controlplane.front.port import Front
-from controlplane.front.programmed import programming
+from controlplane.front.programmed import programming, takings
 from controlplane.front.proxies import Side
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
 from controlplane.publisher import Publisher
+from controlplane.replicas.messages import Fleet
+from controlplane.replicas.replicas import Replicas
+from controlplane.replicas.roll import Elsewhere
 from controlplane.resources import Loaded, ObjectKey
 from controlplane.resources.conditions import Condition, Programming, conditions
 from controlplane.store import ALL, KillSwitch
@@ -35,8 +38,10 @@ class AppConsole:
         switch: KillSwitch,
         clock: Callable[[], float],
         staging: Callable[[str], bool] = lambda fleet: False,
+        versions: Callable[[str], Mapping[str, str]] = lambda fleet: {},
     ) -> None:
-        """`staging`: whether a change is on its way to the Envoys of a fleet in stages."""
+        """`staging`: whether a change is on its way to the Envoys of a fleet in stages.
+        `versions`: what they should run, by type URL."""
         self._loop = loop
         self._decider = decider
         self._publisher = publisher
@@ -44,6 +49,9 @@ class AppConsole:
         self._switch = switch
         self._clock = clock
         self._staging = staging
+        self._versions = versions
+        self.replicas: Replicas | None = None
+        """The others, where there may be some."""
         self.stopping = False
         self.loaded = Loaded()
 
@@ -111,12 +119,36 @@ class AppConsole:
         far = {key: await self._programming(key) for key in declared.gateways}
         return conditions(declared, far, self._publisher.unused)
 
-    async def _programming(self, fleet: str) -> Programming:
+    def replica(self) -> dict[str, Any] | None:
+        """What this process is among the replicas; None where it is alone."""
+        return self.replicas.described() if self.replicas is not None else None
+
+    async def fleets(self) -> Mapping[str, Fleet]:
+        """The Envoys that are served here, for the replica that decides."""
+        return {key: await self._fleet(key) for key in self.loaded.declared.gateways}
+
+    async def _fleet(self, fleet: str) -> Fleet:
+        versions = self._versions(fleet)  # before the Envoys: these are never behind it
+        waits = self._waits(fleet)
+        try:
+            clients = await self._front.clients(fleet)
+        except WeirError as error:
+            return Fleet(versions, (), waits or f"nobody can tell how far its Envoys are: {error}")
+        envoys = sorted(takings(clients), key=lambda one: one.node)
+        return Fleet(versions, tuple(envoys), waits)
+
+    def _waits(self, fleet: str) -> str:
         if self._publisher.declared is not self.loaded.declared:
-            return Programming(waits="it is not translated yet: endpoints are still looked up")
-        if self._staging(fleet):
-            return Programming(waits="a change goes out in stages")
-        return programming(await self._front.clients(fleet))
+            return "it is not translated yet: endpoints are still looked up"
+        return "a change goes out in stages" if self._staging(fleet) else ""
+
+    async def _programming(self, fleet: str) -> Programming:
+        if waits := self._waits(fleet):
+            return Programming(waits=waits)
+        others = self.replicas.elsewhere(fleet) if self.replicas is not None else Elsewhere()
+        if others.waits:
+            return Programming(waits=others.waits)
+        return programming(await self._front.clients(fleet), others.envoys)
 
     def explain_route(
         self, method: str, url: str, headers: Sequence[str], gateway: str | None

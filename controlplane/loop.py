@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import structlog
 from opentelemetry.trace import NoOpTracer, Tracer
 
-from controlplane import guard
+from controlplane import decide, guard
 from controlplane.decide import Asked, Decided, Decider, Places
 from controlplane.decide import Memory as Belief
 from controlplane.decide.least_time import Regional
 from controlplane.errors import MetricsUnavailableError, StoreError
+from controlplane.following import Following
 from controlplane.model import (
     Grouping,
+    Handover,
     LastGood,
     Observation,
     Order,
@@ -69,7 +72,11 @@ class Known:
 
 
 class Loop:
-    """Turns numbers into guarded weights. `run` belongs to one task, `declare` to another."""
+    """Turns numbers into guarded weights. `run` belongs to one task, `declare` to another.
+
+    Of several replicas one decides. In the others no tick runs: `follow` puts what that one has in
+    force in the place of the stages that observe and decide.
+    """
 
     def __init__(
         self,
@@ -85,7 +92,11 @@ class Loop:
         tracer: Tracer | None = None,
         resumed: Mapping[ServiceName, LastGood] | None = None,
         settings: LoopSettings | None = None,
+        decides: Callable[[], bool] = lambda: True,
+        settled: Callable[[Collection[ServiceName]], None] = lambda names: None,
     ) -> None:
+        """`decides`: whether this replica does. `settled` is told of the services that have
+        something else in force than before."""
         self._source = source
         self._decider = decider
         self._publisher = publisher
@@ -103,6 +114,11 @@ class Loop:
         self._places = Places(
             guard.check_zones, {name: last.places for name, last in self._resumed.items()}
         )
+        self._decides = decides
+        self._leads = True
+        """Whether it did when that was looked at last."""
+        self._settled = settled
+        self._following = Following(clock)
         self._schedule = Schedule()
         self._turn = asyncio.Lock()
 
@@ -113,8 +129,19 @@ class Loop:
             missed = self._schedule.missed
             due = self._schedule.take(self._clock())
             self._metrics.missed.inc(self._schedule.missed - missed)
-            if due:
+            self._begin_or_end()
+            if due and self._leads:
                 await self.tick(due)
+
+    def _begin_or_end(self) -> None:
+        """Whoever begins to decide has had no numbers yet: how old they are counts from now on."""
+        before, self._leads = self._leads, self._decides()
+        if self._leads and not before:
+            self._following.forget()
+            now_s = self._clock()
+            for name, known in self._known.items():
+                if known.memory is not None:
+                    self._known[name] = replace(known, memory=guard.begun(known.memory, now_s))
 
     async def tick(self, due: Sequence[ServiceName]) -> None:
         """Observe, decide, guard, remember, publish: for the services that are due."""
@@ -125,13 +152,31 @@ class Loop:
                 verdicts = self._guard(decisions)
                 moved = self._order_places()
                 await self._remember(verdicts, moved)
-                self._publish(verdicts, renewed=bool(moved))
+                self._publish(verdicts, moved)
+
+    async def follow(self, handed: Sequence[Handover], *, whole: bool = False) -> None:
+        """Another replica decides: have in force here what it has. `whole`: it has no others."""
+        self._following.hear(handed, whole=whole)
+        async with self._turn:
+            if self._decides() or not self._known:
+                return
+            services = {name: known.service for name, known in self._known.items()}
+            verdicts = self._guard(self._take_over(self._following.ready(services)))
+            moved = self._order_places()
+            await self._remember(verdicts, moved)
+            self._publish(verdicts, moved)
+
+    def hold(self) -> None:
+        """Whoever decides is not heard: what is in force stays."""
+        self._following.hold()
 
     async def declare(self, declared: Declared, services: Iterable[Service]) -> None:
         """These are the services from now on. What is new or differs gets a verdict at once."""
+        wanted = {service.name: service for service in services}
+        if not self._decides():
+            await self._following.wait([one for one in wanted.values() if self._regrouped(one)])
         async with self._turn:
             self._declared = declared
-            wanted = {service.name: service for service in services}
             gone = self._known.keys() - wanted.keys()
             for name in gone:
                 self._schedule.drop(name)
@@ -139,10 +184,10 @@ class Loop:
             changed = [name for name, service in wanted.items() if self._differs(name, service)]
             for name in changed:
                 self._adopt(wanted[name])
-            verdicts = self._guard(self._decide(changed, {}))
+            verdicts = self._guard(self._proposed(changed))
             moved = self._order_places()
             await self._remember(verdicts, moved)
-            self._publish(verdicts, renewed=bool(changed or gone or moved))
+            self._publish(verdicts, moved, renewed=bool(changed or gone))
             self._metrics.services.set(len(self._known))
 
     async def _observe(self, services: Sequence[Service]) -> Mapping[ServiceName, Observation]:
@@ -182,6 +227,29 @@ class Loop:
             self._metrics.decided.labels(decision.proposal.policy).inc()
         return list(decisions)
 
+    def _proposed(self, names: Sequence[ServiceName]) -> list[Decided]:
+        """The same between ticks, when services change."""
+        if self._decides():
+            return self._decide(names, {})
+        told = [name for name in names if self._following.of(name) is not None]
+        others = [name for name in names if self._following.of(name) is None]
+        return self._take_over(told) + self._decide(others, {})
+
+    def _take_over(self, names: Sequence[ServiceName]) -> list[Decided]:
+        """What the replica that decides has in force, in the place of a decision of ours."""
+        now_s, found = self._clock(), []
+        for name in names:
+            known, one = self._known[name], self._following.of(name)
+            assert one is not None, "heard of before"
+            memory = guard.handed(one, known.memory, now_s)
+            self._known[name] = replace(known, memory=memory)
+            found.append(decide.handed(known.service, one, known.look))
+        clusters = {self._known[name].service.cluster for name in names}
+        placed = [n for n, known in self._known.items() if known.service.cluster in clusters]
+        handed = [one for name in placed if (one := self._following.of(name)) is not None]
+        self._places.take_over({one.service: one.last.places for one in handed if one.last.places})
+        return found
+
     def _in_force(self, service: Service, grouping: Grouping) -> Floats:
         memory = self._known[service.name].memory
         return guard.shares_in_force(service, memory, grouping, self._clock())
@@ -205,11 +273,11 @@ class Loop:
                     known, belief=decision.memory, memory=memory, decision=decision, verdict=verdict
                 )
                 verdicts.append(verdict)
-                for reason in verdict.reasons:
+                for reason in verdict.reasons if self._decides() else ():  # each counts once
                     self._metrics.reasons.labels(reason.code).inc()
         return verdicts
 
-    async def _remember(self, verdicts: Iterable[Verdict], moved: Container[ServiceName]) -> None:
+    async def _remember(self, verdicts: Iterable[Verdict], moved: Collection[ServiceName]) -> None:
         """Save before sending, so that the first push after a crash equals the last before it.
 
         `moved`: clusters whose Envoys are told of the zones in another order than before."""
@@ -232,18 +300,26 @@ class Loop:
                 self._metrics.store_failures.inc()
                 logger.warning("the last good state was not saved", why=str(error) or "too slow")
 
-    def _publish(self, verdicts: Iterable[Verdict], *, renewed: bool = False) -> None:
+    def _publish(
+        self,
+        verdicts: Iterable[Verdict],
+        moved: Collection[ServiceName],
+        *,
+        renewed: bool = False,
+    ) -> None:
         """Send what changed. A snapshot is complete: it has the verdict of every service.
 
-        `renewed`: services differ, of which no verdict tells: in endpoints that drain perhaps, or
-        in the order of places.
+        `moved`: clusters whose places are in another order. `renewed`: services differ, of which
+        no verdict tells: in endpoints that drain perhaps.
         """
-        changed = sum(verdict.changed for verdict in verdicts)
+        changed = {verdict.service.name for verdict in verdicts if verdict.changed}
         with self._stage("publish"):
             services = [known.service for known in self._known.values()]
-            orders, news = self._places.orders, renewed or changed > 0
+            orders, news = self._places.orders, renewed or bool(changed or moved)
             self._publisher.publish(self._declared, services, self.verdicts(), orders, news)
-        self._metrics.changed.inc(changed)
+        self._metrics.changed.inc(len(changed))
+        if changed or moved:
+            self._settled(changed | {one.name for one in services if one.cluster in moved})
 
     def _order_places(self) -> frozenset[ServiceName]:
         """The clusters of which the Envoys of some place are told in another order than before."""
@@ -262,6 +338,35 @@ class Loop:
         """Of a Backend that tells places apart: what the Envoys of each are told."""
         return self._places.orders.get(cluster, {})
 
+    def handover(self, name: ServiceName) -> Handover | None:
+        """How a service stands, for a replica that may have to go on; None where nothing is known
+        of it yet."""
+        known = self._known.get(name)
+        if known is None or known.verdict is None or known.memory is None or known.belief is None:
+            return None
+        memory, belief = known.memory, known.belief
+        since_s, endpoints = memory.first_seen_s, memory.grouping.endpoints
+        grouped = belief.grouped
+        return Handover(
+            LastGood(
+                name,
+                memory.grouping,
+                memory.shares,
+                memory.weights,
+                self._policy_of(name),
+                self._wall_clock(),
+                self._places.served(known.service),
+            ),
+            since_s if since_s is not None else np.full(len(endpoints), -np.inf),
+            memory.pushed_s,
+            memory.regrouped_s,
+            belief.estimate,
+            grouped.grouping if grouped is not None else memory.grouping,
+            grouped.since_s if grouped is not None else -np.inf,
+            grouped is None or grouped.one,
+            known.verdict.reasons,
+        )
+
     def known(self, name: ServiceName) -> Known | None:
         """What is known of a service, for whoever asks why."""
         return self._known.get(name)
@@ -276,6 +381,11 @@ class Loop:
 
     def _differs(self, name: ServiceName, service: Service) -> bool:
         return name not in self._known or self._known[name].service != service
+
+    def _regrouped(self, service: Service) -> bool:
+        """Whether it has other endpoints than before."""
+        known = self._known.get(service.name)
+        return known is None or known.service.endpoints != service.endpoints
 
     def _adopt(self, service: Service) -> None:
         """Take in a service that is new, or differs from what was declared before."""

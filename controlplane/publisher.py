@@ -32,6 +32,11 @@ class Publisher:
         """Whether a complete state was ever handed over."""
 
     @property
+    def percent(self) -> float:
+        """How much of the traffic is logged."""
+        return self._percent
+
+    @property
     def unused(self) -> Mapping[ObjectKey, str]:
         """EnvoyPatches that were not used as they are written, and why."""
         return self._translator.patch_faults

@@ -85,6 +85,14 @@ class ServeSettings(BaseSettings):
     """Objects of this namespace alone; empty: of all."""
     lease_namespace: str = ""
     """Where the Lease of the replica that decides is; empty: the namespace of the pod."""
+    replica_address: str = ""
+    """Where other replicas are heard, and follow this one while it decides; empty: nowhere, and
+    what one of them decides stays with it. With TLS, or of this machine alone."""
+    replica_host: str = ""
+    """The address that they reach it at; empty: that of `replica_address`, or `POD_IP` where that
+    is every address."""
+    replica_identity: str = ""
+    """The DNS name that the certificate of a replica has, and no other certificate of the CA."""
     xds_address: str = "127.0.0.1:18000"
     """Where xDS, access logs and load reports are taken."""
     admin_address: str = "127.0.0.1:18001"
@@ -181,6 +189,27 @@ class ServeSettings(BaseSettings):
         """The probe address, parsed; None: there is none."""
         return Address.parse(self.probe_address) if self.probe_address else None
 
+    @property
+    def replica(self) -> Address | None:
+        """The address for other replicas, parsed; None: there is none."""
+        return Address.parse(self.replica_address) if self.replica_address else None
+
+    @property
+    def replica_reached(self) -> str:
+        """HOST:PORT at which other replicas reach this one. Raises `ConfigurationError`."""
+        address = self.replica
+        if address is None:
+            return ""
+        host = self.replica_host or address.host
+        if not self.replica_host and address.host in ("0.0.0.0", "::"):  # noqa: S104
+            host = os.environ.get("POD_IP", "")
+        if not host:
+            raise ConfigurationError(
+                f"--replica-address {address} is every address of this machine: say which of them "
+                "others reach it at, by --replica-host or POD_IP"
+            )
+        return str(Address(host, address.port))
+
     @field_validator("xds_identity", mode="before")
     @classmethod
     def _separate(cls, given: object) -> object:
@@ -197,6 +226,7 @@ class ServeSettings(BaseSettings):
             raise ConfigurationError(
                 "--kubeconfig, --kube-context and --namespace are for --kubernetes"
             )
+        self._require_whole_replicas()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("TLS wants both: --tls-cert FILE and --tls-key FILE")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -209,6 +239,27 @@ class ServeSettings(BaseSettings):
             raise ConfigurationError(
                 "tokens want all three: --xds-jwt-issuer, --xds-jwt-audience and --xds-jwt-key"
             )
+
+    def _require_whole_replicas(self) -> None:
+        address = self.replica
+        if address is None:
+            return
+        if not self.kubernetes:
+            raise ConfigurationError(
+                "--replica-address is for --kubernetes: nothing else says who decides"
+            )
+        mutual = self.tls_cert is not None and self.tls_client_ca is not None
+        if mutual and not self.replica_identity:
+            raise ConfigurationError(
+                "--replica-address wants --replica-identity NAME: a DNS name that the certificate "
+                "of Weir has and no Envoy's; whoever has it is a replica"
+            )
+        if not mutual and not address.loopback:
+            raise ConfigurationError(
+                f"--replica-address {address}: replicas prove who they are; give --tls-cert, "
+                "--tls-key and --tls-client-ca, or listen on 127.0.0.1"
+            )
+        _ = self.replica_reached
 
     @classmethod
     def settings_customise_sources(

@@ -64,6 +64,10 @@ class Console(Protocol):
         be told how far the Envoys are."""
         ...
 
+    def replica(self) -> dict[str, Any] | None:
+        """What this process is among several that serve the same; None where it is alone."""
+        ...
+
     def explain_route(
         self, method: str, url: str, headers: Sequence[str], gateway: str | None
     ) -> list[dict[str, Any]]:
@@ -206,6 +210,13 @@ def _declared(console: Console) -> APIRouter:
             return await console.status()
         except WeirError as error:
             raise HTTPException(503, str(error)) from error
+
+    @router.get("/replica", responses={404: {}})
+    async def replica() -> dict[str, Any]:
+        found = console.replica()
+        if found is None:
+            raise HTTPException(404, "this process serves alone: it has no --replica-address")
+        return found
 
     @router.get("/explain-route", responses={422: {}})
     async def explain_route(

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, Unreachable, ask
 from controlplane.cli.output import Output, console
+from controlplane.errors import WeirError
 
 _STATUS = {True: "True", False: "False", None: "Unknown"}
 
@@ -30,12 +31,38 @@ def status(
     elif not found:
         typer.echo("nothing is declared" if name is None else f"no object has {name!r} in its name")
     else:
+        if among := _among_replicas(admin_address):
+            console().print(among, markup=False, highlight=False)
         table = Table("OBJECT", "PART", "CONDITION", "STATUS", "REASON", box=None, pad_edge=False)
         for row in rows(found):
             table.add_row(*row)
         console().print(table)
     if any(each["status"] is False for one in found for each in one["conditions"]):
         raise typer.Exit(1)
+
+
+def _among_replicas(admin_address: str) -> str:
+    """What the replica that was asked is among several; empty where it is alone."""
+    try:
+        found = ask(admin_address, "/v1/replica")
+    except Unreachable:
+        raise
+    except WeirError:  # it is alone
+        return ""
+    return replica_line(found)
+
+
+def replica_line(found: dict[str, Any]) -> str:
+    """In words.
+
+    >>> replica_line({"role": "decides", "epoch": 3, "since_s": 4.2, "followers": ["weir-2"]})
+    'this replica decides (epoch 3) for 4 s; followed by weir-2'
+    """
+    what = f"this replica {found['role']} (epoch {found['epoch']}) for {found['since_s']:.0f} s"
+    if found["role"] in ("decides", "gathers"):
+        followers = ", ".join(found["followers"]) or "nobody"
+        return f"{what}; followed by {followers}"
+    return f"{what}: {found['why']}. Programmed is of the Envoys of this replica alone"
 
 
 def rows(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:

@@ -29,6 +29,15 @@ def serve(
     lease_namespace: Annotated[
         str | None, typer.Option(help="Where the Lease of who decides is. [that of the pod]")
     ] = None,
+    replica_address: Annotated[
+        str | None, typer.Option(help="Other replicas follow this one there. [nowhere]")
+    ] = None,
+    replica_host: Annotated[
+        str | None, typer.Option(help="Where they reach it. [that of the address, or POD_IP]")
+    ] = None,
+    replica_identity: Annotated[
+        str | None, typer.Option(help="DNS name in the certificate of a replica.")
+    ] = None,
     xds_address: Annotated[
         str | None, typer.Option(help="xDS, access logs and load reports. [127.0.0.1:18000]")
     ] = None,

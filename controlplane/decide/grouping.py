@@ -77,6 +77,15 @@ def regroup(
     return _reconsidered(previous, endpoints, estimate, observation, now_s)
 
 
+def carried(grouping: Grouping, endpoints: tuple[EndpointId, ...], estimate: Estimate) -> Grouping:
+    """The same groups for the endpoints of now, in the order of `estimate`."""
+    if frozenset(grouping.endpoints) == frozenset(endpoints):
+        return grouping
+    if not grouping.by_locality:
+        return _each_alone(endpoints)
+    return _carried(Grouped(grouping, -np.inf), endpoints, estimate).grouping
+
+
 def uses_groups(service: Service) -> bool:
     """`auto` means groups where the cluster is ours to set up for them."""
     if service.actuation is Actuation.AUTO:

@@ -232,6 +232,10 @@ class Places:
         kept = self._kept.get(service.cluster)
         return _served(kept, service) if kept is not None else {}
 
+    def take_over(self, handed: Mapping[ServiceName, Mapping[Zone, Served]]) -> None:
+        """At the next `settle` these are in force, by part: another replica settled them."""
+        self._resumed.update(handed)
+
     def settle(
         self,
         services: Iterable[Service],
@@ -251,17 +255,20 @@ class Places:
         for cluster, parts in near.items():
             old = before.get(cluster)
             seen = [looks[part.name] for part in parts]
-            kept = None if old is not None else self._resume(tuple(parts), seen[0])
+            kept = self._resume(tuple(parts), seen[0])
             if kept is None:
                 at_s = seen[0].at_s if now_s is None else now_s
                 kept = _settled(old, tuple(parts), seen, parts[0].name in held, self._check, at_s)
+            elif old is not None and kept.orders == old.orders:
+                kept = replace(kept, orders=old.orders)  # the very same: nobody is to be told
             self._kept[cluster] = kept
             if old is None or kept.orders is not old.orders:
                 changed.add(cluster)
         return frozenset(changed)
 
     def _resume(self, parts: tuple[Service, ...], look: Observation) -> _Kept | None:
-        """What was in force when an earlier process ended, where it was of these zones."""
+        """What was in force when an earlier process ended, or is elsewhere, where it is of these
+        zones."""
         found = {part.name: self._resumed.pop(part.name, {}) for part in parts}
         places = {frozenset(one) for one in found.values()}
         if len(places) != 1 or not (where := next(iter(places))):

@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from controlplane.resources.conditions import Programming
 from controlplane.xds.effects import TypeStatus
 from controlplane.xds.kinds import kind_of
 from controlplane.xds.status import Client, State, state_of
 
+MOST_CHARACTERS = 1024
+"""Of a refusal: a condition holds no more."""
 
-def programming(clients: Sequence[Client]) -> Programming:
-    """`clients` are the streams of a fleet; an Envoy may have several, one for each type."""
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """Where an Envoy stands, as one process sees it. It may have streams to several."""
+
+    node: str
+    listens: bool
+    """It asks for listeners, as every Envoy does that is configured from here."""
+    synced: bool
+    """It has taken all that it asked for."""
+    refusal: str = ""
+    """What it refuses, and why."""
+
+
+def takings(clients: Sequence[Client]) -> list[Taking]:
+    """Of the Envoys that these streams are of; each may have several, one for each type."""
     by_node: dict[str, list[TypeStatus]] = {}
     for client in clients:
         by_node.setdefault(client.node.id, []).extend(client.types)
-    refusals = [
-        f"{node} refuses {kind_of(one.type_url).name}: {one.nack}"
-        for node, types in sorted(by_node.items())
-        for one in types
-        if one.nack
-    ]
+    return [_taking(node, types) for node, types in by_node.items()]
+
+
+def programming(clients: Sequence[Client], elsewhere: Iterable[Taking] = ()) -> Programming:
+    """`clients` are the streams of a fleet; `elsewhere` those that other replicas have."""
+    envoys: dict[str, Taking] = {}
+    for one in itertools.chain(takings(clients), elsewhere):
+        known = envoys.get(one.node)
+        envoys[one.node] = one if known is None else _joined(known, one)
+    refusals = sorted(f"{one.node} refuses {one.refusal}" for one in envoys.values() if one.refusal)
     return Programming(
-        envoys=len(by_node),
-        taken=sum(_has_taken(types) for types in by_node.values()),
+        envoys=len(envoys),
+        taken=sum(one.listens and one.synced for one in envoys.values()),
         refusal=refusals[0] if refusals else "",
     )
 
 
-def _has_taken(types: Sequence[TypeStatus]) -> bool:
-    """Listeners are asked for by every Envoy that is configured from here."""
+def _joined(one: Taking, other: Taking) -> Taking:
+    return Taking(
+        one.node,
+        one.listens or other.listens,
+        one.synced and other.synced,
+        one.refusal or other.refusal,
+    )
+
+
+def _taking(node: str, types: Sequence[TypeStatus]) -> Taking:
     wanted = [one for one in types if one.intended_version]
-    listens = any(kind_of(one.type_url).name == "lds" for one in wanted)
-    return listens and all(state_of(one) is State.SYNCED for one in wanted)
+    refused = [f"{kind_of(one.type_url).name}: {one.nack}" for one in types if one.nack]
+    return Taking(
+        node,
+        any(kind_of(one.type_url).name == "lds" for one in wanted),
+        all(state_of(one) is State.SYNCED for one in wanted),
+        refused[0][:MOST_CHARACTERS] if refused else "",
+    )

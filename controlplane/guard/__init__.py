@@ -19,8 +19,18 @@
 """
 
 from controlplane.guard.check import check, shares_in_force
-from controlplane.guard.memory import Freshness, Memory, resumed
+from controlplane.guard.memory import Freshness, Memory, begun, handed, resumed
 from controlplane.guard.reasons import Code
 from controlplane.guard.zones import check_zones
 
-__all__ = ["Code", "Freshness", "Memory", "check", "check_zones", "resumed", "shares_in_force"]
+__all__ = [
+    "Code",
+    "Freshness",
+    "Memory",
+    "begun",
+    "check",
+    "check_zones",
+    "handed",
+    "resumed",
+    "shares_in_force",
+]

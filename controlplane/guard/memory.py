@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from controlplane.model import Endpoint, Grouping, LastGood, Weights
+import numpy as np
+
+from controlplane.model import Endpoint, Grouping, Handover, LastGood, Weights
 from controlplane.model.observation import Floats
 
 
@@ -62,3 +64,39 @@ def resumed(last: LastGood, now_s: float) -> Memory:
     nearest likeness; and the ladder of staleness begins anew.
     """
     return Memory(last.grouping, last.shares, last.weights, Freshness(since_s=now_s))
+
+
+def begun(memory: Memory, now_s: float) -> Memory:
+    """The memory of whoever begins to decide: the ladder of staleness begins anew."""
+    return replace(memory, freshness=Freshness(since_s=now_s))
+
+
+def handed(one: Handover, before: Memory | None, now_s: float) -> Memory:
+    """The memory of a service that another replica decides about, as that replica has it.
+
+    The next verdict is exactly what was handed over, as long as nothing else is to move. Whether
+    its numbers are fresh everybody finds for himself. `before` is what is in force here.
+    """
+    last = one.last
+    same = (
+        before is not None
+        and before.announced
+        and before.weights == last.weights
+        and before.grouping.same_as(last.grouping)
+    )
+    if before is not None and same and np.array_equal(before.shares, last.shares):
+        return replace(
+            before,
+            first_seen_s=one.first_seen_s,
+            pushed_s=one.pushed_s,
+            regrouped_s=one.regrouped_s,
+        )
+    return Memory(
+        last.grouping,
+        last.shares,
+        last.weights,
+        Freshness(since_s=now_s),
+        first_seen_s=one.first_seen_s,
+        pushed_s=one.pushed_s,
+        regrouped_s=one.regrouped_s,
+    )

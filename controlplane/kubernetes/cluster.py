@@ -23,7 +23,7 @@ from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.source import KubernetesSource
 from controlplane.kubernetes.status import statuses
 from controlplane.kubernetes.writer import StatusWriter
-from controlplane.model import ServiceName, cluster_of
+from controlplane.model import Leader, ServiceName, cluster_of
 from controlplane.resources import Loaded
 from controlplane.resources.conditions import Condition
 from controlplane.resources.declared import ObjectKey
@@ -49,6 +49,8 @@ class Place:
     """This one alone; empty: all."""
     lease_namespace: str = ""
     """Empty: that of the pod."""
+    address: str = ""
+    """Where other replicas reach this one; empty: nowhere."""
 
     @property
     def own(self) -> str:
@@ -94,6 +96,8 @@ class Cluster:
             "weir_kubernetes_decides", "1 where this replica decides.", registry=registry
         )
         leader.set_function(lambda: self.decides)
+        self.identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+        """Who we are among the replicas."""
         self._api: Api | None = None
         self._source: KubernetesSource | None = None
         self._lease: Lease | None = None
@@ -105,7 +109,6 @@ class Cluster:
         place = self._place
         self._api = api = await Api.connect(place.kubeconfig, place.context, self._count)
         chance = random.Random()  # noqa: S311
-        identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
         self._source = source = KubernetesSource(
             api,
             namespace=place.namespace,
@@ -117,15 +120,16 @@ class Cluster:
             api,
             namespace=place.own,
             name=LEASE,
-            identity=identity,
+            identity=self.identity,
             clock=self._clock,
             now=micro_now,
             chance=chance,
+            address=place.address,
         )
         self._recorder = Recorder(
             api,
             lambda: source.seen.held,
-            identity,
+            self.identity,
             clock=self._clock,
             now=micro_now,
             unique=lambda: secrets.token_hex(8),
@@ -143,6 +147,11 @@ class Cluster:
     def decides(self) -> bool:
         """Whether this replica is the one that decides."""
         return self._lease is not None and self._lease.holds
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who does, as of the last look at the lease; None: nobody."""
+        return self._lease.leader if self._lease is not None else None
 
     @property
     def why_not(self) -> str | None:
@@ -167,14 +176,20 @@ class Cluster:
         assert self._recorder is not None
         await self._recorder.run()
 
-    async def report(self, loaded: Callable[[], Loaded], conditions: Conditions) -> None:
-        """For ever: the replica that decides writes statuses, where they changed."""
+    async def report(
+        self,
+        loaded: Callable[[], Loaded],
+        conditions: Conditions,
+        knows: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """For ever: the replica that decides writes statuses, where they changed, once it `knows`
+        of the Envoys of all replicas."""
         assert self._source is not None
         assert self._writer is not None
         while True:
             await asyncio.sleep(STATUS_S)
             seen = self._source.seen
-            if not self.decides or seen.loaded is not loaded():
+            if not (self.decides and knows()) or seen.loaded is not loaded():
                 continue
             try:
                 found = await conditions()

@@ -22,8 +22,12 @@ import structlog
 from controlplane.kubernetes.documents import Object
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.resource import LEASES
+from controlplane.model import Leader
 
 logger = structlog.get_logger(__name__)
+
+ADDRESS = "weir.dev/address"
+"""The annotation in which its holder says where other replicas reach it."""
 
 
 class Leases(Protocol):
@@ -73,8 +77,10 @@ class Lease:
         chance: random.Random,
         times: LeaseTimes | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        address: str = "",
     ) -> None:
-        """`now` is the time of day with microseconds, as Kubernetes writes it; for people."""
+        """`now` is the time of day with microseconds, as Kubernetes writes it; for people.
+        `address` is where other replicas reach us; empty: nowhere."""
         self._api = api
         self._namespace = namespace
         self._name = name
@@ -84,6 +90,8 @@ class Lease:
         self._chance = chance
         self._times = times or LeaseTimes()
         self._sleep = sleep
+        self._address = address
+        self._holders_address = ""
         self._until_s = -1.0
         self._seen: tuple[object, object] = (None, None)
         self._seen_s = 0.0
@@ -96,6 +104,13 @@ class Lease:
     def holds(self) -> bool:
         """Whether we hold it, now."""
         return self.holder == self._identity and self._clock() < self._until_s
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who holds it, as of the last look; None: nobody."""
+        if not self.holder:
+            return None
+        return Leader(self.holder, self.epoch, self._holders_address)
 
     async def run(self) -> None:
         """For ever: take it when it is free, and renew it."""
@@ -143,6 +158,8 @@ class Lease:
         if seen != self._seen:
             self._seen, self._seen_s = seen, asked_s
         self.holder, self.epoch = holder, int(spec.get("leaseTransitions") or 0)
+        annotations = (lease.get("metadata") or {}).get("annotations") or {}
+        self._holders_address = str(annotations.get(ADDRESS) or "")
         if holder == self._identity:
             await self._write(lease, spec, self.epoch, asked_s)
         elif not holder or asked_s >= self._seen_s + float(
@@ -156,7 +173,11 @@ class Lease:
             {
                 "apiVersion": LEASES.api,
                 "kind": LEASES.kind,
-                "metadata": {"name": self._name, "namespace": self._namespace},
+                "metadata": {
+                    "name": self._name,
+                    "namespace": self._namespace,
+                    "annotations": {ADDRESS: self._address},
+                },
                 "spec": self._spec({}, 1),
             },
         )
@@ -165,7 +186,10 @@ class Lease:
     async def _write(
         self, lease: Object, spec: Mapping[str, Any], epoch: int, asked_s: float
     ) -> None:
-        await self._api.replace(self._path, {**lease, "spec": self._spec(spec, epoch)})
+        metadata = lease["metadata"]
+        annotations = {**(metadata.get("annotations") or {}), ADDRESS: self._address}
+        ours = {"metadata": {**metadata, "annotations": annotations}}
+        await self._api.replace(self._path, {**lease, **ours, "spec": self._spec(spec, epoch)})
         self._took(epoch, asked_s)
 
     def _spec(self, before: Mapping[str, Any], epoch: int) -> dict[str, Any]:
@@ -181,5 +205,5 @@ class Lease:
         }
 
     def _took(self, epoch: int, asked_s: float) -> None:
-        self.holder, self.epoch = self._identity, epoch
+        self.holder, self.epoch, self._holders_address = self._identity, epoch, self._address
         self._until_s = asked_s + self._times.renew_s

@@ -8,8 +8,10 @@ Units are in the names: `_s` seconds, `_rps` requests per second.
 
 from controlplane.model.estimate import Estimate
 from controlplane.model.fleets import OVERLAY, fleet_of
+from controlplane.model.handover import Handover
 from controlplane.model.health import Health
 from controlplane.model.last_good import LastGood
+from controlplane.model.leader import Leader
 from controlplane.model.observation import Observation
 from controlplane.model.places import Order, Orders, nearest, places_of
 from controlplane.model.proxy import Proxy, ProxyId, ProxyKey
@@ -54,8 +56,10 @@ __all__ = [
     "Estimate",
     "Grouping",
     "GuardSettings",
+    "Handover",
     "Health",
     "LastGood",
+    "Leader",
     "Near",
     "Observation",
     "Order",

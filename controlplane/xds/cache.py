@@ -167,6 +167,10 @@ class SnapshotCache:
         found = (self.view(group) or {}).get(type_url)
         return found.version if found is not None else ""
 
+    def versions(self, group: str) -> dict[str, str]:
+        """The version of each type in the group's snapshot."""
+        return {url: one.version for url, one in (self.view(group) or {}).items()}
+
     def listen(self, listener: Callable[[str], None]) -> None:
         """Call this with the group after each change, in the thread of `set`."""
         self._listeners.append(listener)

@@ -55,6 +55,9 @@ class StatusConsole:
     def problems(self) -> list[dict[str, Any]]:
         return []
 
+    def replica(self) -> dict[str, Any] | None:
+        return None
+
     async def status(self) -> list[dict[str, Any]]:
         return []
 

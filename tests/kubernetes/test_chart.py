@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -13,6 +14,8 @@ import httpx
 import kubernetes_validate
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controlplane.settings import ServeSettings
 from tests.kubernetes import tools
@@ -174,6 +177,32 @@ def test_envoys_of_the_chart_have_a_bootstrap_with_their_own_words_in_it() -> No
     assert bootstrap["node"]["metadata"] == {"weir.dev/workers": 2}
     assert "weir.weir-system.svc" in config["data"]["envoy.yaml"]
     assert not re.search("WEIR_HOST|NODE_CLUSTER|WORKERS", json.dumps(config))
+
+
+def test_replicas_know_one_another_by_a_name_that_no_envoy_has() -> None:
+    objects = rendered()
+    weir = next(o for o in of_kind("Deployment", objects) if o["metadata"]["name"] == "weir")
+    (container,) = weir["spec"]["template"]["spec"]["containers"]
+    given = dict(one.removeprefix("--").partition("=")[::2] for one in container["args"])
+
+    def certificate(secret: str) -> x509.Certificate:
+        (found,) = (o for o in of_kind("Secret", objects) if o["metadata"]["name"] == secret)
+        return x509.load_pem_x509_certificate(base64.b64decode(found["data"]["tls.crt"]))
+
+    def names(of: x509.Certificate) -> list[str]:
+        extension = of.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return extension.value.get_values_for_type(x509.DNSName)
+
+    own = certificate("weir-xds")
+    assert given["replica-identity"] in names(own)
+    assert given["replica-identity"] not in names(certificate("weir-envoy"))
+    usages = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert {*usages} >= {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    (policy,) = of_kind("NetworkPolicy", objects)
+    (peers,) = (one for one in policy["spec"]["ingress"] if one["ports"][0]["port"] == "replica")
+    assert peers["from"] == [
+        {"podSelector": {"matchLabels": weir["spec"]["selector"]["matchLabels"]}}
+    ]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.cluster import micro_now
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.lease import Lease, LeaseTimes
+from controlplane.model import Leader
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.scene import connected
 
@@ -31,7 +32,7 @@ async def api(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
         yield made
 
 
-def replica(api: Api, identity: str, clock: Clock) -> Lease:
+def replica(api: Api, identity: str, clock: Clock, address: str = "") -> Lease:
     return Lease(
         api,
         namespace="default",
@@ -41,6 +42,7 @@ def replica(api: Api, identity: str, clock: Clock) -> Lease:
         now=micro_now,
         chance=random.Random(1),
         times=LeaseTimes(15, 10.0, 2.0),
+        address=address,
     )
 
 
@@ -125,3 +127,17 @@ async def test_while_the_server_is_gone_the_holder_stops_in_time(
 def test_times_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="renew_s"):
         LeaseTimes(10, 10.0, 2.0)
+
+
+async def test_its_holder_says_where_it_is_reached(api: Api) -> None:
+    clock = Clock()
+    one, two = replica(api, "one", clock, "192.0.2.1:18003"), replica(api, "two", clock, "")
+    assert one.leader is None
+    await look(one)
+    await look(two)
+    assert one.leader == two.leader == Leader("one", 1, "192.0.2.1:18003")
+    await one.release()
+    await look(two)
+    assert two.leader == Leader("two", 2)
+    await look(one)
+    assert one.leader == Leader("two", 2)  # and not where another was

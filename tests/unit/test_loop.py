@@ -37,7 +37,11 @@ class Rig:
     """A loop on fakes, on the test's own clock."""
 
     def __init__(
-        self, shares: Sequence[float] = (0.4, 0.2, 0.2, 0.2), store: MemoryStore | None = None
+        self,
+        shares: Sequence[float] = (0.4, 0.2, 0.2, 0.2),
+        store: MemoryStore | None = None,
+        *,
+        decides: bool = True,
     ) -> None:
         self.clock = asyncio.get_running_loop().time
         self.source = HealthySource(self.clock)
@@ -45,6 +49,8 @@ class Rig:
         self.sink = RecordingSink()
         self.store = store or MemoryStore()
         self.frozen: str | None = None
+        self.decides = decides
+        self.settled: list[frozenset[ServiceName]] = []
         self.registry = CollectorRegistry()
         self.loop = Loop(
             source=self.source,
@@ -56,6 +62,8 @@ class Rig:
             wall_clock=lambda: 1_700_000_000.0,
             metrics=LoopMetrics(self.registry),
             resumed=dict(self.store.saved),
+            decides=lambda: self.decides,
+            settled=lambda names: self.settled.append(frozenset(names)),
         )
 
     async def run(self, seconds: float) -> None:

@@ -123,3 +123,39 @@ def test_what_belongs_together_is_given_together(
 ) -> None:
     with pytest.raises(ConfigurationError, match=why):
         load_settings(config=tmp_path, **given)
+
+
+MUTUAL = {"tls_cert": "a", "tls_key": "b", "tls_client_ca": "c"}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"replica_address": "127.0.0.1:1", "kubernetes": False}, "--kubernetes"),
+        ({"replica_address": "0.0.0.0:1", "replica_host": "h"}, "prove who they are"),
+        ({"replica_address": "0.0.0.0:1", "replica_host": "h", "insecure": True}, "prove who"),
+        ({"replica_address": "0.0.0.0:1", "replica_host": "h", **MUTUAL}, "--replica-identity"),
+        ({"replica_address": "127.0.0.1:1", **MUTUAL}, "--replica-identity"),
+        ({"replica_address": "0.0.0.0:1", "replica_identity": "n", **MUTUAL}, "POD_IP"),
+        ({"replica_address": "18003"}, "HOST:PORT"),
+    ],
+)
+def test_other_replicas_are_heard_by_mutual_tls_and_by_a_name_of_their_own(
+    tmp_path: Path, given: dict[str, object], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POD_IP", raising=False)
+    config = tmp_path if given.get("kubernetes") is False else None
+    with pytest.raises(ConfigurationError, match=why):
+        load_settings(**{"config": config, "kubernetes": config is None, **given})
+
+
+def test_where_other_replicas_reach_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached(address: str, **more: str) -> str:
+        given = {**MUTUAL, "replica_identity": "weir", "replica_address": address, **more}
+        return load_settings(kubernetes=True, **given).replica_reached
+
+    assert load_settings(kubernetes=True, replica_address="127.0.0.1:1").replica_reached
+    assert reached("192.0.2.1:18003") == "192.0.2.1:18003"
+    monkeypatch.setenv("POD_IP", "2001:db8::1")
+    assert reached("0.0.0.0:18003") == "[2001:db8::1]:18003"
+    assert reached("[::]:18003", replica_host="weir-1") == "weir-1:18003"

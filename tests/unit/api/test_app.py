@@ -43,6 +43,9 @@ class ScriptedConsole:
     def problems(self) -> list[dict[str, Any]]:
         return []
 
+    def replica(self) -> dict[str, Any] | None:
+        return None
+
     async def status(self) -> list[dict[str, Any]]:
         return [{"kind": "Gateway", "name": "default/edge", "conditions": []}]
 

@@ -125,6 +125,14 @@ CASES = (
         {f"weir_worker_restarts_total{{{PLACE}}}": "0x20 1x300"},
     ),
     Case(
+        "WeirReplicaHolds",
+        {f'weir_replica_role{{{PLACE},pod="b",role="holds"}}': "1x300"},
+        {
+            f'weir_replica_role{{{PLACE},pod="b",role="holds"}}': "0x300",
+            f'weir_replica_role{{{PLACE},pod="b",role="follows"}}': "1x300",
+        },
+    ),
+    Case(
         "WeirServiceFails",
         {
             f'weir_endpoint_requests_total{{{PLACE},service="a/b",outcome="failure"}}': "0+10x300",

@@ -1,0 +1,251 @@
+"""Two replicas, an Envoy on each: one version everywhere, and one of them is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from controlplane.lab.envoy import run_envoy
+from controlplane.lab.ports import free_ports
+from controlplane.model import EndpointId, Grouping, LastGood, ServiceName, Weights
+from controlplane.store import SqlStateStore
+from controlplane.translate.bootstrap import ads_bootstrap
+from tests.envoy.echo import call, echoes
+from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.scene import DEADLINE_S, Scene, scene
+from tests.kubernetes.test_status import until
+from tests.unit.resources.documents import GATEWAY, ROUTE
+
+pytestmark = pytest.mark.envoy
+
+BACKEND = """\
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {{name: web}}
+spec:
+  endpoints:
+    - {{ip: {{address: 127.0.0.1, port: {a}}}, labels: {{weir.dev/class: fast}}}}
+    - {{ip: {{address: 127.0.0.1, port: {b}}}, labels: {{weir.dev/class: slow}}}}
+"""
+POLICY = """\
+apiVersion: weir.dev/v1alpha1
+kind: BalancingPolicy
+metadata: {name: web}
+spec:
+  targetRefs:
+    - {group: weir.dev, kind: Backend, name: web}
+  policy: capacity
+"""
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/weir-decider"
+SERVE = """
+from controlplane.cli import main
+from controlplane.kubernetes.lease import LeaseTimes
+from controlplane.replicas import replicas
+replicas.GATHER_S = 1.0
+LeaseTimes.__init__.__defaults__ = (15, 10.0, 0.2)
+main()
+"""
+"""With less patience than a cluster wants."""
+LEARNED = (0.7, 0.3)
+"""What one replica has learned, and the other has never heard of."""
+
+
+@dataclass
+class Weir:
+    """One `weir serve --kubernetes`, with its Envoy."""
+
+    folder: Path
+    xds: int
+    admin: int
+    replica: int
+    envoy_admin: int
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def ask(self, path: str) -> Any:  # noqa: ANN401
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.admin}{path}", timeout=5.0)
+        except httpx.HTTPError:
+            return {}
+        return answer.json() if answer.status_code == 200 else {}
+
+    @property
+    def role(self) -> str:
+        return str(self.ask("/v1/replica").get("role", ""))
+
+    def versions(self, side: str = "acked") -> dict[str, str]:
+        """What its Envoy has taken of each type."""
+        found = self.ask(f"/v1/proxies/{self.folder.name}").get("types", {})
+        return {name: one[side] for name, one in found.items()}
+
+    @property
+    def looked(self) -> dict[str, Any]:
+        """The last look at the service."""
+        found: dict[str, Any] = self.ask("/v1/services/default/web/explain")
+        return found
+
+    @property
+    def shares(self) -> list[float]:
+        return [one["share"] for one in self.looked.get("groups", ())]
+
+
+@contextlib.contextmanager
+def serving(cluster: Scene, of: Weir) -> Iterator[None]:
+    kubeconfig = cluster.server.write_kubeconfig(of.folder / "kubeconfig")
+    options = {
+        "kubeconfig": kubeconfig,
+        "state-dir": of.folder / "state",
+        "xds-address": f"127.0.0.1:{of.xds}",
+        "admin-address": f"127.0.0.1:{of.admin}",
+        "replica-address": f"127.0.0.1:{of.replica}",
+        "log-format": "json",
+    }
+    command = [sys.executable, "-c", SERVE, "serve", "--kubernetes"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    environment = {**os.environ, "POD_NAMESPACE": "default"}
+    with of.log.open("w") as log:
+        running = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
+        of.process = running
+        try:
+            yield
+        finally:
+            running.terminate()
+            try:
+                running.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait(DEADLINE_S)
+
+
+@contextlib.asynccontextmanager
+async def envoy_of(of: Weir) -> AsyncIterator[None]:
+    """Envoys of one Gateway share its port: the kernel gives connections to either."""
+    bootstrap = ads_bootstrap(
+        node_id=of.folder.name, fleet="default/edge", xds_port=of.xds, admin_port=of.envoy_admin
+    )
+    async with run_envoy(bootstrap, of.folder, wait_s=60.0):
+        yield
+
+
+async def learned(folder: Path, *ports: int) -> None:
+    """As a replica left it that has decided before."""
+    endpoints = tuple(EndpointId(f"127.0.0.1:{port}") for port in ports)
+    grouping = Grouping(endpoints, ("fast", "slow"), np.array([0, 1]))
+    weights = Weights(tuple(round(1_000_000 * share) for share in LEARNED))
+    last = LastGood(
+        ServiceName("default/web"), grouping, np.array(LEARNED), weights, "capacity", 1.7e9
+    )
+    store = SqlStateStore.in_folder(folder / "state")
+    await store.save([last])
+    await store.close()
+
+
+@contextlib.asynccontextmanager
+async def requests(port: int) -> AsyncIterator[Counter[int]]:
+    """One after the other, each on a connection of its own, until the end. By their status."""
+    answers: Counter[int] = Counter()
+
+    async def ask() -> None:
+        while True:
+            answers[(await call(port)).status] += 1
+            await asyncio.sleep(0.005)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield answers
+    finally:
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+
+
+def programmed(cluster: Scene) -> str:
+    found = (cluster.get("Gateway", "edge").get("status") or {}).get("conditions", ())
+    return {one["type"]: f"{one['status']}: {one['message']}" for one in found}.get(
+        "Programmed", ""
+    )
+
+
+async def test_one_version_everywhere_and_nothing_moves_when_the_leader_is_killed(
+    api_server: ApiServer, tmp_path: Path
+) -> None:
+    ports = iter(free_ports(9))
+    gateway = next(ports)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = (
+        Weir(tmp_path / name, next(ports), next(ports), next(ports), next(ports))
+        for name in ("one", "two")
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        origins = await stack.enter_async_context(echoes("a", "b"))
+        cluster = stack.enter_context(scene(api_server))
+        at = {name: origin.port for name, origin in origins.items()}
+        await learned(one.folder, *at.values())
+        cluster.put(GATEWAY.replace("8080", str(gateway)), ROUTE, BACKEND.format(**at), POLICY)
+
+        # One is there, and decides.
+        stack.enter_context(serving(cluster, one))
+        await until(lambda: one.role == "decides", one.log)
+        await stack.enter_async_context(envoy_of(one))
+        await until(lambda: bool(one.versions().get("eds")), one.log)
+        assert one.shares == pytest.approx(LEARNED)
+
+        # Another comes, which knows nothing: both serve the same, to the byte.
+        stack.enter_context(serving(cluster, two))
+        await until(lambda: two.role == "follows", two.log)
+        await stack.enter_async_context(envoy_of(two))
+        await until(lambda: two.versions() == one.versions(), two.log)
+        assert {"cds", "eds", "lds", "rds", "rtds"} <= two.versions().keys()
+        assert two.shares == one.shares
+        await until(lambda: programmed(cluster).startswith("True: 2 of 2"), one.log)
+
+        # Whoever decides sees the requests of both Envoys; when it moves the other does.
+        answers = await stack.enter_async_context(requests(gateway))
+        await until(lambda: one.looked["observation"]["proxies"] == 2, one.log)
+        await until(lambda: one.shares != pytest.approx(LEARNED), one.log)
+        await until(lambda: two.shares == one.shares != [], two.log)
+        await until(lambda: two.versions() == one.versions() != {}, two.log)
+
+        # It is killed. Its Lease ends a second later, and not after fifteen.
+        assert one.process is not None
+        one.process.kill()
+        before, versions = two.shares, two.versions()
+        cluster.http.patch(
+            LEASE,
+            json={"spec": {"leaseDurationSeconds": 1}},
+            headers={"content-type": "application/merge-patch+json"},
+        ).raise_for_status()
+        seen = [before]
+        async with asyncio.timeout(DEADLINE_S):
+            while two.role != "decides":
+                assert two.versions() == versions
+                seen.append(two.shares)
+                await asyncio.sleep(0.05)
+        assert all(shares == before for shares in seen)  # nobody decided, and nothing moved
+        for _ in range(15):
+            seen.append(two.shares)
+            await asyncio.sleep(0.1)
+        steps = np.abs(np.diff(np.array(seen), axis=0)).max(axis=1)
+        assert steps.max() <= 0.1 + 1e-6  # by the guard's steps at most, as numbers say
+        await until(lambda: programmed(cluster).startswith("True: 1 of 1"), two.log)
+        lease = cluster.http.get(LEASE).json()
+        assert lease["spec"]["leaseTransitions"] == 2
+        assert lease["metadata"]["annotations"]["weir.dev/address"] == f"127.0.0.1:{two.replica}"
+        assert answers.keys() == {200}
+        assert answers[200] > 100

@@ -1,0 +1,112 @@
+"""Whose Envoys count, and for how long."""
+
+from __future__ import annotations
+
+from controlplane.front.programmed import Taking, programming
+from controlplane.replicas.messages import Fleet, Roll
+from controlplane.replicas.roll import LOST_S, MOST_LOST, STALE_S, Member, RollCall
+from tests.unit.replicas.scene import FLEET, VERSIONS, envoys
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.versions = dict(VERSIONS)
+        self.roll = RollCall(lambda: self.now_s, lambda fleet: self.versions)
+
+    def member(self, name: str = "b", **synced: bool) -> Member:
+        member = self.roll.join(name)
+        self.roll.hear(member, Roll({FLEET: Fleet(dict(VERSIONS), envoys(**synced))}))
+        return member
+
+    @property
+    def waits(self) -> str:
+        return self.roll.elsewhere(FLEET).waits
+
+
+def test_all_of_all_replicas_must_have_taken_it() -> None:
+    rig = Rig()
+    rig.member("b", one=True, two=False)
+    rig.member("c", three=True)
+    far = programming((), rig.roll.elsewhere(FLEET).envoys)
+    assert (far.envoys, far.taken, rig.waits) == (3, 2, "")
+
+
+def test_an_envoy_with_streams_to_two_replicas_is_one() -> None:
+    far = programming(
+        (), [Taking("one", False, True), Taking("one", True, True), Taking("two", False, True)]
+    )
+    assert (far.envoys, far.taken) == (2, 1)
+    far = programming((), [Taking("one", True, True), Taking("one", False, False, "cds: bad")])
+    assert (far.envoys, far.taken, far.refusal) == (1, 0, "one refuses cds: bad")
+
+
+def test_nothing_is_said_of_a_replica_that_serves_another_version() -> None:
+    rig = Rig()
+    rig.member(one=True)
+    rig.versions = {**VERSIONS, "t": "2"}
+    assert "another version" in rig.waits
+
+
+def test_a_replica_without_envoys_of_the_fleet_is_not_waited_for() -> None:
+    rig = Rig()
+    rig.member()
+    rig.versions = {"t": "2"}
+    assert rig.waits == ""
+
+
+def test_a_silent_replica_makes_nothing_true_and_blocks_nothing_for_ever() -> None:
+    rig = Rig()
+    member = rig.member(one=True)
+    rig.now_s += STALE_S
+    assert "does not say" in rig.waits
+    rig.roll.lose(member)  # its stream is ended
+    assert "lost" in rig.waits
+    rig.now_s += LOST_S - 0.1
+    assert "lost" in rig.waits
+    rig.now_s += 0.1
+    assert rig.roll.elsewhere(FLEET) == rig.roll.elsewhere("another")
+    assert rig.waits == ""
+
+
+def test_a_replica_that_has_not_said_where_its_envoys_stand_is_waited_for() -> None:
+    rig = Rig()
+    member = rig.roll.join("b")
+    rig.roll.hear(member)
+    assert "does not say" in rig.waits
+
+
+def test_after_a_goodbye_its_envoys_are_not_waited_for() -> None:
+    rig = Rig()
+    member = rig.member(one=False)
+    rig.roll.leave(member)
+    rig.roll.lose(member)
+    assert rig.roll.elsewhere(FLEET).envoys == ()
+    assert (rig.waits, rig.roll.names) == ("", [])
+
+
+def test_a_replica_that_comes_back_is_known_by_its_new_stream() -> None:
+    rig = Rig()
+    old = rig.member(one=False)
+    new = rig.member(one=True)
+    rig.roll.lose(old)
+    rig.roll.hear(old, Roll({}, (FLEET,)))
+    assert rig.roll.names == ["b"]
+    assert rig.roll.elsewhere(FLEET).envoys == new.fleets[FLEET].envoys
+
+
+def test_a_roll_says_what_differs() -> None:
+    rig = Rig()
+    member = rig.member(one=True)
+    rig.roll.hear(member, Roll({}))
+    assert len(rig.roll.elsewhere(FLEET).envoys) == 1
+    rig.roll.hear(member, Roll({}, (FLEET,)))
+    assert rig.roll.elsewhere(FLEET).envoys == ()
+
+
+def test_of_replicas_that_were_lost_so_many_are_remembered() -> None:
+    rig = Rig()
+    for index in range(MOST_LOST + 10):
+        rig.roll.lose(rig.member(f"b{index}", one=True))
+        rig.now_s += 0.01
+    assert len(rig.roll.elsewhere(FLEET).envoys) == MOST_LOST
