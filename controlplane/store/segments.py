@@ -20,6 +20,8 @@ import msgspec
 from controlplane.model.decisions import CLOSED, OPEN, End, Head
 
 PREFIX = "decisions-"
+_LAST = 64
+"""Bytes that the last line takes at most."""
 
 
 class Segments:
@@ -43,7 +45,7 @@ class Segments:
     def append(self, lines: Iterable[bytes]) -> None:
         """Add these, each whole or not at all. OSError: those that `written` counts were."""
         for line in lines:
-            if self._fd is not None and self._size + len(line) > self._each:
+            if self._fd is not None and self._size + len(line) + _LAST > self._each:
                 self.close()
             if self._fd is None:
                 self._begin()
