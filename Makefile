@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python 3.11 and make; everything else they set up themselves.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
+SCAN := .venv-scan
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard protos/*.proto)
@@ -204,7 +205,8 @@ simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a sec
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
 
 .PHONY: bench-kubernetes
-bench-kubernetes: $(VENV)/.dev ## From a changed EndpointSlice to the assignment that an Envoy is sent, and what a start costs.
+bench-kubernetes: $(VENV)/.dev ## What a changed EndpointSlice and a start cost: CPU time by part, and until an Envoy is sent the assignment.
+	$(BIN)/python -m benchmarks.kubernetes_cost $(ARGS)
 	$(BIN)/python -m benchmarks.kubernetes_endpoints $(ARGS)
 
 .PHONY: features
@@ -216,9 +218,29 @@ reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from 
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
 	$(BIN)/python -m controlplane.translate.examples
 
+.PHONY: kustomize
+kustomize: $(VENV)/.tools ## Write deploy/kustomize from the chart.
+	$(BIN)/python -m deploy.kustomize
+
+# checkov wants other versions of what we use.
+$(SCAN)/.done: deploy/scan.txt
+	$(PYTHON) -m venv $(SCAN)
+	$(SCAN)/bin/python -m pip --disable-pip-version-check install -q -r deploy/scan.txt
+	@touch $@
+
+.PHONY: scan
+scan: $(SCAN)/.done ## checkov, zizmor and GitHub's schema over charts, images, workflows and Terraform (wants helm and kubectl).
+	$(SCAN)/bin/python -m deploy.scan
+
+# checkov's part of CycloneDX is an older one, so this is apart from it, too.
+.venv-sbom/.done:
+	$(PYTHON) -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip --disable-pip-version-check install -q cyclonedx-bom==7.5.0
+	@touch $@
+
 .PHONY: image-rehearsal
-image-rehearsal: $(VENV)/.dev ## Build the image of `weir serve` in a fresh Debian and start it (as root, wants debootstrap, 5 minutes).
-	$(BIN)/python -m deploy.images.rehearse serve $(ARGS)
+image-rehearsal: $(VENV)/.tools .venv-sbom/.done ## Build the image of `weir serve` in a fresh Debian, list what is in it and start it (as root, wants debootstrap, 5 minutes).
+	$(BIN)/python -m deploy.images.rehearse serve --sbom $(VENV)/serve.cdx.json $(ARGS)
 
 .PHONY: compose-rehearsal
 compose-rehearsal: $(VENV)/.dev servers ## docker-compose.yml without an engine: its services as processes in networks of their own (as root).

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from shutil import copytree
 
 from setuptools import Command, setup
 from setuptools.command.build import build
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PACKAGE = "controlplane._pb"
@@ -57,8 +59,18 @@ class BuildProtos(Command):
         return {}
 
 
+class BuildPy(build_py):
+    """The chart comes along in a wheel, for `weir install`; a checkout has it where it is."""
+
+    def run(self) -> None:
+        super().run()
+        chart = ROOT / "charts"  # images are built without
+        if not self.editable_mode and chart.is_dir():
+            copytree(chart, Path(self.build_lib) / "controlplane" / "charts", dirs_exist_ok=True)
+
+
 class Build(build):
     sub_commands = (("build_protos", None), *build.sub_commands)
 
 
-setup(cmdclass={"build_protos": BuildProtos, "build": Build})
+setup(cmdclass={"build_protos": BuildProtos, "build_py": BuildPy, "build": Build})

@@ -25,7 +25,7 @@ from typing import TypeVar
 from controlplane.cli.fleets import even
 from controlplane.discovery.sets import endpoints_of
 from controlplane.model import Endpoint, Service, ServiceName, Snapshot, Verdict
-from controlplane.resources import Declared, Loaded, load, services
+from controlplane.resources import Declared, Loaded, Services, load
 from controlplane.resources.backend import Backend
 from controlplane.translate import Translator
 from controlplane.translate.types import ROUTE
@@ -114,6 +114,7 @@ class Plane:
     def __init__(self) -> None:
         self.translator = Translator()
         self.loaded = Loaded()
+        self.balanced = Services()
         self.spent: dict[str, float] = {}
         self._verdicts: dict[ServiceName, Verdict] = {}
         self._sets: dict[str, tuple[Backend, tuple[Endpoint, ...]]] = {}
@@ -135,7 +136,7 @@ class Plane:
             if key not in self._sets or self._sets[key][0] is not backend:
                 self._sets[key] = (backend, endpoints_of(backend, lambda _: ()))
         found = {ServiceName(key): made for key, (_, made) in self._sets.items()}
-        return services(declared, found)
+        return self.balanced.of(declared, found)
 
     def _timed(self, what: str, make: Callable[[], T]) -> T:
         begin_s = time.process_time()

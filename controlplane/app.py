@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import random
 import secrets
@@ -45,18 +46,20 @@ from controlplane.replicas.handing import Both
 from controlplane.replicas.messages import Fleet
 from controlplane.replicas.metrics import ReplicaMetrics
 from controlplane.replicas.replicas import Replicas
-from controlplane.resources import Loaded, services
+from controlplane.resources import Loaded, Services
 from controlplane.resources.folder import require_folder
 from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
 from controlplane.store import (
     ALL,
     DecisionLog,
+    DeclaredFile,
     KillSwitch,
     NameFile,
     Segments,
     Spool,
     SqlStateStore,
+    StateKeys,
     Switched,
 )
 from controlplane.telemetry.certificates import CertificateWatch
@@ -72,6 +75,7 @@ from controlplane.xds.staged import Plan, StagedSink
 
 if TYPE_CHECKING:
     from controlplane.kubernetes.cluster import Cluster
+    from controlplane.webhook import Webhook
 
 logger = structlog.get_logger(__name__)
 
@@ -118,6 +122,7 @@ class App:
         self._registry.register(self._telemetry.collector)
         self._cache = SnapshotCache()
         self._loaded = Loaded()
+        self._services = Services()
         self._cluster = self._joined()
         self._documents = self._cluster or Folder(settings.config or Path())
         self._fleet_of = fleet_of(())
@@ -171,7 +176,9 @@ class App:
             settings.lease_namespace,
             settings.replica_reached,
         )
-        return Cluster(place, self._registry, self._clock)
+        keys = StateKeys.read(settings.state_key) if settings.state_key is not None else None
+        kept = DeclaredFile(settings.state, keys)
+        return Cluster(place, self._registry, self._clock, kept, settings.kubernetes_wait_s)
 
     def _open(self) -> Front:
         """Where Envoys are served."""
@@ -246,6 +253,7 @@ class App:
         most = self._settings.decision_log_mb * 1_000_000
         segments = Segments(folder, most_bytes=most, files=LOG_FILES, wall_clock=time.time)
         log = DecisionLog(segments)
+        self._closing.push_async_callback(log.close, 1.0)
         self._metrics.decisions_written.set_function(lambda: log.written)
         self._metrics.decisions_dropped.set_function(lambda: log.dropped)
         self._metrics.decisions_failures.set_function(lambda: log.failures)
@@ -325,6 +333,7 @@ class App:
             self._clock,
             staging=lambda fleet: self._cache.staged(fleet) is not None,
             versions=self._versions,
+            settings=self._settings.shown(),
         )
         console.replicas, self._console = self._replicas, console
         admin = self._admin(console)
@@ -334,6 +343,9 @@ class App:
             probes = HttpServer(create_probes(console, self._exposition), "probe")
             probes.bind(*self._settings.probe)
             pages.append(probes)
+        webhook = self._webhook()
+        if webhook is not None:
+            pages.append(webhook.server)
         await self._listen(loop)
         logger.info(
             "serving",
@@ -354,10 +366,10 @@ class App:
                 ]
                 if self._cluster is not None:
                     running += self._joining(group, self._cluster, console)
-                if self._decisions is not None:
-                    running.append(group.create_task(self._decisions.run(), name="decision log"))
-                if self._staged is not None:
-                    running.append(group.create_task(self._staged.run(), name="staged pushes"))
+                    if webhook is not None:
+                        keeping = webhook.keep(self._cluster)
+                        running.append(group.create_task(keeping, name="webhook's certificate"))
+                running += self._where_wanted(group)
                 serving = [group.create_task(one.serve(), name=one.name) for one in pages]
                 await self._stop.wait()
                 console.stopping = True
@@ -370,8 +382,6 @@ class App:
                     one.stop()
                 await asyncio.gather(*serving)
         finally:
-            if self._decisions is not None:
-                await self._decisions.close(1.0)
             await self._closing.aclose()
             await self._store.close()
             self._at_end.close()
@@ -388,11 +398,17 @@ class App:
         if self._replicas is not None:
             await self._replicas.stop()
 
+    def _where_wanted(self, group: asyncio.TaskGroup) -> Iterator[asyncio.Task[None]]:
+        if self._decisions is not None:
+            yield group.create_task(self._decisions.run(), name="decision log")
+        if self._staged is not None:
+            yield group.create_task(self._staged.run(), name="staged pushes")
+
     def _joining(
         self, group: asyncio.TaskGroup, cluster: Cluster, console: AppConsole
     ) -> list[asyncio.Task[None]]:
         """What is written to the cluster, and agreed upon there."""
-        report = cluster.report(lambda: console.loaded, console.conditions, self._decides)
+        report = cluster.report(console.translated, console.conditions, self._decides)
         running = [
             group.create_task(cluster.lead(), name="lease"),
             group.create_task(report, name="statuses"),
@@ -401,6 +417,23 @@ class App:
         if self._replicas is not None:
             running.append(group.create_task(self._replicas.run(), name="replicas"))
         return running
+
+    def _webhook(self) -> Webhook | None:
+        """Where API servers ask before they store. Raises `StartupError`."""
+        if self._settings.webhook is None:
+            return None
+        from controlplane.webhook import Webhook  # with Kubernetes alone
+
+        webhook = Webhook(
+            self._settings,
+            self._policies.names,
+            registry=self._registry,
+            certificates=self._certificates,
+            wall_clock=time.time,
+        )
+        self._at_end.callback(webhook.close)
+        webhook.server.bind(*self._settings.webhook)
+        return webhook
 
     def _taken_back(self, fleet: str, why: str) -> None:
         if self._cluster is not None:
@@ -411,13 +444,13 @@ class App:
         async for loaded in self._documents.watch(self._policies.names):
             for problem in set(loaded.problems) - set(self._loaded.problems):
                 logger.warning("wrong in the documents", problem=str(problem))
-            objects = len(loaded.declared.objects())
+            objects = len(loaded.declared.sources)
             logger.info("documents in force", objects=objects, problems=len(loaded.problems))
             if not objects:
                 logger.warning("no documents: nothing is served to anybody new", where=self._where)
             self._loaded = loaded
-            self._fleet_of = fleet_of(loaded.declared.gateways)
-            self._front.know(loaded.declared.gateways)
+            self._fleet_of = fleet_of(loaded.declared.fleets)
+            self._front.know(loaded.declared.fleets)
             self._limiter.know(rules(loaded.declared))
             console.loaded = loaded
             self._metrics.problems.set(len(loaded.problems))
@@ -428,13 +461,18 @@ class App:
         """Where it is, each time that changes; then the services are complete."""
         async for endpoints in self._discovery.watch():
             declared = self._loaded.declared
-            balanced = services(declared, endpoints)
+            balanced = self._services.of(declared, endpoints)
             self._telemetry.declare(wholes(balanced))
             if self._watched is not self._telemetry:
                 self._watched.declare(wholes(balanced))
             if self._replicas is not None:
                 await self._replicas.settled()
+            first = not self._publisher.published
+            if first:
+                gc.freeze()  # most of it stays: looks through all of it are long, and find nothing
             await loop.declare(declared, balanced)
+            if first:
+                gc.freeze()
             self._keep_names()
 
     def _keep_names(self) -> None:

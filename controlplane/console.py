@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from controlplane.errors import NotExplainableError, WeirError
 from controlplane.explain import Request, explain_route
 from controlplane.explain.document import document
 from controlplane.front.port import Front
-from controlplane.front.programmed import programming, takings
+from controlplane.front.programmed import brief, programming, takings
 from controlplane.front.proxies import Side
 from controlplane.loop import Loop
 from controlplane.model import ServiceName
@@ -24,6 +25,7 @@ from controlplane.replicas.roll import Elsewhere
 from controlplane.resources import Loaded, ObjectKey
 from controlplane.resources.conditions import Condition, Programming, conditions
 from controlplane.store import ALL, KillSwitch
+from controlplane.telemetry.version import version
 
 
 class AppConsole:
@@ -39,9 +41,11 @@ class AppConsole:
         clock: Callable[[], float],
         staging: Callable[[str], bool] = lambda fleet: False,
         versions: Callable[[str], Mapping[str, str]] = lambda fleet: {},
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         """`staging`: whether a change is on its way to the Envoys of a fleet in stages.
-        `versions`: what they should run, by type URL."""
+        `versions`: what they should run, by type URL.
+        `settings`: those that are in force, without what is secret."""
         self._loop = loop
         self._decider = decider
         self._publisher = publisher
@@ -50,10 +54,19 @@ class AppConsole:
         self._clock = clock
         self._staging = staging
         self._versions = versions
+        self._settings = settings or {}
         self.replicas: Replicas | None = None
         """The others, where there may be some."""
         self.stopping = False
         self.loaded = Loaded()
+
+    def about(self) -> dict[str, Any]:
+        """Which Weir this is, and how it runs."""
+        return {
+            "version": version(),
+            "python": platform.python_version(),
+            "settings": dict(self._settings),
+        }
 
     def ready(self) -> tuple[bool, str]:
         """Ready when a complete state is served, and until the process is told to stop."""
@@ -63,7 +76,7 @@ class AppConsole:
             return False, "no complete state yet: documents or names are still being read"
         if not self._front.ready:
             return False, "no process listens for Envoys"
-        return True, "ready"
+        return True, f"ready; {self.loaded.stale}" if self.loaded.stale else "ready"
 
     def services(self) -> list[dict[str, Any]]:
         """One line for each service, in the order of their names."""
@@ -85,6 +98,8 @@ class AppConsole:
 
     def _attributions(self, decision: Decided) -> dict[str, Any]:
         policy = decision.wanted.policy
+        if self.replicas is not None and not self.replicas.decides:
+            return none(policy, f"{self.replicas.why_not}; ask the one that decides")
         try:
             return attributions(policy, self._decider.attribute(decision))
         except NotExplainableError as error:
@@ -105,6 +120,12 @@ class AppConsole:
     def problems(self) -> list[dict[str, Any]]:
         """What is wrong with the documents."""
         return [dataclasses.asdict(problem) for problem in self.loaded.problems]
+
+    def translated(self) -> Loaded | None:
+        """What is declared, if what Envoys are sent is made of it, but perhaps for endpoints."""
+        now, made = self.loaded.declared, self._publisher.declared
+        same = made is now or (made is not None and now.differs_in_endpoints_alone(made))
+        return self.loaded if same else None
 
     async def status(self) -> list[dict[str, Any]]:
         """Every Gateway, route and policy with its conditions."""
@@ -134,12 +155,13 @@ class AppConsole:
             clients = await self._front.clients(fleet)
         except WeirError as error:
             return Fleet(versions, (), waits or f"nobody can tell how far its Envoys are: {error}")
-        envoys = sorted(takings(clients), key=lambda one: one.node)
-        return Fleet(versions, tuple(envoys), waits)
+        return Fleet(versions, tuple(brief(takings(clients))), waits)
 
     def _waits(self, fleet: str) -> str:
-        if self._publisher.declared is not self.loaded.declared:
+        if self.translated() is None:
             return "it is not translated yet: endpoints are still looked up"
+        if fleet in self.loaded.declared.left_alone:
+            return "Secrets that it needs are not known yet"
         return "a change goes out in stages" if self._staging(fleet) else ""
 
     async def _programming(self, fleet: str) -> Programming:

@@ -4,6 +4,7 @@ WeirError
 ├── ConfigurationError        what a person wrote cannot be used; says file, line, field and advice
 ├── MetricsUnavailableError   a source could not answer in time; the loop holds
 ├── RateLimitError            an Envoy asked the rate limit service what cannot be read
+├── ReviewError               an API server, or somebody else, asked the webhook what cannot be read
 ├── TelemetryError            an Envoy sent a log or a load report that cannot be read
 ├── PolicyError
 │   ├── NotExplainableError   what a policy did has no attributions
@@ -38,6 +39,10 @@ class MetricsUnavailableError(WeirError):
 
 class RateLimitError(WeirError):
     """An Envoy asked the rate limit service what cannot be read."""
+
+
+class ReviewError(WeirError):
+    """The webhook was asked what is no admission review."""
 
 
 class TelemetryError(WeirError):

@@ -178,7 +178,7 @@ class Loop:
         """These are the services from now on. What is new or differs gets a verdict at once."""
         wanted = {service.name: service for service in services}
         if not self._decides():
-            await self._following.wait([one for one in wanted.values() if self._regrouped(one)])
+            await self._following.wait([one for one in wanted.values() if self._has_others(one)])
         async with self._turn:
             self._declared = declared
             gone = self._known.keys() - wanted.keys()
@@ -298,7 +298,7 @@ class Loop:
 
         `moved`: clusters whose Envoys are told of the zones in another order than before."""
         changed = {verdict.service.name: verdict for verdict in verdicts if verdict.changed}
-        for name, known in self._known.items():
+        for name, known in self._known.items() if moved else ():
             if known.verdict is not None and known.service.cluster in moved:
                 changed[name] = known.verdict
         if not changed:
@@ -396,9 +396,10 @@ class Loop:
         return {n: known.verdict for n, known in self._known.items() if known.verdict is not None}
 
     def _differs(self, name: ServiceName, service: Service) -> bool:
-        return name not in self._known or self._known[name].service != service
+        known = self._known.get(name)
+        return known is None or (known.service is not service and known.service != service)
 
-    def _regrouped(self, service: Service) -> bool:
+    def _has_others(self, service: Service) -> bool:
         """Whether it has other endpoints than before."""
         known = self._known.get(service.name)
         return known is None or known.service.endpoints != service.endpoints

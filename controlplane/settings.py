@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,6 +23,9 @@ from pydantic_settings import (
 )
 
 from controlplane.errors import ConfigurationError, StartupError
+
+_USERINFO = re.compile(r"//\S*@")
+"""Name and password of a URL."""
 
 
 class Address(NamedTuple):
@@ -85,6 +89,12 @@ class ServeSettings(BaseSettings):
     """Objects of this namespace alone; empty: of all."""
     lease_namespace: str = ""
     """Where the Lease of the replica that decides is; empty: the namespace of the pod."""
+    kubernetes_wait_s: float = Field(default=10.0, ge=0.0, le=600.0)
+    """How long a start waits for its API before what was declared before is served, if that was
+    kept."""
+    state_key: Path | None = None
+    """Keys that what is declared is sealed with where it is kept, as base64, a line each; none:
+    it is kept without Secrets."""
     replica_address: str = ""
     """Where other replicas are heard, and follow this one while it decides; empty: nowhere, and
     what one of them decides stays with it. With TLS, or of this machine alone."""
@@ -100,6 +110,16 @@ class ServeSettings(BaseSettings):
     probe_address: str = ""
     """Where /healthz, /readyz and /metrics are served to others than this machine, and nothing that
     changes anything; empty: nowhere."""
+    webhook_address: str = ""
+    """Where API servers ask whether an object is valid before they store it; empty: nowhere."""
+    webhook_configuration: str = Field(default="weir", pattern=r"^[a-z0-9][-a-z0-9.]*$")
+    """The ValidatingWebhookConfiguration that they ask by. The certificate is kept in the Secret of
+    this name and `-webhook`, in the namespace of the Lease, unless there are files."""
+    webhook_cert: Path | None = None
+    """PEM certificate that this address is served with, of a CA that the configuration has;
+    followed."""
+    webhook_key: Path | None = None
+    """PEM key of this certificate; followed."""
     state_dir: Path | None = None
     """Where the last good state and the kill switch are kept; default `.weir` in the folder, with
     `kubernetes` in the working directory."""
@@ -163,6 +183,15 @@ class ServeSettings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     """Lines for people or for machines."""
 
+    def shown(self) -> dict[str, object]:
+        """All of them as JSON has them, without what is secret: neither a `SecretStr` nor the name
+        and password of a URL."""
+        found: dict[str, object] = self.model_dump(mode="json")
+        return {
+            name: _USERINFO.sub("//", one) if isinstance(one, str) else one
+            for name, one in found.items()
+        }
+
     @property
     def state(self) -> Path:
         """The state folder that is in force."""
@@ -215,6 +244,11 @@ class ServeSettings(BaseSettings):
             )
         return str(Address(host, address.port))
 
+    @property
+    def webhook(self) -> Address | None:
+        """The address of the admission webhook, parsed; None: there is none."""
+        return Address.parse(self.webhook_address) if self.webhook_address else None
+
     @field_validator("xds_identity", mode="before")
     @classmethod
     def _separate(cls, given: object) -> object:
@@ -231,6 +265,11 @@ class ServeSettings(BaseSettings):
             raise ConfigurationError(
                 "--kubeconfig, --kube-context and --namespace are for --kubernetes"
             )
+        if self.state_key is not None and not self.kubernetes:
+            raise ConfigurationError(
+                "--state-key is for --kubernetes: what a folder declares is not kept"
+            )
+        self._require_whole_webhook()
         self._require_whole_replicas()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("TLS wants both: --tls-cert FILE and --tls-key FILE")
@@ -243,6 +282,14 @@ class ServeSettings(BaseSettings):
         if any(jwt) and not all(jwt):
             raise ConfigurationError(
                 "tokens want all three: --xds-jwt-issuer, --xds-jwt-audience and --xds-jwt-key"
+            )
+
+    def _require_whole_webhook(self) -> None:
+        if self.webhook_address and not self.kubernetes:
+            raise ConfigurationError("--webhook-address is for --kubernetes")
+        if (self.webhook_cert is None) != (self.webhook_key is None):
+            raise ConfigurationError(
+                "the webhook wants both: --webhook-cert FILE and --webhook-key FILE"
             )
 
     def _require_whole_replicas(self) -> None:
@@ -303,7 +350,7 @@ def load_settings(**options: object) -> ServeSettings:
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     try:
         settings = ServeSettings(**given)
-        _ = settings.xds, settings.admin  # both must parse
+        _ = settings.xds, settings.admin, settings.webhook  # they must parse
         settings.require_whole()
     except ValidationError as error:
         lines = [

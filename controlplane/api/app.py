@@ -29,6 +29,10 @@ Body = TypeVar("Body", bound=BaseModel)
 class Console(Protocol):
     """What the admin address shows and steers; the app is one."""
 
+    def about(self) -> dict[str, Any]:
+        """Which Weir this is, and the settings that it runs with, without what is secret."""
+        ...
+
     def ready(self) -> tuple[bool, str]:
         """Whether Envoys can be served, and in words why not."""
         ...
@@ -150,6 +154,10 @@ def _health(console: Console, exposition: Callable[[], Awaitable[bytes]]) -> API
 
 def _views(console: Console) -> APIRouter:
     router = APIRouter()
+
+    @router.get("/about")
+    async def about() -> dict[str, Any]:
+        return console.about()
 
     @router.get("/services")
     async def services() -> list[dict[str, Any]]:

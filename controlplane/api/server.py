@@ -1,13 +1,14 @@
-"""Runs the applications of the admin and probe addresses on uvicorn, in the app's task group."""
+"""Runs the applications of the HTTP addresses on uvicorn, in the app's task group."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from controlplane.errors import StartupError
 
@@ -23,8 +24,15 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """One address. `bind` early, so that a taken port stops the start."""
 
-    def __init__(self, app: FastAPI, name: str = "admin") -> None:
-        """`name`: which address, and so which option, a complaint names."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        name: str = "admin",
+        tls: ssl.SSLContext | None = None,
+        keep_alive_s: int = 30,
+    ) -> None:
+        """`name`: which address, and so which option, a complaint names. `tls`: what it is served
+        with; none: plaintext. `keep_alive_s`: how long a connection may idle."""
         self.name = name
         config = uvicorn.Config(
             app,
@@ -32,9 +40,10 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             limit_concurrency=256,
-            timeout_keep_alive=30,
+            timeout_keep_alive=keep_alive_s,
             timeout_graceful_shutdown=2,
             server_header=False,
+            ssl_context_factory=(lambda *_: tls) if tls is not None else None,
         )
         self._server = _Server(config)
         self._socket: socket.socket | None = None

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 import yaml
 
+from controlplane.cli.output import Written
 from controlplane.errors import ConfigurationError
 from controlplane.resources.api_keys import hashed, new_key
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 _ENTRY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 """Of a Secret."""
-
-
-class Written(StrEnum):
-    """What `--output` takes."""
-
-    JSON = "json"
-    YAML = "yaml"
 
 
 @app.callback()

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli import names
+from controlplane.cli.admin import HERE, ControlPlane, WeirOption
 from controlplane.cli.envoy_admin import EnvoyAdminOption, running
 from controlplane.cli.output import Output
 from controlplane.errors import InspectionError, WeirError
@@ -24,9 +25,9 @@ TRIES = 5
 
 
 def diff(
-    envoy: Annotated[str, typer.Argument(help="Its node.id.")],
+    envoy: Annotated[str, typer.Argument(help="Its node.id.", autocompletion=names.envoys)],
     envoy_admin: EnvoyAdminOption = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     only: Annotated[
         str | None, typer.Option("--type", help="One type alone: cds, eds, lds, rds, ...")
     ] = None,
@@ -42,10 +43,10 @@ def diff(
     try:
         if envoy_admin is None:
             raise InspectionError("give the Envoy's own admin address with --envoy-admin HOST:PORT")
-        found = _compare(envoy, envoy_admin, admin_address, only)
+        found = _compare(envoy, envoy_admin, weir, only)
         if found.differences and patience_s > 0:
             time.sleep(patience_s)  # weights move every second; what lasts is what is wrong
-            found = lasting(found, _compare(envoy, envoy_admin, admin_address, only))
+            found = lasting(found, _compare(envoy, envoy_admin, weir, only))
         if not found.compared and not found.differences:
             raise InspectionError(
                 "nothing could be compared" + "".join(f"; {why}" for why in found.skipped)
@@ -60,14 +61,14 @@ def diff(
     raise typer.Exit(1 if found.differences else 0)
 
 
-def _compare(envoy: str, envoy_admin: str, admin_address: str, only: str | None) -> Comparison:
+def _compare(envoy: str, envoy_admin: str, weir: ControlPlane, only: str | None) -> Comparison:
     """One look at both sides. What is intended must be the same before and after the look."""
     path = f"/v1/proxies/{quote(envoy, safe='')}/intended"
     path += f"?type={quote(only)}" if only is not None else ""
-    before = ask(admin_address, path)
+    before = weir.find(path)
     for _ in range(TRIES):
         there = running(envoy_admin, envoy)
-        after = ask(admin_address, path)
+        after = weir.find(path)
         if _versions(before) == _versions(after):
             break
         before = after

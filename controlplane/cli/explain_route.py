@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import typer
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli import names
+from controlplane.cli.admin import HERE, WeirOption
 from controlplane.cli.output import Output
 from controlplane.explain.document import document
 from controlplane.explain.explanation import explain_route as explained
@@ -39,9 +40,13 @@ def explain_route(
         ),
     ] = None,
     gateway: Annotated[
-        str | None, typer.Option(help="namespace/name of one Gateway; else all on the port.")
+        str | None,
+        typer.Option(
+            help="namespace/name of one Gateway; else all on the port.",
+            autocompletion=names.fleets,
+        ),
     ] = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
     """Which Gateway, listener, route, rule and match takes a request and why, what nearly did,
@@ -53,7 +58,7 @@ def explain_route(
     else:
         given = {"method": method, "url": url, "header": header or []}
         query = urlencode({**given, **({"gateway": gateway} if gateway else {})}, doseq=True)
-        found = ask(admin_address, f"/v1/explain-route?{query}")
+        found = weir.ask(f"/v1/explain-route?{query}")
     if output is Output.JSON:
         typer.echo(json.dumps(found))
     else:

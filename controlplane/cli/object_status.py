@@ -9,29 +9,37 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, Unreachable, ask
+from controlplane.cli import names
+from controlplane.cli.admin import HERE, ControlPlane, NotThere, WeirOption
 from controlplane.cli.output import Output, console
-from controlplane.errors import WeirError
 
 _STATUS = {True: "True", False: "False", None: "Unknown"}
 
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="Only objects whose `Kind namespace/name` has this.")
+        str | None,
+        typer.Argument(
+            help="Only objects whose `Kind namespace/name` has this.",
+            autocompletion=names.objects,
+        ),
     ] = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
     """Every Gateway, route and policy with its conditions: Accepted, ResolvedRefs, and Programmed,
     which is True when the Envoys have taken it. Exit status 1 when a condition is False."""
-    found = [one for one in ask(admin_address, "/v1/status") if name is None or name in _name(one)]
+    found = [
+        one
+        for one in weir.ask("/v1/status")
+        if weir.has(one["name"]) and (name is None or name in _name(one))
+    ]
     if output is Output.JSON:
         typer.echo(json.dumps(found))
     elif not found:
         typer.echo("nothing is declared" if name is None else f"no object has {name!r} in its name")
     else:
-        if among := _among_replicas(admin_address):
+        if among := _among_replicas(weir):
             console().print(among, markup=False, highlight=False)
         table = Table("OBJECT", "PART", "CONDITION", "STATUS", "REASON", box=None, pad_edge=False)
         for row in rows(found):
@@ -41,15 +49,12 @@ def status(
         raise typer.Exit(1)
 
 
-def _among_replicas(admin_address: str) -> str:
+def _among_replicas(weir: ControlPlane) -> str:
     """What the replica that was asked is among several; empty where it is alone."""
     try:
-        found = ask(admin_address, "/v1/replica")
-    except Unreachable:
-        raise
-    except WeirError:  # it is alone
+        return replica_line(weir.ask("/v1/replica"))
+    except NotThere:  # it is alone
         return ""
-    return replica_line(found)
 
 
 def replica_line(found: dict[str, Any]) -> str:

@@ -24,6 +24,13 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Written(StrEnum):
+    """What `--output` takes where there is no table."""
+
+    JSON = "json"
+    YAML = "yaml"
+
+
 class Detailed(StrEnum):
     """What `--output` takes where whole resources are printed."""
 

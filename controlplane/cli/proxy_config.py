@@ -11,7 +11,8 @@ from urllib.parse import quote
 import typer
 import yaml
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli import names
+from controlplane.cli.admin import HERE, ControlPlane, WeirOption
 from controlplane.cli.envoy_admin import EnvoyAdminOption, running
 from controlplane.cli.output import Detailed, console
 from controlplane.cli.proxy_tables import KINDS, bootstrap_table, table
@@ -21,7 +22,9 @@ from controlplane.inspection.weir import read_resources
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
-NodeArgument = Annotated[str, typer.Argument(metavar="ENVOY", help="Its node.id.")]
+NodeArgument = Annotated[
+    str, typer.Argument(metavar="ENVOY", help="Its node.id.", autocompletion=names.envoys)
+]
 OutputOption = Annotated[Detailed, typer.Option("--output", "-o", help="table, json or yaml.")]
 
 
@@ -31,7 +34,7 @@ class Source:
 
     envoy: str
     envoy_admin: str | None
-    admin_address: str
+    weir: ControlPlane
 
     def running(self) -> Running:
         """By the Envoy's own account. Raises `InspectionError` without its address."""
@@ -47,7 +50,7 @@ class Source:
         if self.envoy_admin is not None:
             return dict(self.running().types)
         path = f"/v1/proxies/{quote(self.envoy, safe='')}/acked"
-        found = read_resources(ask(self.admin_address, path))
+        found = read_resources(self.weir.find(path))
         return {kind: one.resources for kind, one in found.items()}
 
 
@@ -60,11 +63,11 @@ def proxy_config() -> None:
 def everything(
     envoy: NodeArgument,
     envoy_admin: EnvoyAdminOption = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Clusters, endpoints, listeners and routes; as json or yaml also every other type."""
-    types = Source(envoy, envoy_admin, admin_address).types()
+    types = Source(envoy, envoy_admin, weir).types()
     if output is not Detailed.TABLE:
         _write({kind: _documents(found) for kind, found in types.items() if found}, output)
         return
@@ -81,7 +84,7 @@ def bootstrap(
     output: OutputOption = Detailed.TABLE,
 ) -> None:
     """What it was started with; only the Envoy itself knows (--envoy-admin)."""
-    found = Source(envoy, envoy_admin, "").running()
+    found = Source(envoy, envoy_admin, HERE).running()
     if output is not Detailed.TABLE:
         _write(found.bootstrap, output)
         return
@@ -102,44 +105,44 @@ def _of(kind: str, source: Source, output: Detailed) -> None:
 def cluster(
     envoy: NodeArgument,
     envoy_admin: EnvoyAdminOption = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Its clusters."""
-    _of("cds", Source(envoy, envoy_admin, admin_address), output)
+    _of("cds", Source(envoy, envoy_admin, weir), output)
 
 
 @app.command("endpoint")
 def endpoint(
     envoy: NodeArgument,
     envoy_admin: EnvoyAdminOption = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Its endpoints and their weights."""
-    _of("eds", Source(envoy, envoy_admin, admin_address), output)
+    _of("eds", Source(envoy, envoy_admin, weir), output)
 
 
 @app.command("listener")
 def listener(
     envoy: NodeArgument,
     envoy_admin: EnvoyAdminOption = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Its listeners."""
-    _of("lds", Source(envoy, envoy_admin, admin_address), output)
+    _of("lds", Source(envoy, envoy_admin, weir), output)
 
 
 @app.command("route")
 def route(
     envoy: NodeArgument,
     envoy_admin: EnvoyAdminOption = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: OutputOption = Detailed.TABLE,
 ) -> None:
     """Its routes."""
-    _of("rds", Source(envoy, envoy_admin, admin_address), output)
+    _of("rds", Source(envoy, envoy_admin, weir), output)
 
 
 def _documents(found: Sequence[Found]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
@@ -37,15 +38,38 @@ VERBS = {
         "controlplane.cli.translate:translate",
         "What each Envoy fleet will get, from a folder of YAML.",
     ),
-    "analyze": ("controlplane.cli.analyze:analyze", "What is unwise in a folder of YAML."),
+    "analyze": ("controlplane.cli.analyze:analyze", "What is unwise in a folder or a cluster."),
+    "policy": ("controlplane.cli.switch:app", "`freeze` and `resume` by another name."),
+    "install": ("controlplane.cli.install:app", "Weir into a cluster, by its Helm chart."),
+    "verify-install": (
+        "controlplane.cli.verify:verify_install",
+        "Whether the Weir of a cluster is whole, and what to do where it is not.",
+    ),
+    "bug-report": (
+        "controlplane.cli.report:bug_report",
+        "One archive of what a bug report needs, without secrets.",
+    ),
     "crds": ("controlplane.cli.crds:crds", "The CustomResourceDefinitions of Weir's own kinds."),
     "create": ("controlplane.cli.create:app", "Make an API key, and the hash of it."),
+    "completion": ("controlplane.cli.completion:completion", "Completion for a shell."),
     "version": ("controlplane.cli.version:show", "Which Weir this is."),
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A word that may stand where a shell asks, as typer wants it."""
+
+    value: str
+    help: str | None = None
+    type: str = "plain"
+
+
 class Verbs(TyperGroup):
     """Finds a verb by name and imports only its module."""
+
+    plugin = False
+    """Whether this is `kubectl weir`: then a cluster is meant where no address is given."""
 
     def list_commands(self, ctx: object) -> list[str]:
         """Ours, then those of other distributions."""
@@ -57,10 +81,22 @@ class Verbs(TyperGroup):
         if cmd_name in VERBS:
             where, summary = VERBS[cmd_name]
             module, _, name = where.partition(":")
-            return _command(getattr(import_module(module), name), cmd_name, summary)
+            command = _command(getattr(import_module(module), name), cmd_name, summary)
+            from controlplane.cli.reach import with_cluster  # not for help and completion of verbs
+
+            with_cluster(command, self.plugin)
+            return command
         for found in entry_points(group="controlplane.commands", name=cmd_name):
             return _command(found.load(), cmd_name, None)
         return None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401
+        """Verbs from the table, of which none is imported for this; else as any command has it."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        texts = {name: text for name, (_, text) in VERBS.items()}
+        every = [Offer(name, texts.get(name)) for name in self.list_commands(ctx)]
+        return [one for one in every if one.value.startswith(incomplete)]
 
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ANN401
         """One line a verb: ours from the table, so that they need not be imported."""
@@ -71,6 +107,12 @@ class Verbs(TyperGroup):
         ]
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()] + others)
+
+
+class PluginVerbs(Verbs):
+    """The verbs of `kubectl weir`."""
+
+    plugin = True
 
 
 def _summary(found: EntryPoint) -> str:
@@ -99,12 +141,12 @@ def _tell(wanted: bool) -> None:
         raise typer.Exit
 
 
-def build() -> typer.Typer:
-    """The root command."""
+def build(plugin: bool = False) -> typer.Typer:
+    """The root command; `plugin`: of `kubectl weir`."""
     root = typer.Typer(
-        cls=Verbs,
+        cls=PluginVerbs if plugin else Verbs,
         no_args_is_help=True,
-        add_completion=True,
+        add_completion=True,  # what `weir completion` is made of
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )

@@ -29,6 +29,10 @@ def serve(
     lease_namespace: Annotated[
         str | None, typer.Option(help="Where the Lease of who decides is. [that of the pod]")
     ] = None,
+    kubernetes_wait_s: Annotated[
+        float | None,
+        typer.Option(help="A start waits so long for it; then what was kept is served. [10]"),
+    ] = None,
     replica_address: Annotated[
         str | None, typer.Option(help="Other replicas follow this one there. [nowhere]")
     ] = None,
@@ -47,8 +51,23 @@ def serve(
     probe_address: Annotated[
         str | None, typer.Option(help="Health and metrics alone, for probes and scrapes. [none]")
     ] = None,
+    webhook_address: Annotated[
+        str | None,
+        typer.Option(help="Admission webhook: invalid objects are refused when applied. [none]"),
+    ] = None,
+    webhook_configuration: Annotated[
+        str | None, typer.Option(help="Its ValidatingWebhookConfiguration. [weir]")
+    ] = None,
+    webhook_cert: Annotated[
+        Path | None, typer.Option(help="PEM certificate of it; followed. [its own, renewed]")
+    ] = None,
+    webhook_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Last good state, kill switch. [.weir in the folder]")
+    ] = None,
+    state_key: Annotated[
+        Path | None,
+        typer.Option(help="Seals what is kept of Kubernetes; without it no Secret is kept."),
     ] = None,
     push_stages: Annotated[
         str | None,

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli import names
+from controlplane.cli.admin import HERE, ControlPlane, WeirOption
 from controlplane.cli.output import Output, console
 
 MOST = 10_000
@@ -20,9 +21,12 @@ MOST = 10_000
 
 def proxy_status(
     envoy: Annotated[
-        str | None, typer.Argument(help="A node.id, for all that is known of that Envoy.")
+        str | None,
+        typer.Argument(
+            help="A node.id, for all that is known of that Envoy.", autocompletion=names.envoys
+        ),
     ] = None,
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
     """Every connected Envoy, and for each type whether it runs what it should.
@@ -30,16 +34,26 @@ def proxy_status(
     SYNCED: it does. STALE: not yet or not any more; what it should run was not answered, refused,
     or is held back. NOT SENT: it asked, and got nothing yet. -: it did not ask.
     """
-    if envoy is None:
-        document = ask(admin_address, f"/v1/proxies?limit={MOST}")
-    else:
-        document = ask(admin_address, f"/v1/proxies/{quote(envoy, safe='')}")
+    document: Any = (
+        connected(weir) if envoy is None else weir.find(f"/v1/proxies/{quote(envoy, safe='')}")
+    )
     if output is Output.JSON:
         typer.echo(json.dumps(document))
     elif envoy is None:
         show_all(document, console())
     else:
         show_one(document, console())
+
+
+def connected(weir: ControlPlane) -> list[dict[str, Any]]:
+    """The Envoys of every replica, those of one namespace where that is asked for."""
+    answers = list(weir.each(f"/v1/proxies?limit={MOST}"))
+    found = answers[0]
+    if len(answers) > 1:
+        from controlplane.front.proxies import joined  # much comes with it, and few need it
+
+        found = joined(answers)
+    return [one for one in found if weir.has(one["fleet"])]
 
 
 def show_all(proxies: Sequence[dict[str, Any]], console: Console) -> None:

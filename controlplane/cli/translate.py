@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 import yaml
 
 from controlplane.cli.fleets import snapshots
+from controlplane.cli.output import Written
 from controlplane.errors import ConfigurationError
 from controlplane.inspection.canonical import from_bytes
 from controlplane.model import OVERLAY, Snapshot
@@ -21,13 +21,6 @@ from controlplane.xds.confidential import confidential
 from controlplane.xds.kinds import kind_of
 
 WITHHELD = "it is, or carries, a secret"
-
-
-class Written(StrEnum):
-    """What `--output` takes."""
-
-    JSON = "json"
-    YAML = "yaml"
 
 
 def translate(

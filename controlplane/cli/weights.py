@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from controlplane.cli.admin import DEFAULT_ADMIN, AdminOption, ask
+from controlplane.cli import names
+from controlplane.cli.admin import HERE, WeirOption
 from controlplane.cli.attributions import show as show_attributions
 from controlplane.cli.output import Output, console
 
@@ -25,11 +26,11 @@ def weights() -> None:
 
 @app.command("list")
 def list_services(
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    weir: WeirOption = HERE,
     output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
 ) -> None:
     """Every service, its policy and its state."""
-    services = ask(admin_address, "/v1/services")
+    services = [one for one in weir.ask("/v1/services") if weir.has(one["service"])]
     if output is Output.JSON:
         typer.echo(json.dumps(services))
         return
@@ -49,8 +50,11 @@ def list_services(
 
 @app.command("explain")
 def explain(
-    service: Annotated[str, typer.Argument(help="namespace/name, or name in `default`.")],
-    admin_address: AdminOption = DEFAULT_ADMIN,
+    service: Annotated[
+        str,
+        typer.Argument(help="namespace/name, or name in `default`.", autocompletion=names.services),
+    ],
+    weir: WeirOption = HERE,
     attributions: Annotated[
         bool, typer.Option("--attributions", help="What moved a learned policy, per feature.")
     ] = False,
@@ -64,9 +68,8 @@ def explain(
     docs/decide.md and docs/guard.md say how. With --attributions also which features of the groups
     moved the learned policy away from its base, and how far (docs/explain.md).
     """
-    name = service if "/" in service else f"default/{service}"
     query = "?attributions=true" if attributions else ""
-    document = ask(admin_address, f"/v1/services/{name}/explain{query}")
+    document = weir.ask(f"/v1/services/{weir.full(service)}/explain{query}")
     if output is Output.JSON:
         typer.echo(json.dumps(document))
         return

@@ -49,6 +49,12 @@ class Discovery:
         self._declared: Declared | None = None
         self._news = asyncio.Event()
         self._lookups: dict[str, asyncio.Task[tuple[str, ...] | None]] = {}
+        self._backends: Mapping[str, Backend] = {}
+        """Those that were looked at."""
+        self._hosts: dict[str, tuple[str, ...]] = {}
+        """The names in them, of those that have any."""
+        self._stale: set[str] = set()
+        """Those whose endpoints are to be made anew."""
         self._made: dict[ServiceName, tuple[Backend, tuple[Endpoint, ...]]] = {}
 
     def declare(self, declared: Declared) -> None:
@@ -71,15 +77,17 @@ class Discovery:
                 told = self._news.is_set()
                 self._news.clear()
                 if self._declared is not None:
-                    self._start_lookups(self._declared)
-                    if given is not None or self._all_tried(self._declared):
-                        sets = self._sets(self._declared)
+                    self._look_at(self._declared.backends)
+                    self._start_lookups()
+                    if given is not None or self._all_tried():
+                        sets = self._sets()
                         if told or sets != given:
                             if given is not None and not told and self._lookups:
                                 await asyncio.sleep(self._settings.debounce_s)
                                 self._collect()
-                                self._start_lookups(self._declared)
-                                sets = self._sets(self._declared)
+                                self._look_at(self._declared.backends)
+                                self._start_lookups()
+                                sets = self._sets()
                             given = sets
                             yield sets
                 await self._wait()
@@ -90,8 +98,21 @@ class Discovery:
             await asyncio.gather(*self._lookups.values(), return_exceptions=True)
             self._lookups.clear()
 
-    def _start_lookups(self, declared: Declared) -> None:
-        wanted = {host for backend in declared.backends.values() for host in hostnames(backend)}
+    def _look_at(self, backends: Mapping[str, Backend]) -> None:
+        """These are declared now; of those that changed the names are to be known."""
+        before, self._backends = self._backends, backends
+        if backends is before:
+            return
+        changed = [key for key, one in backends.items() if before.get(key) is not one]
+        self._stale.update(changed, before.keys() - backends.keys())
+        for key in self._stale:
+            self._hosts.pop(key, None)
+            names = tuple(hostnames(backends[key])) if key in backends else ()
+            if names:
+                self._hosts[key] = names
+
+    def _start_lookups(self) -> None:
+        wanted = {host for names in self._hosts.values() for host in names}
         for host in self._names.keys() - wanted:
             del self._names[host]
         now_s = self._clock()
@@ -138,20 +159,14 @@ class Discovery:
         finally:
             news.cancel()
 
-    def _all_tried(self, declared: Declared) -> bool:
-        return all(
-            self._names[host].tried
-            for backend in declared.backends.values()
-            for host in hostnames(backend)
-        )
+    def _all_tried(self) -> bool:
+        return all(self._names[host].tried for names in self._hosts.values() for host in names)
 
-    def _sets(self, declared: Declared) -> Sets:
-        made: dict[ServiceName, tuple[Backend, tuple[Endpoint, ...]]] = {}
-        for key, backend in declared.backends.items():
-            name = ServiceName(key)
-            before = self._made.get(name)
-            if before is not None and before[0] is backend and not any(hostnames(backend)):
-                made[name] = before
+    def _sets(self) -> Sets:
+        for key in self._stale.union(self._hosts):
+            name, backend = ServiceName(key), self._backends.get(key)
+            before = self._made.pop(name, None)
+            if backend is None:
                 continue
             endpoints = self._endpoints(backend)
             if not endpoints and backend.spec.endpoints:
@@ -160,9 +175,9 @@ class Discovery:
                 endpoints = before[1]
             if before is not None and before[1] == endpoints:
                 endpoints = before[1]
-            made[name] = (backend, endpoints)
-        self._made = made
-        return {name: endpoints for name, (_, endpoints) in made.items()}
+            self._made[name] = (backend, endpoints)
+        self._stale.clear()
+        return {name: endpoints for name, (_, endpoints) in self._made.items()}
 
     def _endpoints(self, backend: Backend) -> tuple[Endpoint, ...]:
         now_s = self._clock()

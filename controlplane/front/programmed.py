@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.resources.conditions import Programming
 from controlplane.xds.effects import TypeStatus
-from controlplane.xds.kinds import kind_of
+from controlplane.xds.kinds import ENDPOINT, kind_of
 from controlplane.xds.status import Client, State, state_of
 
 MOST_CHARACTERS = 1024
 """Of a refusal: a condition holds no more."""
+
+MOST_REFUSALS = 20
+"""Of a fleet, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,18 @@ def takings(clients: Sequence[Client]) -> list[Taking]:
     for client in clients:
         by_node.setdefault(client.node.id, []).extend(client.types)
     return [_taking(node, types) for node, types in by_node.items()]
+
+
+def brief(envoys: Iterable[Taking]) -> list[Taking]:
+    """The same in the order of their ids; of many refusals the first alone in their words."""
+    found, words = [], 0
+    for one in sorted(envoys, key=lambda one: one.node):
+        if one.refusal:
+            words += 1
+            if words > MOST_REFUSALS:
+                one = replace(one, refusal=one.refusal.partition(":")[0])
+        found.append(one)
+    return found
 
 
 def programming(clients: Sequence[Client], elsewhere: Iterable[Taking] = ()) -> Programming:
@@ -65,6 +80,13 @@ def _taking(node: str, types: Sequence[TypeStatus]) -> Taking:
     return Taking(
         node,
         any(kind_of(one.type_url).name == "lds" for one in wanted),
-        all(state_of(one) is State.SYNCED for one in wanted),
+        all(map(_is_taken, wanted)),
         refused[0][:MOST_CHARACTERS] if refused else "",
     )
+
+
+def _is_taken(one: TypeStatus) -> bool:
+    """Assignments of endpoints change all the time, and with no object: to have some is enough."""
+    if one.type_url == ENDPOINT:
+        return bool(one.acked_version) and not one.nack
+    return state_of(one) is State.SYNCED

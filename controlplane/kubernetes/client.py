@@ -1,37 +1,56 @@
 """The one gatekeeper of the Kubernetes client: JSON in, JSON out, every wait with a deadline.
 
-The library reads the configuration (a kubeconfig, or what a pod is given), renews tokens and keeps
-the connections. Its models are not used: objects go on as the JSON that they are, see `documents`.
+The library reads the configuration (a kubeconfig, or what a pod is given) and keeps the
+connections. Its models are not used: objects go on as the JSON that they are, see `documents`. What
+the server says is not believed to be whole: what is no object with a name is an error here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
+import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes_asyncio import client, config
 
 from controlplane.errors import StartupError
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.resource import Resource
 
+logger = structlog.get_logger(__name__)
+
 Object = dict[str, Any]
 Method = Literal["GET", "POST", "PUT", "PATCH"]
 Counted = Callable[[str, str, int], None]
 """Told of each call: verb, what of (`gateways`, `leases`), status; 0 where there was no answer."""
+Connects = Callable[[], Awaitable[client.ApiClient]]
+"""Makes a connection by what the configuration says now."""
 
 REQUEST_S = 15.0
-"""A request that is no watch is answered within this."""
+"""What is read, unless by a watch, is there within this."""
+WRITE_S = 5.0
+"""A write is answered within this: one that the holder of a Lease begins is over before anybody
+else may take it, see `lease`."""
 LATE_S = 5.0
 """A watch that did not end this long after it was to is dropped."""
 PAGE = 500
 """Objects in one answer of a list."""
 MOST_PAGES = 10_000
+RENEW_S = 10.0
+"""Between two looks at the configuration, when credentials are not good any more."""
+MOST_RETRY_AFTER_S = 30.0
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading something of another shape raises."""
+_JSON = "application/json"
+_MERGE = "application/merge-patch+json"
+_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,45 +64,53 @@ class Listed:
 class Api:
     """One API server."""
 
-    def __init__(self, connection: client.ApiClient, counted: Counted = lambda *_: None) -> None:
+    def __init__(
+        self,
+        connection: client.ApiClient,
+        counted: Counted = lambda *_: None,
+        connects: Connects | None = None,
+    ) -> None:
+        """`connects`: how to come back when a token, a certificate or a CA was replaced."""
         self._connection = connection
         self._counted = counted
-        self._host = str(connection.configuration.host).rstrip("/")
+        self._connects = connects
+        self._before: client.ApiClient | None = None
+        """Used until lately: its watches go on."""
+        self._renewed_s = -RENEW_S
 
     @classmethod
     async def connect(
         cls, kubeconfig: Path | None, context: str, counted: Counted = lambda *_: None
     ) -> Api:
         """By a kubeconfig, or as the pod that this runs in. Raises `StartupError`."""
-        settings = client.Configuration()
         if kubeconfig is not None and not kubeconfig.is_file():  # noqa: ASYNC240
             raise StartupError(f"no way to the API of Kubernetes: there is no file {kubeconfig}")
+
+        async def connects() -> client.ApiClient:
+            return client.ApiClient(await _configured(kubeconfig, context))
+
         try:
-            if kubeconfig is None and not context:
-                try:
-                    config.load_incluster_config(client_configuration=settings)
-                    return cls(client.ApiClient(settings), counted)
-                except config.ConfigException:
-                    pass  # not in a pod: what kubectl would use
-            await config.load_kube_config(
-                config_file=str(kubeconfig) if kubeconfig else None,
-                context=context or None,
-                client_configuration=settings,
-            )
+            return cls(await connects(), counted, connects)
         except (config.ConfigException, OSError) as error:
             raise StartupError(
                 f"no way to the API of Kubernetes: {error}; give --kubeconfig FILE, or run it in a "
                 "pod with a service account"
             ) from error
-        return cls(client.ApiClient(settings), counted)
+
+    @property
+    def host(self) -> str:
+        """Where it is."""
+        return str(self._connection.configuration.host).rstrip("/")
 
     async def close(self) -> None:
         """Let the connections go."""
-        await self._connection.close()
+        for one in (self._connection, self._before):
+            if one is not None:
+                await one.close()
 
     async def get(self, path: str) -> Object:
         """What stands at a path. Raises `ApiError`."""
-        return await self._call("GET", path, what=_what(path))
+        return await self._read(path, {}, "GET", _what(path))
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Object:
         """One more. Raises `ApiError`, with `conflict` where it is there already."""
@@ -97,19 +124,36 @@ class Api:
         """Changes of fields (RFC 7396). Raises `ApiError`."""
         return await self._call("PATCH", path, body=body, what=_what(path))
 
+    async def merge_lists(self, path: str, body: Mapping[str, Any]) -> Object:
+        """The same, but of lists with names the entries alone that are named (a strategic merge
+        patch); kinds of Kubernetes itself have it. Raises `ApiError`."""
+        return await self._call("PATCH", path, body=body, what=_what(path), media=_STRATEGIC)
+
     async def list(self, resource: Resource, namespace: str, selector: str = "") -> Listed:
-        """All objects of a kind, page by page. Raises `ApiError`."""
+        """All objects of a kind, page by page; in one where the server forgot the list before its
+        last page, as client-go has it. Raises `ApiError`."""
+        query = {"fieldSelector": selector} if selector else {}
+        try:
+            return await self._pages(resource, namespace, {**query, "limit": str(PAGE)})
+        except ApiError as error:
+            if not error.gone:
+                raise
+            return await self._pages(resource, namespace, query)
+
+    async def _pages(self, resource: Resource, namespace: str, query: Mapping[str, str]) -> Listed:
         found: list[Object] = []
-        query = {"limit": str(PAGE), **({"fieldSelector": selector} if selector else {})}
+        path, token = resource.path(namespace), ""
         for _ in range(MOST_PAGES):
-            page = await self._call(
-                "GET", resource.path(namespace), query, verb="LIST", what=resource.plural
-            )
-            found += page.get("items") or ()
-            metadata = page.get("metadata") or {}
-            if not metadata.get("continue"):
-                return Listed(tuple(found), str(metadata.get("resourceVersion", "")))
-            query["continue"] = metadata["continue"]
+            asked = {**query, "continue": token} if token else query
+            page = await self._read(path, asked, "LIST", resource.plural)
+            try:
+                found += [_named(one) for one in page["items"] or ()]
+                metadata = page["metadata"]
+                token = metadata.get("continue") or ""
+                if not token:
+                    return Listed(tuple(found), str(metadata["resourceVersion"]))
+            except _BROKEN as error:
+                raise ApiError(0, f"{resource.plural}: no list: {error!r}") from error
         raise ApiError(0, f"{resource.plural}: more than {MOST_PAGES * PAGE} objects")
 
     async def watch(
@@ -134,15 +178,29 @@ class Api:
                 self._counted("WATCH", resource.plural, answer.status)
                 await _require_good(answer)
                 async for line in answer.content:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        status = event["object"]
-                        raise ApiError(int(status.get("code", 0)), str(status.get("message", "")))
-                    yield event["type"], event["object"]
+                    yield _event(line)
         except TimeoutError:
             return  # it said nothing of its end: the next one begins where this one stopped
-        except (aiohttp.ClientError, ValueError, KeyError) as error:
+        except HttpProcessingError as error:  # a line of more than 4 MiB
+            raise ApiError(410, f"an event that is too large: {resource.plural}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            await self._renew(error)
             raise ApiError(0, str(error) or repr(error)) from error
+        except ApiError as error:
+            await self._renew(error)
+            raise
+
+    async def _read(self, path: str, query: Mapping[str, str], verb: str, what: str) -> Object:
+        """Asked again after a while where the server wants that, and there is time for it."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + REQUEST_S
+        while True:
+            try:
+                return await self._call("GET", path, query, verb=verb, what=what)
+            except ApiError as error:
+                if not error.retry_after_s or loop.time() + error.retry_after_s > ends_s:
+                    raise
+                await asyncio.sleep(error.retry_after_s)
 
     async def _call(
         self,
@@ -152,20 +210,25 @@ class Api:
         body: Mapping[str, Any] | None = None,
         verb: str = "",
         what: str = "",
+        media: str = "",
     ) -> Object:
         status = 0
+        deadline_s = REQUEST_S if method == "GET" else WRITE_S
         try:
-            async with asyncio.timeout(REQUEST_S):
-                timeout = aiohttp.ClientTimeout(total=REQUEST_S)
-                async with await self._send(method, path, query, timeout, body) as answer:
+            async with asyncio.timeout(deadline_s):
+                timeout = aiohttp.ClientTimeout(total=deadline_s)
+                async with await self._send(method, path, query, timeout, body, media) as answer:
                     status = answer.status
                     await _require_good(answer)
-                    found: Object = json.loads(await answer.read())
-                    return found
+                    return _object(await answer.read())
         except TimeoutError as error:
-            raise ApiError(0, f"no answer within {REQUEST_S:g} s") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ApiError(0, f"no answer within {deadline_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            await self._renew(error)
             raise ApiError(0, str(error) or repr(error)) from error
+        except ApiError as error:
+            await self._renew(error)
+            raise
         finally:
             self._counted(verb or method, what, status)
 
@@ -176,16 +239,16 @@ class Api:
         query: Mapping[str, str] | None,
         timeout: aiohttp.ClientTimeout,
         body: Mapping[str, Any] | None = None,
+        media: str = "",
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "User-Agent": "weir"}
         await self._connection.update_params_for_auth(headers, [], ["BearerToken"])
         if body is not None:
-            merge = method == "PATCH"
-            headers["Content-Type"] = f"application/{'merge-patch+' if merge else ''}json"
+            headers["Content-Type"] = media or (_MERGE if method == "PATCH" else _JSON)
         rest = self._connection.rest_client
         answer: aiohttp.ClientResponse = await rest.pool_manager.request(
             method,
-            self._host + path,
+            self.host + path,
             params=query,
             headers=headers,
             data=json.dumps(body) if body is not None else None,
@@ -195,6 +258,81 @@ class Api:
             server_hostname=rest.server_hostname,
         )
         return answer
+
+    async def _renew(self, error: Exception) -> None:
+        """Read the configuration again where it may be that it has changed: the server does not
+        know us, or we do not trust it. What was read before stays in use where that fails."""
+        distrust = isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) or isinstance(
+            error.__cause__, ssl.SSLError
+        )
+        lost = distrust or (isinstance(error, ApiError) and error.unknown)
+        now_s = asyncio.get_running_loop().time()
+        if self._connects is None or not lost or now_s - self._renewed_s < RENEW_S:
+            return
+        self._renewed_s = now_s
+        try:
+            renewed = await self._connects()
+        except (config.ConfigException, OSError) as wrong:
+            logger.warning("credentials were not read again", why=str(wrong))
+            return
+        oldest, self._before, self._connection = self._before, self._connection, renewed
+        if oldest is not None:
+            await oldest.close()
+
+
+async def _configured(kubeconfig: Path | None, context: str) -> client.Configuration:
+    """As it is now. Raises `ConfigException` and `OSError`."""
+    settings = client.Configuration()
+    if kubeconfig is None and not context:
+        try:
+            config.load_incluster_config(client_configuration=settings)
+            return settings
+        except config.ConfigException:
+            pass  # not in a pod: what kubectl would use
+    await config.load_kube_config(
+        config_file=str(kubeconfig) if kubeconfig else None,
+        context=context or None,
+        client_configuration=settings,
+    )
+    return settings
+
+
+def _object(body: bytes) -> Object:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(0, f"an answer that is no JSON: {error!r}") from error
+    if not isinstance(found, dict):
+        raise ApiError(0, "an answer that is no object")
+    return found
+
+
+def _named(item: Object) -> Object:
+    """An object that says what it is called. Raises what `_BROKEN` names."""
+    if not isinstance(item["metadata"]["name"], str):
+        raise TypeError("a name that is no text")
+    return item
+
+
+def _event(line: bytes) -> tuple[str, Object]:
+    """One line of a watch. Raises `ApiError`, where it tells of one too."""
+    try:
+        event = json.loads(line)
+        kind, item = event["type"], event["object"]
+        if kind == "ERROR":
+            said = ApiError(int(item.get("code", 0)), str(item.get("message", "")))
+        elif isinstance(item["metadata"]["resourceVersion"], str):
+            return kind, item if kind == "BOOKMARK" else _named(item)
+        else:
+            raise TypeError("a version that is no text")
+    except _BROKEN as error:
+        raise ApiError(0, f"an event that is none: {error!r}") from error
+    raise said
+
+
+def _retry_after_s(answer: aiohttp.ClientResponse) -> float:
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), MOST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 0.0
 
 
 async def _require_good(answer: aiohttp.ClientResponse) -> None:
@@ -206,7 +344,7 @@ async def _require_good(answer: aiohttp.ClientResponse) -> None:
         message = str(said.get("message", "")) if isinstance(said, dict) else text
     except ValueError:
         message = text
-    raise ApiError(answer.status, message[:1000])
+    raise ApiError(answer.status, message[:1000], _retry_after_s(answer))
 
 
 def _what(path: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -19,15 +19,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from controlplane.errors import WeirError
 from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.events import Happened, Recorder
+from controlplane.kubernetes.keeping import Keeps
 from controlplane.kubernetes.lease import Lease
-from controlplane.kubernetes.source import KubernetesSource
-from controlplane.kubernetes.status import statuses
+from controlplane.kubernetes.source import WAIT_S, KubernetesSource
+from controlplane.kubernetes.status import Statuses
 from controlplane.kubernetes.writer import StatusWriter
 from controlplane.model import Leader, ServiceName, cluster_of
 from controlplane.resources import Loaded
 from controlplane.resources.conditions import Condition
 from controlplane.resources.declared import ObjectKey
 from controlplane.resources.service_backends import PORT
+
+if TYPE_CHECKING:
+    from controlplane.kubernetes.webhook.certificates import Pair
+    from controlplane.kubernetes.webhook.upkeep import Upkeep
 
 logger = structlog.get_logger(__name__)
 
@@ -76,10 +81,18 @@ class Cluster:
     """Everything that `app` needs of it."""
 
     def __init__(
-        self, place: Place, registry: CollectorRegistry, clock: Callable[[], float]
+        self,
+        place: Place,
+        registry: CollectorRegistry,
+        clock: Callable[[], float],
+        keeps: Keeps | None = None,
+        wait_s: float = WAIT_S,
     ) -> None:
+        """`keeps`: where what is declared is kept for a start without lists within `wait_s`."""
         self._place = place
         self._clock = clock
+        self._keeps = keeps
+        self._wait_s = wait_s
         self._calls = Counter(
             "weir_kubernetes_calls",
             "Calls of the API of Kubernetes, by verb, what they are of, and status (0: no answer).",
@@ -96,6 +109,18 @@ class Cluster:
             "weir_kubernetes_decides", "1 where this replica decides.", registry=registry
         )
         leader.set_function(lambda: self.decides)
+        stale = Gauge(
+            "weir_kubernetes_stale",
+            "1 while what was declared before the start is served: nothing was listed since.",
+            registry=registry,
+        )
+        stale.set_function(lambda: self._stale is not None)
+        left = Gauge(
+            "weir_kubernetes_gateways_left_alone",
+            "Gateways whose Envoys are left as they are, as Secrets that they need are not known.",
+            registry=registry,
+        )
+        left.set_function(lambda: len(self._stale.declared.left_alone) if self._stale else 0)
         self.identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
         """Who we are among the replicas."""
         self._api: Api | None = None
@@ -103,6 +128,7 @@ class Cluster:
         self._lease: Lease | None = None
         self._recorder: Recorder | None = None
         self._writer: StatusWriter | None = None
+        self._statuses = Statuses()
 
     async def open(self) -> None:
         """Raises `StartupError` where nothing says where the cluster is."""
@@ -115,6 +141,8 @@ class Cluster:
             clock=self._clock,
             chance=chance,
             relisted=lambda kind: self._lists.labels(kind).inc(),
+            keeps=self._keeps,
+            wait_s=self._wait_s,
         )
         self._lease = Lease(
             api,
@@ -142,6 +170,15 @@ class Cluster:
             await self._lease.release()
         if self._api is not None:
             await self._api.close()
+
+    @property
+    def _stale(self) -> Loaded | None:
+        return self._source.stale if self._source is not None else None
+
+    @property
+    def _term(self) -> int | None:
+        """The epoch in which this replica decides; None where it does not."""
+        return self._lease.epoch if self._lease is not None and self._lease.holds else None
 
     @property
     def decides(self) -> bool:
@@ -178,18 +215,19 @@ class Cluster:
 
     async def report(
         self,
-        loaded: Callable[[], Loaded],
+        loaded: Callable[[], Loaded | None],
         conditions: Conditions,
         knows: Callable[[], bool] = lambda: True,
     ) -> None:
         """For ever: the replica that decides writes statuses, where they changed, once it `knows`
-        of the Envoys of all replicas."""
+        of the Envoys of all replicas; not of what is not `loaded` yet, or each route would say that
+        it waits, and a moment later that it has it."""
         assert self._source is not None
         assert self._writer is not None
         while True:
             await asyncio.sleep(STATUS_S)
-            seen = self._source.seen
-            if not (self.decides and knows()) or seen.loaded is not loaded():
+            seen, term = self._source.seen, self._term
+            if term is None or not knows() or seen.loaded is not loaded():
                 continue
             try:
                 found = await conditions()
@@ -197,7 +235,26 @@ class Cluster:
                 logger.warning("nobody can tell how far the Envoys are", why=str(error))
                 continue
             self._tell_refusals(found)
-            await self._writer.write(statuses(seen.loaded, found, seen.held))
+            newest = self._source.objects.all()
+            due = self._statuses.due(seen.loaded, found, seen.held, newest, now())
+            await self._writer.write(due, lambda term=term: self._term == term)  # type: ignore[misc]
+
+    def upkeep(
+        self, configuration: str, wall_clock: Callable[[], float], show: Callable[[Pair, str], None]
+    ) -> Upkeep:
+        """Who looks after the certificate of the webhook that this configuration has. `show` is
+        told what is to be shown, and of which Secret it is."""
+        from controlplane.kubernetes.webhook.upkeep import Upkeep, Where  # slow: cryptography
+
+        assert self._api is not None
+        where = Where(configuration, self._place.own, f"{configuration}-webhook")
+        return Upkeep(
+            self._api,
+            where,
+            lambda pair: show(pair, f"{where.namespace}/{where.secret}"),
+            wall_clock=wall_clock,
+            chance=random.Random(),  # noqa: S311
+        )
 
     def happened(self, happened: Happened) -> None:
         """An event, if this replica is the one that tells."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from controlplane.resources.declared import ObjectKey
-from controlplane.resources.service import SERVICE_OF
+from controlplane.resources.service import FRONT_OF, SERVICE_OF
 
 Object = Mapping[str, Any]
 
@@ -60,8 +60,11 @@ def _service(item: Object) -> dict[str, Any]:
     spec = item.get("spec") or {}
     names = ("name", "port", "protocol", "appProtocol")
     ports = [_only(one, names) for one in spec.get("ports") or ()]
-    families = spec.get("ipFamilies")
-    return {"spec": {"ports": ports, **({"ipFamilies": families} if families else {})}}
+    made = {"ports": ports, **_only(spec, ("ipFamilies",))}
+    if FRONT_OF not in (item["metadata"].get("labels") or {}):
+        return {"spec": made}
+    made |= _only(spec, ("type", "clusterIPs", "externalIPs"))
+    return {"spec": made, "status": _only(item.get("status") or {}, ("loadBalancer",))}
 
 
 def _slice(item: Object) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def _slice(item: Object) -> dict[str, Any]:
 
 
 def _only(item: Object, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: item[name] for name in names if item.get(name) not in (None, "")}
+    return {name: item[name] for name in names if item.get(name) not in (None, "", [])}
 
 
 def _nothing(item: Object) -> dict[str, Any]:
@@ -91,6 +94,6 @@ _PARTS: Mapping[str, Callable[[Object], dict[str, Any]]] = {
 _LABELS: Mapping[str, tuple[str, ...]] = {
     "Node": _OF_NODES,
     "EndpointSlice": (SERVICE_OF,),
-    "Service": (),
+    "Service": (FRONT_OF,),
 }
 """Beginnings of the labels that are looked at."""

@@ -8,10 +8,12 @@ from controlplane.errors import WeirError
 class ApiError(WeirError):
     """An answer other than good, or none."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(f"{status} {message}" if status else message)
         self.status = status
-        """Of HTTP; 0 where there was no answer."""
+        """Of HTTP; 0 where there was no answer, or none that can be read."""
+        self.retry_after_s = retry_after_s
+        """It wants not to be asked for so long; 0: it did not say."""
 
     @property
     def gone(self) -> bool:
@@ -30,5 +32,10 @@ class ApiError(WeirError):
 
     @property
     def forbidden(self) -> bool:
-        """We may not."""
-        return self.status in (401, 403)
+        """It knows who we are, and we may not."""
+        return self.status == 403
+
+    @property
+    def unknown(self) -> bool:
+        """It does not know who we are: a token or a certificate is not good any more."""
+        return self.status == 401

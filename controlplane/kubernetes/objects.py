@@ -35,7 +35,7 @@ class Objects:
     """What is there now. Written by reflectors, read by whoever waits for `changed`."""
 
     def __init__(self, resources: Iterable[Resource] = ()) -> None:
-        self._held: dict[str, dict[ObjectKey, Held]] = {}
+        self._held: dict[ObjectKey, Held] = {}
         self._missing = {one.kind for one in resources}
         self.changed = asyncio.Event()
         """Set when a document came, went or changed."""
@@ -49,13 +49,15 @@ class Objects:
 
     def all(self) -> dict[ObjectKey, Held]:
         """Every object by its key."""
-        return {key: one for held in self._held.values() for key, one in held.items()}
+        return dict(self._held)
 
     def replace(self, resource: Resource, items: Iterable[Object]) -> None:
         """These are all of a kind."""
-        before = self._held.get(resource.kind, {})
         now = dict(_held(resource, one) for one in items)
-        self._held[resource.kind] = now
+        before = {key: one for key, one in self._held.items() if key.kind == resource.kind}
+        for key in before.keys() - now.keys():
+            del self._held[key]
+        self._held.update(now)
         first = resource.kind in self._missing
         self._missing.discard(resource.kind)
         same = before.keys() == now.keys() and all(
@@ -68,16 +70,15 @@ class Objects:
     def put(self, resource: Resource, item: Object) -> None:
         """It came, or changed."""
         key, now = _held(resource, item)
-        of_kind = self._held.setdefault(resource.kind, {})
-        before = of_kind.get(key)
-        of_kind[key] = now
+        before = self._held.get(key)
+        self._held[key] = now
         self.status_seen.set()
         if before is None or before.document != now.document:
             self.changed.set()
 
     def delete(self, resource: Resource, item: Object) -> None:
         """It went."""
-        gone = self._held.get(resource.kind, {}).pop(key_of(_typed(resource, item)), None)
+        gone = self._held.pop(key_of(_typed(resource, item)), None)
         if gone is not None:
             self.changed.set()
 

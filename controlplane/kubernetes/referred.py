@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pydantic import BaseModel
+from collections.abc import Mapping
 
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.kinds import Document
+from controlplane.resources.mentions import mentions
 
 HOLDERS = frozenset(("Secret", "ConfigMap"))
 
@@ -22,33 +21,25 @@ class Referred:
     """What is referred to. It remembers what it looked into: it is asked again and again."""
 
     def __init__(self) -> None:
-        self._known: dict[ObjectKey, tuple[Document, frozenset[ObjectKey]]] = {}
+        self._seen: Mapping[str, Mapping[str, Document]] = {}
+        self._known: dict[str, dict[str, frozenset[ObjectKey]]] = {}
+        """By kind and name, of those that refer to any."""
 
     def by(self, declared: Declared) -> frozenset[ObjectKey]:
         """The Secrets and ConfigMaps that any of these objects refers to."""
-        known: dict[ObjectKey, tuple[Document, frozenset[ObjectKey]]] = {}
-        for kind, held in declared.by_kind.items():
-            for name, one in held.items() if kind not in _NONE else ():
-                key = ObjectKey(kind, name)
-                before = self._known.get(key)
-                if before is None or before[0] is not one:
-                    before = (one, frozenset(_within(one, one.metadata.namespace)))
-                known[key] = before
-        self._known = known
-        return frozenset[ObjectKey]().union(*(keys for _, keys in known.values() if keys))
-
-
-def _within(value: object, namespace: str) -> Iterator[ObjectKey]:
-    if isinstance(value, BaseModel):
-        kind, name = getattr(value, "kind", None), getattr(value, "name", None)
-        if kind in HOLDERS and isinstance(name, str):
-            where = getattr(value, "namespace", None) or namespace
-            yield ObjectKey(kind, f"{where}/{name}")
-        for one in value.__dict__.values():
-            yield from _within(one, namespace)
-    elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from _within(one, namespace)
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _within(one, namespace)
+        before, self._seen = self._seen, declared.by_kind
+        for kind in (before.keys() | self._seen.keys()) - _NONE:
+            was, now = before.get(kind, {}), self._seen.get(kind, {})
+            if was is now:
+                continue
+            known = self._known.setdefault(kind, {})
+            for name in was.keys() - now.keys():
+                known.pop(name, None)
+            for name, one in now.items():
+                if was.get(name) is not one:
+                    known.pop(name, None)
+                    meant = (key for _, key in mentions(one) if key.kind in HOLDERS)
+                    if found := frozenset(meant):
+                        known[name] = found
+        every = (keys for known in self._known.values() for keys in known.values())
+        return frozenset[ObjectKey]().union(*every)

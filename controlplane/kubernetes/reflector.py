@@ -2,8 +2,9 @@
 
 - A watch that ends is followed by the next from the last version that was seen, a bookmark's too.
 - 410: the version is too old for the server; everything is listed again.
-- Anything else that fails is tried again after a wait that doubles, with jitter, up to `longest_s`;
-  what was there stays meanwhile. A list that was answered sets the wait back.
+- Anything else that fails is tried again after a wait that doubles, with jitter, up to `longest_s`,
+  or as long as the server wants; what was there stays meanwhile. A list that was answered sets the
+  wait back.
 - Every `resync_s` everything is listed again, in case an event was lost on the way.
 """
 
@@ -120,7 +121,7 @@ class Reflector:
                     self._tell(error)
                     if error.forbidden and self._resource.kind in CLUSTER_WIDE:
                         self._do_without()
-                await self._sleep(self._wait_s())
+                await self._sleep(max(self._wait_s(), error.retry_after_s))
 
     async def _list(self) -> None:
         found = await self._api.list(self._resource, self._namespace, self._selector)

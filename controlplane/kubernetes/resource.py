@@ -32,6 +32,13 @@ class Resource:
 
 LEASES = Resource("coordination.k8s.io/v1", "leases", "Lease")
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")
+SECRETS = Resource("v1", "secrets", "Secret")
+CONFIGURATIONS = Resource(
+    "admissionregistration.k8s.io/v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    namespaced=False,
+)
 
 
 def wanted(namespaced: bool) -> Iterator[type[Document]]:

@@ -4,6 +4,10 @@ Each object is a file with one document (`documents`), and all of them are loade
 as the files of a folder (`resources.load`). Nothing is told before every kind was listed once: half
 of what is declared would take away the other half. After that, what is known stays in force however
 long the server is gone.
+
+What is in force is kept for the next start. A start begins with it: what was refused before it is
+refused after it, with the same last valid version in force; and where the lists do not come within
+a wait it is told as it is, and said to be stale, until they do.
 """
 
 from __future__ import annotations
@@ -16,13 +20,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from controlplane.errors import StoreError
 from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.errors import ApiError
+from controlplane.kubernetes.keeping import Keeper, Keeps
 from controlplane.kubernetes.objects import Held, Objects
 from controlplane.kubernetes.referred import HOLDERS, Referred
 from controlplane.kubernetes.reflector import Reflector, Times
 from controlplane.kubernetes.resource import Resource, served, wanted
 from controlplane.resources.declared import ObjectKey
+from controlplane.resources.kept import Kept, restored, stale
 from controlplane.resources.kinds import kind_of, versions_of
 from controlplane.resources.load import Files, Loaded, load
 
@@ -34,6 +41,8 @@ TELL_S = 10.0
 """How often is said what a start still waits for."""
 DISCOVERY_S = 60.0
 """How often is looked whether a kind that was not served now is."""
+WAIT_S = 10.0
+"""How long a start waits for the lists before what was kept is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +66,11 @@ class KubernetesSource:
         times: Times | None = None,
         debounce_s: float = DEBOUNCE_S,
         relisted: Callable[[str], None] = lambda kind: None,
+        keeps: Keeps | None = None,
+        wait_s: float = WAIT_S,
     ) -> None:
-        """`namespace`: this one alone; empty: all of the cluster."""
+        """`namespace`: this one alone; empty: all of the cluster. `keeps`: where what is declared
+        is kept for the next start; None: nowhere."""
         self._api = api
         self._namespace = namespace
         self._clock = clock
@@ -66,41 +78,93 @@ class KubernetesSource:
         self._times = times or Times()
         self._debounce_s = debounce_s
         self._relisted = relisted
+        self._keeps = keeps
+        self._keeper = Keeper(keeps, clock=clock) if keeps is not None else None
+        self._wait_s = wait_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._finding: list[asyncio.Task[None]] = []
+        self.stale: Loaded | None = None
+        """What an earlier process kept, while it is told for want of lists."""
         self.objects = Objects()
         self.seen = Seen()
         """The newest that was told."""
 
     async def watch(self, policies: Collection[str] | None = None) -> AsyncGenerator[Loaded]:
         """First what is there, then one `Loaded` each time something else is in force or wrong."""
-        resources = await self._resources()
-        self.objects = Objects(resources.values())
-        for one in resources.values():
-            self._follow(one)
-        finding = asyncio.create_task(self._find(resources), name="kinds")
+        listing = asyncio.create_task(self._list_all(), name="first lists")
+        tasks = [listing]
+        if self._keeper is not None:
+            tasks.append(asyncio.create_task(self._keeper.run(), name="keeper"))
         try:
-            await self._all_listed()
-            loaded, files, holders = Loaded(), dict[str, bytes](), frozenset[ObjectKey]()
-            meant = Referred()
+            kept, loaded = await self._restored(policies)
+            if kept is not None and not await _within(self._wait_s, listing):
+                self.stale = stale(loaded, f"no complete lists within {self._wait_s:g} s")
+                logger.warning(
+                    "the API of Kubernetes does not answer: serving what was declared before",
+                    left_alone=sorted(loaded.declared.left_alone),
+                )
+                yield self.stale
+            await listing
+            kept = kept or Kept(self._name, {})
+            files, holders, meant = dict(kept.documents), frozenset[ObjectKey](), Referred()
             first = True
             while True:
                 self.objects.changed.clear()
                 held = self.objects.all()
                 now = _files(held, holders)
                 if first or now != files:
+                    before = files
                     loaded, files, holders = await asyncio.to_thread(
                         _load, loaded, held, holders, meant, policies
                     )
                     first = False
-                    self.seen = Seen(loaded, held)
+                    kept = Kept(self._name, files, _earlier(loaded, before, kept.earlier))
+                    self._know(Seen(loaded, held), kept)
                     yield loaded
                 await self._news()
                 await asyncio.sleep(self._debounce_s)
         finally:
-            tasks = [finding, *self._tasks.values()]
+            tasks += [*self._finding, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def _name(self) -> str:
+        """Whose objects these are."""
+        return f"{self._api.host} {self._namespace or '*'}"
+
+    async def _restored(self, policies: Collection[str] | None) -> tuple[Kept | None, Loaded]:
+        """What an earlier process kept, and what is in force by it."""
+        try:
+            kept = await asyncio.to_thread(self._keeps.load) if self._keeps is not None else None
+        except StoreError as error:
+            logger.warning("what was declared before is not known", why=str(error))
+            return None, Loaded()
+        if kept is not None and kept.source != self._name:
+            logger.info("what was declared before is of another cluster", source=kept.source)
+            kept = None
+        if kept is None:
+            return None, Loaded()
+        return kept, await asyncio.to_thread(restored, kept, policies)
+
+    def _know(self, seen: Seen, kept: Kept) -> None:
+        """This is declared, by complete lists."""
+        self.seen = seen
+        if self.stale is not None:
+            logger.info("the API of Kubernetes answered: what is declared is known again")
+            self.stale = None
+        if self._keeper is not None:
+            self._keeper.put(kept)
+
+    async def _list_all(self) -> None:
+        """Follow every kind that is served, until each was listed once."""
+        resources = await self._resources()
+        self.objects = Objects(resources.values())
+        for one in resources.values():
+            self._follow(one)
+        self._finding.append(asyncio.create_task(self._find(resources), name="kinds"))
+        await self._all_listed()
 
     async def _news(self) -> None:
         """Until something changed. A reflector that ends by itself is a fault."""
@@ -202,6 +266,26 @@ def _load(
         files = _files(held, meant)
         loaded = load(loaded, _as_files(files), policies)
     return loaded, files, meant
+
+
+def _earlier(
+    loaded: Loaded, before: Mapping[str, bytes], earlier: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Of the documents that are refused, the version that is in force: what stood there in the
+    pass before, unless that was refused too."""
+    found: dict[str, bytes] = {}
+    for file in {one.file for one in loaded.refusals}:
+        kind, _, name = file.partition("/")
+        valid = earlier.get(file, before.get(file))
+        if valid is not None and name in loaded.declared.by_kind.get(kind, {}):
+            found[file] = valid
+    return found
+
+
+async def _within(wait_s: float, task: asyncio.Task[None]) -> bool:
+    """Whether it ends within the wait. It goes on where it does not."""
+    done, _ = await asyncio.wait({task}, timeout=wait_s)
+    return bool(done)
 
 
 def _as_files(files: Mapping[str, bytes]) -> Files:

@@ -1,15 +1,17 @@
 """What became of each object, as its `status` says it in the words of the Gateway API. Pure.
 
-A Gateway has `conditions` and `listeners`, a route `parents`, a policy `ancestors`, all others
-`conditions`. What other controllers wrote there stays. `observedGeneration` is that of the object
-which the condition is about.
+A Gateway has `addresses`, `conditions` and `listeners`, a route `parents`, a policy `ancestors`,
+all others `conditions`. What other controllers wrote there stays. `observedGeneration` is that of
+the object which the condition is about.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from operator import is_
+from typing import Any, NamedTuple
 
 from controlplane.kubernetes.documents import file_of
 from controlplane.kubernetes.objects import Held
@@ -19,21 +21,29 @@ from controlplane.resources.declared import KINDS, Declared, ObjectKey
 from controlplane.resources.gateway import Gateway
 from controlplane.resources.gateway_class import CONTROLLER, GatewayClass
 from controlplane.resources.grpc_route import GrpcRoute
-from controlplane.resources.kinds import GATEWAY_API_GROUP, Document, group_of
+from controlplane.resources.kinds import GATEWAY_API_GROUP, WEIR_GROUP, Document, group_of
 from controlplane.resources.load import Loaded
 from controlplane.resources.problems import Problem
 from controlplane.resources.route import ParentRef, Route
+from controlplane.resources.service import Service
 from controlplane.resources.target import Policy, TargetRef
 from controlplane.resources.topology import attachments
 
 Status = dict[str, Any]
 Found = Mapping[ObjectKey, tuple[Condition, ...]]
+Fronts = Mapping[str, Sequence[tuple[str, str]]]
+"""By Gateway, where its clients reach it: types and values of addresses."""
 
 MOST_ANCESTORS = 16
+"""As the Gateway API has it."""
+MOST_ADDRESSES = 16
 """As the Gateway API has it."""
 MOST_CHARACTERS = 1024
 """Of a message."""
 _WRITTEN = {True: "True", False: "False", None: "Unknown"}
+_OUR_KINDS = frozenset(
+    kind for kind, one in KINDS.items() if group_of(one) in (GATEWAY_API_GROUP, WEIR_GROUP)
+)
 _OURS = ("parents", "ancestors")
 """Lists with an entry for each controller."""
 
@@ -44,20 +54,77 @@ def statuses(
     """What is to be said of each object that has a status of ours. Times are left out: see
     `merged`."""
     declared, refused = loaded.declared, _refused(loaded.refusals)
+    fronts = declared.while_same(declared.those("Service"), _fronts)
     made: dict[ObjectKey, Status] = {}
     for key, one in held.items():
-        if key.kind not in KINDS or group_of(KINDS[key.kind]) not in (
-            GATEWAY_API_GROUP,
-            "weir.dev",
-        ):
+        if key.kind not in _OUR_KINDS:
             continue
         if key in refused:
             status = _of_refused(declared, key, one, refused[key])
         else:
-            status = _of_valid(declared, key, found.get(key, ()))
+            status = _of_valid(declared, key, found.get(key, ()), fronts)
         if status is not None:
             made[key] = _observed(status, one.generation)
     return made
+
+
+class Statuses:
+    """The statuses that are due, pass after pass. One that is as it should be costs a look, as long
+    as neither the object changes nor what is to be said of it."""
+
+    def __init__(self) -> None:
+        self._well: dict[ObjectKey, _Well] = {}
+        self._among: tuple[object, ...] = ()
+
+    def due(
+        self,
+        loaded: Loaded,
+        found: Found,
+        held: Mapping[ObjectKey, Held],
+        newest: Mapping[ObjectKey, Held],
+        now: str,
+    ) -> dict[ObjectKey, Status]:
+        """Those of `statuses` that objects do not have. `held` are the objects that were loaded,
+        `newest` as they are now."""
+        declared, refused = loaded.declared, _refused(loaded.refusals)
+        # Which Gateways are ours, and where they are reached.
+        among = declared.those("Gateway", "GatewayClass", "Service")
+        same = len(among) == len(self._among) and all(map(is_, among, self._among))
+        before = self._well if same else {}
+        self._well, self._among = {}, among
+        unsure: dict[ObjectKey, Held] = {}
+        for key, one in held.items():
+            if key.kind not in _OUR_KINDS or key not in newest:
+                continue
+            well = before.get(key)
+            if (
+                well is not None
+                and well.held is one
+                and well.newest is newest[key]
+                and well.document is declared.get(key)
+                and well.said == found.get(key, ())
+                and key not in refused
+            ):
+                self._well[key] = well
+            else:
+                unsure[key] = one
+        wanted, due = statuses(loaded, found, unsure), dict[ObjectKey, Status]()
+        for key, one in unsure.items():
+            status, has = wanted.get(key), newest[key]
+            if status is not None and merged(has.status, status, now) != has.status:
+                due[key] = status
+            else:
+                self._well[key] = _Well(one, has, declared.get(key), found.get(key, ()))
+        return due
+
+
+class _Well(NamedTuple):
+    """An object whose status is as it should be."""
+
+    held: Held
+    newest: Held
+    document: Document | None
+    said: tuple[Condition, ...]
 
 
 def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
@@ -69,10 +136,14 @@ def _refused(problems: Iterable[Problem]) -> dict[ObjectKey, Problem]:
     return {key: one for key, one in found.items() if file_of(key) == one.file}
 
 
-def _of_valid(declared: Declared, key: ObjectKey, found: Sequence[Condition]) -> Status | None:
-    document = declared.by_kind.get(key.kind, {}).get(key.name)
+def _of_valid(
+    declared: Declared, key: ObjectKey, found: Sequence[Condition], fronts: Fronts
+) -> Status | None:
+    document = declared.get(key)
     if isinstance(document, Gateway):
-        return _of_gateway(declared, document, found) if key.name in declared.gateways else None
+        if key.name not in declared.gateways:
+            return None
+        return _of_gateway(declared, document, found, fronts)
     if isinstance(document, (Route, GrpcRoute)):
         route = document.requests if isinstance(document, GrpcRoute) else document
         return {"parents": list(_parents(declared, route, found))}
@@ -85,7 +156,9 @@ def _of_valid(declared: Declared, key: ObjectKey, found: Sequence[Condition]) ->
     return {"conditions": [_said(one) for one in found] or [_accepted()]}
 
 
-def _of_gateway(declared: Declared, gateway: Gateway, found: Sequence[Condition]) -> Status:
+def _of_gateway(
+    declared: Declared, gateway: Gateway, found: Sequence[Condition], fronts: Fronts
+) -> Status:
     pairs = attachments(declared)[gateway.key].pairs
     listeners = [
         {
@@ -96,16 +169,40 @@ def _of_gateway(declared: Declared, gateway: Gateway, found: Sequence[Condition]
         }
         for one in gateway.spec.listeners
     ]
-    return {"conditions": [_said(one) for one in found if not one.part], "listeners": listeners}
+    listened = [(one.type, one.value) for one in gateway.spec.addresses if one.value]
+    addresses = dict.fromkeys(fronts.get(gateway.key) or listened)
+    return {
+        "addresses": [{"type": kind, "value": value} for kind, value in addresses][:MOST_ADDRESSES],
+        "conditions": [_said(one) for one in found if not one.part],
+        "listeners": listeners,
+    }
+
+
+def _fronts(declared: Declared) -> Fronts:
+    """The addresses of the Services that say to stand before the Envoys of a Gateway."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for one in declared.all(Service).values():
+        if one.front_of is not None:
+            found.setdefault(one.front_of, []).extend(one.addresses)
+    return found
 
 
 def _parents(declared: Declared, route: Route, found: Sequence[Condition]) -> Iterator[Status]:
     """For the Gateways that we serve alone: of others, and of what is not there, we say nothing."""
     for ref in route.spec.parent_refs:
         gateway = declared.gateways.get(f"{ref.namespace or route.metadata.namespace}/{ref.name}")
-        said = [_said(one) for one in found if one.part == parent_part(route, ref)]
+        part = parent_part(route, ref)
+        said = [_said(_without_counts(one)) for one in found if one.part == part]
         if gateway is not None and said:
             yield {"parentRef": _reference(ref), "controllerName": CONTROLLER, "conditions": said}
+
+
+def _without_counts(one: Condition) -> Condition:
+    """How many Envoys have taken it stands at the Gateway: each Envoy that comes or goes would
+    change every route."""
+    if one.type == "Programmed" and one.reason != "Invalid":
+        return replace(one, message="")
+    return one
 
 
 def _ancestors(policy: Policy, found: Sequence[Condition]) -> Iterator[Status]:
@@ -119,11 +216,9 @@ def _ancestors(policy: Policy, found: Sequence[Condition]) -> Iterator[Status]:
 
 def _of_refused(declared: Declared, key: ObjectKey, one: Held, problem: Problem) -> Status | None:
     """That it is not in force as it is written; of parents and targets what can be read of them."""
-    field = f"{problem.field}: " if problem.field else ""
-    advice = f" ({problem.advice})" if problem.advice else ""
-    in_force = key.name in declared.by_kind.get(key.kind, {})
+    in_force = declared.get(key) is not None
     still = "; the last valid version is in force" if in_force else ""
-    said = [_condition("Accepted", False, "Invalid", f"{field}{problem.message}{advice}{still}")]
+    said = [_condition("Accepted", False, "Invalid", f"{problem.words}{still}")]
     spec = json.loads(one.document).get("spec")
     spec = spec if isinstance(spec, dict) else {}
     if key.kind.endswith("Route"):
@@ -204,7 +299,7 @@ def merged(before: Mapping[str, Any], wanted: Status, now: str) -> Status:
             types = {one["type"] for one in value}
             others = [one for one in held if one.get("type") not in types | _DROPPED]
             made[name] = [*others, *_timed(held, value, now)]
-        else:
+        elif value or name in before:
             made[name] = value
     return made
 
@@ -233,7 +328,4 @@ def _timed(held: Sequence[Mapping[str, Any]], said: Sequence[Status], now: str) 
 
 def document_kinds() -> tuple[type[Document], ...]:
     """The kinds that have a status of ours, for the permissions that are needed."""
-    ours = (GATEWAY_API_GROUP, "weir.dev")
-    return tuple(
-        one for kind, one in KINDS.items() if group_of(one) in ours and kind != "ReferenceGrant"
-    )
+    return tuple(KINDS[kind] for kind in KINDS if kind in _OUR_KINDS - {"ReferenceGrant"})

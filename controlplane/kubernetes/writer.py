@@ -1,8 +1,15 @@
-"""Writes statuses where they changed: one call for each, a few more where somebody was faster."""
+"""Writes statuses where they changed: one call for each, a few more where somebody was faster.
+
+Only the replica that decides writes, which is looked at before every call and not once a pass: a
+pass may take longer than its lease. What it began in time and the server does late names the
+version that it saw, so that it is refused where the next holder has written meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -37,15 +44,26 @@ class Writes(Protocol):
 class StatusWriter:
     """Keeps the statuses of objects as they are wanted."""
 
-    def __init__(self, api: Writes, objects: Callable[[], Objects], now: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        api: Writes,
+        objects: Callable[[], Objects],
+        now: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`now` is the time of day as Kubernetes writes it."""
         self._api = api
         self._objects = objects
         self._now = now
+        self._clock = clock
+        self._not_before_s = -math.inf
         self._refused: dict[ObjectKey, str] = {}
 
-    async def write(self, wanted: Mapping[ObjectKey, Status]) -> int:
-        """One pass; how many were written. What could not be is tried again in the next."""
+    async def write(
+        self, wanted: Mapping[ObjectKey, Status], may: Callable[[], bool] = lambda: True
+    ) -> int:
+        """One pass; how many were written. What could not be is tried again in the next. `may` says
+        whether we still may write, asked before each call."""
         held = self._objects().all()
         limit = asyncio.Semaphore(AT_ONCE)
         due = [
@@ -57,11 +75,13 @@ class StatusWriter:
 
         async def each(key: ObjectKey, one: Held, status: Status) -> bool:
             async with limit:
-                return await self._one(key, one, status)
+                return await self._one(key, one, status, may)
 
         return sum(await asyncio.gather(*(each(*one) for one in due)))
 
-    async def _one(self, key: ObjectKey, one: Held, wanted: Status) -> bool:
+    async def _one(
+        self, key: ObjectKey, one: Held, wanted: Status, may: Callable[[], bool]
+    ) -> bool:
         path = one.resource.path(one.namespace, one.name)
         status, version = one.status, one.version
         try:
@@ -69,6 +89,8 @@ class StatusWriter:
                 made = merged(status, wanted, self._now())
                 if made == status:
                     return False  # whoever was faster wrote the same
+                if not may() or self._clock() < self._not_before_s:
+                    return False
                 try:
                     body = {"metadata": {"resourceVersion": version}, "status": made}
                     item = await self._api.merge(f"{path}/status", body)
@@ -84,6 +106,7 @@ class StatusWriter:
                 self._refused.pop(key, None)
                 return True
         except ApiError as error:
+            self._not_before_s = max(self._not_before_s, self._clock() + error.retry_after_s)
             if not error.missing:
                 self._tell(key, str(error))
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controlplane.model import OF_CLASS, Service, ServiceName
 from controlplane.observe.totals import Totals
@@ -18,18 +18,26 @@ class Catalogue:
         self.generation = 0
         """Grows with each declaration: what was looked up before may be wrong."""
 
-    def declare(self, services: Iterable[Service]) -> None:
-        """These are the services from now on."""
+    def declare(self, services: Iterable[Service]) -> Sequence[ServiceName]:
+        """These are the services from now on. Those that are others than before, came or went."""
         wanted = {service.name: service for service in services}
-        for name in self._totals.keys() - wanted.keys():
+        changed = [name for name in self._totals if name not in wanted]
+        for name in changed:
             del self._totals[name]
+        same = not changed
         for name, service in wanted.items():
-            if name in self._totals:
-                self._totals[name].declare(service)
+            totals = self._totals.get(name)
+            if totals is not None and totals.service is service:
+                continue
+            if totals is None:
+                self._totals[name], same = Totals(service), False
             else:
-                self._totals[name] = Totals(service)
-        self._by_cluster = _by_cluster(self._totals)
+                totals.declare(service)
+            changed.append(name)
+        if not same:
+            self._by_cluster = _by_cluster(self._totals)
         self.generation += 1
+        return changed
 
     def find(self, cluster: str, service_name: str = "") -> Totals | None:
         """The service that a cluster of this name, or with this EDS service name, is."""

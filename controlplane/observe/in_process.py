@@ -93,18 +93,16 @@ class InProcessSource:
     def declare(self, services: Iterable[Service]) -> None:
         """These are the services from now on; what else is reported is counted and ignored."""
         before = {one.service.name: one.endpoints for one in self.catalogue}
-        self.catalogue.declare(services)
         now_s = self._clock()
-        windows = {}
-        for totals in self.catalogue:
-            name = totals.service.name
-            old = self._windows.get(name)
-            if old is None or old.totals is not totals:
+        for name in self.catalogue.declare(services):
+            totals, old = self.catalogue.get(name), self._windows.get(name)
+            if totals is None:
+                del self._windows[name]
+            elif old is None or old.totals is not totals:
                 start = Mark(now_s, 0.0, totals.counted.copy(), Bins.empty(), sticky=totals.sticky)
-                windows[name] = Windows(totals, deque([start], maxlen=MARKS))
+                self._windows[name] = Windows(totals, deque([start], maxlen=MARKS))
             else:
-                windows[name] = _realigned(old, before[name])
-        self._windows = windows
+                self._windows[name] = _realigned(old, before[name])
 
     def latency_histograms(self) -> bytes:
         """Text for /metrics, to follow what `collector` gives."""

@@ -100,6 +100,8 @@ class Follower:
         """Whether what is in force there is in force here."""
         self.frozen: tuple[str, Frozen] = ("", Frozen())
         """What is frozen at the replica that decides, or at the last that was heard."""
+        self.followers: tuple[str, ...] = ()
+        """Who followed as we did, when that was heard last."""
         self.epoch = 0
         """The greatest that was heard of."""
 
@@ -180,6 +182,7 @@ class Follower:
             if len(states) > MOST_STATES:
                 raise LostError(f"more than {MOST_STATES} services")
             if not told.more:
+                self.followers = told.followers
                 if told.frozen is not None:
                     self.frozen = (leader.identity, told.frozen)
                 await self._take_over(states, told)
@@ -190,7 +193,7 @@ class Follower:
         for index, one in enumerate(states):
             try:
                 handed.append(handover(one, self._clock()))
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 logger.warning("a state is not taken over", service=one.service, why=str(error))
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)

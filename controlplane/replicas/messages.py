@@ -129,6 +129,8 @@ class Told(Message, frozen=True):
     """The rest of it follows; nothing is in force before that."""
     frozen: Frozen | None = None
     """At the replica that decides. None: as before."""
+    followers: tuple[str, ...] = ()
+    """Whom the next one that decides is to expect."""
 
 
 Up = Hello | AccessLogs | LoadReport | Roll | Goodbye

@@ -129,6 +129,8 @@ class Replicas:
         self._why = "it has just started"
         self._settled = asyncio.Event()
         self._stopping = False
+        self._led = False
+        """Whether it ever decided."""
         for role in Role:
             metrics.role.labels(role.value).set_function(functools.partial(self._is, role))
 
@@ -241,7 +243,9 @@ class Replicas:
         """As long as we decide. The first of all has nobody to wait for."""
         leader = self._leadership.leader
         since_s = self._clock()
-        gathers = leader is not None and leader.epoch > 1
+        gathers = self._led or (leader is not None and leader.epoch > 1)
+        self._led = True
+        self._roll.expect(set(self._follower.followers) - {self._leadership.identity})
         self._inherit(joined(dict([self._follower.frozen])))
         self._follower.frozen = ("", Frozen())
         self._become(Role.GATHERS if gathers else Role.DECIDES)

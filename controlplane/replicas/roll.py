@@ -7,7 +7,7 @@ it counts no more: its Envoys have found others, or serve on with what they have
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.front.programmed import Taking
@@ -64,6 +64,12 @@ class RollCall:
         member = self._members[replica] = Member(replica, self._clock())
         return member
 
+    def expect(self, replicas: Iterable[str]) -> None:
+        """These followed the one that decided before, and will follow us."""
+        for replica in replicas:
+            if replica not in self._members:
+                self.lose(self.join(replica))
+
     def hear(self, member: Member, roll: Roll | None = None) -> None:
         """It said something."""
         member.heard_s = self._clock()
@@ -112,14 +118,15 @@ class RollCall:
         return list(self._members.values())
 
     def _waits(self, member: Member, fleet: str, found: Fleet | None) -> str:
-        has_some = found is not None and bool(found.envoys)
-        if not member.told or self._clock() >= member.heard_s + STALE_S:
-            if member.lost_s is None:
-                return f"replica {member.replica} does not say where its Envoys are"
-            lost = f"replica {member.replica} was lost: its Envoys are waited for"
-            return lost if has_some else ""
+        if not member.told:
+            return f"replica {member.replica} has not said yet where its Envoys are"
+        silent = self._clock() >= member.heard_s + STALE_S
+        if silent and member.lost_s is None:
+            return f"replica {member.replica} does not say where its Envoys are"
         if found is None or not found.envoys:
             return ""
+        if silent:
+            return f"replica {member.replica} was lost: its Envoys are waited for"
         if found.waits:
             return f"replica {member.replica}: {found.waits}"
         if dict(found.versions) != dict(self._versions(fleet)):

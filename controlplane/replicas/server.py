@@ -324,7 +324,9 @@ class ReplicaServer:
         frozen = self._switched()
         news = frozen if frozen != stream.frozen else None
         stream.frozen = frozen
-        yield encoded(Told(epoch, self._percent(), tuple(states), whole, frozen=news))
+        followers = tuple(self._roll.names)
+        told = Told(epoch, self._percent(), tuple(states), whole, False, news, followers)
+        yield encoded(told)
 
 
 def _oldest(told: Collection[ServiceName]) -> tuple[ServiceName, ...]:

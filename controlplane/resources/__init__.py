@@ -8,7 +8,7 @@ only `folder` and `watch` touch the disk.
 from controlplane.resources.declared import Declared, ObjectKey, Source
 from controlplane.resources.load import Loaded, load
 from controlplane.resources.problems import Problem
-from controlplane.resources.services import services
+from controlplane.resources.services import Services, services
 from controlplane.resources.validate import validate_folder
 from controlplane.resources.watch import watch_folder
 
@@ -17,6 +17,7 @@ __all__ = [
     "Loaded",
     "ObjectKey",
     "Problem",
+    "Services",
     "Source",
     "load",
     "services",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
-from controlplane.resources.declared import KINDS, Declared
+from controlplane.resources.declared import KINDS, ROUTES, Declared
 from controlplane.resources.gateway import Gateway, Listener
 from controlplane.resources.grpc_route import GrpcRoute
 from controlplane.resources.kinds import Document, kind_of
@@ -69,10 +68,13 @@ def exists(declared: Declared, policy: Policy, target: Target) -> bool:
 
 def winners(declared: Declared, model: type[P]) -> Winners[P]:
     """The policies of a kind that are in force."""
-    return cast("Winners[P]", _winners(declared, model))
+    looked_at = (
+        declared.names.get("Backend"),
+        *declared.those(kind_of(model), *ROUTES, "Gateway", "Service"),
+    )
+    return cast("Winners[P]", declared.while_same(looked_at, _winners, model))
 
 
-@lru_cache(32)  # asked for by many, of each kind, of one `Declared` after the other
 def _winners(declared: Declared, model: type[Policy]) -> Winners[Policy]:
     out: dict[Target, Policy] = {}
     for policy in sorted(declared.all(model).values(), key=lambda one: one.age_order):
@@ -148,11 +150,10 @@ def of_backends(
     return out
 
 
-_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 _NEAREST = (
     (("Backend",), False),
-    (_ROUTES, True),
-    (_ROUTES, False),
+    (ROUTES, True),
+    (ROUTES, False),
     (("Gateway",), True),
     (("Gateway",), False),
 )

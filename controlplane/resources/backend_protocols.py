@@ -14,14 +14,11 @@ from controlplane.resources.traffic_policy import TrafficPolicy
 def in_http_2(declared: Declared, found: Attached) -> frozenset[str]:
     """The Backends that Envoys of a Gateway speak HTTP/2 with: they say so themselves, or answer
     calls of gRPC that its routes, `found`, lead to them."""
-    saying = {key for key, one in declared.backends.items() if one.spec.h2c}
-    return frozenset(
-        saying.union(
-            *(
-                backends_of(declared, route)
-                for _, route in found.requests
-                if isinstance(route, CallRoute)
-            )
+    return declared.h2c.union(
+        *(
+            backends_of(declared, route)
+            for _, route in found.requests
+            if isinstance(route, CallRoute)
         )
     )
 

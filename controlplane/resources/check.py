@@ -96,7 +96,8 @@ def _check(text: str, policies: Collection[str] | None) -> Outcome | None:
     if refusal is not None:
         return Outcome(key, None, (refusal,), line)
     model = KINDS[tree.value["kind"]]
-    tree.value.pop("status", None)  # written by controllers, not by people
+    if "status" not in model.model_fields:
+        tree.value.pop("status", None)  # written by controllers, not by people
     try:
         document = model.model_validate(tree.value)
     except ValidationError as error:

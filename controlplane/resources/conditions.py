@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controlplane.resources.attachment import target_of, winners
 from controlplane.resources.declared import MODELS, Declared, ObjectKey
@@ -26,7 +27,12 @@ from controlplane.resources.route import ParentRef, Route
 from controlplane.resources.security_policy import SecurityPolicy
 from controlplane.resources.security_refs import found_by
 from controlplane.resources.target import Policy, Target
-from controlplane.resources.topology import Unresolved, attachments, resolve_certificate
+from controlplane.resources.topology import (
+    Unresolved,
+    attachments,
+    of_others,
+    resolve_certificate,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +77,10 @@ def conditions(
     found: dict[ObjectKey, tuple[Condition, ...]] = {}
     for key, gateway in declared.gateways.items():
         found[ObjectKey("Gateway", key)] = tuple(_of_gateway(declared, gateway, gateways[key]))
+    late = {id(one.route) for at in attachments(declared).values() for one in at.conflicts}
     for route in declared.every_route:
-        found[ObjectKey(route.kind, route.key)] = tuple(_of_route(declared, route, gateways))
+        said = _of_route(declared, route, gateways, late=id(route) in late)
+        found[ObjectKey(route.kind, route.key)] = tuple(said)
     for model in MODELS:
         if issubclass(model, Policy):
             found |= _of_policies(declared, model)
@@ -80,8 +88,8 @@ def conditions(
         here = ObjectKey("EnvoyPatch", key)
         found[here] = tuple(_of_patch(declared, patch, (unused or {}).get(here), gateways))
     for refused, one in declared.unkept.items():
-        said = [Condition("Accepted", False, "Invalid", one.message, str(to)) for to in one.sorted]
-        found[refused] = tuple(said) or (Condition("Accepted", False, "Invalid", one.message),)
+        each = [Condition("Accepted", False, "Invalid", one.message, str(to)) for to in one.sorted]
+        found[refused] = tuple(each) or (Condition("Accepted", False, "Invalid", one.message),)
     for key, policy in declared.all(SecurityPolicy).items():
         found[ObjectKey("SecurityPolicy", key)] += tuple(_refers(declared, policy))
     return found
@@ -140,28 +148,54 @@ def _of_listener(
         yield Condition("Programmed", programmed.status, programmed.reason, "", part)
 
 
-def _of_route(
-    declared: Declared, route: Route, programmed: Mapping[str, Condition]
-) -> Iterator[Condition]:
+class _Parent(NamedTuple):
+    """A parent of a route, and what is said of the two whatever other routes there are."""
+
+    ref: ParentRef
+    gateway: str
+    accepted: Condition
+    resolved: Condition
+
+
+def _parents(declared: Declared, route: Route) -> tuple[_Parent, ...]:
+    """Of other controllers' Gateways nothing is said."""
     faults = [
         fault
         for field, fault in declared.once(route, route_faults)
         if fault.reason and not field.startswith("spec.parentRefs")
     ]
+    found = []
     for ref in route.spec.parent_refs:
+        if of_others(declared, route, ref):
+            continue
         part = parent_part(route, ref)
-        fault = parent_fault(declared, route, ref) or next(conflicts(declared, route, ref), None)
-        if fault is not None:
-            yield Condition("Accepted", False, fault.reason, fault.message, part)
-        else:
-            yield Condition("Accepted", True, "Accepted", "", part)
+        resolved = Condition("ResolvedRefs", True, "ResolvedRefs", "", part)
         if faults:
-            yield Condition("ResolvedRefs", False, faults[0].reason, faults[0].message, part)
-        else:
-            yield Condition("ResolvedRefs", True, "ResolvedRefs", "", part)
-        if fault is None:
-            of = programmed[f"{ref.namespace or route.metadata.namespace}/{ref.name}"]
-            yield Condition("Programmed", of.status, of.reason, of.message, part)
+            resolved = Condition("ResolvedRefs", False, faults[0].reason, faults[0].message, part)
+        accepted = _accepted(parent_fault(declared, route, ref), part)
+        gateway = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
+        found.append(_Parent(ref, gateway, accepted, resolved))
+    return tuple(found)
+
+
+def _accepted(fault: Unresolved | None, part: str) -> Condition:
+    if fault is not None:
+        return Condition("Accepted", False, fault.reason, fault.message, part)
+    return Condition("Accepted", True, "Accepted", "", part)
+
+
+def _of_route(
+    declared: Declared, route: Route, programmed: Mapping[str, Condition], *, late: bool
+) -> Iterator[Condition]:
+    """`late`: an older route goes before it somewhere."""
+    for ref, gateway, accepted, resolved in declared.once(route, _parents):
+        if accepted.status and late and (fault := next(conflicts(declared, route, ref), None)):
+            accepted = _accepted(fault, accepted.part)
+        yield accepted
+        yield resolved
+        if accepted.status:
+            of = programmed[gateway]
+            yield Condition("Programmed", of.status, of.reason, of.message, accepted.part)
 
 
 def _of_patch(

@@ -6,15 +6,18 @@ Where a refused document does not even say what it is, or is of an object that w
 whatever its file held before and nobody declares now stays too: a typing error never removes a
 service, not even one in its name. A file that is gone, or a document
 taken out of a file that is otherwise well, is a removal on purpose.
+
+Files that are as they were cost a comparison of their content; what follows from them is kept
+(`index`), so that all else costs what changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.resources.check import Outcome, check
-from controlplane.resources.declared import Declared, ObjectKey, Source, Unkept
+from controlplane.resources.declared import Changes, Declared, ObjectKey, Source, Unkept
 from controlplane.resources.kinds import Document
 from controlplane.resources.problems import Problem
 from controlplane.resources.read import MAX_DOCUMENTS, MAX_FILE_BYTES, Chunk, split
@@ -99,6 +102,42 @@ class _File:
             self.unkept.append((key, Unkept(Source(self.name, chunk.line + outcome.line), targets)))
 
 
+_Candidates = tuple[tuple[Document, Source], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Index:
+    """What files hold, by object."""
+
+    valid: Mapping[ObjectKey, _Candidates] = field(default_factory=dict)
+    """What is well of each object, in the order of files and lines."""
+    several: frozenset[ObjectKey] = frozenset()
+    """Those that are declared more than once."""
+    troubled: Mapping[str, _File] = field(default_factory=dict)
+    """The files that are not well."""
+
+    def after(
+        self, gone: Collection[_File], come: Iterable[_File]
+    ) -> tuple[_Index, frozenset[ObjectKey]]:
+        """With files instead of others, and the objects that these or those hold."""
+        without = {file.name for file in gone}
+        troubled = {name: one for name, one in self.troubled.items() if name not in without}
+        found = {key: list[tuple[Document, Source]]() for file in gone for key, _, _ in file.valid}
+        for file in come:
+            if file.problems or file.refused or file.unkept or file.doubtful:
+                troubled[file.name] = file
+            for key, document, source in file.valid:
+                found.setdefault(key, []).append((document, source))
+        valid = dict(self.valid)
+        for key, news in found.items():
+            stay = (one for one in valid.pop(key, ()) if one[1].file not in without)
+            if now := sorted((*stay, *news), key=lambda one: one[1].file):
+                valid[key] = tuple(now)
+        several = {key for key in found if len(valid.get(key, ())) > 1}
+        touched = frozenset(found)
+        return _Index(valid, (self.several - touched) | several, troubled), touched
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
     """What is in force, and what is not as it was written."""
@@ -112,97 +151,146 @@ class Loaded:
     """The policies that the documents were checked against."""
     read: Mapping[str, _File] = field(default_factory=dict, repr=False)
     """The files by name, so that a reload costs what changed."""
+    index: _Index = field(default_factory=_Index, repr=False)
+    """What they hold, for the same reason."""
+    kept: frozenset[ObjectKey] = frozenset()
+    """The objects in force that no file has as they are."""
     services: ServiceBackends = field(default_factory=ServiceBackends, repr=False)
-    """What Services became, for the same reason."""
+    """What Services became."""
+    stale: str = ""
+    """Why what is in force may be older than what people declare; empty where it is not."""
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What all files hold together."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What is in force, of what files hold now and what was in force before."""
 
     previous: Declared
-    problems: list[Problem] = field(default_factory=list)
-    valid: dict[ObjectKey, list[tuple[Document, Source]]] = field(default_factory=dict)
-    refused: set[ObjectKey] = field(default_factory=set)
-    unkept: list[tuple[ObjectKey, Unkept]] = field(default_factory=list)
-    doubtful: set[str] = field(default_factory=set)
+    index: _Index
 
-    def add(self, file: _File) -> None:
-        """One more file."""
-        self.problems += file.problems
-        self.refused |= file.refused
-        self.unkept += file.unkept
-        if file.doubtful or not file.refused <= self.previous.sources.keys():
-            self.doubtful.add(file.name)
-        for key, document, source in file.valid:
-            self.valid.setdefault(key, []).append((document, source))
+    def of(self, key: ObjectKey) -> tuple[Document, Source]:
+        """Of what is well of an object. Where that is the same as before it is the very same."""
+        found, before = self.index.valid[key], self.previous.sources.get(key)
+        document, source = found[0]
+        if len(found) > 1 and before is not None:
+            document, source = next((o for o in found if o[1].file == before.file), found[0])
+        same = self.previous.get(key)
+        if same is not None and same is not document and same == document:
+            document = same
+        return document, source
 
-    def choose(self) -> dict[ObjectKey, tuple[Document, Source]]:
-        """The object in force for each key."""
-        held = self.previous.objects()
-        chosen: dict[ObjectKey, tuple[Document, Source]] = {}
-        for key, found in self.valid.items():
-            before = self.previous.sources.get(key)
-            document, source = found[0]
-            if len(found) > 1 and before is not None:
-                document, source = next((o for o in found if o[1].file == before.file), found[0])
-            same = held.get(key)
-            if same is not None and same is not document and same == document:
-                document = same
-            chosen[key] = (document, source)
-            if len(found) > 1:
-                self._report_twice(key, source, found)
-        for key, document in held.items():
-            source = self.previous.sources[key]
-            if key not in chosen and (key in self.refused or source.file in self.doubtful):
-                chosen[key] = (document, source)
-        return chosen
+    @property
+    def doubtful(self) -> frozenset[str]:
+        """The files of which nobody can tell what they hold."""
+        return frozenset(
+            name
+            for name, file in self.index.troubled.items()
+            if file.doubtful or not file.refused <= self.previous.sources.keys()
+        )
 
-    def never_valid(self, chosen: Collection[ObjectKey]) -> dict[ObjectKey, Unkept]:
+    def kept(self, doubtful: Collection[str]) -> frozenset[ObjectKey]:
+        """The objects that stay as they were, for what is well of them is not there."""
+        sources, valid = self.previous.sources, self.index.valid
+        refused = {key for file in self.index.troubled.values() for key in file.refused}
+        stay = {key for key in refused if key in sources}
+        if doubtful:
+            stay.update(key for key, source in sources.items() if source.file in doubtful)
+        return frozenset(key for key in stay if key not in valid)
+
+    def never_valid(
+        self, doubtful: Collection[str], kept: Collection[ObjectKey]
+    ) -> dict[ObjectKey, Unkept]:
         """Those that are refused, and of which no valid version is in force."""
         held = self.previous.unkept.items()
-        found = dict(one for one in held if one[1].source.file in self.doubtful)
-        found |= dict(self.unkept)
-        return {key: one for key, one in found.items() if key not in chosen}
-
-    def _report_twice(
-        self, key: ObjectKey, source: Source, found: list[tuple[Document, Source]]
-    ) -> None:
-        for _, other in found:
-            if other != source:
-                self.problems.append(
-                    Problem(
-                        other.file,
-                        other.lines["metadata.name"],
-                        "metadata.name",
-                        f"declared already at {source.file}:{source.line}, which is in force",
-                        "remove one of the two, or give it another name",
-                        str(key),
-                    )
-                )
+        found = dict(one for one in held if one[1].source.file in doubtful)
+        for _, file in sorted(self.index.troubled.items()):
+            found |= dict(file.unkept)
+        valid = self.index.valid
+        return {key: one for key, one in found.items() if key not in valid and key not in kept}
 
 
 def load(previous: Loaded, files: Files, policies: Collection[str] | None = None) -> Loaded:
     """Read these files. `policies` are the names that exist; None: they are not checked."""
     names = frozenset(policies) if policies is not None else None
-    known = previous.read if previous.policies == names else {}
-    memo = {text: one for file in known.values() for text, one in file.outcomes.items()}
-    reading, read = _Reading(previous.declared), dict[str, _File]()
-    for name in sorted(files):
-        before, content = known.get(name), files[name]
-        if before is None or isinstance(content, OSError) or before.content != content:
-            before = _File(name, content).read(memo, names)
-        read[name] = before
-        reading.add(before)
-    chosen = reading.choose()
-    chosen |= previous.services.of(chosen)
-    unkept = reading.never_valid(chosen)
-    declared = Declared.of(chosen, previous.declared, unkept)
-    causes = sorted(reading.problems)
+    alike = previous.policies == names
+    known = previous.read if alike else {}
+    gone, come = _read(known, files, names)
+    read = {name: one for name, one in known.items() if name in files}
+    read.update((file.name, file) for file in come)
+    index, touched = (previous.index if alike else _Index()).after(gone, come)
+    choice = _Choice(previous.declared, index)
+    doubtful = choice.doubtful
+    kept = choice.kept(doubtful)
+    unkept = choice.never_valid(doubtful, kept)
+    if not alike:
+        touched = touched.union(previous.index.valid)
+    changes = dict(_changes(choice, touched | (previous.kept - kept), kept))
+    services, made = previous.services.after(_others(changes, previous.declared))
+    together = {
+        key: one
+        for key, one in {**changes, **made}.items()
+        if one is not None or not (key in kept or services.has(key))
+    }
+    declared = previous.declared.after(together, unkept)
+    causes = sorted(_causes(index, declared))
     refused = {one.object: one for one in reversed(causes) if one.object}
     consequences = sorted([*reference_problems(declared, refused), *map(_told, unkept.items())])
     problems = (*causes, *consequences)
-    return Loaded(declared, problems, tuple(causes), names, read, previous.services)
+    return Loaded(declared, problems, tuple(causes), names, read, index, kept, services)
+
+
+def _read(
+    known: Mapping[str, _File], files: Files, policies: frozenset[str] | None
+) -> tuple[list[_File], list[_File]]:
+    """The known files that are no more as they were, and those that are others now."""
+    changed = [
+        name
+        for name, content in files.items()
+        if (before := known.get(name)) is None
+        or (before.content is not content and before.content != content)
+        or isinstance(content, OSError)
+    ]
+    gone = [known[name] for name in (*changed, *(known.keys() - files.keys())) if name in known]
+    memo = {text: one for file in gone for text, one in file.outcomes.items()}
+    return gone, [_File(name, files[name]).read(memo, policies) for name in changed]
+
+
+def _changes(
+    choice: _Choice, keys: Iterable[ObjectKey], kept: Collection[ObjectKey]
+) -> Iterator[tuple[ObjectKey, tuple[Document, Source] | None]]:
+    """What becomes of these objects; those that are kept do not change."""
+    for key in keys:
+        if key in choice.index.valid:
+            yield key, choice.of(key)
+        elif key not in kept:
+            yield key, None
+
+
+def _others(changes: Changes, before: Declared) -> Changes:
+    """Without objects that merely stand elsewhere, but for Services: their Backends stand there."""
+    return {
+        key: one
+        for key, one in changes.items()
+        if one is None or key.kind == "Service" or before.get(key) is not one[0]
+    }
+
+
+def _causes(index: _Index, declared: Declared) -> Iterator[Problem]:
+    """What is not as it was written."""
+    for file in index.troubled.values():
+        yield from file.problems
+    for key in index.several:
+        source = declared.sources[key]
+        for _, other in index.valid[key]:
+            if other != source:
+                yield Problem(
+                    other.file,
+                    other.lines["metadata.name"],
+                    "metadata.name",
+                    f"declared already at {source.file}:{source.line}, which is in force",
+                    "remove one of the two, or give it another name",
+                    str(key),
+                )
 
 
 def _told(one: tuple[ObjectKey, Unkept]) -> Problem:

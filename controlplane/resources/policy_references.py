@@ -61,6 +61,11 @@ def service_backends(declared: Declared, policy: Policy) -> Iterator[str]:
 
 def called(declared: Declared) -> frozenset[str]:
     """Every Backend that Envoys call for some policy."""
+    looked_at = (declared.bonds, *declared.those("ClientPolicy", "TrafficPolicy"))
+    return declared.while_same(looked_at, _called)
+
+
+def _called(declared: Declared) -> frozenset[str]:
     policies = (
         one for model in (ClientPolicy, TrafficPolicy) for one in declared.all(model).values()
     )

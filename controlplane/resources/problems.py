@@ -21,11 +21,15 @@ class Problem:
     object: str = ""
     """`Kind namespace/name` where it is known."""
 
+    @property
+    def words(self) -> str:
+        """What and what to do, for whoever knows which document: `field: message (advice)`."""
+        text = f"{self.field}: {self.message}" if self.field else self.message
+        return f"{text} ({self.advice})" if self.advice else text
+
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        parts = [where, self.object, self.field, self.message]
-        text = ": ".join(part for part in parts if part)
-        return f"{text} ({self.advice})" if self.advice else text
+        return ": ".join(part for part in (where, self.object, self.words) if part)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

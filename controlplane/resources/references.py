@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 
 from controlplane.resources.attachment import (
     exists,
@@ -21,7 +20,14 @@ from controlplane.resources.attachment import (
 )
 from controlplane.resources.backend_protocols import unasked
 from controlplane.resources.balancing import BalancingPolicy
-from controlplane.resources.declared import KINDS, MODELS, Declared, ObjectKey
+from controlplane.resources.declared import (
+    BEHIND_BACKENDS,
+    KINDS,
+    MODELS,
+    ROUTES,
+    Declared,
+    ObjectKey,
+)
 from controlplane.resources.envoy_patch import EnvoyPatch
 from controlplane.resources.filters import Filter
 from controlplane.resources.gateway import ROUTE_KINDS, Gateway
@@ -52,11 +58,13 @@ from controlplane.resources.traffic_policy import TrafficPolicy
 Fault = tuple[str, Unresolved]
 """A field of an object, and why what it says leads nowhere."""
 
-_Found = tuple[Problem, str]
-"""With what is not there, see `Unresolved.lacking`."""
+_Found = tuple[ObjectKey, str, Unresolved]
+"""A fault, and whose it is."""
 
 _CONDITIONS = "payload, cel or jwt"
 _POLICIES = tuple(one for one in MODELS if issubclass(one, Policy))
+_LOOKED_AT = tuple(kind for kind in KINDS if kind not in ("Backend", *BEHIND_BACKENDS))
+"""Of Backends it is their names, and what is told apart in `Declared.bonds`."""
 
 
 def reference_problems(
@@ -67,51 +75,48 @@ def reference_problems(
     `refused` are documents that are not in force, by `Kind namespace/name`: who refers to one of
     them is told that, instead of names that are like it.
     """
-    found = _reference_problems(declared)
-    return [_with_cause(problem, lacking, refused or {}) for problem, lacking in found]
+    looked_at = (declared.bonds, *declared.those(*_LOOKED_AT))
+    faults = declared.while_same(looked_at, _faults)
+    return [_problem(declared, one, refused or {}) for one in faults]
 
 
-def _with_cause(problem: Problem, lacking: str, refused: Mapping[str, Problem]) -> Problem:
-    cause = refused.get(lacking)
-    if cause is None:
-        return problem
-    return replace(problem, advice=f"its document is refused: {cause.file}:{cause.line}")
-
-
-def _reference_problems(declared: Declared) -> list[_Found]:
-    late = {id(one.route) for at in attachments(declared).values() for one in at.conflicts}
-    return [
-        *(
-            problem
-            for route in declared.every_route
-            for problem in _of_route(declared, route, late=id(route) in late)
-        ),
-        *(p for gateway in declared.gateways.values() for p in _of_gateway(declared, gateway)),
-        *(p for model in _POLICIES for p in _of_policies(declared, model)),
-        *_of_sessions(declared),
-        *(_problem(declared, key, field, fault) for key, field, fault in tls_references(declared)),
-        *(_problem(declared, key, field, fault) for key, field, fault in unasked(declared)),
-        *(_problem(declared, key, field, fault) for key, field, fault in untold(declared)),
-        *(p for one in declared.all(SecurityPolicy).values() for p in _of_security(declared, one)),
-        *(p for patch in declared.all(EnvoyPatch).values() for p in _of_patch(declared, patch)),
-    ]
-
-
-def _problem(declared: Declared, key: ObjectKey, field: str, fault: Unresolved) -> _Found:
-    source = declared.sources[key]
+def _problem(declared: Declared, found: _Found, refused: Mapping[str, Problem]) -> Problem:
+    key, field, fault = found
+    source, cause = declared.sources[key], refused.get(fault.lacking)
     line = source.lines.get(field, source.line)
-    problem = Problem(source.file, line, field, fault.message, fault.advice, str(key))
-    return problem, fault.lacking
+    advice = (
+        fault.advice if cause is None else f"its document is refused: {cause.file}:{cause.line}"
+    )
+    return Problem(source.file, line, field, fault.message, advice, str(key))
+
+
+def _faults(declared: Declared) -> tuple[_Found, ...]:
+    late = {id(one.route) for at in attachments(declared).values() for one in at.conflicts}
+    return (
+        *(
+            fault
+            for route in declared.every_route
+            for fault in _of_route(declared, route, late=id(route) in late)
+        ),
+        *(one for gateway in declared.gateways.values() for one in _of_gateway(declared, gateway)),
+        *(one for model in _POLICIES for one in _of_policies(declared, model)),
+        *_of_sessions(declared),
+        *tls_references(declared),
+        *unasked(declared),
+        *untold(declared),
+        *(f for one in declared.all(SecurityPolicy).values() for f in _of_security(declared, one)),
+        *(f for patch in declared.all(EnvoyPatch).values() for f in _of_patch(declared, patch)),
+    )
 
 
 def _of_route(declared: Declared, route: Route, *, late: bool) -> Iterator[_Found]:
     """`late`: an older route goes before it somewhere."""
     key = ObjectKey(route.kind, route.key)
     for field, fault in declared.once(route, route_faults):
-        yield _problem(declared, key, field, fault)
+        yield key, field, fault
     for at, ref in enumerate(route.spec.parent_refs if late else ()):
         for fault in conflicts(declared, route, ref):
-            yield _problem(declared, key, f"spec.parentRefs[{at}]", fault)
+            yield key, f"spec.parentRefs[{at}]", fault
 
 
 def route_faults(declared: Declared, route: Route) -> tuple[Fault, ...]:
@@ -274,13 +279,13 @@ def _of_gateway(declared: Declared, gateway: Gateway) -> Iterator[_Found]:
                 message = f"a listener of this protocol cannot carry {one.group}/{one.kind}"
                 advice = did_you_mean(one.kind, listener.kinds)
                 fault = Unresolved(message, advice, "InvalidRouteKinds")
-                yield _problem(declared, key, field, fault)
+                yield key, field, fault
         for which, ref in enumerate(listener.tls.certificate_refs if listener.tls else ()):
             secret = resolve_certificate(declared, gateway, ref)
             if isinstance(secret, Unresolved):
                 field = f"spec.listeners[{at}].tls.certificateRefs[{which}]"
                 message = f"{secret.message}; the listener does without it"
-                yield _problem(declared, key, field, replace(secret, message=message))
+                yield key, field, replace(secret, message=message)
 
 
 def patch_fault(declared: Declared, patch: EnvoyPatch) -> Unresolved | None:
@@ -295,12 +300,17 @@ def patch_fault(declared: Declared, patch: EnvoyPatch) -> Unresolved | None:
 def _of_patch(declared: Declared, patch: EnvoyPatch) -> Iterator[_Found]:
     fault = patch_fault(declared, patch)
     if fault is not None:
-        yield _problem(declared, ObjectKey("EnvoyPatch", patch.key), "spec.targetRef", fault)
+        yield ObjectKey("EnvoyPatch", patch.key), "spec.targetRef", fault
 
 
-@lru_cache(2)  # asked for by many, of one `Declared` after the other
 def policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     """The balancing policy in force for each Backend that has one; the nearest target wins."""
+    of, attached = winners(declared, BalancingPolicy), attachments(declared)
+    looked_at = (of, attached, declared.bonds, *declared.those(*ROUTES))
+    return declared.while_same(looked_at, _policy_of)
+
+
+def _policy_of(declared: Declared) -> Mapping[str, BalancingPolicy]:
     of = winners(declared, BalancingPolicy)
     pairs = {key: found.pairs for key, found in attachments(declared).items()}
     return of_backends(declared, of, declared.every_route, pairs)
@@ -310,7 +320,7 @@ def _of_security(declared: Declared, policy: SecurityPolicy) -> Iterator[_Found]
     key = ObjectKey("SecurityPolicy", policy.key)
     for field, fault in found_by(declared, policy).faults:
         message = f"{fault.message}; requests that the policy is for are answered 500"
-        yield _problem(declared, key, field, replace(fault, message=message))
+        yield key, field, replace(fault, message=message)
 
 
 def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:
@@ -321,9 +331,9 @@ def _of_policies(declared: Declared, model: type[Policy]) -> Iterator[_Found]:
             fault = target_fault(declared, of, policy, target_of(policy, ref))
             if fault is not None:
                 field = f"spec.targetRefs[{at}]"
-                yield _problem(declared, key, field, fault)
+                yield key, field, fault
         for field, fault in faults_of(declared, policy):
-            yield _problem(declared, key, field, fault)
+            yield key, field, fault
 
 
 def _of_sessions(declared: Declared) -> Iterator[_Found]:
@@ -340,7 +350,7 @@ def _of_sessions(declared: Declared) -> Iterator[_Found]:
                     f"rule {at} of {route.key} has several Backends; it keeps no sessions",
                     "give the rule one Backend with all the endpoints",
                 )
-                yield _problem(declared, key, "spec.sessionPersistence", fault)
+                yield key, "spec.sessionPersistence", fault
 
 
 def target_fault(

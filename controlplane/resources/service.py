@@ -15,6 +15,9 @@ from controlplane.resources.kinds import CoreApiVersion, Document, Port
 
 SERVICE_OF = "kubernetes.io/service-name"
 """The label by which a slice says whose endpoints it holds."""
+FRONT_OF = "gateway.networking.k8s.io/gateway-name"
+"""The label by which a Service says before the Envoys of which Gateway of its namespace it stands
+(GEP-1762)."""
 MAX_IN_SLICE = 1000
 """As Kubernetes has it."""
 
@@ -36,8 +39,37 @@ class ServicePort(_Written):
     )
 
 
+class Ingress(_Written):
+    """A point of a load balancer."""
+
+    ip: str = Field(default="", description="Its address,")
+    hostname: str = Field(default="", description="or its name.")
+
+
+class LoadBalancerStatus(_Written):
+    """Of the load balancer before a Service."""
+
+    ingress: tuple[Ingress, ...] = Field(default=(), max_length=100, description="Its points.")
+
+
+class ServiceStatus(_Written):
+    """What Kubernetes has made of it."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
 class ServiceSpec(_Written):
     """What is served."""
+
+    type: str = Field(
+        default="ClusterIP", description="Looked at in a Service that stands before a Gateway,"
+    )
+    cluster_ips: tuple[str, ...] = Field(
+        default=(), alias="clusterIPs", max_length=2, description="as its addresses are,"
+    )
+    external_ips: tuple[str, ...] = Field(
+        default=(), alias="externalIPs", max_length=100, description="and these."
+    )
 
     ports: tuple[ServicePort, ...] = Field(default=(), max_length=1000, description="Its ports.")
     ip_families: tuple[str, ...] = Field(
@@ -56,6 +88,28 @@ class Service(Document):
     api_version: CoreApiVersion
     kind: Literal["Service"]
     spec: ServiceSpec = ServiceSpec()
+    status: Annotated[
+        ServiceStatus, Field(description="The addresses of a load balancer; see `type`.")
+    ] = ServiceStatus()
+
+    @property
+    def front_of(self) -> str | None:
+        """The Gateway before whose Envoys it stands, `namespace/name`."""
+        name = self.metadata.labels.get(FRONT_OF)
+        return f"{self.metadata.namespace}/{name}" if name else None
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """Where clients reach it, (`IPAddress` or `Hostname`, value): from outside where it can be,
+        else within the cluster. None yet of a load balancer that is being made."""
+        ingress = self.status.load_balancer.ingress
+        outside = [
+            ("IPAddress", one.ip) if one.ip else ("Hostname", one.hostname) for one in ingress
+        ]
+        outside += [("IPAddress", ip) for ip in self.spec.external_ips]
+        if not outside and self.spec.type != "LoadBalancer":
+            outside = [("IPAddress", ip) for ip in self.spec.cluster_ips if ip != "None"]
+        return tuple(one for one in outside if one[1])
 
 
 class EndpointConditions(_Written):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,7 +22,7 @@ from controlplane.resources.backend import (
     BackendSpec,
     Ip,
 )
-from controlplane.resources.declared import ObjectKey, Source
+from controlplane.resources.declared import ROUTES, Changes, ObjectKey, Source
 from controlplane.resources.filters import BackendObjectRef
 from controlplane.resources.kinds import WEIR_API, Document, Metadata
 from controlplane.resources.service import EndpointSlice, Node, Service, ServicePort, SliceEndpoint
@@ -33,15 +33,9 @@ INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 PORT = ":"
 """Between the name of a Service and its port."""
 
-_Objects = Mapping[ObjectKey, tuple[Document, Source]]
-_Seen = Mapping[ObjectKey, Document]
 _REFERRING = frozenset(
     (
-        "HTTPRoute",
-        "GRPCRoute",
-        "TLSRoute",
-        "TCPRoute",
-        "UDPRoute",
+        *ROUTES,
         "BalancingPolicy",
         "TrafficPolicy",
         "SecurityPolicy",
@@ -49,7 +43,6 @@ _REFERRING = frozenset(
         "BackendTLSPolicy",
     )
 )
-_RELEVANT = _REFERRING | {"Service", "EndpointSlice", "Node"}
 
 
 class ServiceBackend(Backend):
@@ -59,14 +52,6 @@ class ServiceBackend(Backend):
     """`namespace/name`."""
     section: str
     """The name of the port."""
-
-
-class Wanted(NamedTuple):
-    """A Service that is referred to."""
-
-    service: str
-    port: int | None
-    """None: every port, for a policy."""
 
 
 def backend_key(service: str, port: int) -> str:
@@ -83,117 +68,161 @@ def of_service(ref: BackendObjectRef) -> bool:
     return ref.kind == "Service" and ref.group in (None, "")
 
 
+_Ports = frozenset[int | None]
+"""Of a Service that is referred to; None among them: every port, for a policy."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """A Service, if it is there, and all that makes Backends of it."""
+
+    service: Service | None = None
+    source: Source | None = None
+    by: Mapping[ObjectKey, _Ports] = field(default_factory=dict)
+    """Who refers to it, and to which ports."""
+    slices: Mapping[ObjectKey, EndpointSlice] = field(default_factory=dict)
+    nodes: frozenset[str] = frozenset()
+    """The Nodes that its endpoints run on, there or not."""
+    made: Mapping[str, ServiceBackend] = field(default_factory=dict)
+    """The Backends of its ports, by their keys."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ServiceBackends:
-    """Makes them, and makes anew what something changed for; what did not change is the very same
-    Backend as before, and costs a look.
+    """The Backends of the Services that some objects refer to."""
 
-    Not a value: it remembers what it saw last, for one reader of documents.
-    """
+    _asked: Mapping[str, _Asked] = field(default_factory=dict)
+    """By Service: those that are there, are referred to, or have slices."""
+    _wants: Mapping[ObjectKey, Mapping[str, _Ports]] = field(default_factory=dict)
+    """By who refers to them, Services and ports."""
+    _slices: Mapping[ObjectKey, EndpointSlice] = field(default_factory=dict)
+    _nodes: Mapping[str, Node] = field(default_factory=dict)
 
-    def __init__(self) -> None:
-        self._seen: dict[ObjectKey, Document] = {}
-        self._wants: dict[ObjectKey, frozenset[Wanted]] = {}
-        self._ports: dict[str, set[int]] = {}
-        """Of the Services that are referred to."""
-        self._slices: dict[str, dict[ObjectKey, EndpointSlice]] = {}
-        """By Service, referred to or not."""
-        self._made: dict[str, dict[str, ServiceBackend]] = {}
-        """By Service, what its ports are, by their keys."""
+    def has(self, key: ObjectKey) -> bool:
+        """Whether an object is one of them."""
+        asked = self._asked.get(key.name.partition(PORT)[0])
+        return key.kind == "Backend" and asked is not None and key.name in asked.made
 
-    def of(self, objects: _Objects) -> dict[ObjectKey, tuple[Document, Source]]:
-        """The Backends of the Services that these objects refer to, as objects."""
-        now = {key: one for key, (one, _) in objects.items() if key.kind in _RELEVANT}
-        before, self._seen = self._seen, now
-        changed = [key for key, one in now.items() if before.get(key) is not one]
-        changed += before.keys() - now.keys()
-        for service in self._touched(changed, before, now):
-            self._make(service, now)
-        return {
-            ObjectKey("Backend", key): (one, objects[ObjectKey("Service", service)][1])
-            for service, made in self._made.items()
-            for key, one in made.items()
-        }
+    def after(self, changes: Changes) -> tuple[ServiceBackends, Changes]:
+        """The same after changes of objects, and what that changes in the Backends. What did not
+        change is the very same Backend as before."""
+        work = _Work(dict(self._asked), dict(self._wants), dict(self._slices), dict(self._nodes))
+        for key, one in changes.items():
+            work.take(key, *(one if one is not None else (None, None)))
+        found = work.again()
+        return ServiceBackends(work.asked, work.wants, work.slices, work.nodes), found
 
-    def _touched(self, changed: list[ObjectKey], before: _Seen, now: _Seen) -> set[str]:
-        """The Services for which any of these changes may mean something."""
-        touched: set[str] = set()
-        kinds = {key.kind for key in changed}
-        for key in changed:
-            if key.kind == "EndpointSlice":
-                touched |= self._move_slice(key, before.get(key), now.get(key))
-            elif key.kind == "Service":
-                touched.add(key.name)
-            elif key.kind in _REFERRING:
-                self._wants.pop(key, None)
-                if key in now:
-                    self._wants[key] = _wanted(now[key])
-        if kinds & (_REFERRING | {"Service"}):
-            ports = self._all_ports(now)
-            all_ = self._ports.keys() | ports.keys()
-            touched |= {one for one in all_ if self._ports.get(one) != ports.get(one)}
-            self._ports = ports
-        if "Node" in kinds:
-            touched |= self._ports.keys()
-        return touched & (self._ports.keys() | self._made.keys())
 
-    def _move_slice(
-        self, key: ObjectKey, before: Document | None, now: Document | None
-    ) -> set[str]:
-        touched = set()
-        if isinstance(before, EndpointSlice):
-            touched.add(before.service)
-            self._slices.get(before.service, {}).pop(key, None)
-        if isinstance(now, EndpointSlice):
-            touched.add(now.service)
-            self._slices.setdefault(now.service, {})[key] = now
-        for service in touched:
-            if not self._slices.get(service):
-                self._slices.pop(service, None)
-        return touched
+@dataclass(slots=True, eq=False)
+class _Draft:
+    """A Service for which a change may mean something."""
 
-    def _all_ports(self, now: _Seen) -> dict[str, set[int]]:
-        found: dict[str, set[int]] = {}
-        for each in self._wants.values():
-            for service, port in each:
-                numbers = _numbers(now, service) if port is None else (port,)
-                found.setdefault(service, set()).update(numbers)
+    before: _Asked
+    service: Service | None
+    source: Source | None
+    by: dict[ObjectKey, _Ports]
+    slices: dict[ObjectKey, EndpointSlice]
+
+    def made(self, nodes: Mapping[str, Node]) -> _Asked:
+        """With its Backends as they are now."""
+        slices = [one for _, one in sorted(self.slices.items())]
+        on = {one.node_name for each in slices for one in each.endpoints if one.node_name}
+        keys = {name: f"default/{name}" for name in on}  # a Node stands in no namespace
+        made: dict[str, ServiceBackend] = {}
+        if self.service is not None and self.by:
+            here = {name: nodes[key] for name, key in keys.items() if key in nodes}
+            made = dict(self._backends(self.service, slices, here))
+        names = frozenset(keys.values())
+        return _Asked(self.service, self.source, self.by, self.slices, names, made)
+
+    def _backends(
+        self, service: Service, slices: Sequence[EndpointSlice], nodes: Mapping[str, Node]
+    ) -> Iterator[tuple[str, ServiceBackend]]:
+        said = frozenset[int | None]().union(*self.by.values())
+        every = [one.port for one in service.spec.ports] if None in said else []
+        for number in sorted({*(one for one in said if one is not None), *every}):
+            port = _port(service, number)
+            if port is not None:
+                key = backend_key(service.key, number)
+                backend, held = _backend(service, port, slices, nodes), self.before.made.get(key)
+                yield key, held if held is not None and held == backend else backend
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """What is known, while changes are taken in."""
+
+    asked: dict[str, _Asked]
+    wants: dict[ObjectKey, Mapping[str, _Ports]]
+    slices: dict[ObjectKey, EndpointSlice]
+    nodes: dict[str, Node]
+    drafts: dict[str, _Draft] = field(default_factory=dict)
+
+    def take(self, key: ObjectKey, now: Document | None, source: Source | None) -> None:
+        """An object that changed, or went."""
+        if key.kind == "EndpointSlice":
+            self._take_slice(key, now if isinstance(now, EndpointSlice) else None)
+        elif key.kind == "Service":
+            draft = self._draft(key.name)
+            draft.service, draft.source = now if isinstance(now, Service) else None, source
+        elif key.kind == "Node":
+            self._take_node(key.name, now if isinstance(now, Node) else None)
+        elif key.kind in _REFERRING:
+            self._take_wants(key, now)
+
+    def again(self) -> Changes:
+        """Make anew what was touched; what differs of the Backends."""
+        found: dict[ObjectKey, tuple[Document, Source] | None] = {}
+        for name, draft in self.drafts.items():
+            now, before = draft.made(self.nodes), draft.before
+            self.asked[name] = now
+            if now.service is None and not now.by and not now.slices:
+                del self.asked[name]
+            for key in before.made.keys() - now.made.keys():
+                found[ObjectKey("Backend", key)] = None
+            for key, one in now.made.items():
+                if before.made.get(key) is not one or before.source is not now.source:
+                    assert now.source is not None, "it is of a Service that is there"
+                    found[ObjectKey("Backend", key)] = (one, now.source)
         return found
 
-    def _make(self, service: str, now: _Seen) -> None:
-        """The Backends of the ports of a Service, those that are as they were kept."""
-        before = self._made.pop(service, {})
-        document = now.get(ObjectKey("Service", service))
-        if not isinstance(document, Service):
-            return
-        slices = [one for _, one in sorted(self._slices.get(service, {}).items())]
-        nodes = _nodes(slices, now)
-        made: dict[str, ServiceBackend] = {}
-        for number in sorted(self._ports.get(service, ())):
-            port = _port(document, number)
-            if port is not None:
-                key = backend_key(service, number)
-                backend, held = _backend(document, port, slices, nodes), before.get(key)
-                made[key] = held if held is not None and held == backend else backend
-        if made:
-            self._made[service] = made
+    def _draft(self, name: str) -> _Draft:
+        draft = self.drafts.get(name)
+        if draft is None:
+            one = self.asked.get(name, _Asked())
+            draft = _Draft(one, one.service, one.source, dict(one.by), dict(one.slices))
+            self.drafts[name] = draft
+        return draft
 
+    def _take_slice(self, key: ObjectKey, now: EndpointSlice | None) -> None:
+        before = self.slices.pop(key, None)
+        if before is not None:
+            del self._draft(before.service).slices[key]
+        if now is not None:
+            self.slices[key] = self._draft(now.service).slices[key] = now
 
-def _numbers(now: _Seen, service: str) -> Iterator[int]:
-    found = now.get(ObjectKey("Service", service))
-    if isinstance(found, Service):
-        yield from (one.port for one in found.spec.ports)
+    def _take_node(self, name: str, now: Node | None) -> None:
+        self.nodes.pop(name, None)
+        if now is not None:
+            self.nodes[name] = now
+        for service, one in self.asked.items():
+            if name in one.nodes:
+                self._draft(service)
+
+    def _take_wants(self, key: ObjectKey, now: Document | None) -> None:
+        before, wanted = self.wants.pop(key, {}), _wanted(now) if now is not None else {}
+        if wanted:
+            self.wants[key] = wanted
+        for service in before.keys() | wanted.keys():
+            by = self._draft(service).by
+            by.pop(key, None)
+            if service in wanted:
+                by[key] = wanted[service]
 
 
 def _port(service: Service, number: int) -> ServicePort | None:
     """The port of a number; of one for TCP and one for UDP the first."""
     return next((one for one in service.spec.ports if one.port == number), None)
-
-
-def _nodes(slices: Iterable[EndpointSlice], now: _Seen) -> dict[str, Node]:
-    """The Nodes that these endpoints run on, as far as they are known."""
-    names = {one.node_name for each in slices for one in each.endpoints if one.node_name}
-    found = {name: now.get(ObjectKey("Node", f"default/{name}")) for name in names}
-    return {name: one for name, one in found.items() if isinstance(one, Node)}
 
 
 def _backend(
@@ -293,15 +322,20 @@ def _known(labels: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _wanted(document: Document) -> frozenset[Wanted]:
+def _wanted(document: Document) -> dict[str, _Ports]:
+    """The Services that a document refers to, and which ports of them."""
     namespace = document.metadata.namespace
-    found = set()
+    found: dict[str, _Ports] = {}
     for one in _parts(document):
+        port: int | None = None
         if isinstance(one, BackendObjectRef) and of_service(one) and one.port is not None:
-            found.add(Wanted(f"{one.namespace or namespace}/{one.name}", one.port))
+            service, port = f"{one.namespace or namespace}/{one.name}", one.port
         elif isinstance(one, TargetRef) and one.kind == "Service":
-            found.add(Wanted(f"{namespace}/{one.name}", None))
-    return frozenset(found)
+            service = f"{namespace}/{one.name}"
+        else:
+            continue
+        found[service] = found.get(service, frozenset()) | {port}
+    return found
 
 
 def _parts(value: object) -> Iterator[BaseModel]:

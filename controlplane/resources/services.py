@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from controlplane.model import Actuation, Endpoint, Rollout, Service, ServiceName
 from controlplane.resources.balancing import BalancingPolicy
@@ -24,17 +25,48 @@ def services(
     that drain are not balanced; where all do, none does, as Kubernetes has it with endpoints that
     end.
     """
-    policies = policy_of(declared)
-    routed = called(declared).union(*backends_under(declared).values())
-    return tuple(
-        part
-        for key in declared.backends
-        if (name := ServiceName(key)) in endpoints
-        for part in in_parts(
-            _service(key, endpoints[name], policies.get(key), overlay=key not in routed),
-            policies[key].spec.locality if key in policies else None,
-        )
-    )
+    return Services().of(declared, endpoints)
+
+
+class _Made(NamedTuple):
+    """The services that a Backend is, and all that they are made from."""
+
+    endpoints: tuple[Endpoint, ...]
+    policy: BalancingPolicy | None
+    overlay: bool
+    parts: tuple[Service, ...]
+
+
+class Services:
+    """`services`, time after time: one for which nothing changed is the very same as before."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, _Made] = {}
+
+    def of(
+        self, declared: Declared, endpoints: Mapping[ServiceName, tuple[Endpoint, ...]]
+    ) -> tuple[Service, ...]:
+        """As they are now."""
+        policies = policy_of(declared)
+        routed = called(declared).union(*backends_under(declared).values())
+        before, self._made = self._made, {}
+        for key in declared.backends:
+            here = endpoints.get(ServiceName(key))
+            if here is None:
+                continue
+            policy, overlay = policies.get(key), key not in routed
+            made = before.get(key)
+            if (
+                made is None
+                or made.endpoints is not here
+                or made.policy is not policy
+                or made.overlay is not overlay
+            ):
+                locality = policy.spec.locality if policy is not None else None
+                parts = in_parts(_service(key, here, policy, overlay=overlay), locality)
+                made = _Made(here, policy, overlay, tuple(parts))
+            self._made[key] = made
+        return tuple(part for made in self._made.values() for part in made.parts)
 
 
 def _service(

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from controlplane.resources.backend import Backend
 from controlplane.resources.certificates import pair_fault
-from controlplane.resources.declared import D, Declared
+from controlplane.resources.declared import ROUTES, D, Declared
 from controlplane.resources.filters import BackendObjectRef, ExtensionRef
 from controlplane.resources.gateway import Gateway, Listener, SecretRef
 from controlplane.resources.grants import granted
@@ -274,9 +273,13 @@ class Attached:
         return (*self.requests, *((one.listener, one.route) for one in self.streams))
 
 
-@lru_cache(2)  # asked for by many, of one `Declared` after the other
 def attachments(declared: Declared) -> Mapping[str, Attached]:
     """By Gateway."""
+    looked_at = declared.those(*ROUTES, "Gateway", "GatewayClass", "Namespace")
+    return declared.while_same(looked_at, _attachments)
+
+
+def _attachments(declared: Declared) -> Mapping[str, Attached]:
     requests = _wanted(declared, declared.request_routes)
     streams = _wanted(declared, declared.stream_routes)
     found = {}
@@ -287,7 +290,6 @@ def attachments(declared: Declared) -> Mapping[str, Attached]:
     return found
 
 
-@lru_cache(2)
 def attached(declared: Declared) -> Mapping[str, tuple[tuple[Listener, RequestRoute], ...]]:
     """By Gateway, its listeners with each route of requests that is attached to them."""
     return {key: found.requests for key, found in attachments(declared).items()}
@@ -298,22 +300,23 @@ R = TypeVar("R", bound=Route)
 
 def _wanted(declared: Declared, routes: Iterable[R]) -> dict[str, Sequence[tuple[Listener, R]]]:
     """By Gateway, each listener with the routes that it lets in, each once."""
-    found: dict[str, dict[tuple[str, str, str], tuple[Listener, R]]] = {}
+    found: dict[str, list[tuple[Listener, R]]] = {}
     for route in routes:
         for key, listener in declared.once(route, _listeners_of):
-            found.setdefault(key, {})[listener.name, route.kind, route.key] = (listener, route)
-    return {key: tuple(pairs.values()) for key, pairs in found.items()}
+            found.setdefault(key, []).append((listener, route))
+    return {key: tuple(pairs) for key, pairs in found.items()}
 
 
 def _listeners_of(declared: Declared, route: Route) -> tuple[tuple[str, Listener], ...]:
-    """The listeners that let the route in, with their Gateways."""
+    """The listeners that let the route in, each once, with their Gateways."""
     gateways = ((ref, resolve_gateway(declared, route, ref)) for ref in route.spec.parent_refs)
-    return tuple(
-        (gateway.key, listener)
+    found = {
+        (gateway.key, listener.name): listener
         for ref, gateway in gateways
         if isinstance(gateway, Gateway)
         for listener in listeners_for(declared, gateway, route, ref)
-    )
+    }
+    return tuple((key, listener) for (key, _), listener in found.items())
 
 
 def _apart(
@@ -419,6 +422,10 @@ def resolved(declared: Declared, route: Route, refs: Iterable[BackendObjectRef])
 
 def backends_under(declared: Declared) -> Mapping[str, frozenset[str]]:
     """By Gateway, the Backends that its routes reach."""
+    return declared.while_same((attachments(declared), declared.bonds), _backends_under)
+
+
+def _backends_under(declared: Declared) -> Mapping[str, frozenset[str]]:
     return {
         key: frozenset(
             backend for _, route in found.pairs for backend in backends_of(declared, route)

@@ -31,6 +31,12 @@ class CertificateWatch:
         )
         self._in_use: tuple[InUse, ...] = ()
         self._told: dict[InUse, int] = {}
+        self._own: dict[tuple[str, str, str], float] = {}
+
+    def own(self, kind: str, holder: str, entry: str, ends_s: float) -> None:
+        """One that Weir itself shows, and when it ends, in seconds since the epoch."""
+        self._own[kind, holder, entry] = ends_s
+        self._gauge.labels(kind, holder, entry).set(ends_s)
 
     def declare(self, declared: Declared) -> None:
         """These are in force now."""
@@ -39,6 +45,8 @@ class CertificateWatch:
         for one in self._in_use:
             place = (one.holder.kind, one.holder.name, one.entry)
             self._gauge.labels(*place).set(one.certificate.not_after.timestamp())
+        for own, ends_s in self._own.items():
+            self._gauge.labels(*own).set(ends_s)
         self.look()
 
     def look(self) -> None:

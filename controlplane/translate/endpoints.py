@@ -19,8 +19,9 @@ they are told that all parts are one (`Part.together`): one locality of equal en
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import NamedTuple
 
 from controlplane._pb import endpoint_pb2
@@ -71,6 +72,49 @@ class _Named:
     """By the names that it has."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cluster:
+    """The assignments of a cluster, and all that they were made from."""
+
+    names: Sequence[str]
+    parts: Sequence[Service]
+    verdicts: Sequence[Verdict | None]
+    orders: Mapping[Zone, Order] | None
+    common: Mapping[str, bytes]
+    by_place: Mapping[Zone, Mapping[str, bytes]] = field(default_factory=dict)
+    kept: dict[tuple[ServiceName, Part | None], _Kept] = field(default_factory=dict)
+    named: dict[Zone | None, _Named] = field(default_factory=dict)
+
+    def is_of(
+        self,
+        names: Sequence[str],
+        parts: Sequence[Service],
+        verdicts: Sequence[Verdict | None],
+        orders: Mapping[Zone, Order] | None,
+    ) -> bool:
+        """Whether these would come to the same."""
+        return (
+            self.orders is orders
+            and (self.names is names or self.names == names)
+            and len(self.parts) == len(parts)
+            and all(map(is_, self.parts, parts))
+            and all(map(_alike, self.verdicts, verdicts))
+        )
+
+
+def _alike(some: Verdict | None, other: Verdict | None) -> bool:
+    """Whether two verdicts on a service surely come to the same assignment."""
+    if some is other:
+        return True
+    return (
+        some is not None
+        and other is not None
+        and some.service is other.service
+        and some.grouping is other.grouping
+        and some.weights == other.weights
+    )
+
+
 class Assigned(NamedTuple):
     """Assignments by `namespace/name`, and by the bare name where it is unique."""
 
@@ -80,13 +124,15 @@ class Assigned(NamedTuple):
 
 
 class Assignments:
-    """Makes endpoint assignments. One message is kept for each service, and for each priority and
-    weight that a part has for the Envoys of some place."""
+    """Makes endpoint assignments: those of a cluster again where its services, or the verdicts on
+    them, are others. One message is kept for each service, and for each priority and weight that a
+    part has for the Envoys of some place."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[ServiceName, Part | None], _Kept] = {}
-        self._named: dict[tuple[ServiceName, Zone | None], _Named] = {}
-        self._empty: dict[str, bytes] = {}
+        self._clusters: dict[ServiceName, _Cluster] = {}
+        self._names: Mapping[ServiceName, Sequence[str]] = {}
+        self.clusters: frozenset[str] = frozenset()
+        """The clusters that had services the last time."""
 
     def resources(
         self,
@@ -97,81 +143,104 @@ class Assignments:
         """Raises `ValueError` for a service that has endpoints and no verdict: an assignment is
         never made up here.
         """
-        kept, named, self._kept, self._named = self._kept, self._named, {}, {}
-        clusters: dict[ServiceName, list[Service]] = {}
+        before, self._clusters = self._clusters, {}
+        parts_of: dict[ServiceName, list[Service]] = {}
         for service in services:
-            clusters.setdefault(service.cluster, []).append(service)
-        bare = Counter(name.partition("/")[2] for name in clusters)
+            parts_of.setdefault(service.cluster, []).append(service)
+        if parts_of.keys() != self._names.keys():
+            self._names, self.clusters = _names(parts_of), frozenset(map(str, parts_of))
         common: dict[str, bytes] = {}
         by_place: dict[Zone, dict[str, bytes]] = {}
-        for cluster, parts in clusters.items():
-            short = cluster.partition("/")[2]
-            names = [str(cluster), short] if bare[short] == 1 else [str(cluster)]
-            if not any(part.endpoints for part in parts):
-                common.update(self._nowhere(names))
-                continue
-            bodies = self._bodies(parts, {}, verdicts, kept)
-            common.update(self._assignments((cluster, None), bodies, names, named))
-            for place, order in (orders or {}).get(cluster, {}).items():
-                here = self._bodies(parts, order, verdicts, kept)
-                if here != bodies:
-                    made = self._assignments((cluster, place), here, names, named)
-                    by_place.setdefault(place, {}).update(made)
-        self._empty = {key: wire for key, wire in self._empty.items() if key in common}
+        for cluster, parts in parts_of.items():
+            made, names = before.get(cluster), self._names[cluster]
+            said = [verdicts.get(one.name) for one in parts]
+            order = orders.get(cluster) if orders else None
+            if made is None or not made.is_of(names, parts, said, order):
+                made = _cluster(names, parts, said, order, made)
+            self._clusters[cluster] = made
+            common.update(made.common)
+            for place, here in made.by_place.items():
+                by_place.setdefault(place, {}).update(here)
         return Assigned(common, by_place)
 
-    def _nowhere(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """The assignment without endpoints, by each of its names."""
-        for name in names:
-            self._empty.setdefault(name, prefixed(_CLUSTER_NAME, name.encode()) + EMPTY)
-        return {name: self._empty[name] for name in names}
 
-    def _assignments(
-        self,
-        key: tuple[ServiceName, Zone | None],
-        bodies: tuple[bytes, ...],
-        names: Sequence[str],
-        before: Mapping[tuple[ServiceName, Zone | None], _Named],
-    ) -> Mapping[str, bytes]:
-        """The assignment of a cluster by each of its names: those of its parts, one after another,
-        are one."""
-        named = before.get(key)
+def _names(clusters: Collection[ServiceName]) -> dict[ServiceName, Sequence[str]]:
+    """By `namespace/name`, all names of each."""
+    short = {cluster: cluster.partition("/")[2] for cluster in clusters}
+    often = Counter(short.values())
+    return {
+        cluster: [str(cluster), name] if often[name] == 1 else [str(cluster)]
+        for cluster, name in short.items()
+    }
+
+
+def _cluster(
+    names: Sequence[str],
+    parts: Sequence[Service],
+    verdicts: Sequence[Verdict | None],
+    orders: Mapping[Zone, Order] | None,
+    before: _Cluster | None,
+) -> _Cluster:
+    if not any(part.endpoints for part in parts):
+        nowhere = {name: _nowhere(name, before) for name in names}
+        return _Cluster(names, parts, verdicts, orders, nowhere)
+    made = _Making(names, parts, verdicts, before)
+    bodies = made.bodies({})
+    common = made.assignments(None, bodies)
+    by_place = {
+        place: made.assignments(place, here)
+        for place, order in (orders or {}).items()
+        if (here := made.bodies(order)) != bodies
+    }
+    return _Cluster(names, parts, verdicts, orders, common, by_place, made.kept, made.named)
+
+
+def _nowhere(name: str, before: _Cluster | None) -> bytes:
+    """The assignment without endpoints."""
+    wire = prefixed(_CLUSTER_NAME, name.encode()) + EMPTY
+    held = before.common.get(name) if before is not None else None
+    return held if held == wire else wire
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Making:
+    """The assignments of a cluster, while they are made."""
+
+    names: Sequence[str]
+    parts: Sequence[Service]
+    verdicts: Sequence[Verdict | None]
+    before: _Cluster | None
+    kept: dict[tuple[ServiceName, Part | None], _Kept] = field(default_factory=dict)
+    named: dict[Zone | None, _Named] = field(default_factory=dict)
+
+    def assignments(self, where: Zone | None, bodies: tuple[bytes, ...]) -> Mapping[str, bytes]:
+        """By each of its names: those of its parts, one after another, are one."""
+        named = self.before.named.get(where) if self.before is not None else None
         if named is None or named.bodies != bodies:
             named = _Named(bodies, {})
-        self._named[key] = named
-        for name in names:
+        self.named[where] = named
+        for name in self.names:
             if name not in named.wires:
                 named.wires[name] = prefixed(_CLUSTER_NAME, name.encode()) + b"".join(bodies)
-        return {name: named.wires[name] for name in names}
+        return {name: named.wires[name] for name in self.names}
 
-    def _bodies(
-        self,
-        parts: Sequence[Service],
-        order: Order,
-        verdicts: Mapping[ServiceName, Verdict],
-        before: Mapping[tuple[ServiceName, Part | None], _Kept],
-    ) -> tuple[bytes, ...]:
+    def bodies(self, order: Order) -> tuple[bytes, ...]:
         """All of an assignment but its name, for each part; the order says what differs."""
         if order and all(part.together for part in order.values()):
-            return (_together(parts),)
+            return (_together(self.parts),)
         return tuple(
-            self._body(verdicts.get(one.name), one, order.get(one.name, one.part), before)
-            for one in parts
+            self._body(verdict, one, order.get(one.name, one.part))
+            for one, verdict in zip(self.parts, self.verdicts, strict=True)
         )
 
-    def _body(
-        self,
-        verdict: Verdict | None,
-        service: Service,
-        part: Part | None,
-        before: Mapping[tuple[ServiceName, Part | None], _Kept],
-    ) -> bytes:
+    def _body(self, verdict: Verdict | None, service: Service, part: Part | None) -> bytes:
         if verdict is None:
             raise ValueError(f"{service.name}: no verdict, so nothing can be sent for it")
         key = (service.name, part)
-        kept = self._kept.get(key)
+        kept = self.kept.get(key)
         if kept is None:
-            kept = self._kept[key] = _fresh(before.get(key), verdict, part)
+            held = self.before.kept.get(key) if self.before is not None else None
+            kept = self.kept[key] = _fresh(held, verdict, part)
         if kept.body is None:
             kept.body = kept.message.SerializeToString()
         return kept.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import NamedTuple
 
 from controlplane.resources.backend_protocols import in_http_2
@@ -117,7 +118,7 @@ class Clusters:
 
     def _cluster(self, fleet: str, backend: str, name: str, said: _Said) -> bytes:
         kept = self._kept.get((fleet, name))
-        if kept is None or any(a is not b for a, b in zip(kept[0], said, strict=True)):
+        if kept is None or not all(map(is_, kept[0], said)):
             policy, limits, fails_over, http_2 = said
             spec = _spec(policy, limits, fails_over)
             kept = (said, cluster(backend, self._options, spec, name=name, http_2=http_2))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import NamedTuple
 
 from envoy_data_plane.envoy.config.route.v3 import Route as EnvoyRoute
@@ -76,12 +77,35 @@ class _Kept(NamedTuple):
     reached: Reached
 
 
+_Place = tuple[str, str, str]
+"""A Gateway, a table of it, and a host in that."""
+
+
+class _Host(NamedTuple):
+    """A virtual host, and what it was made from."""
+
+    said: bytes
+    entries: Sequence[_Made]
+    wire: bytes
+
+    def is_of(self, said: bytes, entries: Sequence[_Made]) -> bool:
+        """Whether it would come out the same."""
+        return (
+            self.said == said
+            and len(self.entries) == len(entries)
+            and all(map(is_, self.entries, entries))
+        )
+
+
 class RouteTables:
-    """Makes route tables; what a rule comes to is kept as long as the rule is."""
+    """Makes route tables; what a rule comes to is kept as long as the rule is, and a virtual host
+    as long as its routes are."""
 
     def __init__(self) -> None:
         self._kept: dict[_Key, _Kept] = {}
         self._used: set[_Key] = set()
+        self._hosts_before: dict[_Place, _Host] = {}
+        self._hosts_now: dict[_Place, _Host] = {}
         self._alike = False
 
     def begin(self, *, alike: bool) -> None:
@@ -89,6 +113,7 @@ class RouteTables:
         which is still the same could be translated otherwise for."""
         self._kept = {key: kept for key, kept in self._kept.items() if key in self._used}
         self._used = set()
+        self._hosts_before, self._hosts_now = self._hosts_now, {}
         self._alike = alike
 
     def reached(self, scene: Scene, pairs: Sequence[Pair]) -> Reached:
@@ -104,12 +129,22 @@ class RouteTables:
             for one in table.listeners
         }
         for host, listener, entries in self._hosts(scene, table, pairs):
-            head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
-            head += said[listener.name]
-            body = b"".join(entry.wire for entry in entries)
-            out.append(wire(RouteConfiguration, virtual_hosts=[head + body]))
+            place = (scene.gateway.key, table.name, host)
+            out.append(self._host(place, said[listener.name], entries))
         out += [_misdirected(one.hostname or "*") for one in table.others]
         return b"".join(out)
+
+    def _host(self, place: _Place, said: bytes, entries: Sequence[_Made]) -> bytes:
+        """The part of a table that a virtual host is; `said`: what its listener says of it."""
+        kept = self._hosts_before.get(place)
+        if kept is None or not kept.is_of(said, entries):
+            host = place[-1]
+            head = wire(VirtualHost, name=host, domains=[host], retry_policy=unless_said())
+            body = b"".join(entry.wire for entry in entries)
+            made = wire(RouteConfiguration, virtual_hosts=[head + said + body])
+            kept = _Host(said, entries, made)
+        self._hosts_now[place] = kept
+        return kept.wire
 
     def _hosts(
         self, scene: Scene, table: Table, pairs: Sequence[Pair]

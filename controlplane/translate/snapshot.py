@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from controlplane.model import OVERLAY, Orders, Service, ServiceName, Snapshot, Verdict
 from controlplane.resources.authorization import ClientAddresses
@@ -42,6 +43,8 @@ from controlplane.translate.types import (
 )
 
 _Resources = Mapping[str, Mapping[str, bytes]]
+_NOTHING: _Resources = MappingProxyType({LISTENER: {}, CLUSTER: {}})
+"""All else an Envoy asks for by names that stand in these."""
 
 
 class Translator:
@@ -53,12 +56,13 @@ class Translator:
         self._tables = RouteTables()
         self._securing = Securing(self._options)
         self._patches = Patches(self._options.patcher)
-        self._held: dict[tuple[str, str, str], bytes] = {}
         self._clusters = Clusters(self._options)
         self._declared = Declared()
         self._inputs: tuple[frozenset[str], float] | None = None
         self._fleets: dict[str, _Resources] = {}
         self._asking: dict[str, Sequence[Secured]] = {}
+        self._settled = False
+        """Whether another pass over the same would come to the same."""
 
     def snapshots(
         self,
@@ -69,22 +73,29 @@ class Translator:
         orders: Orders | None = None,
     ) -> tuple[Snapshot, ...]:
         """One for each Gateway, and the overlay's. `orders` are for Backends of which the Envoys
-        of each place get another assignment.
+        of each place get another assignment. Of a Gateway that is to be left alone it holds
+        assignments and no other type, so that nothing else of its Envoys is changed; of one that
+        was deleted no listener and no cluster.
 
         `services` are those whose endpoints are known; a Backend that is not among them is treated
         as if it were not there. Raises `ValueError` for a service with endpoints and no verdict.
         """
-        known = frozenset(str(service.cluster) for service in services)
-        inputs = (known, sampling_percent)
-        if self._declared is not declared or self._inputs != inputs:
-            self._fleets = self._configure(declared, known, sampling_percent)
-            self._declared, self._inputs = declared, inputs
         common, by_place = self._assignments.resources(services, verdicts, orders)
+        known = self._assignments.clusters
+        inputs = (known, sampling_percent)
+        same = declared is self._declared or (
+            self._settled and declared.differs_in_endpoints_alone(self._declared)
+        )
+        if not same or self._inputs != inputs:
+            self._fleets = self._configure(declared, known, sampling_percent)
+        self._declared, self._inputs = declared, inputs
+        left = declared.left_alone
         fleets = [
-            Snapshot(fleet, {**resources, ENDPOINT: common}, by_place)
-            for fleet, resources in self._fleets.items()
+            Snapshot(fleet, {**({} if fleet in left else made), ENDPOINT: common}, by_place)
+            for fleet, made in self._fleets.items()
         ]
-        return (*fleets, Snapshot(OVERLAY, {ENDPOINT: common}, by_place))
+        ended = [Snapshot(one, _NOTHING) for one in declared.fleets if one not in self._fleets]
+        return (*fleets, *ended, Snapshot(OVERLAY, {ENDPOINT: common}, by_place))
 
     @property
     def patch_faults(self) -> Mapping[ObjectKey, str]:
@@ -99,19 +110,21 @@ class Translator:
         self._tables.begin(alike=alike)
         found = attachments(declared)
         policies = Policies.of(declared, known, self._securing)
+        self._settled = True
         fresh = {
             key: self._gateway(Scene(declared, gateway, policies, known), found[key], percent)
             for key, gateway in declared.gateways.items()
         }
         self._patches.use(declared, fresh)
-        held: dict[tuple[str, str, str], bytes] = {}
+        if self._options.patcher is not None and self._patches.faults:
+            self._settled = False  # what failed is tried again
         for fleet, resources in fresh.items():
             for type_url, named in resources.items():
+                held = self._fleets.get(fleet, {}).get(type_url, {})
                 for name, wire in named.items():
-                    place = (fleet, type_url, name)
-                    before = self._held.get(place)
-                    held[place] = named[name] = before if before == wire else wire
-        self._held = held
+                    before = held.get(name, wire)
+                    if before is not wire and before == wire:
+                        named[name] = before
         self._asking = {key: self._asking[key] for key in fresh}
         return dict(fresh)
 
@@ -126,6 +139,7 @@ class Translator:
         )
         secured = scene.policies.secured_in(gateway, found.requests)
         gone = self._let_go(gateway.key, secured)
+        self._settled = self._settled and not any(one.asks for one in gone)
         by_udp = [one for one in found.streams if one.listener.at[0]]
         by_tcp = [one for one in found.streams if not one.listener.at[0]]
         connections = streams.destinations(scene, by_tcp)

@@ -3,9 +3,9 @@
     python -m deploy.images.rehearse serve [--folder DIR]     # as root; minutes
 
 Each stage gets a root of its own, COPY copies, RUN runs in it (chroot). Python packages come from
-wheels that are fetched beforehand. Then the last stage is started as its image would be: its user,
-its environment, its root read-only, a network of its own; its health check must pass, and it must
-end by SIGTERM. Printed as JSON: sizes, and what happened.
+wheels that are fetched beforehand. Then the last stage is started as its image would be (`start`),
+from a folder and in Kubernetes; its health check must pass, and it must end by SIGTERM. Printed as
+JSON: sizes, and what happened.
 
 What this is not: the base of `serve` is Debian's Python here and distroless there, so what is
 measured is what we bring, the base apart; and nothing of an engine (layers, labels) is tested.
@@ -18,22 +18,19 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.images.dockerfile import Stage, stages
+from deploy.images.start import Built, start_in_kubernetes, start_plain
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE = "bookworm"
 PACKAGES = "ca-certificates,python3"
 WHEELS = "/wheels"
-STARTS_WITHIN_S = 60.0
-ENDS_WITHIN_S = 15.0
 EXTRAS = {"serve": "kubernetes,redis", "train": "train"}
 
 
@@ -131,62 +128,18 @@ def size_mb(folder: Path) -> float:
     return round(int(run("du", "-sk", str(folder)).split()[0]) / 1024, 1)
 
 
-def start(stage: Stage, root: Path, folder: Path) -> dict[str, object]:
-    """Start it as its image would be; what came of it."""
-    documents = folder / "documents"
-    documents.mkdir(exist_ok=True)
-    (root / "etc/weir").mkdir(exist_ok=True)
-    user = stage.last("USER")
-    command = [*stage.words_of("ENTRYPOINT"), *stage.words_of("CMD")]
-    environment = [f"{k}={v}" for k, v in {"PATH": "/usr/bin:/bin", **stage.environment}.items()]
-    at = shlex.quote(str(root))
-    inside = shlex.join(["chroot", f"--userspec={user}", str(root), "env", "-i", *environment])
-    script = " && ".join(
-        (
-            f"mount --bind {at} {at}",
-            f"mount -o remount,ro,bind {at}",
-            f"mount -t proc proc {at}/proc",
-            f"mount --rbind /dev {at}/dev",
-            f"mount -t tmpfs tmpfs {at}/tmp",
-            f"mount -t tmpfs -o uid=65532,mode=700 tmpfs {at}/var/lib/weir",
-            f"mount --bind {shlex.quote(str(documents))} {at}/etc/weir",
-            "ip link set lo up",
-            f"exec {inside} {shlex.join(command)}",
-        )
-    )
-    log = folder / "started.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            ["unshare", "--mount", "--net", "sh", "-c", script], stdout=out, stderr=out
-        )
-    began = time.monotonic()
-    try:
-        check = shlex.join(stage.words_of("HEALTHCHECK"))
-        enter = ["nsenter", "-t", str(process.pid), "-m", "-n", "sh", "-c", f"{inside} {check}"]
-        healthy = False
-        while not healthy and time.monotonic() < began + STARTS_WITHIN_S:
-            if process.poll() is not None:
-                break
-            healthy = subprocess.run(enter, capture_output=True, timeout=30).returncode == 0
-            time.sleep(0.2)
-        healthy_s = round(time.monotonic() - began, 1)
-        threads = f"/proc/{process.pid}/status"
-        who = Path(threads).read_text() if healthy else ""
-        process.send_signal(signal.SIGTERM)
-        status = process.wait(ENDS_WITHIN_S)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    uid = next((line.split()[1] for line in who.splitlines() if line.startswith("Uid")), "")
-    last = log.read_text(errors="replace").splitlines()[-3:]
-    return {
-        "healthy": healthy,
-        "healthy_after_s": healthy_s,
-        "uid": uid,
-        "exit_status": status,
-        "last_lines": [] if healthy and status == 0 else last,
-    }
+def components(packages: Path, to: Path) -> int:
+    """What is in there as a CycloneDX document; how many parts."""
+    program = REPOSITORY / ".venv-sbom/bin/cyclonedx-py"
+    if not program.exists():
+        raise SystemExit("an SBOM wants .venv-sbom: `make image-rehearsal` makes it")
+    with tempfile.TemporaryDirectory() as name:
+        # A Python that sees these packages and no others.
+        python = Path(name) / "python3"
+        python.write_text(f'#!/bin/sh\nPYTHONPATH={packages} exec /usr/bin/python3 -S "$@"\n')
+        python.chmod(0o755)
+        run(str(program), "environment", "--output-reproducible", "-o", str(to), str(python))
+    return len(json.loads(to.read_text())["components"])
 
 
 def main() -> None:
@@ -194,6 +147,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("image", choices=sorted(EXTRAS))
     parser.add_argument("--folder", type=Path, help="Kept; a Debian that is in it is used again.")
+    parser.add_argument("--sbom", type=Path, help="Write what is in it there (CycloneDX).")
+    parser.add_argument("--built", action="store_true", help="What --folder has is built already.")
     asked = parser.parse_args()
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise SystemExit("this wants root and debootstrap (apt-get install debootstrap)")
@@ -201,17 +156,22 @@ def main() -> None:
         folder = asked.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         all_of = stages(Path(__file__).parent / f"{asked.image}.Dockerfile")
-        with tempfile.TemporaryDirectory(prefix="weir-wheels-") as wheels:
-            fetch_wheels(EXTRAS[asked.image], Path(wheels))
-            root = build(all_of, folder, Path(wheels))
-        told: dict[str, object] = {
-            "image": asked.image,
-            "packages_mb": size_mb(root / "opt/weir"),
-        }
+        root = folder / f"stage-{all_of[-1].name}"
+        if not asked.built:
+            with tempfile.TemporaryDirectory(prefix="weir-wheels-") as wheels:
+                fetch_wheels(EXTRAS[asked.image], Path(wheels))
+                root = build(all_of, folder, Path(wheels))
+        packages = root / "opt/weir"
+        told: dict[str, object] = {"image": asked.image, "packages_mb": size_mb(packages)}
+        if asked.sbom:
+            told["components"] = components(packages, asked.sbom)
+        starts: list[dict[str, object]] = []
         if all_of[-1].words_of("HEALTHCHECK"):
-            told |= start(all_of[-1], root, folder)
+            built = Built(all_of[-1], root, folder)
+            starts = [start_plain(built), start_in_kubernetes(built)]
+            told |= {"from_a_folder": starts[0], "in_kubernetes": starts[1]}
         print(json.dumps(told))
-    raise SystemExit(0 if told.get("healthy", True) else 1)
+    raise SystemExit(0 if all(one["works"] and one["exit_status"] == 0 for one in starts) else 1)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,13 @@ COPY constraints.txt pyproject.toml setup.py README.md LICENSE ./
 COPY protos ./protos
 COPY controlplane ./controlplane
 COPY policies ./policies
-# Into a folder, not an environment: the interpreter of the run image is at another path.
-RUN python3 -m pip install --no-cache-dir --constraint constraints.txt --target /opt/weir ".[kubernetes,redis]" \
+# Into a folder, not an environment: the interpreter of the run image is at another path. Bytecode for our code
+# and for what serving imports alone (for all that is installed it is 80 MB), and nothing that is for
+# tests, type checkers and compilers alone.
+RUN python3 -m pip install --no-cache-dir --no-compile --constraint constraints.txt --target /opt/weir ".[kubernetes,redis]" \
+    && find /opt/weir \( -type d -name tests -o -name "*.py[ix]" -o -name "*.pxd" \) -prune -exec rm -r {} + \
+    && python3 -m compileall -q /opt/weir/controlplane \
+    && PYTHONPATH=/opt/weir python3 -c "import controlplane.app, controlplane.cli.serve, controlplane.front.worker, controlplane.kubernetes.cluster, controlplane.limits.redis, controlplane.webhook, onnxruntime" \
     && install -d -o 65532 -g 65532 -m 0700 /var/lib/weir
 
 FROM ${RUN_IMAGE}
@@ -35,8 +40,10 @@ LABEL org.opencontainers.image.title="Weir" \
 COPY --from=build /opt/weir /opt/weir
 COPY --from=build --chown=65532:65532 /var/lib/weir /var/lib/weir
 # What is asked from outside the container is TLS (xDS) or only read (the probe address); the admin address stays on
-# the loopback, where `kubectl port-forward` and `docker exec` reach it.
-ENV PYTHONPATH=/opt/weir \
+# the loopback, where `kubectl port-forward` and `docker exec` reach it. HOME is for users that /etc/passwd does not know:
+# the client of Kubernetes asks for it when it is imported.
+ENV HOME=/var/lib/weir \
+    PYTHONPATH=/opt/weir \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     WEIR_STATE_DIR=/var/lib/weir \

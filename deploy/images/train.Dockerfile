@@ -6,6 +6,8 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
+# Read by pip, where given: https://download.pytorch.org/whl/cpu has builds of torch without gigabytes for GPUs.
+ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /src
 COPY constraints.txt pyproject.toml setup.py README.md LICENSE ./
 COPY protos ./protos

@@ -34,6 +34,9 @@ class StatusConsole:
     def __init__(self, server: XdsServer) -> None:
         self._server = server
 
+    def about(self) -> dict[str, Any]:
+        return {}
+
     def ready(self) -> tuple[bool, str]:
         return True, "ready"
 

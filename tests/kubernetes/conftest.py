@@ -13,6 +13,7 @@ from tests.kubernetes import cluster as clusters
 from tests.kubernetes import samples, tools
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.scene import Scene, scene
 
 
 def pytest_report_header() -> str:
@@ -25,6 +26,13 @@ def api_server() -> Iterator[ApiServer]:
     """A server of its own for each test, empty but for the system's namespaces."""
     with ApiServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def one_scene() -> Iterator[Scene]:
+    """A test server with the kinds that Weir follows, for all who tidy up after themselves."""
+    with ApiServer() as server, scene(server) as made:
+        yield made
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ import httpx
 import yaml
 
 from controlplane.kubernetes.client import Api
+from controlplane.kubernetes.cluster import LEASE
+from controlplane.kubernetes.keeping import Keeps
 from controlplane.kubernetes.reflector import Times
-from controlplane.kubernetes.resource import Resource, served, wanted
+from controlplane.kubernetes.resource import LEASES, Resource, served, wanted
 from controlplane.kubernetes.source import KubernetesSource
 from controlplane.resources.crds import definitions
 from controlplane.resources.declared import KINDS
@@ -127,6 +129,7 @@ class Scene:
                     continue
                 self.http.delete(of.path(metadata.get("namespace", ""), metadata["name"]))
         self._kinds.clear()
+        self.http.delete(LEASES.path("default", LEASE))
         self.server.calls.clear()
 
     def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any]:
@@ -159,7 +162,15 @@ async def connected(
 class Follower:
     """What a source tells, with a deadline for each step."""
 
-    def __init__(self, api: Api, *, namespace: str = "", times: Times = QUICK) -> None:
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str = "",
+        times: Times = QUICK,
+        keeps: Keeps | None = None,
+        wait_s: float = DEADLINE_S,
+    ) -> None:
         self.relisted: list[str] = []
         self.source = KubernetesSource(
             api,
@@ -169,6 +180,8 @@ class Follower:
             times=times,
             debounce_s=0.01,
             relisted=self.relisted.append,
+            keeps=keeps,
+            wait_s=wait_s,
         )
         self._told: AsyncGenerator[Loaded] = self.source.watch(POLICIES)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -205,3 +206,47 @@ def test_a_webhook_with_another_certificate_is_not_believed(
         if policy == "Fail":
             assert 'failed calling webhook "hook.weir.dev"' in answer.json()["message"]
     assert made.asked == []
+
+
+@pytest.mark.parametrize(("policy", "asked"), [("Equivalent", 1), ("Exact", 0)])
+def test_a_webhook_is_asked_about_other_versions_where_its_policy_is_equivalent(
+    api_server: ApiServer, hook: tuple[Hook, Authority], policy: str, asked: int
+) -> None:
+    made, authority = hook
+    events = [
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["events"],
+            "operations": ["CREATE"],
+        }
+    ]
+    with httpx.Client(base_url=api_server.url, timeout=10.0) as http:
+        serve(http, made.server.server_port)
+        http.post(HOOKS, json=configuration(authority.pem, rules=events, matchPolicy=policy))
+        now = "2026-01-01T00:00:00.000000Z"
+        event = {"metadata": {"name": "a"}, "eventTime": now, "note": "hello"}
+        path = "/apis/events.k8s.io/v1/namespaces/default/events"
+        http.post(path, json=event).raise_for_status()
+    assert len(made.asked) == asked
+    for one in made.asked:
+        assert one["requestResource"]["group"] == "events.k8s.io"
+        assert one["resource"] == {"group": "", "version": "v1", "resource": "events"}
+        assert (one["object"]["apiVersion"], one["object"]["message"]) == ("v1", "hello")
+
+
+def test_a_webhook_that_does_not_answer_in_time_is_not_waited_for(
+    api_server: ApiServer, hook: tuple[Hook, Authority]
+) -> None:
+    _, authority = hook
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, httpx.Client(base_url=api_server.url, timeout=10.0) as http:
+        serve(http, silent.getsockname()[1])
+        http.post(HOOKS, json=configuration(authority.pem, timeoutSeconds=1))
+        answer = http.post(MAPS, json={"metadata": {"name": "a"}})
+        assert answer.status_code == 500
+        assert answer.json()["message"] == (
+            'Internal error occurred: failed calling webhook "hook.weir.dev": failed to call '
+            'webhook: Post "https://hook.default.svc:443/validate?timeout=1s": context deadline '
+            "exceeded"
+        )

@@ -118,11 +118,32 @@ def test_its_permissions_are_those_that_the_page_has() -> None:
 
 def test_with_one_namespace_nothing_is_asked_of_the_cluster() -> None:
     objects = rendered("-f", str(CHART / "ci" / "namespaced-values.yaml"))
-    assert not {"ClusterRole", "ClusterRoleBinding", "GatewayClass"} & {o["kind"] for o in objects}
+    of_the_cluster = {
+        "ClusterRole", "ClusterRoleBinding", "GatewayClass", "ValidatingWebhookConfiguration",
+    }  # fmt: skip
+    assert not of_the_cluster & {one["kind"] for one in objects}
     role = next(one for one in of_kind("Role", objects) if one["metadata"]["name"] == "weir")
     assert role["metadata"]["namespace"] == "shop"
     asked = {resource for rule in role["rules"] for resource in rule["resources"]}
     assert not {"gatewayclasses", "namespaces", "nodes"} & asked
+
+
+def test_with_cert_manager_the_webhook_wants_no_permission() -> None:
+    objects = rendered("-f", str(CHART / "ci" / "cert-manager-values.yaml"))
+    (hook,) = of_kind("ValidatingWebhookConfiguration", objects)
+    injected = {"cert-manager.io/inject-ca-from": "weir-system/weir-webhook"}
+    assert hook["metadata"]["annotations"] == injected
+    certificates = {one["spec"]["secretName"]: one for one in of_kind("Certificate", objects)}
+    assert certificates["weir-webhook"]["spec"]["dnsNames"] == ["weir.weir-system.svc"]
+    rules = [
+        rule
+        for kind in ("ClusterRole", "Role")
+        for o in of_kind(kind, objects)
+        for rule in o["rules"]
+    ]
+    asked = {(each, verb) for rule in rules for each in rule["resources"] for verb in rule["verbs"]}
+    assert ("secrets", "get") not in asked
+    assert not {one for one in asked if one[0] == "validatingwebhookconfigurations"}
 
 
 def test_settings_become_those_that_weir_serve_has() -> None:
@@ -147,6 +168,8 @@ def test_settings_become_those_that_weir_serve_has() -> None:
         (("--set", "xds.tls.mode=certManager"), "xds.tls.issuerRef"),
         (("--set", "image.digest=latest"), "digest"),
         (("--set", "envoy.gateway=edge"), "gateway"),
+        (("--set", "webhook.certificate.mode=certManager"), "webhook.certificate.issuerRef"),
+        (("--set", "webhook.certificate.mode=existing"), "webhook.certificate.caBundle"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(options: tuple[str, ...], why: str) -> None:
@@ -211,6 +234,22 @@ def server() -> Iterator[ApiServer]:
         yield made
 
 
+HOOK = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/weir"
+
+
+def fill_the_webhook(http: httpx.Client) -> None:
+    """As Weir does."""
+    headers = {"content-type": "application/strategic-merge-patch+json"}
+    for path, change in (
+        ("/api/v1/namespaces/shop/secrets/weir-webhook", {"data": {"tls.crt": "Q0E="}}),
+        (
+            HOOK,
+            {"webhooks": [{"name": "validate.weir.dev", "clientConfig": {"caBundle": "Q0E="}}]},
+        ),
+    ):
+        http.patch(path, json=change, headers=headers).raise_for_status()
+
+
 def test_it_comes_changes_and_goes_and_keeps_what_must_stay(
     server: ApiServer, tmp_path: Path
 ) -> None:
@@ -222,9 +261,12 @@ def test_it_comes_changes_and_goes_and_keeps_what_must_stay(
             return http.get(f"/api/v1/namespaces/shop/secrets/{name}").json()["data"]
 
         helm("install", "weir", *everything, "--create-namespace")
-        before = {name: data(name) for name in ("weir-xds", "weir-envoy")}
+        fill_the_webhook(http)
+        before = {name: data(name) for name in ("weir-xds", "weir-envoy", "weir-webhook")}
         helm("upgrade", "weir", *everything, "--set=settings.logLevel=debug,envoy.enabled=true")
         assert {name: data(name) for name in before} == before  # nobody is cut off by an upgrade
+        (hook,) = http.get(HOOK).json()["webhooks"]
+        assert hook["clientConfig"]["caBundle"] == "Q0E="
         deployments = http.get("/apis/apps/v1/namespaces/shop/deployments").json()["items"]
         assert {one["metadata"]["name"] for one in deployments} == {"weir", "weir-envoy"}
         helm("rollback", "weir", "1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -32,14 +32,20 @@ async def api(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
         yield made
 
 
-def replica(api: Api, identity: str, clock: Clock, address: str = "") -> Lease:
+def replica(
+    api: Api,
+    identity: str,
+    clock: Clock,
+    now: Callable[[], str] = micro_now,
+    address: str = "",
+) -> Lease:
     return Lease(
         api,
         namespace="default",
         name="weir-decider",
         identity=identity,
         clock=clock,
-        now=micro_now,
+        now=now,
         chance=random.Random(1),
         times=LeaseTimes(15, 10.0, 2.0),
         address=address,
@@ -79,6 +85,34 @@ async def test_whoever_does_not_renew_stops_before_the_next_begins(api: Api) -> 
     await look(one)  # and comes back: it sees that it is over
     assert not one.holds
     assert (one.holder, one.epoch) == ("two", 2)
+
+
+async def test_clocks_of_the_day_that_differ_and_jump_change_nothing(api: Api) -> None:
+    """Renewals are counted from when they were seen, by a clock that only goes forward."""
+    clock = Clock()
+    days = iter(range(1, 10_000))
+
+    def ahead() -> str:
+        return f"2099-01-01T00:00:{next(days) % 60:02}.000000Z"
+
+    def back_and_forth() -> str:
+        number = next(days)
+        return f"{2000 + 50 * (number % 2)}-01-01T00:00:{number % 60:02}.000000Z"
+
+    one, two = replica(api, "one", clock, ahead), replica(api, "two", clock, back_and_forth)
+    for _ in range(20):
+        await look(one)
+        await look(two)
+        assert (one.holds, two.holds) == (True, False)
+        clock.now_s += 2.0
+    waited = 0
+    while not two.holds:  # `one` is gone
+        clock.now_s += 1.0
+        waited += 1
+        await look(two)
+        assert not (one.holds and two.holds)
+        assert waited < 60
+    assert waited == 13  # the last renewal was seen 2 s before
 
 
 async def test_of_two_that_reach_for_it_one_is_refused(api: Api, api_server: ApiServer) -> None:
@@ -131,7 +165,8 @@ def test_times_that_do_not_fit_are_refused() -> None:
 
 async def test_its_holder_says_where_it_is_reached(api: Api) -> None:
     clock = Clock()
-    one, two = replica(api, "one", clock, "192.0.2.1:18003"), replica(api, "two", clock, "")
+    one = replica(api, "one", clock, address="192.0.2.1:18003")
+    two = replica(api, "two", clock)
     assert one.leader is None
     await look(one)
     await look(two)

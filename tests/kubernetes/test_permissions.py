@@ -17,6 +17,8 @@ from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.events import Happened, Recorder
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.status import document_kinds, statuses
+from controlplane.kubernetes.webhook.certificates import LIFE
+from controlplane.kubernetes.webhook.upkeep import Upkeep, Where
 from controlplane.kubernetes.writer import StatusWriter
 from controlplane.resources.conditions import conditions
 from controlplane.resources.declared import ObjectKey
@@ -27,6 +29,7 @@ from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, ROUTE
 
 PAGE = Path(__file__).parents[2] / "docs" / "kubernetes.md"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+HOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 
 
 def roles() -> list[dict[str, Any]]:
@@ -95,6 +98,41 @@ async def test_they_are_enough(guarded: Scene, tmp_path: Path) -> None:
     assert {"list", "watch", "patch", "get", "create", "update"} <= {verb for verb, _ in used}
 
 
+async def test_they_are_enough_for_the_certificate_of_the_webhook_and_for_no_other(
+    guarded: Scene, tmp_path: Path
+) -> None:
+    token = bind(guarded)
+    secrets = "/api/v1/namespaces/weir-system/secrets"
+    client = {"service": {"name": "weir", "namespace": "weir-system"}}
+    for name in ("weir", "other"):
+        one = {"name": "validate.weir.dev", "clientConfig": client}
+        hook = {**one, "sideEffects": "None", "admissionReviewVersions": ["v1"]}
+        made = {"metadata": {"name": name}, "webhooks": [hook]}
+        guarded.http.post(HOOKS, json=made).raise_for_status()
+        secret = {"metadata": {"name": f"{name}-webhook"}}
+        guarded.http.post(secrets, json=secret).raise_for_status()
+    now_s = time.time()
+    async with connected(guarded.server, tmp_path, token) as api:
+
+        def upkeep(name: str) -> Upkeep:
+            where = Where(name, "weir-system", f"{name}-webhook")
+            chance = random.Random(1)
+            return Upkeep(api, where, shown.append, wall_clock=lambda: now_s, chance=chance)
+
+        shown: list[object] = []
+        ours = upkeep("weir")
+        for _ in range(3):
+            await ours.look()
+            now_s += LIFE.total_seconds() * 0.7
+        assert len(shown) == 2
+        for path in (f"{HOOKS}/other", f"{secrets}/other-webhook"):
+            with pytest.raises(ApiError, match="403"):
+                await api.get(path)
+        for path in (HOOKS, secrets):
+            with pytest.raises(ApiError, match="403"):
+                await api.create(path, {"metadata": {"name": "more"}})
+
+
 def test_every_kind_with_a_status_may_have_it_written() -> None:
     cluster_role, _ = roles()
     written = {
@@ -103,6 +141,7 @@ def test_every_kind_with_a_status_may_have_it_written() -> None:
         if "patch" in rule["verbs"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
+        if resource.endswith("/status")
     }
     plurals = {
         "GatewayClass": "gatewayclasses",

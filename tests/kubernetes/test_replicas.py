@@ -16,12 +16,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import yaml
 
 from controlplane.lab.envoy import run_envoy
 from controlplane.lab.ports import free_ports
 from controlplane.model import EndpointId, Grouping, LastGood, ServiceName, Weights
 from controlplane.store import SqlStateStore
 from controlplane.translate.bootstrap import ads_bootstrap
+from controlplane.translate.client_tls import ClientTls
+from tests.certificates import SERVER, Authority, Files
 from tests.envoy.echo import call, echoes
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.scene import DEADLINE_S, Scene, scene
@@ -53,11 +56,12 @@ SERVE = """
 from controlplane.cli import main
 from controlplane.kubernetes.lease import LeaseTimes
 from controlplane.replicas import replicas
-replicas.GATHER_S = 1.0
+replicas.GATHER_S = 0.5
 LeaseTimes.__init__.__defaults__ = (15, 10.0, 0.2)
 main()
 """
 """With less patience than a cluster wants."""
+CA = Authority()
 LEARNED = (0.7, 0.3)
 """What one replica has learned, and the other has never heard of."""
 
@@ -72,6 +76,21 @@ class Weir:
     replica: int
     envoy_admin: int
     process: subprocess.Popen[str] | None = None
+
+    @property
+    def own(self) -> Files:
+        """Its certificate: for its Envoy, and for the other replica."""
+        folder = self.folder / "tls"
+        return Files(folder) if folder.exists() else Files(folder).put(CA.server(), CA.pem)
+
+    def envoys(self) -> ClientTls:
+        """The certificate of its Envoy, of the same CA."""
+        made = Files(self.folder / "envoy-tls").put(CA.issue(dns=["envoy"]), CA.pem)
+        folder = str(made.folder)
+        tls = ClientTls(str(made.certificate), str(made.key), str(made.ca), SERVER, secrets=folder)
+        for file, content in tls.files().items():
+            (made.folder / file).write_text(yaml.safe_dump(content))
+        return tls
 
     @property
     def log(self) -> Path:
@@ -113,6 +132,10 @@ def serving(cluster: Scene, of: Weir) -> Iterator[None]:
         "xds-address": f"127.0.0.1:{of.xds}",
         "admin-address": f"127.0.0.1:{of.admin}",
         "replica-address": f"127.0.0.1:{of.replica}",
+        "replica-identity": SERVER,
+        "tls-cert": of.own.certificate,
+        "tls-key": of.own.key,
+        "tls-client-ca": of.own.ca,
         "log-format": "json",
     }
     command = [sys.executable, "-c", SERVE, "serve", "--kubernetes"]
@@ -136,7 +159,11 @@ def serving(cluster: Scene, of: Weir) -> Iterator[None]:
 async def envoy_of(of: Weir) -> AsyncIterator[None]:
     """Envoys of one Gateway share its port: the kernel gives connections to either."""
     bootstrap = ads_bootstrap(
-        node_id=of.folder.name, fleet="default/edge", xds_port=of.xds, admin_port=of.envoy_admin
+        node_id=of.folder.name,
+        fleet="default/edge",
+        xds_port=of.xds,
+        admin_port=of.envoy_admin,
+        tls=of.envoys(),
     )
     async with run_envoy(bootstrap, of.folder, wait_s=60.0):
         yield
@@ -199,20 +226,17 @@ async def test_one_version_everywhere_and_nothing_moves_when_the_leader_is_kille
         await learned(one.folder, *at.values())
         cluster.put(GATEWAY.replace("8080", str(gateway)), ROUTE, BACKEND.format(**at), POLICY)
 
-        # One is there, and decides.
+        # One decides. Another comes, which knows nothing: both serve the same, to the byte.
         stack.enter_context(serving(cluster, one))
         await until(lambda: one.role == "decides", one.log)
-        await stack.enter_async_context(envoy_of(one))
-        await until(lambda: bool(one.versions().get("eds")), one.log)
-        assert one.shares == pytest.approx(LEARNED)
-
-        # Another comes, which knows nothing: both serve the same, to the byte.
         stack.enter_context(serving(cluster, two))
-        await until(lambda: two.role == "follows", two.log)
-        await stack.enter_async_context(envoy_of(two))
-        await until(lambda: two.versions() == one.versions(), two.log)
+        await asyncio.gather(
+            stack.enter_async_context(envoy_of(one)), stack.enter_async_context(envoy_of(two))
+        )
+        await until(lambda: two.versions() == one.versions() != {}, two.log)
+        assert two.role == "follows"
         assert {"cds", "eds", "lds", "rds", "rtds"} <= two.versions().keys()
-        assert two.shares == one.shares
+        assert two.shares == one.shares == pytest.approx(LEARNED)
         await until(lambda: programmed(cluster).startswith("True: 2 of 2"), one.log)
 
         # Whoever decides sees the requests of both Envoys; when it moves the other does.
@@ -238,7 +262,7 @@ async def test_one_version_everywhere_and_nothing_moves_when_the_leader_is_kille
                 seen.append(two.shares)
                 await asyncio.sleep(0.05)
         assert all(shares == before for shares in seen)  # nobody decided, and nothing moved
-        for _ in range(15):
+        for _ in range(10):
             seen.append(two.shares)
             await asyncio.sleep(0.1)
         steps = np.abs(np.diff(np.array(seen), axis=0)).max(axis=1)

@@ -14,8 +14,7 @@ from controlplane.cli.fleets import snapshots
 from controlplane.kubernetes.errors import ApiError
 from controlplane.resources import Loaded, load
 from controlplane.resources.declared import KINDS, ObjectKey
-from tests.kubernetes.apiserver import ApiServer
-from tests.kubernetes.scene import DEADLINE_S, Follower, Scene, connected, scene
+from tests.kubernetes.scene import DEADLINE_S, Follower, Scene, connected
 from tests.unit.resources.documents import BACKEND, GATEWAY, POLICIES, ROUTE, joined
 from tests.unit.resources.test_service_backends import NODE, SERVICE, at, slice_of
 from tests.unit.resources.test_service_backends import ROUTE as SERVICE_ROUTE
@@ -23,16 +22,10 @@ from tests.unit.resources.test_service_backends import ROUTE as SERVICE_ROUTE
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(scope="module")
-def one_cluster() -> Iterator[Scene]:
-    with ApiServer() as server, scene(server) as made:
-        yield made
-
-
 @pytest.fixture
-def cluster(one_cluster: Scene) -> Iterator[Scene]:
-    yield one_cluster
-    one_cluster.clear()
+def cluster(one_scene: Scene) -> Iterator[Scene]:
+    yield one_scene
+    one_scene.clear()
 
 
 def documents_of(folder: Path) -> list[dict[str, Any]]:

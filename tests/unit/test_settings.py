@@ -54,6 +54,19 @@ def test_a_wrong_setting_is_named_in_the_error(
         load_settings(config=tmp_path, **{option: value})
 
 
+def test_what_is_shown_of_the_settings_holds_no_secret(tmp_path: Path) -> None:
+    settings = load_settings(
+        config=tmp_path,
+        rate_limit_redis_url="redis://:hunter2@redis:6379/0",
+        prometheus_url="https://bob:hun/ter3@prometheus:9090",
+    )
+    shown = settings.shown()
+    assert "hun" not in str(shown)
+    assert shown["prometheus_url"] == "https://prometheus:9090"
+    assert shown["config"] == str(tmp_path)
+    assert shown["workers"] == 1
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "a: b: c", "noSuchThing: 1"])
 def test_a_broken_settings_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
@@ -112,6 +125,8 @@ def test_identities_come_as_a_list_or_with_spaces_between_them_in_the_environmen
         ({"tls_cert": "a"}, "--tls-key"),
         ({"tls_key": "a"}, "--tls-cert"),
         ({"tls_client_ca": "a"}, "--tls-cert"),
+        ({"webhook_address": "0.0.0.0:9443"}, "--kubernetes"),
+        ({"webhook_cert": "a"}, "--webhook-key"),
         ({"xds_jwt_key": "a"}, "--xds-jwt-issuer"),
         ({"xds_jwt_key": "a", "xds_jwt_issuer": "b"}, "--xds-jwt-audience"),
         ({"xds_connection_age_s": 0.1}, "xds_connection_age_s"),

@@ -76,3 +76,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     name: {{ include "weir.serviceAccountName" . }}
     namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{/* Whether there is a webhook: its configuration is of the whole cluster. */}}
+{{- define "weir.webhook" -}}
+{{- if and .Values.webhook.enabled (not .Values.watchNamespace) }}true{{ end }}
+{{- end }}
+
+{{- define "weir.webhookSecret" -}}
+{{- if eq .Values.webhook.certificate.mode "existing" }}
+{{- required "webhook.certificate.mode existing wants webhook.certificate.secretName: a Secret with tls.crt and tls.key" .Values.webhook.certificate.secretName }}
+{{- else }}
+{{- printf "%s-webhook" (include "weir.fullname" .) }}
+{{- end }}
+{{- end }}

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-con
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.kubernetes.apiserver import errors, selectors
+from tests.kubernetes.apiserver import errors, selectors, versions
 from tests.kubernetes.apiserver.errors import ApiError, Object
 from tests.kubernetes.apiserver.kinds import Kind
 from tests.kubernetes.apiserver.requests import Request
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CONFIGURATIONS = "validatingwebhookconfigurations.admissionregistration.k8s.io"
 _EXEMPT = "admissionregistration.k8s.io"
+LATE_S = 0.5
 
 
 class Unreachable(Exception):
@@ -41,9 +43,10 @@ async def ask(
     if kind.group == _EXEMPT:
         return ()  # what configures webhooks is never sent to them
     warnings: tuple[str, ...] = ()
-    for hook in _asked(api, operation, request, kind, one, before):
+    for hook, as_kind in _asked(api, operation, request, kind, one, before):
         try:
-            warnings += await _one(api, hook, operation, request, kind, one, before)
+            review = _review(api.source.uid(), operation, request, kind, as_kind, one, before)
+            warnings += await _one(api, hook, review)
         except Unreachable as error:
             if hook.get("failurePolicy", "Fail") == "Fail":
                 raise errors.internal(
@@ -59,12 +62,24 @@ def _asked(
     kind: Kind,
     one: Object | None,
     before: Object | None,
-) -> Iterator[Object]:
+) -> Iterator[tuple[Object, Kind]]:
+    """Webhooks, and the version of the object that each is to see."""
     for _, configuration in api.store.items(CONFIGURATIONS):
         for hook in configuration.get("webhooks") or ():
-            ruled = any(_ruled(rule, operation, request, kind) for rule in hook.get("rules") or ())
-            if ruled and _selected(api, hook, request, kind, one, before):
-                yield hook
+            seen = _ruled_as(api, hook, operation, request, kind)
+            if seen is not None and _selected(api, hook, request, kind, one, before):
+                yield hook, seen
+
+
+def _ruled_as(api: Api, hook: Object, operation: str, request: Request, kind: Kind) -> Kind | None:
+    """The kind itself where a rule has it; another version of it, where the policy is Equivalent
+    and a rule has that one."""
+    others = (one for one in api.kinds if one.resource == kind.resource and one != kind)
+    exact = hook.get("matchPolicy", "Equivalent") == "Exact"
+    for as_kind in (kind,) if exact else (kind, *others):
+        if any(_ruled(rule, operation, request, as_kind) for rule in hook.get("rules") or ()):
+            return as_kind
+    return None
 
 
 def _ruled(rule: Object, operation: str, request: Request, kind: Kind) -> bool:
@@ -94,21 +109,13 @@ def _selected(
     return kind.resource != "namespaces" or by_namespace(one or before or {})
 
 
-async def _one(
-    api: Api,
-    hook: Object,
-    operation: str,
-    request: Request,
-    kind: Kind,
-    one: Object | None,
-    before: Object | None,
-) -> tuple[str, ...]:
-    uid = api.source.uid()
-    review = _review(uid, operation, request, kind, one, before)
+async def _one(api: Api, hook: Object, review: Object) -> tuple[str, ...]:
     said = await _post(api, hook, review)
     response = said.get("response")
-    if not isinstance(response, dict) or response.get("uid") != uid:
+    if not isinstance(response, dict) or response.get("uid") != review["request"]["uid"]:
         raise Unreachable("expected response.uid of the request")
+    if any(said.get(name) != review[name] for name in ("apiVersion", "kind")):
+        raise Unreachable(f"expected webhook response of {review['apiVersion']} AdmissionReview")
     if not response.get("allowed"):
         raise _denied(hook["name"], response.get("status") or {})
     return tuple(response.get("warnings") or ())
@@ -119,22 +126,23 @@ def _review(
     operation: str,
     request: Request,
     kind: Kind,
+    as_kind: Kind,
     one: Object | None,
     before: Object | None,
 ) -> Object:
-    own = {"group": kind.group, "version": kind.version}
+    sent, own = ({"group": each.group, "version": each.version} for each in (as_kind, kind))
     name = ((one or before or {}).get("metadata") or {}).get("name", "")
     asked: Object = {
         "uid": uid,
-        "kind": {**own, "kind": kind.kind},
-        "resource": {**own, "resource": kind.plural},
+        "kind": {**sent, "kind": kind.kind},
+        "resource": {**sent, "resource": kind.plural},
         "requestKind": {**own, "kind": kind.kind},
         "requestResource": {**own, "resource": kind.plural},
         "name": name,
         "operation": operation,
         "userInfo": {"username": request.user, "groups": list(request.groups)},
-        "object": one,
-        "oldObject": before,
+        "object": one and versions.converted(one, kind, as_kind),
+        "oldObject": before and versions.converted(before, kind, as_kind),
         "dryRun": request.dry_run,
         "options": {"kind": f"{operation.capitalize()}Options", "apiVersion": "meta.k8s.io/v1"},
     }
@@ -155,21 +163,29 @@ def _denied(name: str, status: Object) -> ApiError:
 
 async def _post(api: Api, hook: Object, review: Object) -> Object:
     config = hook.get("clientConfig") or {}
-    url, server_name = _address(api, config)
+    url, shown, server_name = _address(api, config)
+    timeout_s = hook.get("timeoutSeconds", 10)
+    shown += f"?timeout={timeout_s}s"
     try:
         context = _trust(config)
-        async with httpx.AsyncClient(
-            verify=context, timeout=hook.get("timeoutSeconds", 10)
-        ) as http:
+        # httpx counts each step for itself, and closes what it gives up: cancelled, it would not.
+        async with (
+            asyncio.timeout(timeout_s + LATE_S),
+            httpx.AsyncClient(verify=context, timeout=timeout_s) as http,
+        ):
             answer = await http.post(
                 url,
+                params={"timeout": f"{timeout_s}s"},
                 json=review,
                 headers={"host": server_name},
                 extensions={"sni_hostname": server_name},
             )
+    except (TimeoutError, httpx.TimeoutException) as error:
+        words = f'failed to call webhook: Post "{shown}": context deadline exceeded'
+        raise Unreachable(words) from error
     except (httpx.HTTPError, ssl.SSLError, ValueError) as error:
         words = str(error) or type(error).__name__
-        raise Unreachable(f'failed to call webhook: Post "{url}": {words}') from error
+        raise Unreachable(f'failed to call webhook: Post "{shown}": {words}') from error
     if answer.status_code != 200:
         raise Unreachable(f"the server answered {answer.status_code}")
     try:
@@ -188,13 +204,16 @@ def _trust(config: Object) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
 
 
-def _address(api: Api, config: Object) -> tuple[str, str]:
-    """Where to call, and the name that the certificate must have. A service is reached at a ready
-    address of its EndpointSlices.
+def _address(api: Api, config: Object) -> tuple[str, str, str]:
+    """Where to call, what errors say of it, and the name that the certificate must have. A service
+    is reached at a ready address of its EndpointSlices.
     """
     if config.get("url"):
-        return str(config["url"]), urlsplit(config["url"]).hostname or ""
+        url = str(config["url"])
+        return url, url, urlsplit(url).hostname or ""
     service = config.get("service") or {}
     namespace, name = service.get("namespace", ""), service.get("name", "")
-    host, port = api.endpoint(namespace, name, service.get("port", 443))
-    return f"https://{host}:{port}{service.get('path') or '/'}", f"{name}.{namespace}.svc"
+    port, path = service.get("port", 443), service.get("path") or "/"
+    host, at = api.endpoint(namespace, name, port)
+    server_name = f"{name}.{namespace}.svc"
+    return f"https://{host}:{at}{path}", f"https://{server_name}:{port}{path}", server_name

@@ -24,6 +24,7 @@ from tests.kubernetes.apiserver.builtin import BUILTIN, SYSTEM_NAMESPACES
 from tests.kubernetes.apiserver.errors import Object
 from tests.kubernetes.apiserver.faults import Calls, Faults
 from tests.kubernetes.apiserver.kinds import Kind, Kinds
+from tests.kubernetes.apiserver.kubelet import Kubelet
 from tests.kubernetes.apiserver.objects import Source, meta
 from tests.kubernetes.apiserver.requests import Request
 from tests.kubernetes.apiserver.store import Key, Store
@@ -44,6 +45,7 @@ class Api:
         self.tokens: dict[str, User] | None = None
         """Who has which bearer token; None: everybody is the administrator."""
         self.bookmark_every_s = BOOKMARK_EVERY_S
+        self.kubelet = Kubelet()
         self.rollouts = False
         """Whether workloads become ready at once; otherwise they never do."""
         self._owned: dict[str, set[tuple[str, Key]]] = {}

@@ -23,9 +23,11 @@ VERSION = {
     "platform": "linux/amd64",
 }
 _PART_VERBS = ["get", "patch", "update"]
+_OTHER_VERBS = {"token": ["create"], "log": ["get"], "portforward": ["create", "get"]}
 _OTHER_KINDS = {
     "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
     "token": {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"},
+    "portforward": {"group": "", "version": "v1", "kind": "PodPortForwardOptions"},
 }
 
 
@@ -78,6 +80,8 @@ def parts(kind: Kind) -> tuple[str, ...]:
         "status": kind.status,
         "scale": kind.scale is not None,
         "token": kind.resource == "serviceaccounts",
+        "log": kind.resource == "pods",
+        "portforward": kind.resource == "pods",
     }
     return tuple(name for name, is_there in there.items() if is_there)
 
@@ -110,7 +114,7 @@ def _part(kind: Kind, part: str) -> Object:
 
 
 def _part_verbs(part: str) -> list[str]:
-    return ["create"] if part == "token" else _PART_VERBS
+    return _OTHER_VERBS.get(part, _PART_VERBS)
 
 
 # --- aggregated: everything in one answer ---

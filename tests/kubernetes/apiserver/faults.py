@@ -35,6 +35,8 @@ class Calls:
 
     def __init__(self) -> None:
         self._count: Counter[tuple[str, str]] = Counter()
+        self.told: Counter[tuple[str, str]] = Counter()
+        """Events of watches, by type and resource."""
         self.recent: deque[Call] = deque(maxlen=KEPT_CALLS)
 
     def note(self, request: Request) -> None:
@@ -59,25 +61,37 @@ class Calls:
 
     def clear(self) -> None:
         self._count.clear()
+        self.told.clear()
         self.recent.clear()
+
+
+Change = Callable[[bytes], bytes]
+"""What becomes of a body on its way."""
 
 
 @dataclass
 class Rule:
-    """Calls that are met by a refusal, so many times."""
+    """Calls that are met, so many times: by a refusal, or by an answer that is changed."""
 
-    make: Callable[[Request], ApiError]
+    make: Callable[[Request], ApiError] | None
     verbs: frozenset[str]
     resource: str | None
     left: int
+    when: Callable[[Request], bool] = lambda _: True
+    change: Change = bytes
     met: int = 0
 
     def meets(self, request: Request) -> bool:
-        return (
+        found = (
             self.left > 0
             and (not self.verbs or request.verb in self.verbs)
             and self.resource in (None, errors.qualified(request.plural, request.group))
+            and self.when(request)
         )
+        if found:
+            self.left -= 1
+            self.met += 1
+        return found
 
 
 _WRITES = ("update", "patch")
@@ -98,6 +112,10 @@ class Faults:
     stalled: bool = False
     """Watches stay open and say nothing, not even bookmarks."""
     stale_at: int | None = None
+    silent_upto: int = 0
+    """Watches that began as one of so many stay open and say nothing any more, not even an end."""
+    watches: int = 0
+    """How many began."""
     _rules: list[Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     watch_epoch: int = 0
@@ -111,20 +129,42 @@ class Faults:
         verbs: Iterable[str] = (),
         resource: str | None = None,
         times: int = 1,
+        when: Callable[[Request], bool] = lambda _: True,
     ) -> Rule:
         """Meet the next calls with an error; the rule tells how many it met."""
-        rule = Rule(make, frozenset(verbs), resource, times)
+        return self._add(Rule(make, frozenset(verbs), resource, times, when))
+
+    def garble(
+        self,
+        change: Change,
+        *,
+        verbs: Iterable[str] = (),
+        resource: str | None = None,
+        times: int = 1,
+    ) -> Rule:
+        """Change the bodies of the next answers, and the events of watches. What becomes shorter
+        is announced as long as it was: the connection ends within it."""
+        return self._add(Rule(None, frozenset(verbs), resource, times, change=change))
+
+    def _add(self, rule: Rule) -> Rule:
         with self._lock:
             self._rules.append(rule)
         return rule
 
-    def gone(self, *, resource: str | None = None, times: int = 1) -> Rule:
+    def gone(
+        self,
+        *,
+        resource: str | None = None,
+        times: int = 1,
+        when: Callable[[Request], bool] = lambda _: True,
+    ) -> Rule:
         """410 for lists and watches."""
         return self.refuse(
             lambda _: errors.gone("The resourceVersion for the provided watch is too old."),
             verbs=_READS,
             resource=resource,
             times=times,
+            when=when,
         )
 
     def conflict(self, *, resource: str | None = None, times: int = 1) -> Rule:
@@ -168,6 +208,10 @@ class Faults:
         self.cut_short = cut_short
         self.watch_epoch += 1
 
+    def silence_watches(self) -> None:
+        """All open watches say nothing any more, as when a machine between is gone; new ones do."""
+        self.silent_upto = self.watches
+
     def clear(self) -> None:
         """Everything works again."""
         with self._lock:
@@ -180,7 +224,13 @@ class Faults:
         """Raise what was ordered for this call."""
         with self._lock:
             for rule in self._rules:
-                if rule.meets(request):
-                    rule.left -= 1
-                    rule.met += 1
+                if rule.make is not None and rule.meets(request):
                     raise rule.make(request)
+
+    def garbled(self, request: Request, body: bytes) -> bytes:
+        """What becomes of the body of an answer, or of an event."""
+        with self._lock:
+            for rule in self._rules:
+                if rule.make is None and rule.meets(request):
+                    return rule.change(body)
+        return body

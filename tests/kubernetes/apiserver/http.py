@@ -75,7 +75,7 @@ class App:
         if path.startswith(("/api", "/openapi")):
             access.authenticate(headers, self.api.tokens)
         if method == "GET" and path in ("/healthz", "/livez", "/readyz"):
-            await _text(send, "ok")
+            await _text(send, b"ok")
             return
         if method == "GET" and path == "/version":
             await _send(send, 200, discovery.VERSION)
@@ -96,15 +96,21 @@ class App:
         _check_place(request, kind)
         if kind not in reviews.OF_ONESELF:
             access.authorize(self.api.store, user, Wish.of(request))
+        if request.part == "log":
+            pod = reads.existing(self.api.store, request, kind)
+            await _text(send, self.api.kubelet.log(request, pod))
+            return
         present = _presented(request, kind, self.api)
         if request.verb == "watch":
             api = self.api
             events = reads.watched(api.store, api.kinds, request, kind, api.bookmark_every_s)
-            await self._stream(events, present, receive, send)
+            await self._stream(request, events, present, receive, send)
             return
         answer = await self._do(request, kind)
         warned = [("warning", f'299 - "{_quoted(one)}"') for one in answer.warnings]
-        await _send(send, answer.code, present(answer.body, False), warned)
+        body = _encode(present(answer.body, False))
+        garbled = self.api.faults.garbled(request, body)
+        await _send_bytes(send, answer.code, garbled, warned, max(len(body), len(garbled)))
 
     def _discover(self, method: str, path: str, headers: dict[str, str]) -> Object | None:
         if method != "GET":
@@ -160,14 +166,21 @@ class App:
 
     async def _stream(
         self,
+        request: Request,
         events: AsyncIterator[Object | None],
         present: Present,
         receive: Receive,
         send: Send,
     ) -> None:
         """One event a line, until the watch ends, the client goes or a fault cuts it."""
-        faults = self.api.faults
+        faults, told_of = self.api.faults, errors.qualified(request.plural, request.group)
         epoch = faults.watch_epoch
+        faults.watches += 1
+        number = faults.watches
+
+        def silent() -> bool:
+            return faults.stalled or number <= faults.silent_upto
+
         await _start(send, 200, [("content-type", "application/json")])
         told = False
         away = asyncio.create_task(_gone(receive))
@@ -183,14 +196,15 @@ class App:
                     await send({"type": "http.response.body", "body": b"", "more_body": True})
                     continue
                 # A switch that another thread throws.
-                while faults.stalled and not away.done() and faults.watch_epoch == epoch:  # noqa: ASYNC110
+                while silent() and not away.done() and faults.watch_epoch == epoch:  # noqa: ASYNC110
                     await asyncio.sleep(POLL_S)
                 if faults.watch_delay_s:
                     await asyncio.sleep(faults.watch_delay_s)
                 if event["type"] != "ERROR":
                     event = {**event, "object": present(event["object"], told)}
                     told = True
-                line = _encode(event) + b"\n"
+                self.api.calls.told[event["type"], told_of] += 1
+                line = faults.garbled(request, _encode(event) + b"\n")
                 await send({"type": "http.response.body", "body": line, "more_body": True})
         finally:
             away.cancel()
@@ -294,13 +308,20 @@ async def _send(
     send: Send, code: int, body: Object, headers: Sequence[tuple[str, str]] = ()
 ) -> None:
     made = _encode(body)
-    sent = [*headers, ("content-length", str(len(made)))]
+    await _send_bytes(send, code, made, headers, len(made))
+
+
+async def _send_bytes(
+    send: Send, code: int, made: bytes, headers: Sequence[tuple[str, str]], length: int
+) -> None:
+    """`length` is what is announced: where it is more, the connection breaks within the body."""
+    sent = [*headers, ("content-length", str(length))]
     if not any(name == "content-type" for name, _ in headers):
         sent.append(("content-type", "application/json"))
     await _start(send, code, sent)
     await send({"type": "http.response.body", "body": made})
 
 
-async def _text(send: Send, body: str) -> None:
+async def _text(send: Send, body: bytes) -> None:
     await _start(send, 200, [("content-type", "text/plain"), ("content-length", str(len(body)))])
-    await send({"type": "http.response.body", "body": body.encode()})
+    await send({"type": "http.response.body", "body": body})

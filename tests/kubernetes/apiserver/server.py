@@ -18,6 +18,7 @@ import uvicorn
 import yaml
 
 from tests.certificates import Files
+from tests.kubernetes.apiserver import portforward
 from tests.kubernetes.apiserver.access import ADMIN
 from tests.kubernetes.apiserver.api import Api
 from tests.kubernetes.apiserver.errors import Object
@@ -82,6 +83,7 @@ class ApiServer:
         self._port = self._socket.getsockname()[1]
         config = uvicorn.Config(
             App(self.api),
+            ws=portforward.protocol_of(self.api),
             log_level="error",
             lifespan="off",
             access_log=False,

@@ -39,5 +39,10 @@ def stored(one: Object, kind: Kind, api_version: str) -> Object:
     return {**renamed, "apiVersion": api_version}
 
 
+def converted(one: Object, kind: Kind, as_kind: Kind) -> Object:
+    """An object of one version as another has it."""
+    return one if kind == as_kind else shown(stored(one, kind, ""), as_kind)
+
+
 def _renamed(one: Object, called: Mapping[str, str]) -> Object:
     return {called.get(key, key): value for key, value in one.items()}

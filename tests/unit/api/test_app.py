@@ -17,6 +17,9 @@ class ScriptedConsole:
         self.calls: list[tuple[str, str | None]] = []
         self.is_ready = True
 
+    def about(self) -> dict[str, Any]:
+        return {"version": "1.2.3", "settings": {}}
+
     def ready(self) -> tuple[bool, str]:
         return self.is_ready, "ready" if self.is_ready else "no complete state yet"
 
@@ -103,6 +106,10 @@ async def test_the_probe_address_shows_health_and_metrics_and_nothing_else(
         assert (await client.post("/v1/freeze", json={})).status_code == 404
         assert (await client.post("/metrics", json={})).status_code == 405
     assert console.calls == []
+
+
+async def test_it_says_which_weir_it_is(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/about")).json()["version"] == "1.2.3"
 
 
 async def test_metrics_are_in_the_exposition_format(client: httpx.AsyncClient) -> None:

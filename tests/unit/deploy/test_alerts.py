@@ -153,6 +153,11 @@ CASES = (
         {f"weir_rate_limit_store_failures_total{{{PLACE}}}": "0+600x300"},
         {f"weir_rate_limit_store_failures_total{{{PLACE}}}": "0+6x300"},
     ),
+    Case(
+        "WeirKubernetesGone",
+        {f"weir_kubernetes_stale{{{PLACE}}}": "1x300"},
+        {f"weir_kubernetes_stale{{{PLACE}}}": "1x4 0x300"},
+    ),
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,18 @@ def test_serving_has_no_torch_and_its_probe_is_what_the_health_check_asks() -> N
     assert f"127.0.0.1:{port}/healthz" in runs.words_of("HEALTHCHECK")[-1]
     assert port in runs.last("EXPOSE").split()
     assert runs.words_of("CMD")[0] == "serve"
+
+
+def test_bytecode_is_made_for_modules_that_there_are() -> None:
+    """A start would compile what is missing each time: nothing in the image can be written."""
+    built, _ = stages(SERVE)
+    (line,) = (one for one in words([built]) if "pip install" in one)
+    found = re.search('-c "import ([^"]+)"', line)
+    assert found is not None
+    modules = found[1].split(", ")
+    assert {"controlplane.app", "controlplane.cli.serve"} <= set(modules)
+    for module in modules:
+        assert find_spec(module), module
 
 
 def test_an_instruction_that_a_rehearsal_would_skip_is_refused(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.front.door import Door
 from controlplane.front.pool import Pool
 from controlplane.front.worker import own_metrics
+from controlplane.kubernetes.cluster import Cluster, Place
+from controlplane.kubernetes.webhook.app import WebhookApp
 from controlplane.limits.limiter import Limiter
 from controlplane.limits.memory import MemoryCounters
 from controlplane.limits.metrics import LimitMetrics
 from controlplane.observe.in_process import InProcessSource
+from controlplane.replicas.metrics import ReplicaMetrics
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.telemetry.services import ServiceCollector
@@ -131,6 +134,8 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
     source = filled_source()
     registry.register(source.collector)
     LoopMetrics(registry)
+    ReplicaMetrics(registry)
+    WebhookApp((), registry).close()
     CertificateWatch(registry, lambda: 0.0)
     registry.register(ServiceCollector(lambda: ()))
     TelemetryMetrics(registry)
@@ -146,6 +151,7 @@ def test_every_metric_is_described_in_the_document_and_no_other_is() -> None:
         registry=registry,
     )
     own_metrics(registry)
+    Cluster(Place(), registry, lambda: 0.0)
     registry.register(StagedCollector(StagedSink(SnapshotCache(), pool.clients)))
     text = (generate_latest(registry) + source.latency_histograms()).decode()
     found = {

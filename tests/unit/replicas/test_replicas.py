@@ -146,13 +146,27 @@ async def test_whoever_loses_the_lease_is_followed_no_more() -> None:
         assert b.reports.logs == [(ENVOY, b"")]
 
 
+async def test_whoever_decides_and_says_nothing_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "TELL_S", 60.0)
+    monkeypatch.setattr(follower, "SILENT_S", 0.2)
+    async with pair() as (_, b):
+        await until(lambda: b.replicas.role is Role.HOLDS)
+        assert "nothing is said within 0.2 s" in str(b.replicas.why_not)
+        await until(lambda: b.replicas.role is Role.FOLLOWS)  # it is tried again
+
+
 async def test_whoever_takes_over_gathers_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicas, "GATHER_S", 0.3)
     async with pair() as (a, b):
+        await until(lambda: b.replicas._follower.followers == ("b",))
+        b.replicas._follower.followers = ("b", "c")
         a.elected.decides = False
         a.elected.leader = b.leads(2)
         await until(lambda: b.replicas.role is Role.GATHERS)
         assert not b.replicas.decides
+        assert "replica c has not said yet" in b.replicas.elsewhere(FLEET).waits
         await until(lambda: a.replicas.role is Role.FOLLOWS)
         await until(lambda: b.replicas.decides)
         assert a.replicas.described()["epoch"] == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.front.programmed import Taking, programming
+from controlplane.front.programmed import MOST_REFUSALS, Taking, brief, programming
 from controlplane.replicas.messages import Fleet, Roll
 from controlplane.replicas.roll import LOST_S, MOST_LOST, STALE_S, Member, RollCall
 from tests.unit.replicas.scene import FLEET, VERSIONS, envoys
@@ -41,6 +41,14 @@ def test_an_envoy_with_streams_to_two_replicas_is_one() -> None:
     assert (far.envoys, far.taken, far.refusal) == (1, 0, "one refuses cds: bad")
 
 
+def test_of_many_refusals_the_first_are_told_in_words() -> None:
+    many = [Taking(f"envoy-{i:03}", True, False, f"cds: {'bad ' * 200}") for i in range(100)]
+    told = brief(reversed(many))
+    assert told[:MOST_REFUSALS] == many[:MOST_REFUSALS]
+    assert {one.refusal for one in told[MOST_REFUSALS:]} == {"cds"}
+    assert programming((), told).refusal == programming((), many).refusal
+
+
 def test_nothing_is_said_of_a_replica_that_serves_another_version() -> None:
     rig = Rig()
     rig.member(one=True)
@@ -73,7 +81,19 @@ def test_a_replica_that_has_not_said_where_its_envoys_stand_is_waited_for() -> N
     rig = Rig()
     member = rig.roll.join("b")
     rig.roll.hear(member)
-    assert "does not say" in rig.waits
+    assert "has not said yet" in rig.waits
+
+
+def test_whoever_takes_over_expects_those_that_followed_before() -> None:
+    rig = Rig()
+    rig.roll.expect(["b", "c"])
+    assert rig.roll.names == []
+    assert "replica b has not said yet" in rig.waits
+    rig.member("b", one=True)
+    assert "replica c has not said yet" in rig.waits
+    rig.now_s += LOST_S  # which is gone as well
+    rig.member("b", one=True)
+    assert rig.waits == ""
 
 
 def test_after_a_goodbye_its_envoys_are_not_waited_for() -> None:

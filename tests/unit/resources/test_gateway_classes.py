@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from controlplane.resources import ObjectKey
+from controlplane.resources.conditions import conditions
+from controlplane.resources.gateway_class import CONTROLLER
 from controlplane.translate import Translator
 from tests.unit.resources.documents import BACKEND, GATEWAY, ROUTE, joined, read
 from tests.unit.translate.scenes import all_services, even
@@ -26,3 +29,11 @@ def test_gateways_of_our_class_and_of_one_that_is_not_declared_are_served() -> N
         found = read({"a.yaml": joined(*classes, GATEWAY, ROUTE, BACKEND)})
         assert found.problems == ()
         assert set(found.declared.gateways) == {"default/edge"}
+
+
+def test_a_route_of_another_controllers_gateway_has_no_conditions() -> None:
+    theirs = read({"a.yaml": joined(gateway_class("example.com/theirs"), GATEWAY, ROUTE, BACKEND)})
+    assert conditions(theirs.declared, {})[ObjectKey("HTTPRoute", "default/web")] == ()
+    ours = read({"a.yaml": joined(gateway_class(CONTROLLER), GATEWAY, ROUTE, BACKEND)})
+    found = conditions(ours.declared, {})[ObjectKey("HTTPRoute", "default/web")]
+    assert [one.type for one in found] == ["Accepted", "ResolvedRefs", "Programmed"]

@@ -171,6 +171,16 @@ def test_what_did_not_change_is_the_same_object() -> None:
     assert second.declared.differs_in_routes_alone(first.declared)
 
 
+def test_hints_for_zones_change_nothing() -> None:
+    """Which zone serves which is decided here, by load: see docs/kubernetes.md."""
+    plain = at("10.0.0.1", ready=True)
+    hinted = plain.replace("zone: a", "zone: a, hints: {forZones: [{name: b}]}")
+    before = loaded(GATEWAY, ROUTE, SERVICE, NODE, slice_of("one", plain))
+    after = loaded(GATEWAY, ROUTE, SERVICE, NODE, slice_of("one", hinted), before=before)
+    assert not after.problems
+    assert backend_of(after, "default/carts:80") is backend_of(before, "default/carts:80")
+
+
 def problem_of(*documents: str) -> str:
     (problem,) = loaded(*documents).problems
     return str(problem)

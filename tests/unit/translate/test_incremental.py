@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
-from controlplane.resources import Loaded, load
+from controlplane.discovery.sets import endpoints_of
+from controlplane.model import Endpoint, Service, ServiceName, Verdict
+from controlplane.resources import Declared, Loaded, Services, load
+from controlplane.resources.backend import Backend
 from controlplane.translate import Translator
+from controlplane.translate.types import ENDPOINT
 from tests.certificates import Authority
 from tests.envoy.edge import backend, gateway, policy, route, to
-from tests.unit.translate.scenes import all_services, even
+from tests.unit.resources.test_service_backends import BALANCING, NODE, SERVICE, at, slice_of
+from tests.unit.resources.test_service_backends import ROUTE as TO_SERVICE
+from tests.unit.translate.scenes import all_services, grouped
 
 HTTP = "name: http, port: 80, protocol: HTTP"
 LIMIT = "  requestBuffer: {limit: %d}\n"
@@ -55,9 +62,46 @@ def of_tls(chance: random.Random, name: str) -> str:
     return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: cas}}\ndata: {{{held}}}\n"
 
 
+LOCALITY = """\
+  locality: {failover: [{places: [{region: eu, zone: a}]}, {places: [{region: eu}]}]}
+"""
+
+
+def of_services(chance: random.Random, name: str) -> str:
+    """Services, their slices and Nodes, and what is said of them."""
+    if name == "service":
+        return chance.choice([SERVICE, SERVICE.replace("port: 80,", "port: 90,")])
+    if name == "to-service":
+        return chance.choice([TO_SERVICE, TO_SERVICE.replace("port: 80", "port: 81")])
+    if name == "balancing":
+        return BALANCING.replace("policy: capacity", f"policy: {chance.choice(['equal', 'model'])}")
+    if name == "node":
+        return chance.choice([NODE, NODE.replace('"2"', '"3"')])
+    here = [
+        at(f"10.0.0.{number}", **chance.choice(STATES)).replace("zone: a", f"zone: {zone}")
+        for number, zone in enumerate("aabc", 1)
+        if chance.random() < 0.7
+    ]
+    return slice_of(name, *here)
+
+
+STATES: list[dict[str, bool]] = [
+    {"ready": True},
+    {"ready": True},
+    {"ready": False, "serving": True, "terminating": True},
+    {"ready": False},
+]
+
+
 def a_document(chance: random.Random, name: str) -> str:
     if name in TLS_NAMES:
         return of_tls(chance, name)
+    if name in SERVICE_NAMES:
+        return of_services(chance, name)
+    if name == "places":
+        return policy(
+            "BalancingPolicy", name, chance.choice(["Backend/a", "Gateway/edge"]), LOCALITY
+        )
     target = chance.choice(["gone", "a", "b", "a, namespace: other"])
     if name.startswith("r"):
         path = chance.choice(["/x", "/y"])
@@ -76,12 +120,53 @@ def a_document(chance: random.Random, name: str) -> str:
 
 
 TLS_NAMES = ("class", "encrypted", "clients", "cas")
-NAMES = ("edge", "r1", "r2", "r3", "a", "b", "other-a", "p1", "p2", "grant", *TLS_NAMES)
+SERVICE_NAMES = ("service", "to-service", "balancing", "node", "slice-1", "slice-2")
+OTHERS = ("edge", "r1", "r2", "r3", "a", "b", "other-a", "p1", "p2", "grant", "places")
+NAMES = (*OTHERS, *TLS_NAMES, *SERVICE_NAMES, "slice-1", "slice-2")
+"""Slices change more often than all else."""
+
+
+class Running:
+    """What goes on beside documents, kept from one change to the next as `weir serve` keeps it."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.services = Services()
+        self.sets: dict[str, tuple[Backend, tuple[Endpoint, ...]]] = {}
+        self.verdicts: dict[ServiceName, Verdict] = {}
+
+    def balanced(self, declared: Declared) -> tuple[Service, ...]:
+        """The services, with endpoints that are the very same while their Backend is."""
+        held, self.sets = self.sets, {}
+        for key, one in declared.backends.items():
+            before = held.get(key)
+            if before is None or before[0] is not one:
+                before = (one, endpoints_of(one, lambda name: ()))
+            self.sets[key] = before
+        found = {ServiceName(key): made for key, (_, made) in self.sets.items()}
+        return self.services.of(declared, found)
+
+    def judge(self, services: tuple[Service, ...]) -> None:
+        """A verdict on each: as before, the same once more, or with other weights."""
+        before, self.verdicts = self.verdicts, {}
+        for one in services:
+            verdict, chosen = before.get(one.name), self.chance.random()
+            if not one.endpoints:
+                continue
+            if verdict is None or verdict.service is not one or chosen < 0.2:
+                groups = [self.chance.randrange(2) for _ in one.endpoints[1:]]
+                count = max(groups, default=0) + 1
+                weights = [self.chance.randint(1, 9) for _ in range(count)]
+                verdict = grouped(one, [0, *groups], weights)
+            elif chosen < 0.4:
+                verdict = replace(verdict, changed=False)
+            self.verdicts[one.name] = verdict
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_changes_one_after_another_come_to_the_same_as_all_at_once(seed: int) -> None:
     chance, loaded, translator = random.Random(seed), Loaded(), Translator()
+    running = Running(chance)
     files: dict[str, bytes | OSError] = {}
     for _ in range(60):
         for name in chance.sample(NAMES, chance.choice([1, 1, 1, 2])):
@@ -92,10 +177,30 @@ def test_changes_one_after_another_come_to_the_same_as_all_at_once(seed: int) ->
         loaded, fresh = load(loaded, files), load(Loaded(), files)
         assert loaded.problems == fresh.problems
         assert loaded.declared.objects() == fresh.declared.objects()
-        services = all_services(loaded.declared)
-        ours = translator.snapshots(loaded.declared, services, even(services))
-        theirs = Translator().snapshots(fresh.declared, services, even(services))
+        services = running.balanced(loaded.declared)
+        assert services == all_services(fresh.declared)
+        running.judge(services)
+        ours = translator.snapshots(loaded.declared, services, running.verdicts)
+        theirs = Translator().snapshots(fresh.declared, services, running.verdicts)
         assert [one.resources for one in ours] == [one.resources for one in theirs]
+
+
+def test_one_change_of_an_endpoint_makes_its_assignment_alone_again() -> None:
+    texts = {"edge": gateway(HTTP), "r": TO_SERVICE, "s": SERVICE, "a": backend("a", 1)}
+    files: dict[str, bytes | OSError] = {name: text.encode() for name, text in texts.items()}
+    files["e"] = slice_of("one", at("10.0.0.1")).encode()
+    translator, running, sent = Translator(), Running(random.Random(1)), []
+    loaded = Loaded()
+    for address in ("10.0.0.1", "10.0.0.2"):
+        loaded = load(loaded, {**files, "e": slice_of("one", at(address)).encode()})
+        services = running.balanced(loaded.declared)
+        running.judge(services)
+        sent.append(translator.snapshots(loaded.declared, services, running.verdicts)[0].resources)
+    before, after = sent
+    for type_url, named in after.items():
+        assert type_url == ENDPOINT or named is before[type_url]
+    changed = [n for n, wire in after[ENDPOINT].items() if wire is not before[ENDPOINT][n]]
+    assert changed == ["default/carts:80", "carts:80"]
 
 
 def test_one_change_of_a_route_makes_that_route_alone_again() -> None:

@@ -8,6 +8,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.service.runtime.v3 import Runtime
 
 from controlplane.model import OVERLAY, Snapshot, fleet_of
+from controlplane.resources import Loaded
 from controlplane.translate import TranslateOptions, Translator
 from controlplane.translate.types import (
     CLUSTER,
@@ -18,7 +19,7 @@ from controlplane.translate.types import (
     RUNTIME,
     SECRET,
 )
-from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY
+from tests.unit.resources.documents import BACKEND, GATEWAY, POLICY, read
 from tests.unit.resources.documents import ROUTE as WEB_ROUTE
 from tests.unit.translate.scenes import all_services, declared, even, grouped
 
@@ -49,6 +50,38 @@ def test_a_gateway_is_a_fleet_and_the_overlay_has_endpoints_alone() -> None:
     assert set(edge[CLUSTER]) == {"default/web"}  # what its routes reach, no more
     assert set(edge[ENDPOINT]) == {"default/web", "web", "default/other", "other"}
     assert set(made[OVERLAY].resources) == {ENDPOINT}
+
+
+def test_envoys_of_a_gateway_that_is_deleted_are_told_to_listen_to_nothing() -> None:
+    """By the deletion of that object alone, and until it is declared again."""
+    other = GATEWAY.replace("name: edge", "name: other").replace("8080", "8081")
+    theirs = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n"
+        "metadata: {name: weir}\nspec: {controllerName: example.com/other}\n"
+    )
+    translator, loaded = Translator(), read({"a.yaml": GATEWAY, "b.yaml": other})
+
+    def told(loaded: Loaded) -> dict[str, Snapshot]:
+        return fleets(translator.snapshots(loaded.declared, (), {}))
+
+    assert told(loaded).keys() == {"default/edge", "default/other", OVERLAY}
+    loaded = read({"a.yaml": GATEWAY.replace("port", "prot"), "b.yaml": other}, loaded)
+    assert told(loaded)["default/edge"].resources[LISTENER]  # refused is not deleted
+    loaded = read({"b.yaml": other}, loaded)
+    assert told(loaded)["default/edge"].resources == {LISTENER: {}, CLUSTER: {}}
+    assert told(loaded)["default/other"].resources[LISTENER]
+    loaded = read({"b.yaml": other, "c.yaml": theirs}, loaded)  # another controller has it now
+    assert told(loaded).keys() == {"default/edge", OVERLAY}
+    loaded = read({"a.yaml": GATEWAY, "b.yaml": other}, loaded)
+    assert told(loaded)["default/edge"].resources[LISTENER]
+
+
+def test_a_gateway_that_moved_to_another_namespace_has_its_envoys_by_its_bare_name() -> None:
+    before = read({"a.yaml": GATEWAY})
+    moved = GATEWAY.replace("name: edge", "name: edge, namespace: shop")
+    now = read({"a.yaml": moved}, before).declared
+    assert now.ended == {"default/edge"}
+    assert fleet_of(now.fleets)("edge") == "shop/edge"
 
 
 def test_a_fleet_without_routes_is_told_so_rather_than_nothing() -> None:
