@@ -22,6 +22,8 @@ from controlplane.model.weights import Explored, Proposal, Situation, Verdict
 
 FORMAT = "weir.decisions"
 VERSION = 1
+PREFIX = "decisions-"
+"""What names of files begin with; the time follows, so that they sort by it."""
 CLOSED, OPEN = ".jsonl", ".jsonl.open"
 """What names of files end with: complete ones, and those that are, or were, being written."""
 END = b'{"end":'
@@ -62,7 +64,7 @@ class Outcome:
     error_ratio: float | None
     latency_s: float | None
     """Mean of the successes."""
-    coverage: float
+    coverage: float | None
     """Part of the endpoints and Envoys that reported."""
 
 
@@ -163,7 +165,7 @@ def outcome_of(look: Observation) -> Outcome:
         rate_rps=ended if known else None,
         error_ratio=failed / (ended * look.window_s) if known and ended > 0.0 else None,
         latency_s=total_s / many if many > 0.0 else None,
-        coverage=look.coverage,
+        coverage=look.coverage if math.isfinite(look.coverage) else None,
     )
 
 

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from controlplane.model.decisions import CLOSED, OPEN, End, Head
+from controlplane.model.decisions import CLOSED, OPEN, PREFIX, End, Head
 
-PREFIX = "decisions-"
 _LAST = 64
 """Bytes that the last line takes at most."""
 

@@ -22,6 +22,7 @@ from controlplane.model.decisions import (
     FORMAT,
     MOST_LINE,
     OPEN,
+    PREFIX,
     VERSION,
     End,
     Head,
@@ -51,7 +52,11 @@ class DecisionFiles:
     def records(self) -> Iterator[Record]:
         """All of them; WeirError where something is not as it was written."""
         try:
-            found = sorted(p for p in self._folder.iterdir() if p.name.endswith((CLOSED, OPEN)))
+            found = sorted(
+                path
+                for path in self._folder.iterdir()
+                if path.name.startswith(PREFIX) and path.name.endswith((CLOSED, OPEN))
+            )
         except OSError as error:
             raise WeirError(f"{self._folder}: {error.strerror}") from error
         if not found:
