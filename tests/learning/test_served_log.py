@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,7 @@ from controlplane.model import (
     ServiceName,
     Situation,
 )
-from controlplane.model.decisions import Record
+from controlplane.model.decisions import Head, Record
 from controlplane.model.features import FEATURES
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
@@ -257,6 +258,33 @@ def test_the_newest_decisions_are_kept_where_there_are_more_than_the_recipe_take
     assert 900 < found.said["decisions"] <= 1_000
     whole = served(folder, recipe()).log
     assert torch.equal(found.log.table[-1], whole.table[-1])
+
+
+def test_what_says_nothing_of_a_decision_is_left_out_and_told(folder: Path, tmp_path: Path) -> None:
+    """Of one service, of which a decision is changed in each of these ways."""
+    records = list(DecisionFiles(folder).records())
+    mine = [i for i, one in enumerate(records) if one.service == records[0].service]
+    quiet = {"deviation": 0.0, "log_density": None}
+    for i, changed in {
+        mine[10]: {"reasons": ("frozen",)},
+        mine[20]: {"bound": 0.5},
+        mine[30]: quiet,
+        mine[40]: {"outcome": replace(records[0].outcome, latency_s=None)},
+        mine[50]: {"seen_s": records[mine[49]].decided_s - 0.1},
+    }.items():
+        records[i] = replace(records[i], **changed)  # type: ignore[arg-type]
+    for i in mine[60:]:  # the process was started again
+        one = records[i]
+        assert one.seen_s is not None
+        records[i] = replace(one, decided_s=one.decided_s - 50, seen_s=one.seen_s - 50)
+    lines = [msgspec.json.encode(one) + b"\n" for one in (Head(), *records)]
+    (tmp_path / "decisions-1.jsonl.open").write_bytes(b"".join(lines))
+    assert served(tmp_path, recipe()).said["left_out"] == {
+        "frozen": 1,
+        "with another bound than 0.7": 1,
+        "without an outcome": SERVED.count + 3,
+        "without exploration": 1,
+    }
 
 
 def test_without_exploration_nothing_can_be_learned(tmp_path: Path) -> None:
