@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard protos/*.proto)
 ARGS ?=
-# Debian packages whose servers some tests start on loopback.
-SERVERS := prometheus redis-server prometheus-alertmanager
+# Debian packages: servers that some tests start on loopback, shells whose completion they try.
+SERVERS := prometheus redis-server prometheus-alertmanager zsh fish
 
 .PHONY: help
 help: ## List the targets.
@@ -217,6 +217,10 @@ features: $(VENV)/.dev ## Every feature of the data path, with the tests that se
 reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from the code that defines them.
 	$(BIN)/python -m controlplane.resources.reference > docs/reference/resources.md
 	$(BIN)/python -m controlplane.translate.examples
+
+.PHONY: operate-page
+operate-page: $(VENV)/.dev $(VENV)/.tools ## The commands of docs/operate.md, typed with requests under way (as root, 3 minutes).
+	WEIR_OPERATE_PAGE=1 $(BIN)/python -m pytest -q tests/kubernetes/test_pages.py $(ARGS)
 
 .PHONY: kustomize
 kustomize: $(VENV)/.tools ## Write deploy/kustomize from the chart.

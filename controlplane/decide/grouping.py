@@ -67,7 +67,7 @@ def regroup(
         return _kept(previous, _each_alone(endpoints), now_s)
     if not endpoints or service.policy == "equal":
         return _kept(previous, _together(endpoints), now_s)
-    if previous is None or not previous.grouping.by_locality:
+    if previous is None or not previous.grouping.by_locality or not previous.grouping.endpoints:
         return _first(service, endpoints, estimate, observation, now_s)
     labels = declared_classes(service.endpoints)
     if labels is not None:
@@ -83,6 +83,8 @@ def carried(grouping: Grouping, endpoints: tuple[EndpointId, ...], estimate: Est
         return grouping
     if not grouping.by_locality:
         return _each_alone(endpoints)
+    if not grouping.endpoints or not endpoints:
+        return _together(endpoints)
     return _carried(Grouped(grouping, -np.inf), endpoints, estimate).grouping
 
 

@@ -40,6 +40,10 @@ MOST_ADDRESSES = 16
 """As the Gateway API has it."""
 MOST_CHARACTERS = 1024
 """Of a message."""
+SETTLING_PASSES = 3
+"""For so many passes what the Envoys had taken stays said while they take what came after it. Else
+a pass that falls between a push and its ACKs would write to every route of a Gateway, and the next
+one back."""
 _WRITTEN = {True: "True", False: "False", None: "Unknown"}
 _OUR_KINDS = frozenset(
     kind for kind, one in KINDS.items() if group_of(one) in (GATEWAY_API_GROUP, WEIR_GROUP)
@@ -75,6 +79,8 @@ class Statuses:
     def __init__(self) -> None:
         self._well: dict[ObjectKey, _Well] = {}
         self._among: tuple[object, ...] = ()
+        self._settling: dict[ObjectKey, int] = {}
+        """For how many passes the Envoys have been taking what is newer."""
 
     def due(
         self,
@@ -85,7 +91,8 @@ class Statuses:
         now: str,
     ) -> dict[ObjectKey, Status]:
         """Those of `statuses` that objects do not have. `held` are the objects that were loaded,
-        `newest` as they are now."""
+        `newest` as they are now. An object of the same generation as before stays `Programmed` for
+        `SETTLING_PASSES` while something newer is on its way to the Envoys."""
         declared, refused = loaded.declared, _refused(loaded.refusals)
         # Which Gateways are ours, and where they are reached.
         among = declared.those("Gateway", "GatewayClass", "Service")
@@ -109,13 +116,41 @@ class Statuses:
             else:
                 unsure[key] = one
         wanted, due = statuses(loaded, found, unsure), dict[ObjectKey, Status]()
+        settling, self._settling = self._settling, {}
         for key, one in unsure.items():
             status, has = wanted.get(key), newest[key]
+            if status is not None and (still := _still_taken(has.status, status)) != status:
+                passes = settling.get(key, 0) + 1
+                self._settling[key] = passes
+                status = still if passes <= SETTLING_PASSES else status
             if status is not None and merged(has.status, status, now) != has.status:
                 due[key] = status
-            else:
+            elif key not in self._settling:
                 self._well[key] = _Well(one, has, declared.get(key), found.get(key, ()))
         return due
+
+
+def _still_taken(before: Mapping[str, Any], wanted: Status) -> Status:
+    """With `Programmed` as it was where it was true of the same generation and is pending."""
+    made: Status = {}
+    for name, value in wanted.items():
+        held = before.get(name) or []
+        if name == "conditions":
+            made[name] = [_still(held, one) for one in value]
+        elif name in (*_OURS, "listeners"):
+            made[name] = [_still_taken(_same(held, one), one) for one in value]
+        else:
+            made[name] = value
+    return made
+
+
+def _still(held: Sequence[Mapping[str, Any]], one: Status) -> Status:
+    if (one["type"], one["status"], one["reason"]) == ("Programmed", "False", "Pending"):
+        for each in held:
+            was = (each.get("type"), each.get("status"), each.get("observedGeneration"))
+            if was == ("Programmed", "True", one["observedGeneration"]):
+                return {name: each[name] for name in one if name in each}
+    return one
 
 
 class _Well(NamedTuple):
@@ -310,8 +345,13 @@ _DROPPED = frozenset(("Accepted", "ResolvedRefs", "Programmed"))
 
 def _timed_entry(held: Sequence[Mapping[str, Any]], one: Status, now: str) -> Status:
     """An entry with conditions; of the one before that is for the same."""
-    same = next((each for each in held if _names(each) == _names(one)), {})
-    return {**one, "conditions": _timed(same.get("conditions") or [], one["conditions"], now)}
+    before = _same(held, one).get("conditions") or []
+    return {**one, "conditions": _timed(before, one["conditions"], now)}
+
+
+def _same(held: Sequence[Mapping[str, Any]], one: Status) -> Mapping[str, Any]:
+    """The entry that is for the same as this one."""
+    return next((each for each in held if _names(each) == _names(one)), {})
 
 
 def _names(entry: Mapping[str, Any]) -> object:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -202,20 +203,29 @@ async def serve(commands: Commands) -> None:
 
 
 async def alone(host: str, port: int, spec: BackendSpec, spells: Spells | None) -> None:
-    """One backend at an address of its own, for ever: where the lab is many machines. It says how
-    busy it is (ORCA)."""
+    """One backend at an address of its own, until SIGTERM: where the lab is many machines. It says
+    how busy it is (ORCA)."""
     loop = asyncio.get_running_loop()
     rng = random.Random(port)  # noqa: S311 - a script, not a secret
     station: Station[Connection] = Station(spec.workers, spec.speed)
     backend = Backend(station, Lag(), rng, orca=True)
+    told_to_end = asyncio.Event()
+    # The first process of a container is ended by no signal that it does not listen to.
+    loop.add_signal_handler(signal.SIGTERM, told_to_end.set)
     server = await loop.create_server(partial(Connection, backend), host, port, backlog=1024)
-    async with server:
-        while spells is not None:
-            await asyncio.sleep(spells.every_s - spells.lasts_s)
-            backend.happen("slow", spells.factor)
-            await asyncio.sleep(spells.lasts_s)
-            backend.happen("restore", 0.0)
-        await server.serve_forever()
+    slow = asyncio.create_task(_spell(backend, spells)) if spells is not None else None
+    await told_to_end.wait()
+    server.close()
+    if slow is not None:
+        slow.cancel()
+
+
+async def _spell(backend: Backend, spells: Spells) -> None:
+    while True:
+        await asyncio.sleep(spells.every_s - spells.lasts_s)
+        backend.happen("slow", spells.factor)
+        await asyncio.sleep(spells.lasts_s)
+        backend.happen("restore", 0.0)
 
 
 @dataclass(frozen=True, slots=True)

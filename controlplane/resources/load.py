@@ -103,6 +103,8 @@ class _File:
 
 
 _Candidates = tuple[tuple[Document, Source], ...]
+_Change = tuple[Document, Source] | None
+"""What an object is now; None: it went."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,15 +171,12 @@ class _Choice:
     index: _Index
 
     def of(self, key: ObjectKey) -> tuple[Document, Source]:
-        """Of what is well of an object. Where that is the same as before it is the very same."""
+        """Of what is well of an object."""
         found, before = self.index.valid[key], self.previous.sources.get(key)
-        document, source = found[0]
+        chosen = found[0]
         if len(found) > 1 and before is not None:
-            document, source = next((o for o in found if o[1].file == before.file), found[0])
-        same = self.previous.get(key)
-        if same is not None and same is not document and same == document:
-            document = same
-        return document, source
+            chosen = next((one for one in found if one[1].file == before.file), chosen)
+        return chosen
 
     @property
     def doubtful(self) -> frozenset[str]:
@@ -226,6 +225,7 @@ def load(previous: Loaded, files: Files, policies: Collection[str] | None = None
         touched = touched.union(previous.index.valid)
     changes = dict(_changes(choice, touched | (previous.kept - kept), kept))
     services, made = previous.services.after(_others(changes, previous.declared))
+    made = {key: _as_it_was(previous.declared, key, one) for key, one in made.items()}
     together = {
         key: one
         for key, one in {**changes, **made}.items()
@@ -255,13 +255,19 @@ def _read(
     return gone, [_File(name, files[name]).read(memo, policies) for name in changed]
 
 
+def _as_it_was(before: Declared, key: ObjectKey, now: _Change) -> _Change:
+    """What becomes of an object. Where that is the same as before it is the very same."""
+    same = before.get(key)
+    return now if now is None or same is None or same != now[0] else (same, now[1])
+
+
 def _changes(
     choice: _Choice, keys: Iterable[ObjectKey], kept: Collection[ObjectKey]
-) -> Iterator[tuple[ObjectKey, tuple[Document, Source] | None]]:
+) -> Iterator[tuple[ObjectKey, _Change]]:
     """What becomes of these objects; those that are kept do not change."""
     for key in keys:
         if key in choice.index.valid:
-            yield key, choice.of(key)
+            yield key, _as_it_was(choice.previous, key, choice.of(key))
         elif key not in kept:
             yield key, None
 

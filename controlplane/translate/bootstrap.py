@@ -166,9 +166,7 @@ def ads_bootstrap(
     if load_reports:
         bootstrap["cluster_manager"] = _load_reports()
     if stats_port is not None:
-        resources = bootstrap["static_resources"]
-        resources["listeners"] = [_stats_listener(stats_port)]
-        resources["clusters"].append(_admin_cluster(admin_port))
+        _show_stats(bootstrap["static_resources"], stats_port, admin_port)
     return bootstrap
 
 
@@ -249,7 +247,9 @@ def overlay_bootstrap(
     access_logs: bool = True,
     sampled_percent: int = 100,
     load_reports: bool = True,
+    workers: int | None = None,
     tls: ClientTls | None = None,
+    stats_port: int | None = None,
 ) -> dict[str, Any]:
     """An Envoy that keeps its own configuration and takes the endpoints of one cluster from Weir.
 
@@ -257,7 +257,8 @@ def overlay_bootstrap(
     `service` is the `namespace/name` of a Backend, or its bare name where that is unique. The
     cluster is set up as Weir sets up its own: LEAST_REQUEST over all endpoints, weighted groups,
     outliers ejected. Access logs (sampled by a filter of its own) and load reports can be left out;
-    Weir then has to read the numbers from Prometheus. With `tls` it connects by mutual TLS.
+    Weir then has to read the numbers from Prometheus. `workers`, `tls` and `stats_port` are as of
+    `ads_bootstrap`.
     """
     where = {"region": region, "zone": zone}
     bootstrap: dict[str, Any] = {
@@ -276,9 +277,18 @@ def overlay_bootstrap(
             ],
         },
     }
+    if workers is not None:
+        bootstrap["node"]["metadata"] = {"weir.dev/workers": workers}
     if load_reports:
         bootstrap["cluster_manager"] = _load_reports()
+    if stats_port is not None:
+        _show_stats(bootstrap["static_resources"], stats_port, admin_port)
     return bootstrap
+
+
+def _show_stats(resources: dict[str, Any], port: int, admin_port: int) -> None:
+    resources.setdefault("listeners", []).append(_stats_listener(port))
+    resources["clusters"].append(_admin_cluster(admin_port))
 
 
 def _load_reports() -> dict[str, Any]:

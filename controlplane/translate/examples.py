@@ -92,9 +92,23 @@ def chart_files() -> Mapping[str, str]:
         tls=tls,
         stats_port=9902,
     )
-    envoy["node"]["metadata"] = {"weir.dev/workers": "WORKERS"}
-    secrets = {name: _yaml(secret) for name, secret in tls.files().items()}
-    return {"envoy.yaml": _yaml(envoy), **secrets}
+    overlay = overlay_bootstrap(
+        node_id="envoy",
+        service="TARGET",
+        listen_host="LISTEN_HOST",
+        listen_port=8080,
+        xds_host="WEIR_HOST",
+        delta=True,
+        tls=tls,
+        stats_port=9902,
+    )
+    for one in (envoy, overlay):
+        one["node"]["metadata"] = {"weir.dev/workers": "WORKERS"}
+    found = {"own.yaml": _yaml(envoy), "overlay.yaml": _yaml(overlay)}
+    for word, port in (("XDS_PORT", 18000), ("LISTEN_PORT", 8080)):  # no whole number is a word
+        for name, text in found.items():
+            found[name] = text.replace(f"port_value: {port}\n", f"port_value: {word}\n")
+    return {**found, **{name: _yaml(secret) for name, secret in tls.files().items()}}
 
 
 class _Plain(yaml.SafeDumper):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,43 +35,44 @@ _CLUSTER_WIDE = ("GatewayClass",)
 def gateway_api() -> Iterator[dict[str, Any]]:
     """Definitions that stand in for those of the Gateway API: its names, without its schemas."""
     for kind, model in KINDS.items():
-        if group_of(model) != GATEWAY_API_GROUP:
-            continue
-        plural = _PLURALS.get(kind, f"{kind.lower()}s")
-        status = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        yield {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {
-                "name": f"{plural}.{GATEWAY_API_GROUP}",
-                "annotations": {"api-approved.kubernetes.io": "https://example.com/stand-in"},
+        if group_of(model) == GATEWAY_API_GROUP:
+            versions = [version.rpartition("/")[2] for version in versions_of(model)]
+            yield stand_in(GATEWAY_API_GROUP, kind, versions)
+
+
+def stand_in(group: str, kind: str, versions: Sequence[str] = ("v1",)) -> dict[str, Any]:
+    """A definition of somebody else's kind, by its name alone; the first version is stored."""
+    plural = _PLURALS.get(kind, f"{kind.lower()}s")
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"type": "object", "properties": {"spec": anything, "status": anything}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{plural}.{group}",
+            "annotations": {"api-approved.kubernetes.io": "https://example.com/stand-in"},
+        },
+        "spec": {
+            "group": group,
+            "scope": "Cluster" if kind in _CLUSTER_WIDE else "Namespaced",
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
             },
-            "spec": {
-                "group": GATEWAY_API_GROUP,
-                "scope": "Cluster" if kind in _CLUSTER_WIDE else "Namespaced",
-                "names": {
-                    "kind": kind,
-                    "listKind": f"{kind}List",
-                    "plural": plural,
-                    "singular": kind.lower(),
-                },
-                "versions": [
-                    {
-                        "name": version.rpartition("/")[2],
-                        "served": True,
-                        "storage": at == 0,
-                        "subresources": {"status": {}},
-                        "schema": {
-                            "openAPIV3Schema": {
-                                "type": "object",
-                                "properties": {"spec": status, "status": status},
-                            }
-                        },
-                    }
-                    for at, version in enumerate(versions_of(model))
-                ],
-            },
-        }
+            "versions": [
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": at == 0,
+                    "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": schema},
+                }
+                for at, version in enumerate(versions)
+            ],
+        },
+    }
 
 
 class Scene:

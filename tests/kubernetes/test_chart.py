@@ -1,8 +1,9 @@
-"""The chart by the real Helm: linted, rendered with all of `ci/`, installed, upgraded, removed."""
+"""The chart by the real Helm: linted, rendered with all values, installed, upgraded, removed."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import subprocess
@@ -25,14 +26,16 @@ from tests.kubernetes.test_permissions import roles
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "weir"
-VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+VALUES = [*sorted(CHART.glob("ci/*-values.yaml")), *sorted(CHART.glob("values/*.yaml"))]
 NOT_PUBLISHED = {
     "cert-manager.io", "gateway.networking.k8s.io", "monitoring.coreos.com", "weir.dev",
 }  # fmt: skip
 """Groups of definitions that others (and we) bring, which the schemas of Kubernetes do not have."""
 
 
+@functools.cache
 def rendered(*options: str) -> list[dict[str, Any]]:
+    """What Helm makes of the chart; not to be changed."""
     command = [tools.program("helm"), "template", "weir", str(CHART), "-n", "weir-system"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -128,6 +131,19 @@ def test_with_one_namespace_nothing_is_asked_of_the_cluster() -> None:
     assert not {"gatewayclasses", "namespaces", "nodes"} & asked
 
 
+def test_a_service_means_replicas_and_nothing_else() -> None:
+    """Not what `helm test` starts, nor the Envoys."""
+    objects = rendered("-f", str(CHART / "ci" / "full-values.yaml"))
+    pods = {one["metadata"]["name"]: one["metadata"]["labels"] for one in of_kind("Pod", objects)}
+    for one in of_kind("Deployment", objects):
+        pods[one["metadata"]["name"]] = one["spec"]["template"]["metadata"]["labels"]
+    assert len(pods) == 3
+    for service in of_kind("Service", objects):
+        wanted = service["spec"]["selector"].items()
+        chosen = {name for name, labels in pods.items() if wanted <= labels.items()}
+        assert chosen == {service["metadata"]["name"]}
+
+
 def test_with_cert_manager_the_webhook_wants_no_permission() -> None:
     objects = rendered("-f", str(CHART / "ci" / "cert-manager-values.yaml"))
     (hook,) = of_kind("ValidatingWebhookConfiguration", objects)
@@ -168,6 +184,8 @@ def test_settings_become_those_that_weir_serve_has() -> None:
         (("--set", "xds.tls.mode=certManager"), "xds.tls.issuerRef"),
         (("--set", "image.digest=latest"), "digest"),
         (("--set", "envoy.gateway=edge"), "gateway"),
+        (("--set", "envoy.enabled=true,envoy.mode=overlay"), "envoy.target"),
+        (("--set", "envoy.enabled=true,envoy.style=sidecar"), "envoy.namespaces"),
         (("--set", "webhook.certificate.mode=certManager"), "webhook.certificate.issuerRef"),
         (("--set", "webhook.certificate.mode=existing"), "webhook.certificate.caBundle"),
     ],
@@ -188,18 +206,6 @@ def test_alerts_and_dashboards_are_the_files_of_the_repository() -> None:
     }
     files = {one.name: json.loads(one.read_text()) for one in CHART.glob("dashboards/*.json")}
     assert shown == files
-
-
-def test_envoys_of_the_chart_have_a_bootstrap_with_their_own_words_in_it() -> None:
-    objects = rendered("--set", "envoy.enabled=true,envoy.gateway=shop/edge,envoy.concurrency=2")
-    config = next(
-        one for one in of_kind("ConfigMap", objects) if one["metadata"]["name"] == "weir-envoy"
-    )
-    bootstrap = yaml.safe_load(config["data"]["envoy.yaml"])
-    assert bootstrap["node"]["cluster"] == "shop/edge"
-    assert bootstrap["node"]["metadata"] == {"weir.dev/workers": 2}
-    assert "weir.weir-system.svc" in config["data"]["envoy.yaml"]
-    assert not re.search("WEIR_HOST|NODE_CLUSTER|WORKERS", json.dumps(config))
 
 
 def test_replicas_know_one_another_by_a_name_that_no_envoy_has() -> None:

@@ -286,6 +286,18 @@ async def test_an_endpoint_that_is_taken_out_leaves_at_once() -> None:
     await rig.run(3.0)
 
 
+@pytest.mark.parametrize("actuation", [Actuation.GROUPS, Actuation.ENDPOINTS])
+async def test_a_service_may_have_no_endpoints_for_a_while(actuation: Actuation) -> None:
+    """At its beginning, before the first pod is ready, and later."""
+    some = replace(CART, actuation=actuation)
+    none = replace(some, endpoints=())
+    rig = Rig()
+    for now in (none, some, none, some):
+        await rig.loop.declare(Declared(), [now])
+        await rig.run(2.5)
+    np.testing.assert_allclose(rig.shares().sum(), 1.0)
+
+
 @pytest.mark.parametrize(
     "shares",
     [[np.nan] * 4, [0.0] * 4, [np.inf, 1, 1, 1], [-1.0, 1, 1, 1], [1.0, 0, 0]],

@@ -77,6 +77,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{/* What an Envoy is started with: a file of bootstrap/, which `controlplane.translate.examples` writes, with
+     the words of this installation in it. */}}
+{{- define "weir.envoyBootstrap" -}}
+{{- $envoy := .Values.envoy }}
+{{- $text := .Files.Get (printf "bootstrap/%s.yaml" $envoy.mode) }}
+{{- $words := dict "NODE_CLUSTER" $envoy.gateway "WORKERS" $envoy.concurrency "WEIR_HOST" (include "weir.host" .) "XDS_PORT" .Values.xds.port }}
+{{- if eq $envoy.mode "overlay" }}
+{{- $target := required "envoy.mode overlay wants envoy.target: namespace/name of a Backend, namespace/name:port of a Service" $envoy.target }}
+{{- $host := ternary "127.0.0.1" "0.0.0.0" (eq $envoy.style "sidecar") }}
+{{- $words = merge $words (dict "TARGET" $target "LISTEN_HOST" $host "LISTEN_PORT" (first $envoy.ports).targetPort) }}
+{{- end }}
+{{- range $word, $value := $words }}
+{{- $text = replace $word (toString $value) $text }}
+{{- end }}
+{{- $text }}
+{{- end }}
+
 {{/* Whether there is a webhook: its configuration is of the whole cluster. */}}
 {{- define "weir.webhook" -}}
 {{- if and .Values.webhook.enabled (not .Values.watchNamespace) }}true{{ end }}

@@ -28,6 +28,8 @@ from tests.kubernetes.apiserver.objects import Source
 
 T = TypeVar("T")
 START_S = 10.0
+END_S = 0.01
+"""In which connections that are dropped at the end are let go."""
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -42,8 +44,9 @@ class ApiServer:
         tls: Files | None = None,
         access_control: bool = False,
         rollouts: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
-        """`tls`: a certificate for 127.0.0.1, its key and its CA. `access_control`: bearer tokens
+        """`tls`: a certificate for `host`, its key and its CA. `access_control`: bearer tokens
         are asked for and RBAC holds; `admin_token` may do everything. `rollouts`: workloads are
         ready as soon as they are wanted.
         """
@@ -55,7 +58,7 @@ class ApiServer:
         if access_control:
             self.admin_token = f"token-{self.api.source.uid()}"
             self.api.tokens = {self.admin_token: ADMIN}
-        self._port = port
+        self._host, self._port = host, port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -71,12 +74,12 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}"
+        return f"http{'s' if self._tls else ''}://{self._host}:{self._port}"
 
     # --- running ---
 
     def start(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        self._socket = socket.create_server((self._host, self._port), backlog=1024)
         # Accepted connections inherit it; asyncio sets it only on sockets that say they are TCP,
         # and a head and a body that wait for one another cost 40 ms a request.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -113,6 +116,11 @@ class ApiServer:
             self._loop = asyncio.get_running_loop()
             started.set()  # the socket listens: a client that comes now is served in a moment
             await server.serve(sockets=[listening])
+            # Over TLS whoever is gone without a word would be waited for.
+            for one in tuple(server.server_state.connections):
+                if one.transport is not None:
+                    one.transport.abort()
+            await asyncio.sleep(END_S)
 
         asyncio.run(serve())
 

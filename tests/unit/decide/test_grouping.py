@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from controlplane.decide.classes import classes
-from controlplane.decide.grouping import CONFIRM_S, REST_S, Grouped, median, regroup
+from controlplane.decide.grouping import CONFIRM_S, REST_S, Grouped, carried, median, regroup
 from controlplane.model import Actuation, Endpoint, Estimate, Observation, Service
 from controlplane.model.observation import Floats
 from tests.unit.decide.worlds import NAME, known, service
@@ -224,6 +224,15 @@ def test_a_service_without_endpoints_has_no_groups() -> None:
     of = Service(NAME, (), policy="model")
     grouped = regroup(None, of, (), Estimate.unknown(()), Observation.unknown(NAME, ()), 0.0)
     assert grouped.grouping.names == ()
+
+
+def test_a_service_that_had_no_endpoints_is_grouped_as_a_new_one() -> None:
+    none = after(1, np.zeros(0))
+    estimate = known(TWO)
+    assert after(1, TWO, before=none).grouping.index.tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert carried(none.grouping, estimate.endpoints, estimate).index.tolist() == [0] * 8
+    nobody = known(np.zeros(0))
+    assert carried(after(1, TWO).grouping, nobody.endpoints, nobody).names == ()
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 101])
