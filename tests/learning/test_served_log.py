@@ -46,7 +46,9 @@ from policies.agents.offline import OfflineLearner, log_density
 from policies.agents.registry import algorithm
 from policies.agents.settings import Settings
 from policies.env.routing import best_split, mean_s, response_s
+from policies.training.card import card
 from policies.training.decision_files import DecisionFiles
+from policies.training.export import manifest
 from policies.training.recipe import Recipe
 from policies.training.served import learned_from, served
 from policies.training.toy import LESSONS
@@ -247,6 +249,10 @@ def test_one_log_gives_one_policy_and_the_release_says_which(folder: Path, tmp_p
     assert first.log == again.log
     assert first.log is not None
     assert first.log["digest"].startswith("sha256:")
+    document = manifest(few, "sha256:0", {"step": 1, "steps": 1, "log": first.log}, {})
+    assert f"{SERVED.count * (TICKS - 1)} decisions about {SERVED.count} services" in card(
+        document, {}
+    )
     with pytest.raises(WeirError, match="another log"):
         train(few, logs=tmp_path, resume=True)
 
