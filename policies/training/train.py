@@ -66,6 +66,8 @@ def train(
     weights, bit for bit, as if it had never been broken off; what has ended is not run again.
     WeirError where the checkpoint is that of another recipe or of other versions of the libraries.
     """
+    if logs is not None:
+        logs.mkdir(parents=True, exist_ok=True)
     world, checks = (_spread(one, workers) for one in (recipe.world, recipe.checks))
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
     told = None if log is None else _served(log, recipe, learner)
