@@ -188,6 +188,10 @@ bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes 
 region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (hours; ARGS="--steps 7488 --cases 8": minutes).
 	$(BIN)/python -m benchmarks.region_agents $(ARGS)
 
+.PHONY: strategies
+strategies: $(VENV)/.dev ## Strategies of the hierarchy, each alone and as they are learned, against the served default; tables into docs/agents/hierarchy.md (about 4 minutes of one core; goes on where it stopped).
+	$(BIN)/python -m benchmarks.strategies $(ARGS)
+
 .PHONY: calibrate-lab
 calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends are known (about 2 minutes).
 	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)

@@ -8,6 +8,7 @@ import functools
 import gc
 import os
 import random
+import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -51,9 +52,11 @@ from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
 from controlplane.store import (
     ALL,
+    DecisionLog,
     DeclaredFile,
     KillSwitch,
     NameFile,
+    Segments,
     Spool,
     SqlStateStore,
     StateKeys,
@@ -86,6 +89,8 @@ DRAIN_S = 5.0
 """How long Envoys' streams take to be closed at the end."""
 GONE_S = 9.0
 """After a signal the process is gone within 10 s, whatever hangs."""
+LOG_FILES = 16
+"""That the log of decisions is made of: the oldest goes as a whole."""
 _MOST_TOLD = 20
 
 
@@ -141,6 +146,7 @@ class App:
         self._spool = Spool(self._store)
         self._metrics.store_waiting.set_function(lambda: self._spool.waiting)
         self._metrics.store_dropped.set_function(lambda: self._spool.dropped)
+        self._decisions = self._decision_log()
         self._switch = KillSwitch(settings.state)
         self._switched = Switched()
         self._staged = self._in_stages()
@@ -239,6 +245,20 @@ class App:
             return self._telemetry
         return InProcessSource(self._clock, report_interval_s=self._settings.load_report_interval_s)
 
+    def _decision_log(self) -> DecisionLog | None:
+        """What is decided, to learn from, if that is wanted."""
+        folder = self._settings.decision_log
+        if folder is None:
+            return None
+        most = self._settings.decision_log_mb * 1_000_000
+        segments = Segments(folder, most_bytes=most, files=LOG_FILES, wall_clock=time.time)
+        log = DecisionLog(segments)
+        self._closing.push_async_callback(log.close, 1.0)
+        self._metrics.decisions_written.set_function(lambda: log.written)
+        self._metrics.decisions_dropped.set_function(lambda: log.dropped)
+        self._metrics.decisions_failures.set_function(lambda: log.failures)
+        return log
+
     def _rate_limiter(self) -> Limiter:
         """Who counts for rate limits. Raises `ConfigurationError`."""
         metrics = LimitMetrics(self._registry)
@@ -287,7 +307,7 @@ class App:
             await self._cluster.open()
             self._closing.push_async_callback(self._cluster.close)
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
-        decider = Decider(self._policies)
+        decider = Decider(self._policies, seed=secrets.randbits(64))
         loop = Loop(
             source=ByPart(self._source()),
             decider=decider,
@@ -301,6 +321,7 @@ class App:
             resumed=await self._last_good(),
             decides=self._decides,
             settled=self._replicas.changed if self._replicas is not None else lambda names: None,
+            log=self._decisions,
         )
         self._registry.register(ServiceCollector(lambda: _balanced(loop)))
         console = AppConsole(
@@ -348,8 +369,7 @@ class App:
                     if webhook is not None:
                         keeping = webhook.keep(self._cluster)
                         running.append(group.create_task(keeping, name="webhook's certificate"))
-                if self._staged is not None:
-                    running.append(group.create_task(self._staged.run(), name="staged pushes"))
+                running += self._where_wanted(group)
                 serving = [group.create_task(one.serve(), name=one.name) for one in pages]
                 await self._stop.wait()
                 console.stopping = True
@@ -377,6 +397,12 @@ class App:
         await self._front.stop(DRAIN_S)
         if self._replicas is not None:
             await self._replicas.stop()
+
+    def _where_wanted(self, group: asyncio.TaskGroup) -> Iterator[asyncio.Task[None]]:
+        if self._decisions is not None:
+            yield group.create_task(self._decisions.run(), name="decision log")
+        if self._staged is not None:
+            yield group.create_task(self._staged.run(), name="staged pushes")
 
     def _joining(
         self, group: asyncio.TaskGroup, cluster: Cluster, console: AppConsole

@@ -28,8 +28,9 @@ from controlplane.model import (
     Verdict,
     Zone,
 )
+from controlplane.model.decisions import Decision
 from controlplane.model.observation import Floats
-from controlplane.ports import MetricSource, StateStore
+from controlplane.ports import DecisionSink, MetricSource, StateStore
 from controlplane.publisher import Publisher
 from controlplane.resources import Declared
 from controlplane.schedule import Schedule
@@ -94,9 +95,10 @@ class Loop:
         settings: LoopSettings | None = None,
         decides: Callable[[], bool] = lambda: True,
         settled: Callable[[Collection[ServiceName]], None] = lambda names: None,
+        log: DecisionSink | None = None,
     ) -> None:
         """`decides`: whether this replica does. `settled` is told of the services that have
-        something else in force than before."""
+        something else in force than before. `log` takes what ticks decide, to learn from."""
         self._source = source
         self._decider = decider
         self._publisher = publisher
@@ -118,6 +120,7 @@ class Loop:
         self._leads = True
         """Whether it did when that was looked at last."""
         self._settled = settled
+        self._decisions = log
         self._following = Following(clock)
         self._schedule = Schedule()
         self._turn = asyncio.Lock()
@@ -150,6 +153,7 @@ class Loop:
             async with self._turn:
                 decisions = self._decide(due, looks)
                 verdicts = self._guard(decisions)
+                self._log(decisions, verdicts)
                 moved = self._order_places()
                 await self._remember(verdicts, moved)
                 self._publish(verdicts, moved)
@@ -276,6 +280,18 @@ class Loop:
                 for reason in verdict.reasons if self._decides() else ():  # each counts once
                     self._metrics.reasons.labels(reason.code).inc()
         return verdicts
+
+    def _log(self, decisions: Iterable[Decided], verdicts: Iterable[Verdict]) -> None:
+        """What was decided, by what was seen, and what is in force of it."""
+        if self._decisions is None:
+            return
+        at, now_s = self._wall_clock(), self._clock()
+        self._decisions.put(
+            [
+                Decision(at, now_s, one.situation, one.proposal, one.explored, verdict)
+                for one, verdict in zip(decisions, verdicts, strict=True)
+            ]
+        )
 
     async def _remember(self, verdicts: Iterable[Verdict], moved: Collection[ServiceName]) -> None:
         """Save before sending, so that the first push after a crash equals the last before it.

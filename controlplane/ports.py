@@ -18,6 +18,7 @@ from controlplane.model import (
     Snapshot,
 )
 from controlplane.model.attribution import Attribution
+from controlplane.model.decisions import Decision
 from controlplane.model.observation import Floats
 
 
@@ -78,6 +79,14 @@ class StateStore(Protocol):
 
     async def save(self, states: Sequence[LastGood]) -> None:
         """Store these together or not at all. Raises `StoreError`; the caller sets the deadline."""
+        ...
+
+
+class DecisionSink(Protocol):
+    """Where decisions go that are to be learned from."""
+
+    def put(self, decisions: Sequence[Decision]) -> None:
+        """Take these. Never blocks, never fails."""
         ...
 
 

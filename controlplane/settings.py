@@ -171,6 +171,11 @@ class ServeSettings(BaseSettings):
     """Counters kept in this process, for rules and their clients; the oldest make room."""
     model_dir: Path | None = None
     """A released policy for `learned` other than the one that comes with Weir."""
+    decision_log: Path | None = None
+    """Folder for a log of what is decided and what comes of it, to learn from; of this process
+    alone. None: no log."""
+    decision_log_mb: int = Field(default=256, ge=16, le=1_000_000)
+    """What the log takes of the disk at most; the oldest decisions make room."""
     otlp_endpoint: str = ""
     """host:port of an OTLP/gRPC collector for traces of a tick; empty: none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -139,6 +139,12 @@ def serve(
     model_dir: Annotated[
         Path | None, typer.Option(help="Another released policy for `learned`.")
     ] = None,
+    decision_log: Annotated[
+        Path | None, typer.Option(help="Folder for a log of decisions to learn from. [none]")
+    ] = None,
+    decision_log_mb: Annotated[
+        int | None, typer.Option(help="Megabytes of it; the oldest make room. [256]")
+    ] = None,
     otlp_endpoint: Annotated[
         str | None, typer.Option(help="host:port of an OTLP collector for traces. [none]")
     ] = None,

@@ -14,6 +14,7 @@ import numpy as np
 
 from controlplane.decide.declared import declared_capacities
 from controlplane.decide.equal import Equal
+from controlplane.decide.explore import explore
 from controlplane.decide.grouping import Grouped, regroup
 from controlplane.decide.registry import Policies
 from controlplane.decide.rollout import acting
@@ -23,6 +24,7 @@ from controlplane.model import (
     Endpoint,
     EndpointId,
     Estimate,
+    Explored,
     Grouping,
     Observation,
     Proposal,
@@ -71,16 +73,20 @@ class Decided:
     proposal: Proposal
     """What is to act; the guard has not seen it yet."""
     wanted: Proposal
-    """What the policy proposed, before rollout and snap: in shadow this is all that is seen."""
+    """What the policy proposed, before rollout, noise and snap: in shadow all that is seen."""
     memory: Memory
     reasons: tuple[Reason, ...] = ()
+    explored: Explored | None = None
+    """The noise in `proposal`, where the service explores."""
 
 
 class Decider:
     """Holds policies and nothing of any service."""
 
-    def __init__(self, policies: Policies) -> None:
+    def __init__(self, policies: Policies, seed: int = 0) -> None:
+        """`seed`: of the noise of services that explore; together with their names and the time."""
         self._policies = policies
+        self._seed = seed
 
     def decide(self, asked: Sequence[Asked], now_s: float, in_force: InForce) -> Sequence[Decided]:
         """One decision for each service, in order."""
@@ -91,7 +97,7 @@ class Decider:
         ]
         proposals = self._propose([situation for situation, _ in situations])
         return [
-            _decided(situation, memory, proposal, reasons)
+            _decided(situation, memory, proposal, reasons, (self._seed, now_s))
             for (situation, memory), (proposal, reasons) in zip(situations, proposals, strict=True)
         ]
 
@@ -243,12 +249,16 @@ def _situation(
 
 
 def _decided(
-    situation: Situation, memory: Memory, wanted: Proposal, reasons: list[Reason]
+    situation: Situation,
+    memory: Memory,
+    wanted: Proposal,
+    reasons: list[Reason],
+    chance: tuple[int, float],
 ) -> Decided:
     if reasons:
         text = f"decided by {wanted.policy!r} instead of {situation.service.policy!r}"
         reasons = [*reasons, Reason("fallback", text)]
-    acts = acting(wanted, situation.service.rollout)
+    acts, explored = explore(acting(wanted, situation.service.rollout), situation, *chance)
     if not situation.grouping.by_locality:
         acts = replace(acts, shares=snap(acts.shares, situation.shares))
-    return Decided(situation, acts, wanted, memory, tuple(reasons))
+    return Decided(situation, acts, wanted, memory, tuple(reasons), explored)

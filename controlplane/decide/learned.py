@@ -91,6 +91,7 @@ class Learned:
             policy=self.name,
             digest=self.release.digest,
             base=base.shares,
+            bound=self.release.bound,
             notes=(*base.notes, *notes),
         )
 
@@ -109,6 +110,7 @@ class Learned:
             policy=self.name,
             digest=self.release.digest,
             base=base.shares,
+            bound=self.release.bound,
             notes=(*base.notes, f"learned correction of at most {largest:.0%}", *notes),
         )
 

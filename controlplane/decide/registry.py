@@ -12,12 +12,10 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from controlplane.errors import PolicyError, PolicyLoadError, UnknownPolicyError
+from controlplane.model.residual import BASE
 from controlplane.ports import WeightPolicy
 
 GROUP = "controlplane.policies"
-BASE = "model"
-"""What a residual policy is a residual on."""
-
 Maker = Callable[[], Any]
 """Gives the class of a policy; may raise whatever importing a stranger's module raises."""
 

@@ -35,6 +35,7 @@ from controlplane.model.service import (
 )
 from controlplane.model.snapshot import Snapshot
 from controlplane.model.weights import (
+    Explored,
     Grouping,
     Proposal,
     Reason,
@@ -54,6 +55,7 @@ __all__ = [
     "Endpoint",
     "EndpointId",
     "Estimate",
+    "Explored",
     "Grouping",
     "GuardSettings",
     "Handover",

@@ -7,6 +7,11 @@ from numpy.typing import NDArray
 
 from controlplane.model.observation import Floats
 
+BASE = "model"
+"""The policy that a residual is on."""
+BOUND = 0.7
+"""The largest residual unless a policy says otherwise: a factor of 2."""
+
 
 def corrected(base: Floats, residual: Floats | NDArray[np.float32]) -> Floats:
     """(g,) base shares times exp(residual), summing to 1.
@@ -28,3 +33,17 @@ def log_moves(base: Floats, residuals: Floats | NDArray[np.float32]) -> Floats:
     residual = np.asarray(residuals, dtype=np.float64)
     together = (base * np.exp(residual)).sum(axis=-1, keepdims=True) / base.sum()
     return np.asarray(residual - np.log(together), dtype=np.float64)
+
+
+def residual_of(base: Floats, shares: Floats) -> Floats:
+    """(g,) the residual of mean 0 that makes these shares of those of the base.
+
+    Not finite where a share is not above 0.
+
+    >>> base = np.array([0.5, 0.5])
+    >>> corrected(base, residual_of(base, np.array([0.25, 0.75]))).round(2).tolist()
+    [0.25, 0.75]
+    """
+    with np.errstate(all="ignore"):
+        residual = np.log(shares / base)
+        return np.asarray(residual - residual.mean(), dtype=np.float64)

@@ -218,6 +218,8 @@ class Service:
     rollout: Rollout = Rollout()
     objective: Objective | None = None
     """What a learned policy is wanted for, where that was said."""
+    exploration: float = 0.0
+    """Standard deviation of the noise on the residual of the policy; 0: none."""
     draining: tuple[Endpoint, ...] = ()
     """Beside `endpoints`: those that have sessions alone. They have no weight."""
     part: Part | None = None

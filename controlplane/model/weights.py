@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from controlplane.model.estimate import Estimate
 from controlplane.model.observation import Floats, Observation
+from controlplane.model.residual import BOUND
 from controlplane.model.service import EndpointId, Service
 
 MAX_TOTAL = 2**32 - 1
@@ -81,7 +83,30 @@ class Proposal:
     """Content digest of the model that proposed, where there is one."""
     base: Floats | None = None
     """(g,) what the analytic base proposed, where the policy is a residual on one."""
+    bound: float = BOUND
+    """No residual on the base is larger."""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explored:
+    """A residual that was drawn around what a policy wanted: normal, each group by itself."""
+
+    base: Floats
+    """(g,) the shares that the residual is on."""
+    mean: Floats
+    """(g,) the residual of the policy itself."""
+    drawn: Floats
+    """(g,) the one that was drawn. Beyond the bound of the policy it acts as the bound."""
+    deviation: float
+    """Above 0."""
+
+    @property
+    def log_density(self) -> float:
+        """The logarithm of how likely what was drawn was: its propensity."""
+        off = (self.drawn - self.mean) / self.deviation
+        each = math.log(self.deviation) + 0.5 * math.log(2.0 * math.pi)
+        return -0.5 * float(off @ off) - len(off) * each
 
 
 @dataclass(frozen=True, slots=True)

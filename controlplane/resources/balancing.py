@@ -230,6 +230,16 @@ class Goals(Fields):
         )
 
 
+class Exploration(Fields):
+    """Noise on what is decided, so that something can be learned from a log of decisions."""
+
+    deviation: Annotated[Number, Field(ge=0, le=0.5)] = Field(
+        default=0.0,
+        description="Standard deviation of the logarithm of each group's share; 0.1 is about 10 %. "
+        "0: none.",
+    )
+
+
 class BalancingPolicySpec(PolicySpec):
     """What is balanced, and how."""
 
@@ -257,6 +267,12 @@ class BalancingPolicySpec(PolicySpec):
         description="What a learned policy is wanted for. Not given: what the one that acts was "
         "trained for. Where it was trained for something else, it acts and says so. See "
         "[objectives.md](../agents/objectives.md).",
+    )
+    exploration: Exploration = Field(
+        default=Exploration(),
+        description="Of `learned` and `model`, where groups of endpoints carry the weights; within "
+        "the bound of the policy, and before the guard. Not in `shadow`. See "
+        "[offline.md](../agents/offline.md).",
     )
     guard: Guard = Guard()
     rollout: Rollout = Rollout()

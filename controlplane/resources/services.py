@@ -91,5 +91,6 @@ def _service(
         guard=spec.guard.settings(),
         rollout=Rollout(spec.rollout.mode, spec.rollout.percent),
         objective=None if spec.objective is None else spec.objective.objective(),
+        exploration=spec.exploration.deviation,
         draining=draining,
     )

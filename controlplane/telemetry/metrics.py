@@ -63,6 +63,21 @@ class LoopMetrics:
             "States that were given up since the start: the store hung and too many waited.",
             registry=registry,
         )
+        self.decisions_written = Gauge(
+            "weir_decision_log_written_records",
+            "Decisions that were written into the log of decisions since the start.",
+            registry=registry,
+        )
+        self.decisions_dropped = Gauge(
+            "weir_decision_log_dropped_records",
+            "Decisions that are not in that log, because it could not be written or was too slow.",
+            registry=registry,
+        )
+        self.decisions_failures = Gauge(
+            "weir_decision_log_failures",
+            "Attempts to write that log that failed since the start.",
+            registry=registry,
+        )
         self.services = Gauge("weir_services", "Services that are declared.", registry=registry)
         self.frozen = Gauge(
             "weir_frozen", "1 while the kill switch holds every service.", registry=registry

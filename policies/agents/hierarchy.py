@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3 import DQN
 from torch import Tensor, nn
 
@@ -42,42 +43,69 @@ LONG_S = 10.0
 """A strategy that is this old is old; the age is told in this unit, up to 1."""
 
 
+class InForce:
+    """Which strategy each slot has, since when, and what of it the upper levels are told."""
+
+    def __init__(self, slots: int, strategies: int) -> None:
+        """All have the first."""
+        self.count = strategies
+        self.chosen = np.zeros(slots, np.int64)
+        """(slots,)"""
+        self._age = np.zeros(slots)
+
+    def change(self, actions: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Take (slots,) strategies, or `count` to keep; returns whose is another than before."""
+        wanted = np.where(actions == self.count, self.chosen, actions)
+        changed: NDArray[np.bool_] = wanted != self.chosen
+        self._age = np.where(changed, 0.0, self._age + 1.0)
+        self.chosen = wanted.astype(np.int64)
+        return changed
+
+    def told(self, table: Table, context: Table) -> dict[str, Table]:
+        """The table; which strategy is in force, since when, and the context of the choice."""
+        now = np.zeros((len(table), self.count + 1), np.float32)
+        now[np.arange(len(table)), self.chosen] = 1.0
+        now[:, -1] = np.minimum(self._age / LONG_S, 1.0)
+        return {"table": table, "now": np.concatenate([now, context], axis=1)}
+
+
 class StrategyVecEnv(EpisodesVecEnv):
     """Actions: a strategy, or (the last) to keep the one in force. The low level acts below."""
 
     def __init__(self, episodes: Strategic, low: nn.Module | None, cost: float) -> None:
         self._strategic, self._low, self._cost = episodes, low, cost
-        self.count = len(episodes.strategies)
-        self.chosen = np.zeros(episodes.slots, np.int64)
-        """(slots,) the strategies in force."""
-        self._age = np.zeros(episodes.slots)
+        self._in_force = InForce(episodes.slots, len(episodes.strategies))
         self._switched = np.zeros(episodes.slots)
         self._seen: Table | None = None
         super().__init__(episodes, actions=spaces.Discrete(self.count + 1))
+        told = self.count + 1 + episodes.context.shape[1]
         self.observation_space = spaces.Dict(
-            {"table": seen(), "now": spaces.Box(0.0, 1.0, (self.count + 1,), np.float32)}
+            {"table": seen(), "now": spaces.Box(0.0, 1.0, (told,), np.float32)}
         )
 
+    @property
+    def count(self) -> int:
+        """Strategies that there are."""
+        return self._in_force.count
+
+    @property
+    def chosen(self) -> NDArray[np.int64]:
+        """(slots,) the strategies in force."""
+        return self._in_force.chosen
+
     def observed(self, table: Table) -> dict[str, Table]:
-        """The table, which strategy is in force and since when."""
+        """The table, and what is told of the strategies."""
         self._seen = table
-        now = np.zeros((len(table), self.count + 1), np.float32)
-        now[np.arange(len(table)), self.chosen] = 1.0
-        now[:, -1] = np.minimum(self._age / LONG_S, 1.0)
-        return {"table": table, "now": now}
+        return self._in_force.told(table, self._strategic.context)
 
     def reset(self) -> Any:
         """New episodes, with the first strategy."""
-        self.chosen = np.zeros(self.num_envs, np.int64)
-        self._age = np.zeros(self.num_envs)
+        self._in_force = InForce(self.num_envs, self.count)
         return super().reset()
 
     def step_async(self, actions: Any) -> None:
         """Arrange what was chosen, and let the low level decide."""
-        wanted = np.where(actions == self.count, self.chosen, actions)
-        self._switched = (wanted != self.chosen).astype(np.float64)
-        self._age = np.where(wanted != self.chosen, 0.0, self._age + 1.0)
-        self.chosen = wanted.astype(np.int64)
+        self._switched = self._in_force.change(actions).astype(np.float64)
         self._strategic.arrange(self.chosen)
         assert self._seen is not None
         super().step_async(moves_of(self._low, self._seen))
@@ -98,10 +126,11 @@ def moves_of(low: nn.Module | None, table: Table) -> Table:
 class StrategyWorth(nn.Module):  # type: ignore[misc]
     """What each strategy and keeping is worth: (b, strategies + 1)."""
 
-    def __init__(self, width: int, layers: int, strategies: int) -> None:
+    def __init__(self, width: int, layers: int, strategies: int, told: int) -> None:
+        """`told`: numbers of a slot that are beside its table."""
         super().__init__()
         self.body = Body(width, layers)
-        self.mixed = nn.Linear(2 * width + strategies + 1, width)
+        self.mixed = nn.Linear(2 * width + told, width)
         self.head = nn.Linear(width, strategies + 1)
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
@@ -122,7 +151,8 @@ class StrategyPolicy(GroupDqnPolicy):
     """For DQN over strategies."""
 
     def _worth(self) -> nn.Module:
-        return StrategyWorth(*self._sizes, self.action_space.n - 1)
+        told = self.observation_space["now"].shape[0]
+        return StrategyWorth(*self._sizes, self.action_space.n - 1, told)
 
 
 class HierarchyLearner:

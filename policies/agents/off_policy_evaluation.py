@@ -54,6 +54,20 @@ def doubly_robust(
     return _mean(expected + weights * (rewards - expected_of_logged), weights, episode)
 
 
+def beyond_the_log(
+    weights: Floats,
+    rewards: Floats,
+    expected: Floats,
+    expected_of_logged: Floats,
+    episode: NDArray[np.intp] | None = None,
+) -> Estimate:
+    """How much more than what was logged: `doubly_robust` less the mean of the rewards.
+
+    Its error is that of the difference, in which luck that both had cancels.
+    """
+    return _mean(expected + weights * (rewards - expected_of_logged) - rewards, weights, episode)
+
+
 def effective_sample_size(weights: Floats) -> float:
     """Kish: (sum w)^2 / sum w^2, between 1 and n.
 

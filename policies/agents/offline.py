@@ -1,10 +1,11 @@
 """Learning from a log of decisions alone, and doubting what came of it.
 
-The log is of the base with a little noise, which a fleet can afford. A critic learns what decisions
-were worth, an actor what it would rather do, near to what was tried: one step of improvement, which
-is where most of what offline learning can win is, and none of its runaway errors (D. Brandfonbrener
-et al., "Offline RL without off-policy evaluation", NeurIPS 2021). The half of the log that was not
-learned from says by a doubly robust estimate whether it is better; if it does not, the base stays.
+The log is of a policy with a little noise, which a fleet can afford: the simulator writes one of
+the base, `weir serve` one of what it does. A critic learns what decisions were worth, an actor what
+it would rather do, near to what was tried: one step of improvement, which is where most of what
+offline learning can win is, and none of its runaway errors (D. Brandfonbrener et al., "Offline RL
+without off-policy evaluation", NeurIPS 2021). The half of the log that was not learned from says by
+a doubly robust estimate whether it is better than what was logged; if it does not, the base stays.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.distributions import Normal
 
 from policies.agents.meta_policy import returns_to_go
 from policies.agents.network import PRESENT, ActionCritic, Actor
-from policies.agents.off_policy_evaluation import Estimate, doubly_robust
+from policies.agents.off_policy_evaluation import Estimate, beyond_the_log
 from policies.agents.registry import Between, Losses, Told, nothing
 from policies.agents.repeat import repeatable
 from policies.agents.settings import Offline
@@ -41,11 +42,17 @@ class Log:
     returns: Tensor
     """(n,)"""
     episode: Tensor
-    """(n,) the number of the episode that each was in."""
+    """(n,) the number of the episode that each was in, in the order of time."""
+    means: Tensor
+    """(n, g) what the policy that was logged does without noise."""
+    deviation: Tensor
+    """(n,) of its noise."""
+    log_density: Tensor
+    """(n,) how likely that made the action: the logarithm of its density."""
 
     def part(self, which: Tensor) -> Log:
         """Those where (n,) is true."""
-        return Log(self.table[which], self.actions[which], self.returns[which], self.episode[which])
+        return Log(*(getattr(self, one.name)[which] for one in fields(Log)))
 
     def halves(self) -> tuple[Log, Log]:
         """The first half of the episodes, and the others: none is in both."""
@@ -81,7 +88,9 @@ class Logging:
         returns = torch.from_numpy(to_go.astype(np.float32))
         first = len(self._means) * episodes.slots
         episode = torch.arange(first, first + episodes.slots).repeat(len(tables))
-        self._logs.append(Log(torch.cat(tables), torch.cat(actions), returns, episode))
+        self._logs.append(
+            noisy_base(torch.cat(tables), torch.cat(actions), returns, episode, settings.deviation)
+        )
         self._means.append(float(np.sum(rewards, axis=0).mean()))
         self.steps += len(tables) * episodes.slots
 
@@ -112,6 +121,21 @@ class Logging:
         self._episodes.restore(state["episodes"])
 
 
+def noisy_base(
+    table: Tensor, actions: Tensor, returns: Tensor, episode: Tensor, deviation: float
+) -> Log:
+    """A log of the base with this noise."""
+    means, deviations = torch.zeros_like(actions), torch.full_like(returns, deviation)
+    density = log_density(actions, means, deviations, table[:, :, PRESENT])
+    return Log(table, actions, returns, episode, means, deviations, density)
+
+
+def log_density(actions: Tensor, means: Tensor, deviation: Tensor, here: Tensor) -> Tensor:
+    """(n,) of (n, g) actions around means, over the groups that are there."""
+    each = Normal(means, deviation.unsqueeze(1)).log_prob(actions)
+    return (each * here).sum(1)
+
+
 def logged(episodes: Episodes, steps: int, settings: Offline, seed: int) -> tuple[Log, float]:
     """At least so many decisions of the base with noise, and their mean return over episodes."""
     logging = Logging(episodes, settings, seed)
@@ -134,6 +158,11 @@ class OfflineLearner:
         self.estimate: Estimate | None = None
         """What the actor is worth beyond the logged decisions, by what it did not learn from."""
         self._losses: Losses | None = None
+        self._taken: Log | None = None
+
+    def take(self, log: Log) -> None:
+        """Learn from this log, instead of from one that is played."""
+        self._taken = log
 
     def log_to(self, losses: Losses) -> None:
         """What the other half of the log says, and how much of it speaks for the actor."""
@@ -141,12 +170,14 @@ class OfflineLearner:
 
     def learn(self, steps: int, told: Told, between: Between = nothing) -> None:
         """`steps` are decisions that are logged."""
-        while self._logging.steps < steps:
+        while self._taken is None and self._logging.steps < steps:
             between()
             self._logging.play()
         between()
-        log = self._logging.log()
-        told(len(log.returns), None, self._logging.mean())
+        log, mean = self._taken, 0.0
+        if log is None:
+            log, mean = self._logging.log(), self._logging.mean()
+        told(len(log.returns), None, mean)
         half, other = log.halves()
         self.learn_from(half, other)
         if self._losses is not None and self.estimate is not None:
@@ -191,13 +222,13 @@ class OfflineLearner:
     def _improved(self, critic: nn.Module, log: Log) -> nn.Module:
         """What the critic likes best, at a cost for each standard deviation from the log."""
         actor = Actor(self._settings.width, self._settings.layers, centred=True)
-        caution = self._settings.caution / self._settings.deviation**2
+        caution = self._settings.caution / log.deviation.square()
 
         def loss(some: Tensor) -> Tensor:
             table = log.table[some]
             moves, here = actor(table), table[:, :, PRESENT]
-            far = (moves.square() * here).sum(1) / here.sum(1)
-            return (caution * far - critic(table, moves).squeeze(1)).mean()
+            far = ((moves - log.means[some]).square() * here).sum(1) / here.sum(1)
+            return (caution[some] * far - critic(table, moves).squeeze(1)).mean()
 
         self._descend(actor, loss, len(log.returns))
         actor.eval()
@@ -216,16 +247,15 @@ class OfflineLearner:
     def _judged(self, actor: nn.Module, critic: nn.Module, log: Log) -> Estimate:
         """The actor with the noise of the log, beside what the log got."""
         here = log.table[:, :, PRESENT]
-        ours = Normal(actor(log.table), self._settings.deviation)
-        theirs = Normal(torch.zeros_like(here), self._settings.deviation)
-        ratio = (ours.log_prob(log.actions) - theirs.log_prob(log.actions)) * here
+        means = actor(log.table)
+        ratio = log_density(log.actions, means, log.deviation, here) - log.log_density
         chance = torch.Generator().manual_seed(self._seed)
         expected = torch.zeros(len(log.returns))
         for _ in range(DRAWS):
-            noise = torch.randn(here.shape, generator=chance) * self._settings.deviation
-            expected += critic(log.table, (ours.mean + noise) * here).squeeze(1) / DRAWS
-        return doubly_robust(
-            ratio.sum(1).exp().double().numpy(),
+            noise = torch.randn(here.shape, generator=chance) * log.deviation.unsqueeze(1)
+            expected += critic(log.table, (means + noise) * here).squeeze(1) / DRAWS
+        return beyond_the_log(
+            ratio.exp().double().numpy(),
             log.returns.double().numpy(),
             expected.double().numpy(),
             critic(log.table, log.actions).squeeze(1).double().numpy(),
@@ -234,7 +264,7 @@ class OfflineLearner:
 
 
 def _said(estimate: Estimate, decisions: int) -> Mapping[str, float]:
-    """In standard deviations of the logged returns; both sizes in decisions."""
+    """In standard deviations of the logged returns, beyond their mean; both sizes in decisions."""
     return {
         "off_policy_value": estimate.value,
         "off_policy_least": estimate.least,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from policies.agents import settings as of
 from policies.env.episodes import World
@@ -64,6 +64,15 @@ class Learner(Protocol):
 
         Actions beyond -1..1 are cut there.
         """
+        ...
+
+
+@runtime_checkable
+class TakesLog(Protocol):
+    """A learner that can learn from what others wrote down."""
+
+    def take(self, log: Any) -> None:  # noqa: ANN401 - `policies.agents.offline.Log`, of torch
+        """Learn from this log, instead of from one that is played."""
         ...
 
 

@@ -39,6 +39,8 @@ class Draw:
     duration_s: float = 40.0
     seeds: tuple[int, int] = (0, HELD_OUT_SEEDS)
     """From, and up to but without."""
+    prices: tuple[float, ...] = ()
+    """Of a worker's busy second, one of them for each endpoint by chance; empty: 1 for all."""
 
     @property
     def steps(self) -> int:
@@ -67,4 +69,8 @@ class Draw:
             sampling=float(random.choice(self.sampling)),
             delay_s=float(random.uniform(*self.delay_s)),
         )
-        return case, seed
+        if not self.prices:
+            return case, seed
+        drawn = random.choice(self.prices, len(case.stations)).tolist()
+        stations = [replace(s, price=p) for s, p in zip(case.stations, drawn, strict=True)]
+        return replace(case, stations=tuple(stations)), seed

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.model.observation import Floats
+from controlplane.model.residual import BOUND as BOUND  # what an action of 1 moves a group by
 
 GROUPS = 4
 """Groups that tables are padded to; grouping makes no more (capacity classes)."""
-BOUND = 0.7
-"""An action of 1 moves a group by this on the logarithmic scale: a factor of 2."""
 
 Table = NDArray[np.float32]
 

@@ -16,6 +16,7 @@ import numpy as np
 from controlplane.model import Actuation, Grouping, Proposal, Service, ServiceName
 from controlplane.model.observation import Floats
 from policies.env.goals import Felt
+from policies.env.regional import Regional
 from policies.env.stages import Stages
 from policies.env.strategy import Strategy
 from policies.simulator import Case, Outcome, Simulation, Telemetry, one_group, station_of
@@ -28,6 +29,7 @@ class _Loop:
     """One service under control. `policy` None: Envoy as it is, without us."""
 
     case: Case
+    seed: int
     run: Simulation
     service: Service
     noise: np.random.Generator
@@ -35,6 +37,10 @@ class _Loop:
     belief: Any = None
     memory: Any = None
     pending: tuple[Grouping, Floats] | None = field(default=None)
+    bias: float | None = None
+    """What the strategy in force wants; None: as the case has it."""
+    regional: Regional | None = None
+    """Splits for each region, once a strategy has asked for them; sees what this loop sees."""
     seen: Telemetry | None = None
 
 
@@ -54,13 +60,15 @@ class Lockstep:
         *,
         actuation: Actuation = Actuation.AUTO,
     ) -> None:
-        """`actuation`: how weights act, unless a strategy says otherwise."""
-        self._guard = stages.guard
+        """`actuation`: how weights act, unless a strategy says otherwise. `leastTime` of a strategy
+        is over the installed policies."""
+        self._stages, self._guard = stages, stages.guard
         self._asked = stages.decide.Asked
         self._decider = stages.decide.Decider(policies)
         self._loops = [
             _Loop(
                 case,
+                seed,
                 Simulation(case, seed),
                 _declared(case, i, 0.0, policy, actuation),
                 np.random.Generator(np.random.PCG64([seed, 77])),
@@ -84,7 +92,7 @@ class Lockstep:
                 )
                 if loop.policy is None:
                     loop.run.split(one_group(loop.case, self.now_s), np.ones(1))
-            seen = loop.seen = loop.run.telemetry()
+            seen = loop.seen = _looked(loop)
             if loop.policy is None:
                 continue
             noise = None
@@ -111,7 +119,7 @@ class Lockstep:
         """Let the guard check what is proposed; it is in force after each case's delay.
 
         `strategies`: of the first loops, where other than to change the weights of classes every
-        second.
+        second. What is proposed moves nothing where the strategy is one group, or between regions.
         """
         chosen = [*(strategies or ())]
         chosen += [None] * (len(self._loops) - len(chosen))
@@ -122,6 +130,10 @@ class Lockstep:
                 continue
             if strategy is not None:
                 loop.service = replace(loop.service, actuation=strategy.actuation)
+                loop.bias = strategy.bias
+                if strategy.between_regions and len(loop.case.regions) > 1:
+                    loop.pending = self._regional(loop).split()
+                    continue
                 if strategy.one_group:
                     loop.pending = (one_group(loop.case, self.now_s), np.ones(1))
                     continue
@@ -140,13 +152,18 @@ class Lockstep:
     def felt(self) -> list[Felt]:
         """The same, beside what the endpoints did since the last tick."""
         felt = []
-        for loop, outcome in zip(self._loops, self.outcomes(), strict=True):
+        for loop in self._loops:
+            by_class = loop.run.outcome_by_class()
+            outcome = Outcome.together(by_class.values())
+            if len(by_class) == 1:
+                by_class = {}
             if loop.seen is None:
-                felt.append(Felt(outcome))
+                felt.append(Felt(outcome, by_class=by_class))
                 continue
             stations = [loop.case.stations[station_of(one)] for one in loop.seen.endpoints]
             workers = np.array([station.workers for station in stations], np.float64)
-            felt.append(Felt(outcome, loop.seen.utilisation, workers, np.ones(len(stations))))
+            price = np.array([station.price for station in stations])
+            felt.append(Felt(outcome, loop.seen.utilisation, workers, price, by_class))
         return felt
 
     def drain(self) -> None:
@@ -170,14 +187,35 @@ class Lockstep:
     def _play_to_tick(self, loop: _Loop) -> None:
         if loop.pending is not None:
             loop.run.advance(self.now_s - INTERVAL_S + loop.case.delay_s)
+            if loop.bias is not None:
+                loop.run.bias(loop.bias)
             loop.run.split(*loop.pending)
             loop.pending = None
         loop.run.advance(self.now_s)
+
+    def _regional(self, loop: _Loop) -> Regional:
+        """What splits by region, which begins to learn when it is first asked for.
+
+        It goes on as if it were in force while it is not, as this loop's own split does.
+        """
+        if loop.regional is None:
+            assert loop.policy is not None
+            loop.regional = Regional(self._stages, loop.case, loop.seed, loop.policy, run=loop.run)
+        return loop.regional
 
     def _in_force(self, service: Service, grouping: Grouping) -> Floats:
         memory = self._by_name[service.name].memory
         shares: Floats = self._guard.shares_in_force(service, memory, grouping, self.now_s)
         return shares
+
+
+def _looked(loop: _Loop) -> Telemetry:
+    """What was seen since the last tick."""
+    if loop.regional is None:
+        return loop.run.telemetry()
+    whole, apart = loop.run.telemetry_both()
+    loop.regional.see(apart)
+    return whole
 
 
 def _declared(

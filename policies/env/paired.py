@@ -79,6 +79,8 @@ class Paired:
         self._dealer = Dealer(draw, seed, copies=copies, stages=stages)
         self._lockstep: Lockstep | None = None
         self._arranged: list[Strategy] | None = None
+        self.context: Table = np.zeros((slots, 1), np.float32)
+        """1 where the endpoints are in several regions."""
         self._decided: list[Any] = []
         self.episodes: list[tuple[Outcome, Outcome]] = []
         """(learner, base) of each slot since its episode began."""
@@ -105,6 +107,7 @@ class Paired:
         learners = [case for case in cases for _ in range(self._copies)]
         self._lockstep = Lockstep(self._stages, self._policies, [*learners, *cases])
         self._arranged = None
+        self.context = context_of(drawn, self._copies)
         self._decided = self._lockstep.look()
         pairs = self._pairs()
         self._promised = [potential(ours, self._objective) for ours, _ in pairs]
@@ -164,6 +167,12 @@ class Paired:
         width = min(GROUPS, seen.table.shape[1])
         table[:, :width] = seen.table[:, :width]
         return table
+
+
+def context_of(drawn: Sequence[Drawn], copies: int) -> Table:
+    """(slots, 1) of `Strategic.context`."""
+    several = [len(case.regions) > 1 for case, _ in drawn for _ in range(copies)]
+    return np.array(several, np.float32)[:, None]
 
 
 def moved(base: Proposal, action: NDArray[np.floating[Any]]) -> Proposal:

@@ -50,13 +50,23 @@ class Regional:
     `tick` is a `look` and an `act`; between the two a learner may correct the split.
     """
 
-    def __init__(self, stages: Stages, case: Case, seed: int, policy: str = "model") -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        case: Case,
+        seed: int,
+        policy: str = "model",
+        *,
+        run: Simulation | None = None,
+    ) -> None:
+        """`run`: of the case and seed, which others have begun and advance. Then nothing is known
+        yet and nothing of this in force, until they `see` and put a `split` there."""
         self._decide, self._guard = stages.decide, stages.guard
         self._decider = stages.decide.Decider(stages.decide.Policies.installed())
         self._places = stages.decide.Places(stages.guard.check_zones)
         self._policy = policy
-        self.now_s = 0.0
-        self.run = Simulation(case, seed)
+        self.run = run or Simulation(case, seed)
+        self.now_s = self.run.now_s
         self.zones = tuple(Zone(region) for region in case.regions)
         self._noise = np.random.Generator(np.random.PCG64([seed, 77]))
         self._regions = [_Region(self._declared(zone)) for zone in self.zones]
@@ -64,6 +74,8 @@ class Regional:
         self.seen = Observation.unknown(ServiceName("simulated/whole"), ())
         """The last look at the endpoints of all regions, in no order of regions."""
         self._declare()
+        if run is None:
+            self.run.split(*self.split())
 
     @property
     def known(self) -> Any:  # noqa: ANN401 - of the decide stage, reached by entry point
@@ -106,9 +118,13 @@ class Regional:
 
     def look(self) -> None:
         """Play one interval, and decide; nothing is in force yet."""
+        self.run.advance(self.now_s + INTERVAL_S)
+        self.see(self.run.telemetry_by_region())
+
+    def see(self, seen: tuple[Telemetry, ...]) -> None:
+        """Decide from what the proxies of each region saw in the interval that has passed."""
         self.now_s += INTERVAL_S
-        self.run.advance(self.now_s)
-        self._settle(self._looks())
+        self._settle(self._looks(seen))
 
     def act(self, residual: Floats | None = None) -> Floats:
         """Put in force what was decided, after the case's delay, and return it.
@@ -120,7 +136,7 @@ class Regional:
         if residual is not None:
             shares = np.stack([corrected(*one) for one in zip(shares, residual, strict=True)])
         self.run.advance(self.now_s + self.run.case.delay_s)
-        self.run.split(*self._split(shares))
+        self.run.split(*self.split(shares))
         return shares
 
     def _declare(self) -> None:
@@ -130,7 +146,6 @@ class Regional:
             for one in self._regions
         ]
         self._settle(looks)
-        self.run.split(*self._split(self.shares))
 
     def _settle(self, looks: list[Observation]) -> None:
         self._verdicts = self._decided(looks)
@@ -144,9 +159,9 @@ class Regional:
         name = ServiceName(f"{whole.name}@{zone}")
         return replace(whole, name=name, endpoints=here, part=part)
 
-    def _looks(self) -> list[Observation]:
+    def _looks(self, seen: tuple[Telemetry, ...]) -> list[Observation]:
         """At each region's endpoints, by the proxies of all."""
-        whole = self.seen = self._whole(self.run.telemetry_by_region())
+        whole = self.seen = self._whole(seen)
         looks = []
         for region, zone in zip(self._regions, self.zones, strict=True):
             declared = self._declared(zone)
@@ -211,9 +226,13 @@ class Regional:
         shares: Floats = self._guard.shares_in_force(service, memory, grouping, self.now_s)
         return shares
 
-    def _split(self, between: Floats) -> tuple[Grouping, Floats]:
-        """All regions' groups in one grouping, and (regions, groups) shares; or one group."""
+    def split(self, between: Floats | None = None) -> tuple[Grouping, Floats]:
+        """All regions' groups in one grouping, and (regions, groups) shares; or one group.
+
+        `between`: (regions, regions) in place of the `shares` that were decided.
+        """
         verdicts = self._verdicts
+        between = self.shares if between is None else between
         if self.together:
             ids = tuple(one for verdict in verdicts for one in verdict.grouping.endpoints)
             return Grouping(ids, ("all",), np.zeros(len(ids), np.intp)), np.ones(1)

@@ -21,7 +21,7 @@ from controlplane.model.observation import Floats
 from policies.env.curriculum import Dealer
 from policies.env.draw import Drawn
 from policies.env.episodes import Table
-from policies.env.paired import Paired
+from policies.env.paired import Paired, context_of
 from policies.env.simulated import Simulated
 from policies.env.strategy import STRATEGIES, Strategy
 
@@ -86,6 +86,8 @@ class SpreadEpisodes:
             for i, (worker, a, b) in enumerate(zip(used, cuts, cuts[1:], strict=False))
         ]
         self._arranged: NDArray[np.int64] | None = None
+        self.context: Table = np.zeros((slots, 1), np.float32)
+        """As that of `Paired`."""
         self._ratios: Floats = np.ones(slots)
 
     @property
@@ -113,6 +115,7 @@ class SpreadEpisodes:
         """(slots, GROUPS, features) at the first tick of new episodes."""
         drawn = self._dealer.deal(self.slots // self._copies)
         self._arranged = None
+        self.context = context_of(drawn, self._copies)
         self._ratios = np.ones(self.slots)
         return np.concatenate(
             self._asked(

@@ -1,8 +1,12 @@
 """Strategies: what stands above the split of the traffic, and changes seldom.
 
-How many groups a service is cut into, whether groups or endpoints carry weights, and how often the
-split changes. Where few Envoys carry much traffic one group is best: full scan then knows nearly
-all that is in flight. Where many carry little, classes are.
+How many groups a service is cut into, whether groups or endpoints carry weights, how much the
+requests in flight count beside these, how often the split changes, and whether each region has one
+of its own. Where few Envoys carry much traffic one group is best: full scan then knows nearly all
+that is in flight. Where many carry little, classes are.
+
+A strategy is a value and says nothing of how it is played: `policies.env.lockstep` does that with
+the stages that serve. All that can be chosen is in `STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -32,6 +36,18 @@ class Strategy:
     """Envoy chooses among all endpoints; nothing of ours is in force."""
     every_s: int = 1
     """Seconds between two changes of the split."""
+    bias: float = 1.0
+    """Envoy's `active_request_bias`. It acts where endpoints carry weights that differ, and from
+    the next change of the split on, as one that comes by RTDS does."""
+    between_regions: bool = False
+    """Each region's proxies have a split of their own, by `leastTime`; in a single region this is
+    to do without."""
+
+    def __post_init__(self) -> None:
+        if self.every_s < 1 or self.bias < 0.0:
+            raise ValueError(f"strategy {self.name}: whole seconds, and a bias of at least 0")
+        if self.between_regions and (self.one_group or self.every_s > 1):
+            raise ValueError(f"strategy {self.name}: regions are split by classes, every second")
 
 
 STRATEGIES = (
@@ -39,7 +55,12 @@ STRATEGIES = (
     Strategy("classes, every 5 s", every_s=5),
     Strategy("one group", one_group=True),
     Strategy("endpoints", actuation=Actuation.ENDPOINTS),
+    Strategy("endpoints, bias 0.5", actuation=Actuation.ENDPOINTS, bias=0.5),
+    Strategy("endpoints, bias 2", actuation=Actuation.ENDPOINTS, bias=2.0),
+    Strategy("between regions", between_regions=True),
 )
+"""The registry of them. The first is what is served by default, and every episode begins with it:
+others are added at the end."""
 
 
 class Strategic(Episodes, Protocol):
@@ -48,6 +69,11 @@ class Strategic(Episodes, Protocol):
     @property
     def strategies(self) -> Sequence[Strategy]:
         """Those that there are; the first is in force when an episode begins."""
+        ...
+
+    @property
+    def context(self) -> Table:
+        """(slots, k) in 0..1: what matters to the choice and is not in the table. k may be 0."""
         ...
 
     def arrange(self, chosen: NDArray[np.int64]) -> None:
@@ -114,6 +140,7 @@ class FewOrManyEpisodes(Seeded):
     def __init__(self, world: FewOrMany, slots: int, seed: int) -> None:
         self.slots, self._world = slots, world
         super().__init__(seed)
+        self.context = np.zeros((slots, 0), np.float32)
         self._times_s = times_s()
         self._chosen = np.zeros(slots, np.int64)
 

@@ -119,12 +119,16 @@ class Station:
     """Index in `Case.regions`."""
     priority: int = 0
     """Envoy's priority: 0 first, and the next as far as those before it cannot."""
+    price: float = 1.0
+    """Of a worker that is busy for a second. Nothing in a run goes by it; objectives do."""
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.speed.value[-1] <= 0.0:
             raise ValueError("an endpoint has a worker, and ends with a speed above 0")
         if self.cold < 1.0 or self.warm_after <= 0.0:
             raise ValueError("a cold cache costs at least what a warm one does, and warms up")
+        if not 0.0 <= self.price < np.inf:
+            raise ValueError("a price is a number of at least 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from controlplane.model import Grouping
 from policies.simulator import core
 from policies.simulator.case import HASHED, Algorithm, Case, endpoint_id, station_of
 from policies.simulator.hashing import maglev, ring
-from policies.simulator.state import GROUPS, LOCALITIES, WINDOW_FROM_S, fresh
+from policies.simulator.state import BIAS, GROUPS, LOCALITIES, WINDOW_FROM_S, fresh
 from policies.simulator.telemetry import Floats, Outcome, Telemetry, quantile
 
 
@@ -120,6 +120,12 @@ class Simulation:
             self._state.ring_size[x] = len(at)
         self._state = self._state._replace(ring=hashes, ring_host=owners)
 
+    def bias(self, bias: float) -> None:
+        """Envoy's `active_request_bias` from here on; the schedules begin anew if it changes."""
+        if bias != self._state.numbers[BIAS]:
+            self._state.numbers[BIAS] = bias
+            core.restart(self._state)
+
     def advance(self, until_s: float) -> None:
         """Play on until a time."""
         core.advance(self._state, until_s, True)
@@ -130,15 +136,27 @@ class Simulation:
 
     def telemetry(self) -> Telemetry:
         """What was seen since the last call, of the endpoints that the service has now."""
-        seen = self._telemetry(slice(None) if len(self.case.regions) > 1 else 0)
+        seen = self._whole()
         self._next_window()
         return seen
 
     def telemetry_by_region(self) -> tuple[Telemetry, ...]:
         """The same, apart for the proxies of each region."""
-        seen = tuple(self._telemetry(x) for x in range(len(self.case.regions)))
+        seen = self._apart()
         self._next_window()
         return seen
+
+    def telemetry_both(self) -> tuple[Telemetry, tuple[Telemetry, ...]]:
+        """What the two above would say of the same time."""
+        seen = self._whole(), self._apart()
+        self._next_window()
+        return seen
+
+    def _whole(self) -> Telemetry:
+        return self._telemetry(slice(None) if len(self.case.regions) > 1 else 0)
+
+    def _apart(self) -> tuple[Telemetry, ...]:
+        return tuple(self._telemetry(x) for x in range(len(self.case.regions)))
 
     def _telemetry(self, part: int | slice) -> Telemetry:
         """What the proxies of a region saw, or those of all."""
@@ -192,10 +210,7 @@ class Simulation:
         At endpoints that share their workers, and on the way to those that are far, that is not
         known yet; such requests count when it is.
         """
-        whole, *rest = self.outcome_by_class().values()
-        for one in rest:
-            whole = whole + one
-        return whole
+        return Outcome.together(self.outcome_by_class().values())
 
     def outcome_by_class(self) -> dict[str, Outcome]:
         """The same, apart for each class of requests."""

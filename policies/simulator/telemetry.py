@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +107,11 @@ class Outcome:
             self.histogram + other.histogram,
             self.latency_squares_s2 + other.latency_squares_s2,
         )
+
+    @classmethod
+    def together(cls, parts: Iterable[Outcome]) -> Outcome:
+        """Of all requests of one part or more."""
+        return functools.reduce(operator.add, parts)
 
 
 def quantile(histograms: NDArray[np.int32], q: float) -> Floats:

@@ -26,10 +26,7 @@ def card(
         f"- **Made by**: {recipe['algorithm'].upper()}, recipe `{recipe['name']}`, seed "
         f"{recipe['seed']}, best policy at step {training['step']} of {training['steps']}, "
         f"commit `{manifest['commit'][:12]}`.",
-        "- **Trained on** the simulator only: families "
-        f"{_list(recipe['scenarios']['families'])};"
-        f" {_list(recipe['scenarios']['endpoints'])} endpoints;"
-        f" {_list(recipe['scenarios']['proxies'])} proxies.",
+        _trained_on(recipe, training.get("log")),
         f"- **Digest**: `{manifest['digest']}`",
         "",
         "## Held-out evaluation",
@@ -50,6 +47,19 @@ def card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str:
+    if log is not None:
+        return (
+            f"- **Trained on** {log['decisions']} decisions about {log['services']} services that "
+            f"were served; their log has the digest `{log['digest']}`."
+        )
+    scenarios = recipe["scenarios"]
+    return (
+        f"- **Trained on** the simulator only: families {_list(scenarios['families'])};"
+        f" {_list(scenarios['endpoints'])} endpoints; {_list(scenarios['proxies'])} proxies."
+    )
 
 
 MOST_IMPORTANT = 10

@@ -37,6 +37,10 @@ def train(
         Path | None,
         typer.Option(help="Checkpoints, TensorBoard, curves and report; default: TO.logs."),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Decisions of `weir serve --decision-log` to learn from."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     seeds: Annotated[
@@ -58,9 +62,12 @@ def train(
         from policies.training.release import release
         from policies.training.report import PAGE, report_of_runs
         from policies.training.runs import trained
+        from policies.training.served import learned_from
 
         if seed is not None and seeds is not None:
             raise WeirError("--seed or --seeds, not both")
+        if log is not None and ray is not None:
+            raise WeirError("--log is read on this machine: without --ray")
         wanted = _recipe(recipe, steps)
         if seed is not None:
             wanted = replace(wanted, seed=seed, seeds=())
@@ -71,9 +78,11 @@ def train(
         if resume and not any(folder.exists() for _, folder in runs):
             console.print(f"nothing to resume in {logs}: begun anew")
         with _place(ray, workers) as place, bar(console, "training", _steps(runs)) as advance:
-            ended = trained(runs, place, resume=resume, progress=advance)
+            ended = trained(runs, place, resume=resume, progress=advance, log=log)
         report_of_runs(ended, logs)
         best = min(ended, key=lambda one: one.ratio)
+        if best.log is not None:
+            console.print(learned_from(best.log, best.updates[-1].losses))
         with bar(console, "evaluating", 1) as advance:
             evaluation = release(
                 best,

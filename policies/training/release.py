@@ -38,11 +38,13 @@ def release(
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     digest = export(trained.actor, made / "model.onnx")
-    training = {
+    training: dict[str, Any] = {
         "step": trained.step,
         "steps": trained.recipe.steps,
         "validation_mean_ratio": round(trained.ratio, 4),
     }
+    if trained.log is not None:
+        training["log"] = dict(trained.log)
     document = manifest(trained.recipe, digest, training, {})
     _write(made / "manifest.json", document)
     if trained.recipe.base != BASE:

@@ -32,21 +32,24 @@ def trained(
     resume: bool = False,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
+    log: Path | None = None,
 ) -> list[Trained]:
-    """What came of each recipe, in order; each has a folder of its own, where it can go on from."""
+    """What came of each recipe, in order; each has a folder of its own, where it can go on from.
+
+    `log`: decisions that were served, which all learn from."""
     for _, folder in runs:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROGRESS).unlink(missing_ok=True)
         if not resume:
             (folder / TRAINED).unlink(missing_ok=True)
     if len(runs) == 1:
-        return [_alone(*runs[0], place, resume, progress, checkpoint_s)]
+        return [_alone(*runs[0], place, resume, progress, checkpoint_s, log)]
     left = [run for run in runs if not (run[1] / TRAINED).exists()]
     if left:
         over = sum(recipe.steps for recipe, _ in runs) - sum(recipe.steps for recipe, _ in left)
         with place.pool(min(place.cores, len(left))) as pool:
             sent = [
-                pool.submit(_there, recipe, str(folder.resolve()), resume, checkpoint_s)
+                pool.submit(_there, recipe, str(folder.resolve()), resume, checkpoint_s, log)
                 for recipe, folder in left
             ]
             _wait(left, sent, progress and (lambda done, note: progress(over + done, note)))
@@ -55,7 +58,7 @@ def trained(
                 (folder / TRAINED).write_bytes(future.result())
     if progress is not None:
         progress(sum(recipe.steps for recipe, _ in runs), f"{len(runs)}/{len(runs)} runs")
-    return [train(recipe, logs=folder, resume=True) for recipe, folder in runs]
+    return [train(recipe, logs=folder, resume=True, log=log) for recipe, folder in runs]
 
 
 def _alone(
@@ -65,6 +68,7 @@ def _alone(
     resume: bool,
     progress: Progress | None,
     checkpoint_s: float,
+    log: Path | None,
 ) -> Trained:
     cases = recipe.settings.slots // recipe.settings.copies
     count = min(place.cores, cases) if isinstance(recipe.world, Simulated) else 1
@@ -77,6 +81,7 @@ def _alone(
             resume=resume,
             checkpoint_s=checkpoint_s,
             workers=workers,
+            log=log,
         )
 
     if count < 2 or (resume and (folder / TRAINED).exists()):
@@ -121,7 +126,9 @@ def _progress(recipe: Recipe, folder: Path, future: Future[bytes]) -> tuple[int,
         return 0, ""
 
 
-def _there(recipe: Recipe, folder: str, resume: bool, checkpoint_s: float) -> bytes:
+def _there(
+    recipe: Recipe, folder: str, resume: bool, checkpoint_s: float, log: Path | None
+) -> bytes:
     """In another process, maybe on another machine: train, and return the file of the result."""
     logs = Path(folder)
     logs.mkdir(parents=True, exist_ok=True)
@@ -129,6 +136,6 @@ def _there(recipe: Recipe, folder: str, resume: bool, checkpoint_s: float) -> by
     def progress(step: int, note: str) -> None:
         (logs / PROGRESS).write_text(f"{step} {note}")
 
-    train(recipe, logs=logs, progress=progress, resume=resume, checkpoint_s=checkpoint_s)
+    train(recipe, logs=logs, progress=progress, resume=resume, checkpoint_s=checkpoint_s, log=log)
     (logs / PROGRESS).unlink(missing_ok=True)
     return (logs / TRAINED).read_bytes()

@@ -15,13 +15,14 @@ from typing import Any
 from torch import nn
 
 from controlplane.errors import WeirError
-from policies.agents.registry import Learner, algorithm
+from policies.agents.registry import Learner, TakesLog, algorithm
 from policies.agents.repeat import chance, restore_chance
 from policies.env.episodes import World
 from policies.env.simulated import Simulated
 from policies.env.spread import Spread
 from policies.training import checkpoint
 from policies.training.recipe import Recipe
+from policies.training.served import served
 from policies.training.watch import VALIDATION_SEED, Point, Progress, Update, Watch, filled
 
 CHECKPOINT, TRAINED, CURVE = "checkpoint.npz", "trained.npz", "curve.json"
@@ -41,6 +42,8 @@ class Trained:
     ratio: float
     curve: list[Point] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
+    log: Mapping[str, Any] | None = None
+    """What it learned from, where that was a log of decisions that were served."""
 
 
 def train(
@@ -51,27 +54,34 @@ def train(
     resume: bool = False,
     checkpoint_s: float = CHECKPOINT_S,
     workers: Sequence[Executor] = (),
+    log: Path | None = None,
 ) -> Trained:
     """Run the recipe. Deterministic: one thread, one seed; workers only play (`env.spread`).
+
+    `log`: a folder of decisions that were served, for an algorithm that learns from a log; without
+    it the simulator gives one.
 
     Where there are `logs`, the run leaves a checkpoint there at most every `checkpoint_s`, in place
     of the one before. With `resume` it goes on from that, if there is one, and ends with the same
     weights, bit for bit, as if it had never been broken off; what has ended is not run again.
     WeirError where the checkpoint is that of another recipe or of other versions of the libraries.
     """
+    if logs is not None:
+        logs.mkdir(parents=True, exist_ok=True)
     world, checks = (_spread(one, workers) for one in (recipe.world, recipe.checks))
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
+    told = None if log is None else _served(log, recipe, learner)
     if logs is not None and resume and (logs / TRAINED).exists():
-        return _read(recipe, learner, logs)
+        return _read(recipe, learner, logs, told)
     validation = checks.episodes(recipe.check_cases, VALIDATION_SEED)
     watch = Watch(recipe, validation, progress, logs)
     learner.log_to(watch.updated)
-    saver = None if logs is None else _Saver(recipe, learner, watch, logs, checkpoint_s)
+    saver = None if logs is None else _Saver(recipe, learner, watch, logs, checkpoint_s, told)
     if saver is not None:
         saver.go_on() if resume else saver.begin_anew()
     learner.learn(recipe.steps, watch.rolled, *(() if saver is None else (saver.between,)))
     best = watch.ended(learner.actor())
-    trained = Trained(recipe, best.actor, best.step, best.ratio, watch.curve, watch.updates)
+    trained = Trained(recipe, best.actor, best.step, best.ratio, watch.curve, watch.updates, told)
     if logs is not None:
         _write(trained, logs)
     return trained
@@ -91,10 +101,11 @@ class _Saver:
         watch: Watch,
         logs: Path,
         every_s: float,
+        log: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._learner, self._watch = learner, watch
-        self._path, self._made_by = logs / CHECKPOINT, made_by(recipe)
+        self._path, self._made_by = logs / CHECKPOINT, made_by(recipe, log)
         self._every_s, self._clock = every_s, clock
         self._saved_s = clock()
 
@@ -127,12 +138,22 @@ class _Saver:
         restore_chance(state["chance"])  # last: what comes before may draw
 
 
-def made_by(recipe: Recipe) -> dict[str, str]:
+def _served(folder: Path, recipe: Recipe, learner: Learner) -> Mapping[str, Any]:
+    """Let it learn from this log; what the log is."""
+    if not isinstance(learner, TakesLog):
+        raise WeirError(f"{recipe.algorithm} plays to learn; from a log learns `offline`")
+    found = served(folder, recipe)
+    learner.take(found.log)
+    return found.said
+
+
+def made_by(recipe: Recipe, log: Mapping[str, Any] | None = None) -> dict[str, str]:
     """All that decides what a run gives, but for the code of this package."""
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {
         "recipe": json.dumps(recipe.document()),
         "world": repr(recipe.toy),
+        "log": "" if log is None else str(log["digest"]),
         "python": platform.python_version(),
         "machine": platform.machine(),
         **versions,
@@ -141,7 +162,7 @@ def made_by(recipe: Recipe) -> dict[str, str]:
 
 def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
     """WeirError names what is not as it was."""
-    other = [name for name in now if before.get(name) != now[name]]
+    other = [name for name in now if before.get(name, "") != now[name]]
     if other:
         raise WeirError(
             f"{path} was made with another {', another '.join(other)}: it would not end as a run "
@@ -154,7 +175,7 @@ def _write(trained: Trained, logs: Path) -> None:
     curve = [asdict(point) for point in trained.curve]
     (logs / CURVE).write_text(json.dumps(curve, indent=1) + "\n")
     document = {
-        "made by": made_by(trained.recipe),
+        "made by": made_by(trained.recipe, trained.log),
         "actor": trained.actor.state_dict(),
         "step": trained.step,
         "ratio": trained.ratio,
@@ -165,9 +186,9 @@ def _write(trained: Trained, logs: Path) -> None:
     (logs / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _read(recipe: Recipe, learner: Learner, logs: Path) -> Trained:
+def _read(recipe: Recipe, learner: Learner, logs: Path, log: Mapping[str, Any] | None) -> Trained:
     document: dict[str, Any] = checkpoint.load(logs / TRAINED)
-    same(document["made by"], made_by(recipe), logs / TRAINED)
+    same(document["made by"], made_by(recipe, log), logs / TRAINED)
     return Trained(
         recipe,
         filled(learner.blank, document["actor"]).eval(),
@@ -175,4 +196,5 @@ def _read(recipe: Recipe, learner: Learner, logs: Path) -> Trained:
         document["ratio"],
         [Point(*point) for point in document["curve"]],
         [Update(*update) for update in document["updates"]],
+        log,
     )

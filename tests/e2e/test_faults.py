@@ -14,6 +14,7 @@ import pytest
 from controlplane.lab.backends import Event, Happening
 from controlplane.lab.weir import WeirServe
 from controlplane.model.features import FEATURES
+from policies.training.decision_files import DecisionFiles
 from tests.e2e.scene import (
     Scene,
     play_scene,
@@ -89,7 +90,9 @@ async def test_documents_that_change_or_break_while_serving(tmp_path: Path) -> N
 
 
 async def test_the_kill_switch_holds_weights_until_a_person_lets_go(tmp_path: Path) -> None:
-    async with play_scene(tmp_path) as scene, under_load(scene, RATE_RPS) as load:
+    decisions = tmp_path / "decisions"
+    options = ("--decision-log", str(decisions))
+    async with play_scene(tmp_path, options=options) as scene, under_load(scene, RATE_RPS) as load:
         await until_share(scene, "slow", lambda share: share < 0.35)
         await verb("freeze", "-r", "a test", "--admin-address", _admin(scene))
         assert "a test" in (await until(lambda: _reason(scene, "frozen")))
@@ -114,6 +117,13 @@ async def test_the_kill_switch_holds_weights_until_a_person_lets_go(tmp_path: Pa
     log = scene.served.log.read_text()
     for told in ("frozen: all services", "resumed: all services", "demo", "a test"):
         assert told in log
+    # What was decided by what the Envoys told, and what was in force of it.
+    records = list(DecisionFiles(decisions).records())
+    frozen = [one for one in records if "frozen" in one.reasons]
+    assert {one.groups for one in records} == {("fast", "slow")}
+    assert len({one.in_force for one in frozen}) == 2
+    assert len({one.in_force for one in records}) > 4
+    assert all(one.outcome.latency_s for one in frozen)
 
 
 async def test_a_backend_that_fails_fast_does_not_gain(tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ async def watched(stage: Stage) -> AsyncIterator[list[int]]:
 
 async def killed(stage: Stage) -> tuple[str, int]:
     """kill -9 of the replica that decides; who that was."""
+    replicas = await stage.pods(WEIR)
+
+    async def decides() -> bool:
+        """Whoever was renewed let it go, and another looks for it every other second."""
+        return (await stage.holder())[0].partition("_")[0] in replicas
+
+    await until(decides, "a replica that decides")
     holder, epoch = await stage.holder()
     await stage.kill(holder.partition("_")[0])
     return holder, epoch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,14 @@ import pytest
 from controlplane.model.objective import Objective
 from policies.env.draw import Draw
 from policies.env.episodes import GROUPS
-from policies.env.goals import TERMS, Felt, jain, shaped, worth
+from policies.env.goals import TERMS, Felt, cost, jain, shaped, value, worth
+from policies.env.lockstep import Lockstep
 from policies.env.paired import Paired
 from policies.env.routing import by_capacity, mean_s
+from policies.env.stages import Stages
 from policies.simulator import Outcome
 from policies.simulator.state import BIN_FROM, BIN_WIDTH, BINS
+from policies.training.recipe import FOLDER, load
 
 pytestmark = pytest.mark.learning
 
@@ -153,3 +158,67 @@ def test_doing_as_the_base_is_worth_nothing_whatever_the_goals() -> None:
     paired.reset()
     for _ in range(4):
         assert not paired.step(np.zeros((2, GROUPS)))[1].any()
+
+
+# --- prices, and classes of requests ------------------------------------------------------------
+
+
+def felt_of(draw: Draw, seed: int, ticks: int) -> list[list[Felt]]:
+    """What was felt at each tick of a case under `model`."""
+    stages = Stages.installed()
+    drawn = draw.case(np.random.default_rng(seed))
+    lockstep = Lockstep(stages, stages.decide.Policies.installed(), [(*drawn, "model")])
+    felt = []
+    for _ in range(ticks):
+        decided = lockstep.look()
+        lockstep.act(decided, [one.proposal for one in decided])
+        felt.append(lockstep.felt())
+    return felt
+
+
+def test_endpoints_cost_what_was_drawn_for_them() -> None:
+    priced = replace(SHORT, prices=(1.0, 3.0))
+    case, _ = priced.case(np.random.default_rng(1))
+    prices = np.array([station.price for station in case.stations])
+    assert set(prices.tolist()) == {1.0, 3.0}
+    for [felt], [plain] in zip(felt_of(priced, 1, 4), felt_of(SHORT, 1, 4), strict=True):
+        assert felt.price.tolist() == prices.tolist()
+        assert plain.price.tolist() == [1.0] * len(prices)
+        busy = felt.workers * felt.utilisation  # the same requests, whatever they cost
+        assert cost(felt, EVERYTHING) - cost(plain, EVERYTHING) == pytest.approx(
+            -np.log((prices * busy).sum() / busy.sum())
+        )
+
+
+def test_classes_of_requests_are_told_apart_and_are_all_of_them() -> None:
+    classes = replace(SHORT, families={"mixed_classes": 1.0})
+    dear = Objective(value=1.0, slo_latency_s=0.2, class_values={"report": 10.0})
+    alike = replace(dear, class_values={})
+    for [felt] in felt_of(classes, 1, 4):
+        assert set(felt.by_class) == {"read", "write", "report"}
+        assert sum(one.requests for one in felt.by_class.values()) == felt.outcome.requests
+        assert value(felt, alike) == value(replace(felt, by_class={}), alike)
+        assert value(felt, dear) < value(felt, alike), "reports take longest"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_recipes_are_rewarded_with_is_what_it_was_with_one_price_and_one_class(
+    path: Path,
+) -> None:
+    recipe = load(path)
+    case, seed = recipe.scenarios.case(np.random.default_rng(7))
+    assert {station.price for station in case.stations} == {1.0}
+    # The same draws, one by one, as before there were prices.
+    random, draw = np.random.default_rng(7), recipe.scenarios
+    odds = np.array(list(draw.families.values()))
+    random.choice(len(odds), p=odds / odds.sum())
+    assert seed == random.integers(*draw.seeds)
+    random.choice(draw.endpoints), random.choice(draw.proxies)
+    random.uniform(*draw.load), random.random()
+    random.choice(draw.sampling), random.uniform(*draw.delay_s)
+    after = np.random.default_rng(7)
+    draw.case(after)
+    assert after.bit_generator.state == random.bit_generator.state
+    for [felt] in felt_of(draw, 7, 2):
+        before = Felt(felt.outcome, felt.utilisation, felt.workers, np.ones(len(felt.workers)))
+        assert worth(felt, recipe.objective) == worth(before, recipe.objective)

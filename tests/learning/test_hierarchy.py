@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.strategies import (
+    FAMILIES,
+    FIRST_SEED,
+    HINDSIGHT,
+    LEARNED,
+    MARKS,
+    PAGE,
+    RESULT,
+    SEEDS,
+    TRAINED,
+    Row,
+    document,
+    held_out,
+    table,
+    verdict,
+)
+from policies.agents.hierarchy import StrategyVecEnv
 from policies.agents.registry import algorithm
 from policies.agents.settings import Hierarchy
 from policies.env.draw import Draw
 from policies.env.episodes import GROUPS
 from policies.env.paired import Paired
-from policies.env.strategy import STRATEGIES, FewOrMany, times_s
+from policies.env.strategy import STRATEGIES, FewOrMany, Strategy, times_s
 from policies.training.scoring import score_of
 from policies.training.toy import LESSONS
 
@@ -49,16 +69,99 @@ def test_the_upper_levels_find_the_best_policy(cost: float) -> None:
     assert "above/loss" in losses
 
 
+def alone(family: str) -> dict[str, tuple[float, int]]:
+    """Of each strategy from the first second to the last: mean latency and requests."""
+    draw = Draw(families={family: 1.0}, endpoints=(8,), proxies=(8,), duration_s=25.0)
+    count = len(STRATEGIES)
+    paired = Paired(draw, slots=count, seed=2, copies=count)
+    paired.reset()
+    for _ in range(draw.steps):
+        paired.arrange(np.arange(count))
+        paired.step(np.zeros((count, GROUPS)))
+    assert paired.ratios()[0] == 1.0, "the first is what the base does"
+    ours = [one for one, _ in paired.episodes]
+    return {
+        one.name: (felt.mean_s, felt.requests) for one, felt in zip(STRATEGIES, ours, strict=True)
+    }
+
+
 def test_every_strategy_acts_in_the_simulator() -> None:
-    short = Draw(families={"hardware_4x": 1.0}, endpoints=(8,), proxies=(8,), duration_s=25.0)
-    means = []
-    for number in range(len(STRATEGIES)):
-        paired = Paired(short, slots=1, seed=2)
-        paired.reset()
-        for _ in range(24):
-            paired.arrange(np.array([number]))
-            paired.step(np.full((1, GROUPS), 0.0))
-        means.append(paired.episodes[0][0].mean_s)
-        assert paired.episodes[0][0].requests == paired.episodes[0][1].requests
-    assert len(set(means)) == len(STRATEGIES)
-    assert paired.ratios()[0] != 1.0
+    felt = alone("hardware_4x")
+    assert felt.pop("between regions") == felt["classes"], "there is one region"
+    assert len({mean for mean, _ in felt.values()}) == len(STRATEGIES) - 1
+    assert len({requests for _, requests in felt.values()}) == 1
+
+
+def test_between_regions_requests_wait_less_for_ways() -> None:
+    felt = alone("two_regions")
+    assert felt["between regions"][0] < 0.95 * felt["classes"][0]
+
+
+def test_the_upper_levels_are_told_where_there_are_regions() -> None:
+    toy = StrategyVecEnv(FewOrMany().episodes(2, 1), None, 0.0)
+    assert toy.reset()["now"].tolist() == [[1.0, 0.0, 0.0]] * 2
+    for family, told in (("two_regions", 1.0), ("homogeneous", 0.0)):
+        draw = Draw(families={family: 1.0}, endpoints=(4,), proxies=(2,), duration_s=3.0)
+        env = StrategyVecEnv(Paired(draw, slots=1, seed=1), None, 0.0)
+        now = env.reset()["now"]
+        assert now.shape[1:] == env.observation_space["now"].shape
+        assert now[0, -1] == told
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"every_s": 0},
+        {"bias": -1.0},
+        {"between_regions": True, "one_group": True},
+        {"between_regions": True, "every_s": 5},
+    ],
+)
+def test_a_strategy_that_cannot_be_played_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="strategy odd"):
+        Strategy("odd", **wrong)
+
+
+def test_strategies_have_names_of_their_own_and_begin_with_the_default() -> None:
+    assert STRATEGIES[0] == Strategy("classes")
+    assert len({one.name for one in STRATEGIES}) == len({*STRATEGIES}) == len(STRATEGIES)
+
+
+# --- what the benchmark says --------------------------------------------------------------------
+
+
+def row(service: str, learned: Sequence[float], fixed: float) -> Row:
+    """Logarithms of ratios to the default: of each seed of training, of all other strategies."""
+    names = [LEARNED.format(seed) for seed in SEEDS]
+    mean = {one.name: fixed for one in STRATEGIES} | {STRATEGIES[0].name: 0.0}
+    mean |= dict(zip(names, learned, strict=True))
+    return Row(service, mean, mean, {name: [0.25, 0.75] + [0.0] * 5 for name in names})
+
+
+def test_a_verdict_goes_by_its_interval() -> None:
+    services = [f"{family}/{seed}" for family in FAMILIES for seed in range(4)]
+    better = document([row(one, (-0.2, -0.2, 0.1), 0.1) for one in services], 10)
+    assert "beside the served default wins in the mean (0.905 [0.905, 0.905])" in verdict(better)
+    assert "best strategy alone" not in verdict(better), "that is the default"
+    assert "alone 2 of 3 win against the default in the mean, and 2 in p99" in verdict(better)
+    worse = document([row(one, (0.0, 0.1, 0.2), -0.1) for one in services], 10)
+    assert "beside the served default loses in the mean" in verdict(worse)
+    assert "beside the best strategy alone, `classes, every 5 s`, loses" in verdict(worse)
+    luck = np.random.default_rng(1).normal(0.0, 0.2, len(services))
+    unsure = [row(one, (by, by, by), 0.3) for one, by in zip(services, luck, strict=True)]
+    assert "beside the served default cannot be told from it" in verdict(document(unsure, 10))
+    assert worse["ratios"]["all"][HINDSIGHT]["mean"][0] == pytest.approx(np.exp(-0.1), abs=1e-4)
+    assert worse["chosen"]["all"][:2] == [0.25, 0.75]
+
+
+def test_the_page_says_what_was_measured() -> None:
+    found = json.loads(RESULT.read_text())
+    said = PAGE.read_text().split(MARKS[0])[1].split(MARKS[1])[0]
+    assert said.strip() == f"{verdict(found)}\n\n{table(found)}"
+
+
+def test_cases_that_are_held_out_are_of_no_family_and_seed_of_training() -> None:
+    assert not set(FAMILIES) & set(TRAINED.families)
+    assert TRAINED.seeds[1] <= FIRST_SEED
+    cases = held_out(FAMILIES[0], 6)
+    assert len({(len(case.stations), case.traffic.rate_rps) for case, _ in cases}) == 6

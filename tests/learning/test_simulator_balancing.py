@@ -105,6 +105,21 @@ def test_weighted_least_request_divides_the_weight_by_what_is_in_flight() -> Non
     assert parts[0] > parts[1] > parts[2]
 
 
+def test_a_new_bias_counts_for_what_comes_after_it() -> None:
+    # As Envoy says of `active_request_bias`: with 0 it is round robin by weight.
+    slow = (Station(64, Steps.of(0.01)), Station(64, Steps.of(1.0)))
+    case = quiet(2, Algorithm.FULL_SCAN, stations=slow, work=Work(0.01))
+    run = Simulation(case, seed=4)
+    run.split(by_endpoint(2), np.array([2.0, 1.0]) / 3.0)
+    run.advance(15.0)
+    before = run.arrived()
+    run.bias(0.0)
+    run.advance(30.0)
+    after = run.arrived() - before
+    assert before[0] / before.sum() < 0.6
+    assert after[0] / after.sum() == pytest.approx(2.0 / 3.0, abs=0.002)
+
+
 def test_many_proxies_know_less_than_one() -> None:
     means = []
     for proxies in (1, 8, 64):

@@ -171,7 +171,9 @@ def test_each_region_has_its_own_weights_and_its_own_telemetry() -> None:
     first = s.region_of[s.balancer] == 0
     assert (s.endpoint[first] == 0).mean() == pytest.approx(0.9, abs=0.001)
     assert (s.endpoint[~first] == 0).mean() == pytest.approx(0.2, abs=0.001)
-    here, there = run.telemetry_by_region()
+    whole, (here, there) = run.telemetry_both()
+    assert whole.succeeded.tolist() == (here.succeeded + there.succeeded).tolist()
+    assert whole.proxies == 2
     assert here.succeeded.sum() / there.succeeded.sum() == pytest.approx(3.0, rel=0.05)
     # The same endpoint, whose way is 0.4 s from here and 0.1 s from there, and as long back.
     assert here.latency_s[1] - there.latency_s[1] == pytest.approx(0.6, abs=0.1)

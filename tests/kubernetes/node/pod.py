@@ -34,7 +34,7 @@ class Pod:
         self._folder = folder
         self._started: set[str] = set()
         self._passing: set[str] = set()
-        self._failed: dict[str, int] = {}
+        self._failed: dict[tuple[str, int], int] = {}
         self._next_s: dict[str, float] = {}
         self._volumes: dict[str, volumes.Volume] = {}
         folder.mkdir(parents=True)
@@ -164,14 +164,26 @@ class Pod:
         if readiness is None:
             self._passing.add(name)
         elif self._due(f"{name} readiness", readiness, often=name not in self._passing):
-            good = await passes(readiness, spec, self.network.address)
-            (self._passing.add if good else self._passing.discard)(name)
+            if await self._holds(readiness, container):
+                self._passing.add(name)
+            elif self._too_many(readiness, container):
+                self._passing.discard(name)
         liveness = spec.get("livenessProbe")
-        if liveness and self._due(f"{name} liveness", liveness):
-            good = await passes(liveness, spec, self.network.address)
-            self._failed[name] = 0 if good else self._failed.get(name, 0) + 1
-            if self._failed[name] >= int(liveness.get("failureThreshold", 3)):
-                await container.kill()
+        if liveness is None or not self._due(f"{name} liveness", liveness):
+            return
+        if not await self._holds(liveness, container) and self._too_many(liveness, container):
+            await container.kill()
+
+    async def _holds(self, probe: Object, container: Container) -> bool:
+        """Whether it passes; how often in a row it did not is counted."""
+        key = (container.spec["name"], id(probe))
+        good = await passes(probe, container.spec, self.network.address)
+        self._failed[key] = 0 if good else self._failed.get(key, 0) + 1
+        return good
+
+    def _too_many(self, probe: Object, container: Container) -> bool:
+        failed = self._failed[(container.spec["name"], id(probe))]
+        return failed >= int(probe.get("failureThreshold", 3))
 
     def _has_started(self, container: Container) -> bool:
         """What comes after it may start: a sidecar is asked, what comes beside it is not."""
@@ -190,7 +202,7 @@ class Pod:
         name = str(container.spec["name"])
         self._started.discard(name)
         self._passing.discard(name)
-        self._failed.pop(name, None)
+        self._failed.clear()
         container.restarts += 1
         await asyncio.sleep(OFTEN_S * min(50, 2**container.restarts))
         if not self.ending:

@@ -36,6 +36,7 @@ def test_all_that_a_policy_says_arrives() -> None:
     text = POLICY + (
         "  interval: 1m30s\n  actuation: groups\n  fallback: capacity\n"
         "  rollout: {mode: canary, percent: 25}\n"
+        "  exploration: {deviation: 0.1}\n"
         "  objective: {latencyP99: 2, errors: 9, slo: {latency: 80ms}, classValues: {gold: 10}}\n"
         "  guard: {frozen: true, maxShare: 0.4, freezeAfter: 20s, warmup: 500ms}\n"
     )
@@ -45,6 +46,7 @@ def test_all_that_a_policy_says_arrives() -> None:
     assert service.actuation is Actuation.GROUPS
     assert service.fallback == "capacity"
     assert service.rollout == Rollout("canary", 25.0)
+    assert service.exploration == 0.1
     assert service.objective == Objective(
         latency_p99=2.0, errors=9.0, slo=1.0, slo_latency_s=0.08, class_values={"gold": 10.0}
     )
