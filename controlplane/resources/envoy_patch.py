@@ -21,8 +21,10 @@ Pointer = Annotated[str, StringConstraints(max_length=1024, pattern=r"^(/([^~/]|
 class PatchTarget(Fields):
     """The Gateway whose Envoys are meant, in the namespace of the patch."""
 
-    group: Literal["gateway.networking.k8s.io"] = "gateway.networking.k8s.io"
-    kind: Literal["Gateway"] = "Gateway"
+    group: Literal["gateway.networking.k8s.io"] = Field(
+        default="gateway.networking.k8s.io", description="That of the Gateway API."
+    )
+    kind: Literal["Gateway"] = Field(default="Gateway", description="Always.")
     name: Name = Field(description="Name of the Gateway.")
 
 

@@ -19,8 +19,8 @@ MAX_SCRIPT = 64 * 1024
 class ScriptRef(Fields):
     """A ConfigMap that is meant, in the namespace of the policy."""
 
-    group: Literal[""] = ""
-    kind: Literal["ConfigMap"] = "ConfigMap"
+    group: Literal[""] = Field(default="", description="Kubernetes' own.")
+    kind: Literal["ConfigMap"] = Field(default="ConfigMap", description="Always.")
     name: Name = Field(description="Name of the ConfigMap; the script is its entry `lua`.")
 
 

@@ -191,8 +191,8 @@ class RequestMirror(Fields):
 class ExtensionRef(Fields):
     """A filter of ours, in the namespace of the route."""
 
-    group: Literal["weir.dev"] = "weir.dev"
-    kind: Literal["HTTPRouteFilter"] = "HTTPRouteFilter"
+    group: Literal["weir.dev"] = Field(default="weir.dev", description="Weir's own.")
+    kind: Literal["HTTPRouteFilter"] = Field(default="HTTPRouteFilter", description="Always.")
     name: Name = Field(description="Name of the HTTPRouteFilter.")
 
 

@@ -88,8 +88,8 @@ class AllowedRoutes(Fields):
 class SecretRef(Fields):
     """A Secret that is meant."""
 
-    group: Literal[""] = ""
-    kind: Literal["Secret"] = "Secret"
+    group: Literal[""] = Field(default="", description="Kubernetes' own.")
+    kind: Literal["Secret"] = Field(default="Secret", description="Always.")
     name: Name = Field(description="Name of the Secret.")
     namespace: Namespace | None = Field(
         default=None,
@@ -197,7 +197,7 @@ class Listener(Fields):
 class GatewayAddress(Fields):
     """An address to listen on."""
 
-    type: Literal["IPAddress"] = "IPAddress"
+    type: Literal["IPAddress"] = Field(default="IPAddress", description="No other is supported.")
     value: Annotated[str, AfterValidator(_address)] = Field(
         default="",
         description="An IP address of the machine the Envoy runs on; not given: all of IPv4.",

@@ -22,6 +22,6 @@ class PolicySecretRef(SecretRef):
 class ConfigMapRef(Fields):
     """A ConfigMap that is meant, in the namespace of the policy."""
 
-    group: Literal[""] = ""
-    kind: Literal["ConfigMap"] = "ConfigMap"
+    group: Literal[""] = Field(default="", description="Kubernetes' own.")
+    kind: Literal["ConfigMap"] = Field(default="ConfigMap", description="Always.")
     name: Name = Field(description="Name of the ConfigMap.")

@@ -247,7 +247,7 @@ class OverrideMatch(Fields):
 class OverrideBody(Fields):
     """What is said instead."""
 
-    type: Literal["Inline"] = "Inline"
+    type: Literal["Inline"] = Field(default="Inline", description="It stands here.")
     inline: Annotated[str, StringConstraints(max_length=16_384)] = Field(description="The text.")
 
 

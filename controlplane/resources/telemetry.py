@@ -92,7 +92,9 @@ class AccessLogs(Fields):
 class TracingProvider(Fields):
     """An OpenTelemetry collector (OTLP over gRPC)."""
 
-    type: Literal["OpenTelemetry"] = "OpenTelemetry"
+    type: Literal["OpenTelemetry"] = Field(
+        default="OpenTelemetry", description="Spans by OTLP, over gRPC."
+    )
     backend_refs: tuple[BackendObjectRef, ...] = Field(
         min_length=1, max_length=1, description="The Backend; it is spoken to in HTTP/2."
     )

@@ -181,7 +181,7 @@ def _version(model: type[Document], version: str, *, stored: bool) -> Schema:
                     "apiVersion": {"type": "string"},
                     "kind": {"type": "string"},
                     "metadata": {"type": "object"},
-                    "spec": structural(_spec_of(model)),
+                    "spec": {"description": "What is declared.", **structural(_spec_of(model))},
                     "status": {"type": "object", "properties": status},
                 },
             }

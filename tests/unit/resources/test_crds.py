@@ -79,6 +79,9 @@ def test_the_verb_prints_them() -> None:
 def test_schemas_are_structural_and_bounded(kind: str) -> None:
     """The rules of Kubernetes for structural schemas, and bounds that the cost of CEL needs."""
     for path, schema in within(SCHEMAS[kind]):
+        named = not path.endswith((".items", ".additionalProperties"))
+        if path.startswith(".spec") and named:  # for `kubectl explain`
+            assert schema.get("description"), path
         assert not {"$ref", "oneOf", "allOf", "not", "title", "$defs"} & schema.keys(), path
         if schema.get("x-kubernetes-int-or-string"):
             assert schema["anyOf"] == [{"type": "integer"}, {"type": "string"}], path
