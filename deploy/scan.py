@@ -1,8 +1,9 @@
 """Look at all that is delivered for what is unsafe: `make scan`, in an environment of its own.
 
-checkov reads the chart (rendered with each of `ci/` and `values/`), the kustomize base, the Dockerfiles, the
-workflows and Terraform; zizmor the workflows; check-jsonschema holds them to GitHub's schema. What
-is left out of checkov, and why, stands in `deploy/checkov.yaml` and beside what it is about.
+checkov reads the chart (rendered with each file of `ci/` and `values/`), the overlays of kustomize,
+the Dockerfiles, the workflows and Terraform; zizmor the workflows; check-jsonschema holds them to
+GitHub's schema. What is left out of checkov, and why, stands in `deploy/checkov.yaml` and beside
+what it is about.
 Printed as JSON: for each kind of file how many checks passed and failed. Exit status 1 if any did.
 """
 
