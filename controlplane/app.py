@@ -30,6 +30,7 @@ from controlplane.errors import ConfigurationError, StoreError
 from controlplane.front.door import Door
 from controlplane.front.own import OwnFront
 from controlplane.front.port import Front
+from controlplane.frozen import Frozen
 from controlplane.limits.limiter import Limiter
 from controlplane.limits.memory import MemoryCounters
 from controlplane.limits.metrics import LimitMetrics
@@ -39,7 +40,7 @@ from controlplane.model import LastGood, ServiceName, fleet_of
 from controlplane.observe.health import FleetHealth
 from controlplane.observe.in_process import InProcessSource
 from controlplane.observe.parts import ByPart, wholes
-from controlplane.observe.sampling import sampling_percent
+from controlplane.observe.sampling import Sampling
 from controlplane.ports import AccessLogSink, HealthVerdict, LoadReportSink, MetricSource
 from controlplane.publisher import Publisher
 from controlplane.replicas.handing import Both
@@ -51,7 +52,6 @@ from controlplane.resources.folder import require_folder
 from controlplane.resources.source import Folder
 from controlplane.settings import ServeSettings
 from controlplane.store import (
-    ALL,
     DecisionLog,
     DeclaredFile,
     KillSwitch,
@@ -81,8 +81,6 @@ logger = structlog.get_logger(__name__)
 
 LOAD_DEADLINE_S = 2.0
 """How long a start waits for the last good state."""
-SAMPLING_S = 5.0
-"""How often the part of the traffic that is logged is looked at again."""
 SILENT_S = 5.0
 """An Envoy that reports loads and says nothing for this long is silent."""
 DRAIN_S = 5.0
@@ -91,7 +89,6 @@ GONE_S = 9.0
 """After a signal the process is gone within 10 s, whatever hangs."""
 LOG_FILES = 16
 """That the log of decisions is made of: the oldest goes as a whole."""
-_MOST_TOLD = 20
 
 
 def run(settings: ServeSettings, patcher: Patcher | None = None) -> None:
@@ -129,8 +126,15 @@ class App:
         self._closing = contextlib.AsyncExitStack()
         self._limiter = self._rate_limiter()
         self._door = _door(settings)
-        self._told_percent = 100.0
         self._console: AppConsole | None = None
+        self._switch = KillSwitch(settings.state)
+        self._frozen = Frozen(
+            self._switch,
+            elsewhere=self._frozen_elsewhere,
+            why_not=self._why_not,
+            tell=self._switched,
+        )
+        self._sampling = Sampling(self._telemetry, clock)
         self._replicas = self._among_replicas()
         self._watched = self._watched_here()
         self._front = self._open()
@@ -147,14 +151,11 @@ class App:
         self._metrics.store_waiting.set_function(lambda: self._spool.waiting)
         self._metrics.store_dropped.set_function(lambda: self._spool.dropped)
         self._decisions = self._decision_log()
-        self._switch = KillSwitch(settings.state)
-        self._switched = Switched()
         self._staged = self._in_stages()
         sink = self._staged or self._cache
-        self._publisher = Publisher(Translator(_options(settings, patcher)), sink, self._sampling)
+        self._publisher = Publisher(Translator(_options(settings, patcher)), sink, self._percent)
         self._stop = asyncio.Event()
         self._at_end = contextlib.ExitStack()
-        self._sample_again_s = clock()
         self._kept_names: dict[str, tuple[str, ...]] = {}
 
     def _joined(self) -> Cluster | None:
@@ -226,9 +227,9 @@ class App:
             access_logs=self._telemetry.access_logs,
             load_reports=self._telemetry.load_reports,
             percent=lambda: self._publisher.percent,
-            told_percent=self._log,
-            switched=lambda: self._switch.look(),
-            inherit=self._inherit,
+            told_percent=self._sampling.follow,
+            switched=self._switch.look,
+            inherit=self._frozen.inherit,
             fleets=self._fleets,
             versions=self._versions,
             clock=self._clock,
@@ -313,7 +314,7 @@ class App:
             decider=decider,
             publisher=self._publisher,
             store=self._spool,
-            switch=self._frozen,
+            switch=self._frozen.look,
             clock=self._clock,
             wall_clock=time.time,
             metrics=self._metrics,
@@ -520,35 +521,14 @@ class App:
         await self._front.refresh()
         return generate_latest(self._registry) + self._telemetry.latency_histograms()
 
-    def _frozen(self) -> Callable[[ServiceName], str | None]:
-        """What the kill switch holds, looked at once a tick."""
-        switched = self._switch.look()
-        self._metrics.frozen.set(switched.all is not None)
-        if switched is not self._switched and switched != self._switched:
-            _tell_switched(self._switched, switched)
-            if self._cluster is not None:
-                self._cluster.switched(self._switched, switched, self._loaded.declared.gateways)
-            self._switched = switched
-        why_not = self._why_not()
-        if self._replicas is not None:
-            elsewhere = self._replicas.frozen
-            return lambda service: switched.why(service) or elsewhere.why(service) or why_not
-        if why_not is not None:
-            return lambda service: switched.why(service) or why_not
-        return switched.why
+    def _switched(self, before: Switched, now: Switched) -> None:
+        """Somebody froze, or resumed."""
+        self._metrics.frozen.set(now.all is not None)
+        if self._cluster is not None:
+            self._cluster.switched(before, now, self._loaded.declared.gateways)
 
-    def _inherit(self, switched: Switched) -> None:
-        """What was frozen at the replica that decided before stays so, until somebody resumes."""
-        held = self._switch.look()
-        wanted = dict(switched.services)
-        if switched.all is not None:
-            wanted[ALL] = switched.all
-        for service, why in wanted.items():
-            if (held.all if service == ALL else held.services.get(service)) is None:
-                try:
-                    self._switch.freeze(why, by="the replica before", service=service)
-                except StoreError as error:
-                    logger.error("frozen, but not over a restart", why=str(error))
+    def _frozen_elsewhere(self) -> Switched:
+        return self._replicas.frozen if self._replicas is not None else Switched()
 
     def _why_not(self) -> str | None:
         """Why this replica does not decide; None where it does."""
@@ -559,6 +539,10 @@ class App:
         """Whether this replica does. One that follows nobody looks on, and holds every weight."""
         return self._replicas is None or self._replicas.decides
 
+    def _percent(self, in_force: float) -> float:
+        """How much of the traffic is to be logged."""
+        return self._sampling.percent(in_force) if self._decides() else self._sampling.told
+
     def _versions(self, fleet: str) -> dict[str, str]:
         """What the Envoys of a fleet should run, but for what changes all the time."""
         found = self._cache.versions(fleet)
@@ -567,30 +551,10 @@ class App:
     async def _fleets(self) -> Mapping[str, Fleet]:
         return await self._console.fleets() if self._console is not None else {}
 
-    def _log(self, percent: float) -> None:
-        """The replica that decides says how much of the traffic is logged."""
-        if percent != self._told_percent:
-            self._told_percent = percent
-            self._telemetry.access_logs.sampled(percent)
-
     @property
     def _where(self) -> str:
         """Where the documents come from."""
         return str(self._settings.config) if self._cluster is None else "Kubernetes"
-
-    def _sampling(self, percent: float) -> float:
-        """How much of the traffic is to be logged, from what the Envoys report."""
-        if not self._decides():
-            return self._told_percent
-        now_s = self._clock()
-        if now_s < self._sample_again_s:
-            return percent
-        self._sample_again_s = now_s + SAMPLING_S
-        rates = [rate for rate in self._telemetry.rates_rps() if rate > 0]
-        wanted = sampling_percent(sum(rates), len(rates), percent)
-        self._telemetry.access_logs.sampled(wanted)
-        self._told_percent = wanted
-        return wanted
 
     def _heed_signals(self) -> None:
         running = asyncio.get_running_loop()
@@ -610,22 +574,6 @@ def _balanced(loop: Loop) -> Iterator[Balanced]:
         if known is not None and known.verdict is not None and known.decision is not None:
             grouping = known.decision.situation.grouping
             yield Balanced(known.verdict, known.decision.proposal, grouping)
-
-
-def _tell_switched(before: Switched, now: Switched) -> None:
-    """A line for what was frozen and what was resumed, by whatever way."""
-    if now.all is not None and now.all != before.all:
-        logger.warning("frozen: all services", why=now.all)
-    if now.all is None and before.all is not None:
-        logger.warning("resumed: all services", frozen_still=len(now.services))
-    frozen = sorted(now.services.items() - before.services.items())
-    resumed = sorted(before.services.keys() - now.services.keys())
-    for service, why in frozen[:_MOST_TOLD]:
-        logger.warning("frozen", service=service, why=why)
-    for service in resumed[:_MOST_TOLD]:
-        logger.warning("resumed", service=service)
-    if more := len(frozen[_MOST_TOLD:]) + len(resumed[_MOST_TOLD:]):
-        logger.warning("frozen or resumed: more services", services=more)
 
 
 def _policies(settings: ServeSettings) -> Policies:

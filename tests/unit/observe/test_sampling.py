@@ -8,6 +8,8 @@ from controlplane.observe.sampling import (
     ENTRIES,
     ENTRIES_PER_SERVICE,
     LEAST_PERCENT,
+    SAMPLING_S,
+    Sampling,
     sampling_percent,
 )
 
@@ -46,3 +48,42 @@ def test_without_a_known_rate_nothing_changes(rate: float) -> None:
 @given(st.floats(0, 1e9), st.integers(0, 10_000), st.floats(LEAST_PERCENT, 100.0))
 def test_it_is_never_zero_and_never_above_all(rate: float, services: int, force: float) -> None:
     assert LEAST_PERCENT <= sampling_percent(rate, services, force) <= 100.0
+
+
+class Telemetry:
+    """Reports of one service, and who reads its logs."""
+
+    def __init__(self) -> None:
+        self.rate_rps = 30_000.0
+        self.asked: list[float] = []
+
+    @property
+    def access_logs(self) -> Telemetry:
+        return self
+
+    def sampled(self, percent: float) -> None:
+        self.asked.append(percent)
+
+    def rates_rps(self) -> list[float]:
+        return [self.rate_rps, 0.0]
+
+
+def test_rates_are_looked_at_so_often_and_whoever_reads_the_logs_is_told() -> None:
+    now_s = 0.0
+    telemetry = Telemetry()
+    sampling = Sampling(telemetry, lambda: now_s)
+    assert sampling.percent(100.0) == 1.0
+    telemetry.rate_rps = 300.0
+    assert sampling.percent(1.0) == 1.0  # too soon
+    now_s = SAMPLING_S
+    assert sampling.percent(1.0) == 100.0
+    assert telemetry.asked == [1.0, 100.0]
+
+
+def test_another_replica_may_say_it() -> None:
+    telemetry = Telemetry()
+    sampling = Sampling(telemetry, lambda: 0.0)
+    for percent in (5.0, 5.0, 2.0):
+        sampling.follow(percent)
+    assert telemetry.asked == [5.0, 2.0]
+    assert sampling.told == 2.0

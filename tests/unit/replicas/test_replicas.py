@@ -265,8 +265,9 @@ HELLO = m.encoded(m.Hello(m.PROTOCOL, "stranger", 1))
 async def test_who_does_not_keep_to_the_protocol_is_ended(
     messages: list[bytes], code: Status, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "SILENT_S", 0.2)
-    monkeypatch.setattr(server, "HELLO_S", 0.2)
+    if code is Status.DEADLINE_EXCEEDED:
+        monkeypatch.setattr(server, "SILENT_S", 0.2)
+        monkeypatch.setattr(server, "HELLO_S", 0.2)
     async with replica("a") as a:
         a.leads(1)
         async with stream(a) as call:
