@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard protos/*.proto)
 ARGS ?=
+# Most tests wait for Envoys most of the time, so more of them run than there are cores; those of a
+# file one after the other. SIDE_BY_SIDE= runs all of them so.
+SIDE_BY_SIDE ?= -n 3 --dist loadfile
 # Debian packages: servers that some tests start on loopback, shells whose completion they try.
 SERVERS := prometheus redis-server prometheus-alertmanager zsh fish
 
@@ -52,7 +55,7 @@ tools: $(VENV)/.tools ## kubectl and helm, the real ones, for the tests that nee
 
 .PHONY: test
 test: $(VENV)/.dev $(VENV)/.tools servers ## Every test, against the real Envoy and the real Prometheus. ARGS="-k guard"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts.

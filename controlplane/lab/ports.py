@@ -2,24 +2,26 @@
 
 Envoys of one user share a port silently (SO_REUSEPORT), so ports are taken outside of the range
 from which the kernel serves outgoing connections, all distinct, and a lane checks after its start
-that each has exactly one listener.
+that each has exactly one listener. Labs that start at once and are not to meet have ranges of their
+own, by `WEIR_LAB_PORTS=FIRST-LAST`.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from pathlib import Path
 
-from controlplane.errors import StartupError
+from controlplane.errors import ConfigurationError, StartupError
+
+RANGE = "WEIR_LAB_PORTS"
+FIRST, LAST = 15_000, 59_999
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """`count` distinct TCP ports that nobody listens on now."""
-    first, last = _outgoing_range()
-    candidates = [port for port in range(15_000, 60_000) if not first <= port <= last]
-    if len(candidates) < 4 * count:
-        candidates = list(range(15_000, 60_000))
+    candidates = usable()
     random.shuffle(candidates)  # two labs that start at once must not meet
     found: list[int] = []
     for port in candidates:
@@ -32,6 +34,20 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
                 continue
             found.append(port)
     raise StartupError(f"only {len(found)} of {count} ports are free on {host}")
+
+
+def usable() -> list[int]:
+    """Ports to choose from. Raises `ConfigurationError`."""
+    given = os.environ.get(RANGE)
+    if given is not None:
+        try:
+            first, last = map(int, given.split("-"))
+        except ValueError:
+            raise ConfigurationError(f"{RANGE} is {given!r}, and FIRST-LAST is wanted") from None
+        return list(range(first, last + 1))
+    first, last = _outgoing_range()
+    outside = [port for port in range(FIRST, LAST + 1) if not first <= port <= last]
+    return outside if len(outside) > 1000 else list(range(FIRST, LAST + 1))
 
 
 def _outgoing_range() -> tuple[int, int]:

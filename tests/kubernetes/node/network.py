@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 BRIDGE, NET = "weir-k8s0", "10.214"
 HOST = f"{NET}.0.1"
 """This machine, as pods reach it."""
 _IP_S = 30.0
+_TURN_S = 240.0
+"""So long a node waits for the one that another process has: their networks have the same names."""
 
 
 def ip(*words: str) -> None:
@@ -21,14 +27,28 @@ def ip(*words: str) -> None:
 
 @contextmanager
 def bridge() -> Iterator[None]:
-    """The bridge, and whatever hangs on it until the end."""
-    ip("link", "add", BRIDGE, "type", "bridge")
-    try:
-        ip("addr", "add", f"{HOST}/16", "dev", BRIDGE)
-        ip("link", "set", BRIDGE, "up")
-        yield
-    finally:
-        ip("link", "del", BRIDGE)
+    """The bridge, and whatever hangs on it until the end. One on this machine at a time."""
+    with (Path(tempfile.gettempdir()) / f"{BRIDGE}.lock").open("w") as file:
+        _lock(file.fileno())
+        ip("link", "add", BRIDGE, "type", "bridge")
+        try:
+            ip("addr", "add", f"{HOST}/16", "dev", BRIDGE)
+            ip("link", "set", BRIDGE, "up")
+            yield
+        finally:
+            ip("link", "del", BRIDGE)
+
+
+def _lock(file: int) -> None:
+    """Until the file is closed. Raises `TimeoutError`."""
+    end_s = time.monotonic() + _TURN_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"another process has had {BRIDGE} for {_TURN_S:g} s") from None
+            time.sleep(0.1)
 
 
 def own(address: str) -> None:
