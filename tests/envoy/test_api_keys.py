@@ -169,6 +169,7 @@ async def test_every_live_key_is_its_clients_and_no_other_is(scene: Scene) -> No
         ("/", {"cookie": f'k="{ANN}"', "x-last": STRANGER}),
         ("/", {"cookie": f"a;{' ' * 10_000}k ={' ' * 10_000}{ANN}{' ' * 10_000}; a"}),
     ],
+    ids=range(12),  # keys are of this run alone, and workers must know a test by one name
 )
 async def test_keys_are_looked_for_in_the_order_of_the_policy(
     scene: Scene, path: str, headers: dict[str, str]
@@ -197,6 +198,7 @@ async def test_keys_are_looked_for_in_the_order_of_the_policy(
         ("/", {"cookie": f"k={' ' * 40_000}{ANN}{' ' * 10_000}a"}),
         (f"/?{'%6b&' * 10_000}k={STRANGER}", {}),
     ],
+    ids=range(13),
 )
 async def test_what_is_there_twice_or_elsewhere_is_no_key(
     scene: Scene, path: str, headers: dict[str, str]
