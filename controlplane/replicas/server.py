@@ -93,6 +93,8 @@ class _Stream:
     told: dict[ServiceName, None] = field(default_factory=dict)
     """All that were told, the longest ago first."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a message is written: a call whose write is cancelled half-way gets no status."""
     frozen: Frozen | None = None
     """As it was told."""
 
@@ -247,6 +249,7 @@ class ReplicaServer:
         ]
         try:
             done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await _written(stream.writing)
             for task in done:
                 task.result()
         finally:
@@ -291,7 +294,8 @@ class ReplicaServer:
                 self._require_lead()
                 if self._streams.get(stream.member.replica) is not stream:
                     raise _EndedError("ABORTED", "replaced", "the replica has a newer stream")
-                await _write(context, message)
+                async with stream.writing:
+                    await _write(context, message)
             whole = False
             while not (stream.behind or self._clock() >= again_s):
                 await _woken(stream.wake, again_s - self._clock())
@@ -339,6 +343,13 @@ async def _woken(wake: asyncio.Event, within_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             await wake.wait()
+
+
+async def _written(writing: asyncio.Lock) -> None:
+    """Until the message that is being written is, or will not be."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WRITE_S), writing:
+            pass
 
 
 async def _write(context: Context, message: bytes) -> None:
