@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -28,7 +27,7 @@ from tests.certificates import SERVER, Authority, Files
 from tests.envoy.echo import call, echoes
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.scene import DEADLINE_S, Scene, scene
-from tests.kubernetes.test_status import until
+from tests.kubernetes.test_status import in_pod, until
 from tests.unit.resources.documents import GATEWAY, ROUTE
 
 pytestmark = pytest.mark.envoy
@@ -140,19 +139,8 @@ def serving(cluster: Scene, of: Weir) -> Iterator[None]:
     }
     command = [sys.executable, "-c", SERVE, "serve", "--kubernetes"]
     command += [f"--{name}={value}" for name, value in options.items()]
-    environment = {**os.environ, "POD_NAMESPACE": "default"}
-    with of.log.open("w") as log:
-        running = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
-        of.process = running
-        try:
-            yield
-        finally:
-            running.terminate()
-            try:
-                running.wait(DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.wait(DEADLINE_S)
+    with in_pod(command, of.log) as of.process:
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from controlplane.kubernetes.objects import Held
 from controlplane.kubernetes.resource import Resource
 from controlplane.kubernetes.status import SETTLING_PASSES, Statuses, merged, statuses
 from controlplane.kubernetes.writer import TRIES, StatusWriter
+from controlplane.lab.envoy import free_port
 from controlplane.resources import Loaded
 from controlplane.resources.conditions import Programming, conditions
 from controlplane.resources.declared import ObjectKey
@@ -407,14 +407,11 @@ async def test_an_object_that_is_gone_is_let_be(cluster: Scene, tmp_path: Path) 
 
 
 @contextmanager
-def weir(cluster: Scene, tmp_path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """`weir serve --kubernetes` as a process of its own."""
-    command = [sys.executable, "-m", "controlplane.cli", "serve", "--kubernetes"]
-    command += ["--kubeconfig", str(cluster.server.write_kubeconfig(tmp_path / "kubeconfig"))]
-    command += ["--state-dir", str(tmp_path / "state"), "--log-format", "json", *options]
+def in_pod(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command with what a pod of the namespace `default` has."""
     environment = {**os.environ, "POD_NAMESPACE": "default"}
-    with (tmp_path / "log").open("w") as log:
-        running = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
+    with log.open("w") as file:
+        running = subprocess.Popen(command, stdout=file, stderr=file, text=True, env=environment)
         try:
             yield running
         finally:
@@ -426,9 +423,14 @@ def weir(cluster: Scene, tmp_path: Path, *options: str) -> Iterator[subprocess.P
                 running.wait(DEADLINE_S)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+@contextmanager
+def weir(cluster: Scene, tmp_path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`weir serve --kubernetes` as a process of its own."""
+    command = [sys.executable, "-m", "controlplane.cli", "serve", "--kubernetes"]
+    command += ["--kubeconfig", str(cluster.server.write_kubeconfig(tmp_path / "kubeconfig"))]
+    command += ["--state-dir", str(tmp_path / "state"), "--log-format", "json", *options]
+    with in_pod(command, tmp_path / "log") as running:
+        yield running
 
 
 async def until(holds: Callable[[], bool], log: Path) -> None:
@@ -498,7 +500,12 @@ async def test_weir_serve_writes_statuses_holds_the_lease_and_tells_events(
         frozen.unlink()
         assert await told.next() == ("Resumed", "Gateway edge", "weights may move again")
 
-        await until(lambda: programmed() == "Pending", log)
+        def route_programmed() -> object:
+            (parent,) = cluster.get("HTTPRoute", "web")["status"]["parents"]
+            return {one["type"]: one["reason"] for one in parent["conditions"]}.get("Programmed")
+
+        # Each says so when its own `SETTLING_PASSES` are over.
+        await until(lambda: (programmed(), route_programmed()) == ("Pending", "Pending"), log)
         cluster.server.calls.clear()
         await asyncio.sleep(2.0)
         patched = [one for one in cluster.server.calls.recent if one.verb == "patch"]

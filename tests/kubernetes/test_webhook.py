@@ -18,6 +18,7 @@ from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.documents import Object
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.webhook.certificates import LIFE, SETTLED, Kept
+from controlplane.lab.envoy import free_port
 from controlplane.resources import Loaded, load
 from controlplane.resources.crds import definitions
 from tests.kubernetes import hooked
@@ -27,7 +28,7 @@ from tests.kubernetes.hooked import Replica, replica
 from tests.kubernetes.scene import Scene, connected, scene
 from tests.kubernetes.test_chart import rendered
 from tests.kubernetes.test_definitions import ONLY_THE_CONTROLLER, broken
-from tests.kubernetes.test_status import free_port, until, weir
+from tests.kubernetes.test_status import until, weir
 from tests.unit.resources.documents import BACKEND, POLICIES
 
 DENIED = 'admission webhook "validate.weir.dev" denied the request: '

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import resource
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +24,7 @@ from controlplane.model import (
 from controlplane.model.decisions import CLOSED, OPEN, Decision, End, Head, Record
 from controlplane.store import DecisionLog, Segments
 from tests.fakes import look, service
+from tests.unit.store.background import running, until
 
 LINE = b"x" * 99 + b"\n"
 SIX = len(msgspec.json.encode(Head())) + 1 + 6 * len(LINE) + 64
@@ -83,23 +83,6 @@ def files_of_at_most(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@contextlib.asynccontextmanager
-async def running(log: DecisionLog) -> AsyncIterator[None]:
-    task = asyncio.create_task(log.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20.0):
-        while not condition():  # noqa: ASYNC110 - counters, not events
-            await asyncio.sleep(0.005)
 
 
 def test_a_full_file_is_closed_and_another_begun(tmp_path: Path) -> None:

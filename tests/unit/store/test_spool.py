@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from controlplane.errors import StoreError
 from controlplane.model import LastGood, ServiceName
 from controlplane.ports import StateStore
 from controlplane.store import Spool, SqlStateStore
+from tests.unit.store.background import running, until
 from tests.unit.store.states import assert_same, state
 
 SHOP = ServiceName("default/shop")
@@ -32,23 +33,6 @@ class GatedStore:
         if self.failure:
             raise StoreError(self.failure)
         self.saved.append(list(states))
-
-
-@contextlib.asynccontextmanager
-async def running(spool: Spool) -> AsyncIterator[None]:
-    task = asyncio.create_task(spool.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20.0):
-        while not condition():  # noqa: ASYNC110 - counters of the spool, not events
-            await asyncio.sleep(0.005)
 
 
 def spool_of(store: StateStore, *, most: int = 100, patience_s: float = 0.05) -> Spool:
