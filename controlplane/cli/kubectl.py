@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import selectors
@@ -60,6 +61,8 @@ class Kubectl:
     kubeconfig: str | None = None
     call_s: float = CALL_S
     """For each call."""
+    ends_s: float = math.inf
+    """All of them are over then, by `time.monotonic`."""
 
     def get(self, path: str, **query: str) -> Any:  # noqa: ANN401 (JSON)
         """What stands at a path of the API. Raises `ClusterError`."""
@@ -103,19 +106,22 @@ class Kubectl:
 
     def run(self, *arguments: str, given: bytes | None = None) -> bytes:
         """What it prints. Raises `ClusterError` with its words."""
-        command = [*self._command(), f"--request-timeout={self.call_s:g}s", *arguments]
+        within_s = min(self.call_s, self.ends_s - time.monotonic())
+        if within_s <= 0:
+            raise ClusterError(f"kubectl {arguments[0]}: there was no time left")
+        command = [*self._command(), f"--request-timeout={within_s:.3f}s", *arguments]
         try:
             done = subprocess.run(
                 command,
                 input=given,
                 capture_output=True,
-                timeout=self.call_s,
+                timeout=within_s,
                 check=False,
                 stdin=subprocess.DEVNULL if given is None else None,
             )
         except subprocess.TimeoutExpired as error:
             raise ClusterError(
-                f"kubectl {arguments[0]}: no answer within {self.call_s:g} s"
+                f"kubectl {arguments[0]}: no answer within {within_s:.3g} s"
             ) from error
         except OSError as error:
             raise ClusterError(f"kubectl cannot be run: {error}") from error

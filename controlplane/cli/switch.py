@@ -7,6 +7,8 @@ down or does not answer; otherwise over the admin address.
 from __future__ import annotations
 
 import getpass
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ import typer
 
 from controlplane.cli import names
 from controlplane.cli.admin import HERE, ControlPlane, Replica, Unreachable, WeirOption
-from controlplane.errors import WeirError
+from controlplane.errors import StoreError, WeirError
 from controlplane.model import ServiceName
 from controlplane.store import ALL, KillSwitch
 
@@ -46,16 +48,19 @@ def freeze(
     state_dir: StateOption = None,
 ) -> None:
     """Hold the weights of a service, or of all, where they are, until `weir resume`."""
-    name, user = _full(weir, service), getpass.getuser()
+    name, user = _full(weir, service), _person()
+    what = name or "all services"
     if state_dir is not None:
-        _switch(state_dir).freeze(reason, user, name or ALL)
+        try:
+            _switch(state_dir).freeze(reason, user, name or ALL)
+        except StoreError as error:  # its words are of a process that serves
+            raise WeirError(f"{what}: NOT frozen: {error.__cause__}") from error
         if name is not None:
             typer.echo(f"whether there is a service {name} is not looked up in a folder", err=True)
     else:
-        for one in weir.replicas:  # any of them may be the next that decides
-            _ask(one, "/v1/freeze", {"service": name, "reason": reason, "by": user})
+        _freeze(weir, what, {"service": name, "reason": reason, "by": user})
     again = f"weir resume {name}" if name else "weir resume"
-    typer.echo(f"{name or 'all services'}: frozen; `{again}` lets go again")
+    typer.echo(f"{what}: frozen; `{again}` lets go again")
 
 
 @app.command()
@@ -90,19 +95,50 @@ def _switch(state_dir: Path) -> KillSwitch:
     return KillSwitch(state_dir)
 
 
+def _freeze(weir: ControlPlane, what: str, body: dict[str, Any]) -> None:
+    """At every replica that can be asked, whatever is wrong with another: any of them may be the
+    next that decides."""
+    errors = list[WeirError]()
+    for one in weir.replicas:
+        try:
+            _ask(one, "/v1/freeze", body)
+        except WeirError as error:
+            errors.append(error)
+    _require_all(weir, f"{what}: frozen", errors)
+
+
 def _resume(weir: ControlPlane, name: ServiceName | None) -> list[str]:
     """What is still frozen. One replica may hold what another, started since, knows nothing of."""
-    held, errors = set[str](), list[WeirError]()
+    held, lost, errors = set[str](), list[WeirError](), list[WeirError]()
     for one in weir.replicas:
         try:
             held |= set(_ask(one, "/v1/resume", {"service": name})["still_frozen"])
-        except Unreachable:
-            raise
         except WeirError as error:
             errors.append(error)
+            if isinstance(error.__cause__, Unreachable):
+                lost.append(error)
     if len(errors) == len(weir.replicas):
         raise errors[0]
+    _require_all(weir, f"{name or 'all services'}: resumed", lost)
     return sorted(held)
+
+
+def _require_all(weir: ControlPlane, done: str, errors: Sequence[WeirError]) -> None:
+    """Raises `WeirError` that says where it was done and where it was not."""
+    replicas = len(weir.replicas)
+    if len(errors) == replicas == 1:
+        raise errors[0]
+    if errors:
+        why = "; ".join(map(str, errors))
+        raise WeirError(f"{done} at {replicas - len(errors)} of {replicas} replicas. {why}")
+
+
+def _person() -> str:
+    """Who says so. In a container a user may have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _ask(replica: Replica, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import aiohttp
 import structlog
+import yaml
 from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes_asyncio import client, config
 
@@ -46,7 +47,7 @@ MOST_PAGES = 10_000
 RENEW_S = 10.0
 """Between two looks at the configuration, when credentials are not good any more."""
 MOST_RETRY_AFTER_S = 30.0
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading something of another shape raises."""
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
@@ -87,11 +88,18 @@ class Api:
             raise StartupError(f"no way to the API of Kubernetes: there is no file {kubeconfig}")
 
         async def connects() -> client.ApiClient:
-            return client.ApiClient(await _configured(kubeconfig, context))
+            try:
+                async with asyncio.timeout(REQUEST_S):
+                    return client.ApiClient(await _configured(kubeconfig, context))
+            except TimeoutError:
+                raise config.ConfigException(f"no credentials within {REQUEST_S:g} s") from None
+            except (*_BROKEN, AssertionError, OSError, yaml.YAMLError) as error:
+                # A file that is just being written is of any shape.
+                raise config.ConfigException(str(error) or repr(error)) from error
 
         try:
             return cls(await connects(), counted, connects)
-        except (config.ConfigException, OSError) as error:
+        except config.ConfigException as error:
             raise StartupError(
                 f"no way to the API of Kubernetes: {error}; give --kubeconfig FILE, or run it in a "
                 "pod with a service account"
@@ -242,7 +250,10 @@ class Api:
         media: str = "",
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "User-Agent": "weir"}
-        await self._connection.update_params_for_auth(headers, [], ["BearerToken"])
+        try:
+            await self._connection.update_params_for_auth(headers, [], ["BearerToken"])
+        except (config.ConfigException, ValueError) as error:
+            raise ApiError(0, f"the token cannot be read: {error}") from error
         if body is not None:
             headers["Content-Type"] = media or (_MERGE if method == "PATCH" else _JSON)
         rest = self._connection.rest_client
@@ -272,7 +283,7 @@ class Api:
         self._renewed_s = now_s
         try:
             renewed = await self._connects()
-        except (config.ConfigException, OSError) as wrong:
+        except config.ConfigException as wrong:
             logger.warning("credentials were not read again", why=str(wrong))
             return
         oldest, self._before, self._connection = self._before, self._connection, renewed
@@ -281,7 +292,8 @@ class Api:
 
 
 async def _configured(kubeconfig: Path | None, context: str) -> client.Configuration:
-    """As it is now. Raises `ConfigException` and `OSError`."""
+    """As it is now. Raises `ConfigException`, and whatever reading something of another shape
+    raises."""
     settings = client.Configuration()
     if kubeconfig is None and not context:
         try:
@@ -338,11 +350,12 @@ def _retry_after_s(answer: aiohttp.ClientResponse) -> float:
 async def _require_good(answer: aiohttp.ClientResponse) -> None:
     if answer.status < 300:
         return
-    text = await answer.text()
+    # Not always its own words: a proxy before it has pages in any encoding.
+    text = (await answer.read()).decode(errors="replace")
     try:
         said = json.loads(text)
         message = str(said.get("message", "")) if isinstance(said, dict) else text
-    except ValueError:
+    except (ValueError, RecursionError):
         message = text
     raise ApiError(answer.status, message[:1000], _retry_after_s(answer))
 

@@ -57,6 +57,12 @@ class LeaseTimes:
     retry_s: float = 2.0
     """Between two looks."""
 
+    @property
+    def look_s(self) -> float:
+        """What holds it is known within this, or not by this look: one that hangs leaves its holder
+        the time for another."""
+        return 0.4 * self.renew_s
+
     def __post_init__(self) -> None:
         if not 0 < self.retry_s < self.renew_s < self.duration_s:
             raise ValueError("wanted retry_s < renew_s < duration_s")
@@ -146,7 +152,10 @@ class Lease:
     async def _look(self) -> None:
         asked_s = self._clock()
         try:
-            lease = await self._api.get(self._path)
+            async with asyncio.timeout(self._times.look_s):
+                lease = await self._api.get(self._path)
+        except TimeoutError as error:
+            raise ApiError(0, f"no answer within {self._times.look_s:g} s") from error
         except ApiError as error:
             if not error.missing:
                 raise

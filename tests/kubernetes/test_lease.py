@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.cluster import micro_now
+from controlplane.kubernetes.documents import Object
 from controlplane.kubernetes.errors import ApiError
-from controlplane.kubernetes.lease import Lease, LeaseTimes
+from controlplane.kubernetes.lease import Lease, Leases, LeaseTimes
 from controlplane.model import Leader
 from tests.kubernetes.apiserver import ApiServer
-from tests.kubernetes.scene import connected
+from tests.kubernetes.scene import DEADLINE_S, connected
 
 
 class Clock:
@@ -33,11 +36,12 @@ async def api(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 def replica(
-    api: Api,
+    api: Leases,
     identity: str,
     clock: Clock,
     now: Callable[[], str] = micro_now,
     address: str = "",
+    times: LeaseTimes | None = None,
 ) -> Lease:
     return Lease(
         api,
@@ -47,7 +51,7 @@ def replica(
         clock=clock,
         now=now,
         chance=random.Random(1),
-        times=LeaseTimes(15, 10.0, 2.0),
+        times=times or LeaseTimes(15, 10.0, 2.0),
         address=address,
     )
 
@@ -176,3 +180,39 @@ async def test_its_holder_says_where_it_is_reached(api: Api) -> None:
     assert two.leader == Leader("two", 2)
     await look(one)
     assert one.leader == Leader("two", 2)  # and not where another was
+
+
+class Hanging:
+    """A server whose every so manieth answer does not come."""
+
+    def __init__(self, api: Api, every: int) -> None:
+        self._api, self._every = api, every
+        self._asked = 0
+
+    async def get(self, path: str) -> Object:
+        self._asked += 1
+        if self._asked % self._every == 0:
+            await asyncio.Event().wait()
+        return await self._api.get(path)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Object:
+        return await self._api.create(path, body)
+
+    async def replace(self, path: str, body: Mapping[str, Any]) -> Object:
+        return await self._api.replace(path, body)
+
+
+async def test_an_answer_that_does_not_come_costs_nobody_the_lease(api: Api) -> None:
+    """It is given up while there is time for another look, as client-go has it."""
+    times = LeaseTimes()
+    assert times.look_s + 2 * times.retry_s < times.renew_s
+    clock = Clock()
+    brief = LeaseTimes(3, 0.5, 0.1)
+    one = replica(Hanging(api, every=3), "one", clock, times=brief)
+    async with asyncio.timeout(DEADLINE_S):
+        await look(one)
+        await look(one)
+        with pytest.raises(ApiError, match="no answer"):
+            await one._look()
+        await look(one)
+    assert one.holds

@@ -19,9 +19,10 @@ import pytest
 from controlplane.cli.completion import offered as completed
 from controlplane.cli.installed import find
 from controlplane.cli.kubectl import ClusterError, Kubectl, forwarded
+from controlplane.cli.report import cluster
 from tests.certificates import Authority, Files
 from tests.kubernetes import replicas, tools
-from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.apiserver import ApiServer, errors
 from tests.kubernetes.replicas import HOME, Admin, weir
 from tests.kubernetes.test_apiserver_access import as_one
 
@@ -152,6 +153,17 @@ def test_a_freeze_is_told_to_every_replica(scene: Scene) -> None:
         assert (body["service"], body["reason"]) == ("shop/cart", "why not")
 
 
+def test_a_replica_that_does_not_answer_keeps_a_freeze_from_no_other(scene: Scene) -> None:
+    two = ("--admin-address", f"127.0.0.1:1,127.0.0.1:{scene.first.port}")
+    scene.first.pages["/v1/resume"] = {"resumed": "all", "still_frozen": []}
+    for verb, done in (("freeze", "frozen"), ("resume", "resumed")):
+        scene.first.asked.clear()
+        shown = weir(verb, *two)
+        assert [path for path, _ in scene.first.asked] == [f"/v1/{verb}"]
+        assert f"all services: {done} at 1 of 2 replicas" in str(shown.exception)
+        assert "no answer from 127.0.0.1:1" in str(shown.exception)
+
+
 def test_a_forward_carries_bytes_both_ways_and_is_gone_after_its_block(scene: Scene) -> None:
     with forwarded(Kubectl(), [(HOME, "weir-1", 18001), (HOME, "weir-2", 18001)]) as ways:
         assert all(isinstance(one, str) for one in ways)
@@ -165,6 +177,24 @@ def test_a_forward_carries_bytes_both_ways_and_is_gone_after_its_block(scene: Sc
         host, _, port = str(one).partition(":")
         with pytest.raises(OSError, match="refused"):
             socket.create_connection((host, int(port)), timeout=SOON_S)
+
+
+def test_when_there_is_no_time_left_the_cluster_is_not_asked() -> None:
+    with pytest.raises(ClusterError, match="no time left"):
+        Kubectl(ends_s=0.0).objects("/api/v1/pods")
+
+
+def test_who_may_read_the_secrets_of_one_namespace_alone_knows_those(scene: Scene) -> None:
+    replicas.put(scene.http, f"/api/v1/namespaces/{HOME}/secrets", {"metadata": {"name": "mine"}})
+    rule = scene.server.faults.refuse(
+        lambda _: errors.ApiError(403, "Forbidden", "secrets is forbidden"),
+        verbs=["list"],
+        resource="secrets",
+        when=lambda request: not request.namespace,
+    )
+    found = cluster.secrets(Kubectl(), HOME)
+    assert rule.met == 1
+    assert [one["metadata"]["name"] for one in found] == ["mine"]
 
 
 def test_a_pod_that_is_not_there_is_told_while_others_are_reached() -> None:

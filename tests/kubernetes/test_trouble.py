@@ -11,7 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.config import ConfigException
 
+from controlplane.errors import StartupError
 from controlplane.kubernetes import client
 from controlplane.kubernetes.documents import Object
 from controlplane.kubernetes.errors import ApiError
@@ -196,6 +200,27 @@ async def test_an_answer_that_is_cut_off_or_is_none_is_an_error_and_nothing_is_t
         assert len((await api.list(resource, "")).objects) == 1
 
 
+@pytest.mark.parametrize("page", ["Accès refusé".encode("latin-1"), b"[" * 100_000])
+async def test_a_page_of_a_proxy_that_is_no_text_is_an_error_as_any(
+    cluster: Scene, page: bytes
+) -> None:
+    head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: {len(page)}"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head.encode() + b"\r\n\r\n" + page)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+        configuration = Configuration(host="http://{}:{}".format(*proxy.sockets[0].getsockname()))
+        api = client.Api(ApiClient(configuration))
+        with pytest.raises(ApiError) as caught:
+            await api.list(cluster.resources["Backend"], "")
+        assert caught.value.status == 502
+        await api.close()
+
+
 async def test_a_server_that_wants_to_be_left_in_peace_is_asked_when_it_says(
     cluster: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +320,63 @@ async def test_a_token_that_expired_is_read_again_where_it_came_from(tmp_path: P
             server.drop_watches()
             guarded.put(at("10.0.0.7"))
             await follower.until(has("10.0.0.7"))
+
+
+HALF_A_FILE = ("", "[1]\n", "apiVersion: v1\ncontexts: [{name: a, con", "clusters: 7\n", "\0")
+
+
+async def test_credentials_that_are_being_written_are_read_when_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "RENEW_S", 0.0)
+    path = "/api/v1/namespaces/default"
+    with ApiServer(access_control=True) as server:
+        tokens = server.api.tokens
+        assert tokens is not None
+        tokens["first"] = ADMIN
+        async with connected(server, tmp_path, "first") as api:
+            tokens["second"] = tokens.pop("first")
+            for half in HALF_A_FILE:
+                (tmp_path / "kubeconfig").write_text(half)
+                with pytest.raises(ApiError) as caught:
+                    await api.get(path)
+                assert caught.value.unknown
+                with pytest.raises(StartupError, match="no way to the API"):
+                    await client.Api.connect(tmp_path / "kubeconfig", "")
+            server.write_kubeconfig(tmp_path / "kubeconfig", "second")
+            with pytest.raises(ApiError):
+                await api.get(path)
+            assert (await api.get(path))["kind"] == "Namespace"
+
+
+async def test_a_plugin_for_credentials_that_does_not_end_is_not_waited_for(
+    cluster: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "REQUEST_S", 0.2)
+    file = cluster.server.write_kubeconfig(tmp_path / "kubeconfig")
+    made = yaml.safe_load(file.read_text())
+    api = "client.authentication.k8s.io/v1"
+    plugin = {"command": "sleep", "args": [str(DEADLINE_S)], "apiVersion": api}
+    made["users"][0]["user"] = {"exec": plugin}
+    file.write_text(yaml.safe_dump(made))
+    with pytest.raises(StartupError, match="no credentials within"):
+        await client.Api.connect(file, "")
+
+
+async def test_a_token_of_the_pod_that_is_empty_for_a_moment_is_read_again(
+    cluster: Scene, tmp_path: Path
+) -> None:
+    """As `load_incluster_config` reads it."""
+
+    def empty(_: object) -> None:
+        raise ConfigException("Token file exists but empty.")
+
+    async with connected(cluster.server, tmp_path, "anybody") as api:
+        api._connection.configuration.refresh_api_key_hook = empty
+        with pytest.raises(ApiError, match="empty"):
+            await api.get("/version")
+        api._connection.configuration.refresh_api_key_hook = None
+        assert await api.get("/version")
 
 
 async def test_who_is_not_known_at_a_start_waits_and_does_not_do_without(

@@ -101,7 +101,7 @@ def bug_report(
     of_cluster = named or (in_plugin(ctx) and not address.given and documents is None)
     with contextlib.ExitStack() as closing:
         if of_cluster:
-            kubectl = Kubectl(context, kubeconfig)
+            kubectl = Kubectl(context, kubeconfig, ends_s=started_s + deadline_s)
             found = closing.enter_context(_of_cluster(kubectl, weir_namespace, logs, dry_run))
         else:
             found = _of_here(address, documents, log or (), logs)
@@ -169,7 +169,7 @@ def _of_cluster(
     home = installed.namespace if installed else weir_namespace or SYSTEM
     known = list[str]()
     try:
-        known = [] if dry_run else list(known_of(cluster.secrets(kubectl)))
+        known = [] if dry_run else list(known_of(cluster.secrets(kubectl, home)))
     except ClusterError as error:
         troubles["secrets"] = f"{error}; what is in them is known by its looks alone"
     parts = [_client(("kubectl", "helm"))]

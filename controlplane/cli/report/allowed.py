@@ -49,6 +49,11 @@ _WITHIN = frozenset((("match", "prefix"), ("header", "key")))
 """Fields that are harmless within another: of a route, and the name of a header."""
 _PATHS = frozenset(("path", "replacePrefixMatch", "replaceFullPath"))
 """`value` is of a path within these."""
+_FREE = frozenset(
+    "value values exact prefix suffix contains regex inline_string default".split()  # noqa: SIM905
+)
+"""Fields in which people write anything, such as what a header is: a PIN is no number there, and a
+password in upper case no word of an enumeration."""
 _DOMAINS = ("kubernetes.io", "k8s.io", "helm.sh", "weir.dev", "gateway.networking")
 """Labels and annotations of these are told."""
 _ANNOTATIONS = ("bundle-version", "channel", "revision", "resource-policy")
@@ -70,10 +75,10 @@ def secret(one: Mapping[str, Any]) -> dict[str, Any]:
     """A Secret or ConfigMap: its name, and how much stands under which name."""
     entries = {**(one.get("data") or {}), **(one.get("binaryData") or {})}
     return {
-        "apiVersion": one.get("apiVersion"),
+        "apiVersion": kubernetes(one.get("apiVersion"), ("apiVersion",)),
         "kind": one.get("kind"),
         "metadata": kubernetes(one.get("metadata") or {}, ("metadata",)),
-        "type": one.get("type"),
+        "type": kubernetes(one.get("type"), ("type",)),
         "entries": {name: told(str(value)) for name, value in entries.items()},
     }
 
@@ -109,9 +114,10 @@ def _cut(one: Any, path: tuple[str, ...], kept: Callable[[str, tuple[str, ...]],
         if last in ("args", "command"):
             return [argument(str(each)) for each in one]
         return [_cut(each, path, kept) for each in one]
-    if not isinstance(one, str) or kept(one, path) or plain(one):
+    if not isinstance(one, str) or kept(one, path):
         return one
-    return told(one)
+    harmless = _address(one) if last in _FREE else plain(one)
+    return one if harmless else told(one)
 
 
 def _of_object(_: str, path: tuple[str, ...]) -> bool:
@@ -137,8 +143,10 @@ def plain(text: str) -> bool:
     >>> plain("30s"), plain("10.0.0.0/8"), plain("ROUND_ROBIN"), plain("hunter2")
     (True, True, True, False)
     """
-    if not text or (len(text) <= 64 and _SHAPES.fullmatch(text)):
-        return True
+    return not text or (len(text) <= 64 and bool(_SHAPES.fullmatch(text))) or _address(text)
+
+
+def _address(text: str) -> bool:
     try:
         ipaddress.ip_interface(text)
     except ValueError:

@@ -37,10 +37,22 @@ _WIDE = (
 _PART_OF = "app.kubernetes.io/part-of=weir"
 
 
-def secrets(kubectl: Kubectl) -> Sequence[dict[str, Any]]:
+def secrets(kubectl: Kubectl, home: str) -> Sequence[dict[str, Any]]:
     """All that may be read, so that what is in them is known and left out wherever it stands.
     Raises `ClusterError`."""
-    return kubectl.objects("/api/v1/secrets", fieldSelector=NOT_HELM)
+    return _everywhere(kubectl, "/api/v1", "secrets", home, fieldSelector=NOT_HELM)
+
+
+def _everywhere(
+    kubectl: Kubectl, base: str, plural: str, home: str, **query: str
+) -> list[dict[str, Any]]:
+    """Of the whole cluster, or of `home` for whom may see no more. Raises `ClusterError`."""
+    try:
+        return kubectl.objects(f"{base}/{plural}", **query)
+    except ClusterError as error:
+        if error.reason != "Forbidden":
+            raise
+    return kubectl.objects(f"{base}/namespaces/{home}/{plural}", **query)
 
 
 def parts(
@@ -95,7 +107,7 @@ def _listed(kubectl: Kubectl, path: str, selector: str) -> list[Any]:
 
 
 def _events(kubectl: Kubectl, home: str) -> list[Any]:
-    every = kubectl.objects("/apis/events.k8s.io/v1/events")
+    every = _everywhere(kubectl, "/apis/events.k8s.io/v1", "events", home)
     return [allowed.kubernetes(one) for one in every if _ours(one, home)]
 
 

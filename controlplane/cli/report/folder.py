@@ -20,6 +20,8 @@ def known(folder: Path) -> Iterator[str]:
     """What stands in the Secrets of a folder. Raises `ConfigurationError` without one."""
     require_folder(folder)
     for content in read_folder(folder).values():
+        if isinstance(content, OSError):
+            continue  # nothing of it is taken
         for one in _parsed(content):
             if isinstance(one, dict) and one.get("kind") == "Secret":
                 yield from known_of([_encoded(one)])
@@ -63,9 +65,17 @@ def _parsed(content: bytes | OSError) -> Iterator[Any]:
 
 def _encoded(one: dict[str, Any]) -> dict[str, Any]:
     """As the API server keeps it: what is written as it is becomes data."""
-    written = one.get("stringData") or {}
+    written = _entries(one.get("stringData"))
     encoded = {n: base64.b64encode(str(v).encode()).decode() for n, v in written.items()}
-    return {**one, "data": {**(one.get("data") or {}), **encoded}}
+    data, binary = _entries(one.get("data")), _entries(one.get("binaryData"))
+    return {**one, "data": {**data, **encoded}, "binaryData": binary}
+
+
+def _entries(one: object) -> dict[str, Any]:
+    """Nobody has checked it: what ought to hold entries, and does not, is one."""
+    if isinstance(one, dict):
+        return one
+    return {} if one is None else {"": str(one)}
 
 
 def log(path: Path, most: int) -> Part:

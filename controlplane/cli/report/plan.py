@@ -21,6 +21,8 @@ from controlplane.errors import WeirError
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of one part; of what is longer the end is taken, where the news of a log stands."""
+_UNFORESEEN = (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError)
+"""What reading something of another shape raises: a report is made where something is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,9 @@ def _read(
             found = one.read()
         except WeirError as error:
             left_out[path] = str(error)
+            continue
+        except _UNFORESEEN as error:
+            left_out[path] = repr(error)
             continue
         # Before it is cut: a secret that is cut in half is no longer recognised.
         text = _text(found, scrubber).encode(errors="replace")

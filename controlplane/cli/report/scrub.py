@@ -125,12 +125,13 @@ def known_of(secrets: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         for name, encoded in (one.get("data") or {}).items():
             if account and name in ("namespace", "ca.crt"):
                 continue  # both stand everywhere, and neither is secret
+            text = str(encoded)  # a number, where somebody forgot to encode it
             try:
-                value = base64.b64decode(encoded).decode()
+                value = base64.b64decode(text).decode()
             except (binascii.Error, ValueError):
-                yield encoded
+                yield text
                 continue
-            yield from _forms(value, encoded)
+            yield from _forms(value, text)
 
 
 def _forms(value: str, encoded: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.cli.report import allowed
+from controlplane.cli.report import allowed, folder
 from controlplane.cli.report.plan import MOST_BYTES, Bounds, Part, end, place, write
 from controlplane.cli.report.scrub import WITHHELD, Scrubber, known_of
 
@@ -122,6 +122,76 @@ def _leaves(one: object, path: tuple[str, ...]) -> list[str]:
 
 def _listed(field: str) -> bool:
     return field in allowed._NAMES | allowed._ENVOY
+
+
+@pytest.mark.parametrize("secret", ["867530912345", "HUNTER2", "SWORDFISH", "30s"])
+def test_what_people_write_as_a_value_is_told_only_by_its_length(secret: str) -> None:
+    """Also where it looks like a number, a duration, or a word of an enumeration."""
+    header = {"name": "x-api-key", "value": secret}
+    change = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
+    rule = {"matches": [{"headers": [header]}], "filters": [change]}
+    of_envoy = {
+        "request_headers_to_add": [{"header": {"key": "x-api-key", "value": secret}}],
+        "match": {"headers": [{"name": "x-api-key", "string_match": {"exact": secret}}]},
+    }
+    cut = [allowed.kubernetes({"spec": {"rules": [rule]}}), allowed.envoy(of_envoy)]
+    assert secret not in json.dumps(cut)
+    address = {"addresses": [{"type": "IPAddress", "value": "10.0.0.1"}]}
+    assert allowed.kubernetes(address) == address
+
+
+BROKEN_SECRETS = (
+    "data: hunter2hunter2",
+    "data: [hunter2hunter2]",
+    "data: {pin: 867530912345}",
+    "data: {pin: [hunter2hunter2]}",
+    "data: {pin: {of: hunter2hunter2}}",
+    "stringData: hunter2hunter2",
+    "binaryData: hunter2hunter2",
+    "type: {of: hunter2hunter2}",
+    "metadata: hunter2hunter2",
+    "metadata: {annotations: hunter2hunter2}",
+)
+
+
+@pytest.mark.parametrize("broken", BROKEN_SECRETS)
+def test_a_secret_of_another_shape_stops_nothing_and_is_not_told(
+    broken: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(f"apiVersion: v1\nkind: Secret\n{broken}\n")
+    known = Scrubber(folder.known(tmp_path))
+    bounds = Bounds(1_000_000, 1.0)
+    to, parts = tmp_path / "out.tar.gz", folder.documents(tmp_path)
+    left_out = write(to, "out", parts, known, bounds, clock=lambda: 0.0, epoch_s=0)
+    assert not left_out
+    with tarfile.open(to) as archive:
+        for name in archive.getnames():
+            file = archive.extractfile(name)
+            assert file is not None
+            text = file.read()
+            assert b"hunter2" not in text
+            assert b"867530912345" not in text
+
+
+def test_a_file_that_cannot_be_read_is_left_out_and_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("a.yaml")
+    (tmp_path / "b.yaml").write_text("kind: Secret\ndata: {a: a2luZ2Zpc2hlcg==}\n")
+    assert SECRET in set(folder.known(tmp_path))
+    to, bounds = tmp_path / "out.tar.gz", Bounds(1_000_000, 1.0)
+    parts = folder.documents(tmp_path)
+    left_out = write(to, "out", parts, Scrubber(), bounds, clock=lambda: 0.0, epoch_s=0)
+    assert list(left_out) == ["documents/a.yaml.json"]
+
+
+def test_a_part_that_cannot_be_understood_stops_no_other(tmp_path: Path) -> None:
+    parts = [Part("a", "", dict[str, str]().popitem), Part("b", "", lambda: "here")]
+    bounds = Bounds(1_000_000, 1.0)
+    to = tmp_path / "out.tar.gz"
+    left_out = write(to, "out", parts, Scrubber(), bounds, clock=lambda: 0.0, epoch_s=0)
+    assert list(left_out) == ["a"]
+    assert "KeyError" in left_out["a"]
+    with tarfile.open(to) as archive:
+        assert archive.getnames() == ["out/b", "out/left-out.json"]
 
 
 def test_an_archive_stays_within_its_bounds_and_says_what_is_left_out(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
@@ -105,6 +108,29 @@ def test_a_freeze_says_how_to_let_go_and_resume_says_what_is_still_frozen(tmp_pa
     assert "still frozen: default/web" in weir("resume", *state).stdout
     assert weir("resume", "web", *state).stdout == "default/web: resumed\n"
     assert "nothing is" in plain("resume", *state)
+
+
+def test_a_switch_that_cannot_be_written_down_is_not_said_to_be_set(tmp_path: Path) -> None:
+    (tmp_path / "frozen").mkdir()
+    said = plain("freeze", "--state-dir", str(tmp_path))
+    assert "NOT frozen" in said
+    assert "in this process" not in said
+
+
+def test_somebody_without_a_name_may_freeze(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in our image, whose /etc/passwd does not know its user."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    done = CliRunner().invoke(build(), ["freeze", "--state-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert f"by user {os.getuid()}" in (tmp_path / "frozen").read_text()
 
 
 def test_when_nothing_answers_the_switch_tells_of_the_state_folder() -> None:
