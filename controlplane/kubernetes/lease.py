@@ -28,6 +28,8 @@ logger = structlog.get_logger(__name__)
 
 ADDRESS = "weir.dev/address"
 """The annotation in which its holder says where other replicas reach it."""
+RELEASE_S = 1.5
+"""Letting it go takes no longer: there is more to do at the end, and little time for it."""
 
 
 class Leases(Protocol):
@@ -138,12 +140,13 @@ class Lease:
             return
         self._until_s = -1.0
         try:
-            lease = await self._api.get(self._path)
-            if lease["spec"].get("holderIdentity") == self._identity:
-                spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-                await self._api.replace(self._path, {**lease, "spec": spec})
-        except ApiError as error:
-            logger.info("the lease was not let go", why=str(error))
+            async with asyncio.timeout(RELEASE_S):
+                lease = await self._api.get(self._path)
+                if lease["spec"].get("holderIdentity") == self._identity:
+                    spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                    await self._api.replace(self._path, {**lease, "spec": spec})
+        except (ApiError, TimeoutError) as error:
+            logger.info("the lease was not let go", why=str(error) or "no answer in time")
 
     @property
     def _path(self) -> str:

@@ -76,6 +76,13 @@ class Objects:
         if before is None or before.document != now.document:
             self.changed.set()
 
+    def answered(self, resource: Resource, version: str, item: Object) -> None:
+        """What the server made of our change to this version. An answer may come late: where a
+        watch has told of something newer, such as that it is gone, nothing is taken from it."""
+        held = self._held.get(key_of(_typed(resource, item)))
+        if held is not None and held.version == version:
+            self.put(resource, item)
+
     def delete(self, resource: Resource, item: Object) -> None:
         """It went."""
         gone = self._held.pop(key_of(_typed(resource, item)), None)

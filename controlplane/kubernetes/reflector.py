@@ -3,8 +3,9 @@
 - A watch that ends is followed by the next from the last version that was seen, a bookmark's too.
 - 410: the version is too old for the server; everything is listed again.
 - Anything else that fails is tried again after a wait that doubles, with jitter, up to `longest_s`,
-  or as long as the server wants; what was there stays meanwhile. A list that was answered sets the
-  wait back.
+  or as long as the server wants; what was there stays meanwhile. A watch that tells something, or
+  ends in its time, sets the wait back; a list does not, or a server that forgets at once what it
+  listed would be asked for all of it again and again.
 - Every `resync_s` everything is listed again, in case an event was lost on the way.
 """
 
@@ -113,6 +114,8 @@ class Reflector:
                 await self._watch()
                 if self._clock() - began_s < SHORT_S:
                     await self._sleep(self._wait_s())  # or the server would be asked without end
+                else:
+                    self._failures = 0
             except ApiError as error:
                 if error.gone:
                     self._version = ""
@@ -126,7 +129,7 @@ class Reflector:
     async def _list(self) -> None:
         found = await self._api.list(self._resource, self._namespace, self._selector)
         self._objects.replace(self._resource, found.objects)
-        self._version, self._listed_s, self._failures = found.version, self._clock(), 0
+        self._version, self._listed_s = found.version, self._clock()
         self._relisted(self._resource.kind)
 
     async def _watch(self) -> None:

@@ -102,7 +102,7 @@ class StatusWriter:
                         return False  # another object by the same name
                     status, version = item.get("status") or {}, item["metadata"]["resourceVersion"]
                     continue
-                self._objects().put(one.resource, item)
+                self._objects().answered(one.resource, version, item)
                 self._refused.pop(key, None)
                 return True
         except ApiError as error:

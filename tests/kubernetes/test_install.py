@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from controlplane.cli.admin import ControlPlane, Replica
 from controlplane.cli.chart import chart_folder
 from controlplane.cli.kubectl import Kubectl
 from controlplane.cli.verify import access, cluster, running, workload
@@ -298,6 +299,31 @@ def test_certificates_are_told_of_before_they_end(days_left: float, state: State
     metrics = METRICS.format(seconds=days_left * 86_400)
     (found,) = running.certificates(metrics, "weir-1", NOW, 30.0)
     assert found.state is state
+
+
+@pytest.mark.parametrize("metrics", [None, "no {metrics"])
+def test_a_replica_that_answers_in_part_is_told_of_and_everything_else_is_looked_at(
+    metrics: str | None,
+) -> None:
+    pages: dict[str, Any] = {
+        "/readyz": "ok",
+        "/v1/about": "[",
+        "/v1/status": [],
+        "/v1/problems": [],
+    }
+    if metrics is not None:
+        pages["/metrics"] = metrics
+    with replicas.admin(pages) as admin:
+        weir = ControlPlane((Replica(f"127.0.0.1:{admin.port}"),))
+        now = datetime.datetime.now(datetime.UTC)
+        found = {one.name: one.state for one in running.checks(weir, "1", now, 30.0)}
+    assert found == {
+        "ready": State.OK,
+        "version": State.WARN,
+        "certificates": State.WARN,
+        "envoys": State.FAIL,
+        "objects": State.OK,
+    }
 
 
 def test_of_one_namespace_nothing_of_the_cluster_is_needed() -> None:

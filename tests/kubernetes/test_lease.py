@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.kubernetes import lease
 from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.cluster import micro_now
 from controlplane.kubernetes.documents import Object
@@ -216,3 +217,14 @@ async def test_an_answer_that_does_not_come_costs_nobody_the_lease(api: Api) -> 
             await one._look()
         await look(one)
     assert one.holds
+
+
+async def test_letting_it_go_is_given_up_where_nobody_answers(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RELEASE_S", 0.05)
+    one = replica(Hanging(api, every=2), "one", Clock())
+    await look(one)
+    async with asyncio.timeout(DEADLINE_S / 4):  # less than a read has
+        await one.release()
+    assert not one.holds

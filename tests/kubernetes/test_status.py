@@ -19,7 +19,7 @@ from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.cluster import now
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.lease import Lease
-from controlplane.kubernetes.objects import Held
+from controlplane.kubernetes.objects import Held, Objects
 from controlplane.kubernetes.resource import Resource
 from controlplane.kubernetes.status import SETTLING_PASSES, Statuses, merged, statuses
 from controlplane.kubernetes.writer import TRIES, StatusWriter
@@ -393,6 +393,35 @@ class Gone:
     async def merge(self, path: str, body: object) -> dict[str, Any]:
         self.asked += 1
         raise ApiError(404, "not found")
+
+
+class Late:
+    """A server whose answer comes when a watch has told already that the object is gone."""
+
+    def __init__(self, api: Api, objects: Objects, resource: Resource) -> None:
+        self._api, self._objects, self._resource = api, objects, resource
+
+    async def get(self, path: str) -> dict[str, Any]:
+        raise AssertionError(path)
+
+    async def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        item = await self._api.merge(path, body)
+        self._objects.delete(self._resource, item)
+        return item
+
+
+async def test_an_answer_that_comes_late_brings_nothing_back(
+    cluster: Scene, tmp_path: Path
+) -> None:
+    cluster.put(BACKEND)
+    async with connected(cluster.server, tmp_path) as api, Follower(api) as follower:
+        loaded = await follower.next()
+        held: dict[ObjectKey, Held] = dict(follower.source.seen.held)
+        found = statuses(loaded, conditions(loaded.declared, {}), held)
+        objects = follower.source.objects
+        server = Late(api, objects, cluster.resources["Backend"])
+        assert await StatusWriter(server, lambda: objects, now).write(found) == 1
+        assert ObjectKey("Backend", "default/web") not in objects.all()
 
 
 async def test_an_object_that_is_gone_is_let_be(cluster: Scene, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
+from kubernetes_asyncio import config
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException
 
@@ -277,6 +277,43 @@ async def test_a_reflector_waits_as_long_as_the_server_wants() -> None:
     assert waits[1] <= 1.0
 
 
+class Forgetful:
+    """A server that lists, and has forgotten when it did where a watch is asked for."""
+
+    async def list(self, resource: Resource, namespace: str, selector: str = "") -> Listing:
+        return client.Listed((), "9")
+
+    async def watch(
+        self, resource: Resource, namespace: str, version: str, for_s: int, selector: str = ""
+    ) -> AsyncGenerator[tuple[str, Object]]:
+        raise ApiError(410, "too old")
+        yield  # pragma: no cover
+
+
+async def test_a_server_that_forgets_what_it_listed_is_asked_more_and_more_seldom(
+    cluster: Scene,
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 8:
+            raise asyncio.CancelledError
+
+    reflector = Reflector(
+        Forgetful(),
+        cluster.resources["Backend"],
+        "",
+        Objects(),
+        clock=lambda: 0.0,
+        chance=random.Random(1),
+        sleep=sleep,
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await reflector.run()
+    assert waits[-1] >= Times().longest_s / 2
+
+
 async def test_an_object_that_is_huge_arrives_and_one_too_large_for_an_event_by_a_list(
     cluster: Scene, tmp_path: Path
 ) -> None:
@@ -352,15 +389,15 @@ async def test_credentials_that_are_being_written_are_read_when_they_are(
 async def test_a_plugin_for_credentials_that_does_not_end_is_not_waited_for(
     cluster: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "REQUEST_S", 0.2)
+    async def hangs(**_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(client, "REQUEST_S", 0.05)
+    monkeypatch.setattr(config, "load_kube_config", hangs)
     file = cluster.server.write_kubeconfig(tmp_path / "kubeconfig")
-    made = yaml.safe_load(file.read_text())
-    api = "client.authentication.k8s.io/v1"
-    plugin = {"command": "sleep", "args": [str(DEADLINE_S)], "apiVersion": api}
-    made["users"][0]["user"] = {"exec": plugin}
-    file.write_text(yaml.safe_dump(made))
-    with pytest.raises(StartupError, match="no credentials within"):
-        await client.Api.connect(file, "")
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(StartupError, match="no credentials within"):
+            await client.Api.connect(file, "")
 
 
 async def test_a_token_of_the_pod_that_is_empty_for_a_moment_is_read_again(

@@ -321,6 +321,17 @@ def test_whatever_any_replica_shows_is_believed_whenever_each_looks(minutes: lis
                 assert one.ca in kept.bundle
 
 
+@pytest.mark.parametrize("ahead", [2 * LIFE, LIFE * 0.9, datetime.timedelta(hours=3)])
+def test_what_was_made_by_a_clock_that_was_ahead_is_not_shown(ahead: datetime.timedelta) -> None:
+    """API servers would not believe it before its time: for months no object could be changed."""
+    made = Kept().turned(NAMES, NOW + ahead)
+    for kept in (made, Kept().turned(NAMES, NOW).turned(NAMES, NOW + ahead)):
+        now = NOW + MINUTE  # the clock is right again
+        shown = kept.turned(NAMES, now).shown(NAMES, now)
+        assert shown is not None
+        assert believed(shown, now)
+
+
 def test_another_name_is_a_new_certificate_at_once() -> None:
     kept = Kept().turned(NAMES, NOW)
     moved = kept.turned(("weir.other.svc",), NOW + MINUTE)

@@ -43,9 +43,15 @@ def _replica(
         theirs = str(replica.ask("/v1/about")["version"])
     except NotThere:
         theirs = "so old that it does not say"
+    except (WeirError, LookupError, TypeError) as error:
+        yield warn("version", f"{name} does not say: {error}", "look at its log")
+        theirs = version
     if theirs != version:
         yield warn("version", f"{name} is {theirs}, this weir is {version}", "upgrade the older")
-    yield from certificates(_metrics(replica), name, now, days)
+    try:
+        yield from certificates(_metrics(replica), name, now, days)
+    except (WeirError, ValueError) as error:
+        yield warn("certificates", f"those of {name} could not be looked at: {error}", "")
 
 
 def _metrics(replica: Replica) -> str:

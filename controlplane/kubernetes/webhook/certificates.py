@@ -60,8 +60,9 @@ class Pair:
     ends: datetime.datetime
 
     def good(self, names: Collection[str], now: datetime.datetime) -> bool:
-        """Whether it may be shown under these names."""
-        return self.names >= set(names) and now < self.ends
+        """Whether it may be shown under these names; not yet where it was made by a clock that was
+        ahead."""
+        return self.names >= set(names) and self.made - EARLY <= now < self.ends
 
     @property
     def renew(self) -> datetime.datetime:

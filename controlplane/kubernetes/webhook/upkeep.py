@@ -92,7 +92,7 @@ class Upkeep:
             wait_s, why = LOOK_S, ""
             try:
                 await self.look()
-            except ApiError as error:
+            except (ApiError, OSError) as error:  # OSError: of showing it, for want of descriptors
                 wait_s, why = AGAIN_S, str(error)
             if why and why != self._told:
                 logger.warning("the certificate of the webhook cannot be looked after", why=why)
