@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -159,6 +161,9 @@ def serve(
     by WEIR_SETTINGS. Ends by SIGTERM or SIGINT; Envoys serve on with what they have.
     """
     given = dict(locals())
+    # The first process of a container is ended by no signal that it has no handler for, and a start
+    # takes seconds: nothing is held yet that would have to be let go. `app` has its own later.
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     given["xds_identity"] = given["xds_identity"] or None  # an option not given is an empty list
     settings = load_settings(**given)
     gc.disable()  # what is imported stays: looking through it for garbage only delays the start

@@ -23,7 +23,7 @@ MOST_WAITING = 100
 AGAIN_S = 600.0
 """The same is not said again before this is over."""
 _MOST_KEPT = 1000
-_MOST_CHARACTERS = 1024  # of `note`, as Kubernetes has it
+_MOST_BYTES = 1024  # of `note`, as Kubernetes has it
 
 
 class Creates(Protocol):
@@ -105,7 +105,7 @@ class Recorder:
             "apiVersion": EVENTS.api,
             "kind": EVENTS.kind,
             "metadata": {
-                "name": f"{held.name[:200]}.{self._unique()}",
+                "name": f"{held.name[:200].rstrip('.-')}.{self._unique()}",
                 "namespace": held.namespace or "default",
             },
             "eventTime": self._now(),
@@ -113,7 +113,7 @@ class Recorder:
             "reportingInstance": self._identity[:128],
             "action": "Reconcile",
             "reason": happened.reason,
-            "note": happened.note[:_MOST_CHARACTERS],
+            "note": happened.note.encode(errors="replace")[:_MOST_BYTES].decode(errors="ignore"),
             "type": happened.type,
             "regarding": {
                 "apiVersion": held.resource.api,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.cluster import now
 from controlplane.kubernetes.errors import ApiError
+from controlplane.kubernetes.events import Happened, Recorder
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.objects import Held, Objects
 from controlplane.kubernetes.resource import Resource
@@ -433,6 +435,40 @@ async def test_an_object_that_is_gone_is_let_be(cluster: Scene, tmp_path: Path) 
         server = Gone()
         assert await StatusWriter(server, lambda: follower.source.objects, now).write(found) == 0
         assert server.asked == 1
+
+
+class Taking:
+    """A server that takes everything."""
+
+    def __init__(self) -> None:
+        self.taken: list[Mapping[str, Any]] = []
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.taken.append(body)
+        return body
+
+
+async def test_an_event_is_one_that_the_api_server_takes_whatever_is_said_of_what(
+    cluster: Scene,
+) -> None:
+    """`NoteLengthLimit` is of bytes, and what is cut off a name leaves a DNS subdomain."""
+    name = f"{'a' * 199}-b"
+    key, of = ObjectKey("Backend", f"default/{name}"), cluster.resources["Backend"]
+    held = Held(of, "default", name, "uid", "1", 1, "", b"", {})
+    server = Taking()
+    recorder = Recorder(
+        server,
+        lambda: {key: held},
+        "weir",
+        clock=lambda: 0.0,
+        now=lambda: "",
+        unique=lambda: "0a",
+    )
+    await recorder.write(Happened(key, "Frozen", "結構" * 500))
+    (event,) = server.taken
+    assert 1000 < len(event["note"].encode()) <= 1024
+    part = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    assert re.fullmatch(rf"{part}(\.{part})*", event["metadata"]["name"])
 
 
 @contextmanager

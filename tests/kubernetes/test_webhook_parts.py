@@ -6,10 +6,12 @@ import asyncio
 import base64
 import binascii
 import datetime
+import errno
 import json
+import random
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from controlplane.kubernetes.cluster import Cluster, Place
 from controlplane.kubernetes.webhook.app import AT_ONCE, MAX_BYTES, WebhookApp
 from controlplane.kubernetes.webhook.certificates import EARLY, LIFE, SETTLED, Kept, Pair, issue
 from controlplane.kubernetes.webhook.review import MOST_CHARACTERS, judge, parse, response
+from controlplane.kubernetes.webhook.upkeep import AGAIN_S, Upkeep, Where
 from controlplane.settings import ServeSettings
 from controlplane.telemetry.certificates import CertificateWatch
 from controlplane.webhook import Webhook
@@ -347,3 +350,53 @@ def test_what_is_shown_goes_on_where_the_secret_was_emptied() -> None:
     assert kept.former == before
     assert kept.shown(NAMES, NOW + 2 * MINUTE) == before
     assert kept.shown(NAMES, NOW + MINUTE + SETTLED) == kept.newest
+
+
+class Stored:
+    """A configuration and a Secret, as an API server has them."""
+
+    def __init__(self) -> None:
+        client = {"service": {"name": "weir", "namespace": "weir-system"}}
+        self.secret: dict[str, Any] = {"metadata": {"resourceVersion": "1"}}
+        self.configuration = {
+            "metadata": {"resourceVersion": "1"},
+            "webhooks": [{"name": "weir.dev", "clientConfig": client}],
+        }
+
+    async def get(self, path: str) -> dict[str, Any]:
+        return self.secret if "/secrets/" in path else self.configuration
+
+    async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.secret = dict(body)
+        return self.secret
+
+    async def merge_lists(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self.configuration
+
+
+async def test_a_certificate_that_cannot_be_shown_for_want_of_descriptors_is_shown_later() -> None:
+    shown: list[Pair] = []
+    waits: list[float] = []
+
+    def show(pair: Pair) -> None:
+        if not waits:
+            raise OSError(errno.EMFILE, "Too many open files")
+        shown.append(pair)
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise asyncio.CancelledError
+
+    upkeep = Upkeep(
+        Stored(),
+        Where("weir", "weir-system", "weir-webhook"),
+        show,
+        wall_clock=NOW.timestamp,
+        chance=random.Random(1),
+        sleep=sleep,
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await upkeep.run()
+    assert len(shown) == 1
+    assert waits[0] <= AGAIN_S

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,27 @@ def test_a_folder_that_is_not_there_is_not_made_by_serving_it(tmp_path: Path) ->
 
 def test_a_setting_that_is_missing_is_named_as_the_option_that_it_is() -> None:
     assert "--config" in plain("serve")
+
+
+def test_a_start_is_ended_by_a_handler_of_ours(tmp_path: Path) -> None:
+    """As the first process of a container it would go on otherwise, until it is killed."""
+    read = tmp_path / "settings"
+    os.mkfifo(read)
+    command = [sys.executable, "-m", "controlplane.cli", "serve"]
+    with subprocess.Popen(command, env={**os.environ, "WEIR_SETTINGS": str(read)}) as starting:
+        opened = _when_it_is_read(read)
+        starting.terminate()
+        assert starting.wait(60) == 128 + signal.SIGTERM
+        os.close(opened)
+
+
+def _when_it_is_read(pipe: Path) -> int:
+    """A descriptor to write to it, once somebody waits for that."""
+    for _ in range(3000):
+        with contextlib.suppress(OSError):  # ENXIO: not yet
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.02)
+    raise AssertionError("nobody reads it")
 
 
 def test_the_switch_of_a_state_folder_that_is_not_there_is_not_set(tmp_path: Path) -> None:
