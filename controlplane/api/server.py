@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from controlplane.api.connection import MOST, Connection
 from controlplane.errors import StartupError
 
 
@@ -36,10 +37,11 @@ class HttpServer:
         self.name = name
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_config=None,
             access_log=False,
             lifespan="off",
-            limit_concurrency=256,
+            limit_concurrency=MOST,
             timeout_keep_alive=keep_alive_s,
             timeout_graceful_shutdown=2,
             server_header=False,
