@@ -49,6 +49,7 @@ RENEW_S = 10.0
 MOST_RETRY_AFTER_S = 30.0
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading something of another shape raises."""
+_DISCOVERY = "discovery"
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
@@ -118,24 +119,27 @@ class Api:
 
     async def get(self, path: str) -> Object:
         """What stands at a path. Raises `ApiError`."""
-        return await self._read(path, {}, "GET", _what(path))
+        what = _what(path)
+        found = await self._read(path, {}, "GET", what)
+        return found if what == _DISCOVERY else _whole(found)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Object:
         """One more. Raises `ApiError`, with `conflict` where it is there already."""
-        return await self._call("POST", path, body=body, what=_what(f"{path}/new"))
+        return _whole(await self._call("POST", path, body=body, what=_what(f"{path}/new")))
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> Object:
         """In its place, if its resourceVersion is still that of `body`. Raises `ApiError`."""
-        return await self._call("PUT", path, body=body, what=_what(path))
+        return _whole(await self._call("PUT", path, body=body, what=_what(path)))
 
     async def merge(self, path: str, body: Mapping[str, Any]) -> Object:
         """Changes of fields (RFC 7396). Raises `ApiError`."""
-        return await self._call("PATCH", path, body=body, what=_what(path))
+        return _whole(await self._call("PATCH", path, body=body, what=_what(path)))
 
     async def merge_lists(self, path: str, body: Mapping[str, Any]) -> Object:
         """The same, but of lists with names the entries alone that are named (a strategic merge
         patch); kinds of Kubernetes itself have it. Raises `ApiError`."""
-        return await self._call("PATCH", path, body=body, what=_what(path), media=_STRATEGIC)
+        what = _what(path)
+        return _whole(await self._call("PATCH", path, body=body, what=what, media=_STRATEGIC))
 
     async def list(self, resource: Resource, namespace: str, selector: str = "") -> Listed:
         """All objects of a kind, page by page; in one where the server forgot the list before its
@@ -326,6 +330,17 @@ def _named(item: Object) -> Object:
     return item
 
 
+def _whole(item: Object) -> Object:
+    """The same, where it is an object in some version. Raises `ApiError`: a portal that somebody
+    has to log in at answers 200, too."""
+    try:
+        if not isinstance(item["metadata"]["resourceVersion"], str):
+            raise TypeError("a version that is no text")
+        return _named(item)
+    except _BROKEN as error:
+        raise ApiError(0, f"an answer that is no object: {error!r}") from error
+
+
 def _event(line: bytes) -> tuple[str, Object]:
     """One line of a watch. Raises `ApiError`, where it tells of one too."""
     try:
@@ -367,5 +382,5 @@ def _what(path: str) -> str:
     if len(parts) > 2 and parts[0] == "namespaces":
         parts = parts[2:]
     if not parts:
-        return "discovery"
+        return _DISCOVERY
     return f"{parts[0]}/status" if parts[-1] == "status" else parts[0]

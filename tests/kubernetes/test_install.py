@@ -332,7 +332,12 @@ def test_of_one_namespace_nothing_of_the_cluster_is_needed() -> None:
         "Gateway": Resource("gateway.networking.k8s.io/v1", "gateways", "Gateway"),
     }
     wide = {str(one) for one in access.needed(there, {}, HOME)}
-    assert {"list nodes", "patch gateways/status", f"update leases in {HOME}"} <= wide
+    assert {
+        "list nodes",
+        "get gateways",
+        "patch gateways/status",
+        f"update leases in {HOME}",
+    } <= wide
     narrow = {str(one) for one in access.needed(there, {"--namespace": "shop"}, HOME)}
     assert "watch gateways in shop" in narrow
     assert not any("nodes" in one for one in narrow)

@@ -400,16 +400,22 @@ class Gone:
 class Late:
     """A server whose answer comes when a watch has told already that the object is gone."""
 
-    def __init__(self, api: Api, objects: Objects, resource: Resource) -> None:
-        self._api, self._objects, self._resource = api, objects, resource
+    def __init__(self, api: Api, cluster: Scene, objects: Objects) -> None:
+        self._api, self._cluster, self._objects = api, cluster, objects
 
     async def get(self, path: str) -> dict[str, Any]:
         raise AssertionError(path)
 
     async def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         item = await self._api.merge(path, body)
-        self._objects.delete(self._resource, item)
+        self._cluster.delete("Backend", "web")
+        async with asyncio.timeout(DEADLINE_S):
+            while WEB in self._objects.all():  # noqa: ASYNC110 (what a watch tells)
+                await asyncio.sleep(0.01)
         return item
+
+
+WEB = ObjectKey("Backend", "default/web")
 
 
 async def test_an_answer_that_comes_late_brings_nothing_back(
@@ -421,9 +427,9 @@ async def test_an_answer_that_comes_late_brings_nothing_back(
         held: dict[ObjectKey, Held] = dict(follower.source.seen.held)
         found = statuses(loaded, conditions(loaded.declared, {}), held)
         objects = follower.source.objects
-        server = Late(api, objects, cluster.resources["Backend"])
-        assert await StatusWriter(server, lambda: objects, now).write(found) == 1
-        assert ObjectKey("Backend", "default/web") not in objects.all()
+        writer = StatusWriter(Late(api, cluster, objects), lambda: objects, now)
+        assert await writer.write({WEB: found[WEB]}) == 1
+        assert WEB not in objects.all()
 
 
 async def test_an_object_that_is_gone_is_let_be(cluster: Scene, tmp_path: Path) -> None:

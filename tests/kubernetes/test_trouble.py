@@ -200,6 +200,24 @@ async def test_an_answer_that_is_cut_off_or_is_none_is_an_error_and_nothing_is_t
         assert len((await api.list(resource, "")).objects) == 1
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"metadata": {"name": "a"}}', b'{"metadata": []}'])
+async def test_what_is_no_object_is_never_taken_for_one(
+    cluster: Scene, tmp_path: Path, body: bytes
+) -> None:
+    path = "/api/v1/namespaces/default"
+    async with connected(cluster.server, tmp_path) as api:
+        found = await api.get(path)
+        rule = cluster.server.faults.garble(
+            lambda was: body.ljust(len(was)), resource="namespaces", times=4
+        )
+        calls = [api.get(path), api.replace(path, found), api.merge(path, {})]
+        calls += [api.merge_lists(path, {})]
+        for call in calls:
+            with pytest.raises(ApiError, match="no object"):
+                await call
+        assert rule.met == 4
+
+
 @pytest.mark.parametrize("page", ["Accès refusé".encode("latin-1"), b"[" * 100_000])
 async def test_a_page_of_a_proxy_that_is_no_text_is_an_error_as_any(
     cluster: Scene, page: bytes

@@ -41,6 +41,7 @@ def needed(there: Mapping[str, Resource], options: Mapping[str, str], home: str)
         for verb in ("list", "watch"):
             yield Right(verb, group, one.plural, namespace=namespace)
         if group in _WITH_STATUS and kind not in _READ_ONLY:
+            yield Right("get", group, one.plural, namespace=namespace)  # who was faster
             yield Right("patch", group, one.plural, "status", namespace)
     yield Right("create", _group(EVENTS), EVENTS.plural, namespace=namespace)
     yield Right("create", _group(LEASES), LEASES.plural, namespace=home)
