@@ -6,9 +6,9 @@ does not ask who came first, so that all of them end with the same:
 
 - only of a document that is listed here, and refused here, and of that very object: one of the same
   name that was created later has none of its versions;
-- the newest by the version that the API server counts, which is one count for all of a kind (before
-  Kubernetes 1.35 said so it was not promised, and so); where that is the same or not known, that of
-  whoever decides, and ours against anybody else's;
+- the newest by the version that the API server counts, which is one count for all of a kind
+  (KEP-5504: promised since Kubernetes 1.35, and so before); where that is the same or not known,
+  that of whoever decides, and ours against anybody else's;
 - only what the checks of every document let through.
 """
 

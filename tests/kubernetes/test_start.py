@@ -137,7 +137,9 @@ async def test_what_is_refused_has_the_version_of_those_who_were_there(
                 assert "mended" in str(mended.declared.routes["default/web"])
                 assert one.source.offered == {}
             cluster.put(BAD_ROUTE)
-            await new.until(lambda one: bool(one.refusals))
+            for one in (old, new):
+                await one.until(lambda loaded: bool(loaded.refusals))
+            new.source.hear(old.source.offered, leads=True)
             cluster.delete("HTTPRoute", "web")
             assert not (await new.until(lambda one: not one.refusals)).declared.routes
             cluster.put(BAD_ROUTE)
