@@ -36,7 +36,11 @@ class Pass:
 
     def differs(self, before: Pass) -> bool:
         """Whether anything else is in force, or wrong, than was before."""
-        return self.files != before.files or self.earlier != before.earlier
+        return self.files != before.files or self.kept() != before.kept()
+
+    def kept(self) -> dict[str, bytes]:
+        """The documents of `earlier`."""
+        return {file: one.document for file, one in self.earlier.items()}
 
     def stood(self, file: str) -> Earlier | None:
         """What the file held."""

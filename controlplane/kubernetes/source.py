@@ -136,6 +136,7 @@ class KubernetesSource:
                     before, said = known, self._heard.said()
                     known = await asyncio.to_thread(look, before, held, said, meant, policies)
                     self._forget(known, said)
+                    self._offer(known)
                     if first and asked and known.loaded.refusals:
                         asked = False
                         await self._ask(known)
@@ -186,19 +187,21 @@ class KubernetesSource:
         if self._informed is not None:
             await self._informed()
 
+    def _offer(self, known: Pass) -> None:
+        self.offered = offered(known.earlier)
+        left_out = len(known.earlier) - len(self.offered)
+        if left_out > self._left_out:
+            logger.warning("too much to tell: other replicas do not hear of all", left_out=left_out)
+        self._left_out = left_out
+
     def _know(self, known: Pass) -> None:
         """This is declared, by complete lists."""
         self.seen = Seen(known.loaded, known.held)
-        self.offered = offered(known.earlier)
-        if (left_out := len(known.earlier) - len(self.offered)) != self._left_out:
-            self._left_out = left_out
-            logger.warning("too much to tell: other replicas do not hear of all", left_out=left_out)
         if self.stale is not None:
             logger.info("the API of Kubernetes answered: what is declared is known again")
             self.stale = None
         if self._keeper is not None:
-            earlier = {file: one.document for file, one in known.earlier.items()}
-            self._keeper.put(Kept(self._name, known.files, earlier))
+            self._keeper.put(Kept(self._name, known.files, known.kept()))
 
     async def _list_all(self) -> None:
         """Follow every kind that is served, until each was listed once."""

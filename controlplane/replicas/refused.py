@@ -55,8 +55,8 @@ class Telling:
     """What is told on one stream."""
 
     def __init__(self) -> None:
-        self._told: Mapping[str, Earlier] = {}
-        self._known: dict[str, bytes] = {}
+        self._told: dict[str, Earlier] = {}
+        self._known: dict[str, Earlier] = {}
         self._size = 0
 
     def heard(self, told: Mapping[str, Earlier]) -> None:
@@ -64,16 +64,17 @@ class Telling:
         self._size += sum(len(name) + len(one.document) for name, one in told.items())
         if self._size > MOST_BYTES:
             self._known, self._size = {}, 0
-        self._known.update((name, one.document) for name, one in told.items())
+        self._known.update(told)
 
     def parts(self, offered: Mapping[str, Earlier]) -> Iterator[tuple[Refused, ...]]:
         """What is new since the last time and not known there, in messages."""
         part: list[Refused] = []
         size = 0
-        before, self._told = self._told, offered
+        self._told = {name: one for name, one in self._told.items() if name in offered}
         for name, one in offered.items():
-            if before.get(name) == one or self._known.get(name) == one.document:
+            if self._told.get(name) == one or self._is_known(name, one):
                 continue
+            self._told[name] = one
             part.append(Refused(name, one.document, one.version))
             size += len(one.document)
             if size > PART:
@@ -81,6 +82,11 @@ class Telling:
                 part, size = [], 0
         if part:
             yield tuple(part)
+
+    def _is_known(self, name: str, one: Earlier) -> bool:
+        known = self._known.get(name)
+        same = known is not None and known.document == one.document
+        return same and known is not None and known.version >= one.version
 
 
 def earlier(told: Iterable[Refused]) -> dict[str, Earlier]:

@@ -47,11 +47,11 @@ class Said:
     """Whether that process was the one that decides."""
 
     def wins(self, ours: Earlier | None) -> bool:
-        """Whether it is to be in force in the place of ours."""
-        if ours is None:
+        """Whether it is to be in force in the place of ours; it may be the same document, and more
+        is known of its version."""
+        if ours is None or self.earlier.version > ours.version:
             return True
-        newer = self.earlier.version - ours.version
-        return self.earlier.document != ours.document and (newer > 0 or (self.leads and newer == 0))
+        return self.leads and self.earlier.version == ours.version
 
 
 class Heard:
@@ -154,11 +154,18 @@ def in_force(
         and said[name].earlier.document != document
         and _same(said[name].earlier, document)
     }
-    unusable = frozenset(name for name, one in better.items() if not _usable(name, one, policies))
-    taken = {name: one for name, one in better.items() if name not in unusable}
-    if taken:
-        instead = {name: one.document for name, one in taken.items()}
+    others_documents = {
+        name: one.document
+        for name, one in better.items()
+        if name not in stay or stay[name].document != one.document
+    }
+    unusable = frozenset(
+        name for name, one in others_documents.items() if not _usable(name, one, policies)
+    )
+    instead = {name: one for name, one in others_documents.items() if name not in unusable}
+    if instead:
         loaded = load(load(loaded, {**documents, **instead}, policies), documents, policies)
+    taken = {name: one for name, one in better.items() if name not in unusable}
     return InForce(loaded, {**stay, **taken}, unusable)
 
 
@@ -185,9 +192,8 @@ def _created(document: bytes) -> object:
         return document  # of no object
 
 
-def _usable(name: str, earlier: Earlier, policies: Collection[str] | None) -> bool:
+def _usable(name: str, document: bytes, policies: Collection[str] | None) -> bool:
     """Whether it is one valid document, and of that name."""
-    document = earlier.document
     if len(document) > MAX_FILE_BYTES or b"\n" in document or not document.startswith(b"{"):
         return False
     try:

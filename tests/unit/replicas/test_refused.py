@@ -132,7 +132,7 @@ async def test_what_the_other_end_has_is_not_told_and_not_remembered_without_bou
     assert list(telling.parts({WEB: ONE, CART: TWO})) == []
     monkeypatch.setattr(refused, "MOST_BYTES", 10)
     telling.heard({CART: TWO})
-    assert telling._known == {CART: TWO.document}
+    assert telling._known == {CART: TWO}
 
 
 class _Told(m.Message, frozen=True, tag="Told"):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.cli.fleets import snapshots
+from controlplane.replicas.refused import Telling, earlier
 from controlplane.resources import Loaded, load
 from controlplane.resources.earlier import (
     Earlier,
@@ -190,6 +191,29 @@ class Process:
         self.loaded, self.earlier = found.loaded, dict(found.earlier)
 
 
+@dataclass
+class Stream:
+    """From a process that follows to the one that decides, and back."""
+
+    follower: Process
+    leader: Process
+    up: Telling = field(default_factory=Telling)
+    down: Telling = field(default_factory=Telling)
+
+    def say(self) -> bool:
+        """Whether anything was said."""
+        said = False
+        for part in self.down.parts(self.leader.earlier):
+            self.up.heard(earlier(part))
+            self.follower.heard.hear(earlier(part), leads=True)
+            said = True
+        for part in self.up.parts(self.follower.earlier):
+            self.down.heard(earlier(part))
+            self.leader.heard.hear(earlier(part), leads=False)
+            said = True
+        return said
+
+
 VERSIONS = [Earlier(route(f"v{at}"), 10 * at) for at in range(1, 4)]
 """As the API server had them, one after the other."""
 KNOWN = st.one_of(
@@ -209,15 +233,15 @@ def test_all_end_with_the_same_whoever_decides_and_forget_nothing(
     processes = [Process(one) for one in known]
     for leader in data.draw(st.lists(st.sampled_from(processes), min_size=1, max_size=2)):
         ours = leader.earlier.get(WEB)
-        for _ in range(2):  # up, and down
+        streams = [Stream(one, leader) for one in processes if one is not leader]
+        for _ in range(10):
+            said = [stream.say() for stream in data.draw(st.permutations(streams))]
             for one in data.draw(st.permutations(processes)):
-                if one is not leader:
-                    leader.heard.hear(one.earlier, leads=False)
-            leader.look()
-            for one in processes:
-                if one is not leader:
-                    one.heard.hear(leader.earlier, leads=True)
-                    one.look()
+                one.look()
+            if not any(said):
+                break
+        else:
+            pytest.fail("they never end to talk")
         assert len({str(hosts(one.loaded)) for one in processes}) == 1
     newest = max((one.version for one in known if one is not None), default=None)
     found = processes[0].earlier.get(WEB)
