@@ -29,7 +29,8 @@ from deploy.images.start import Built, start_in_kubernetes, start_plain
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE = "bookworm"
-PACKAGES = "ca-certificates,python3"
+BASES = {"serve": "ca-certificates,python3", "train": "ca-certificates,python3,python3-pip"}
+"""Debian's packages in the place of what the base of each image brings."""
 WHEELS = "/wheels"
 EXTRAS = {"serve": "kubernetes,redis", "train": "train"}
 
@@ -56,23 +57,23 @@ def fetch_wheels(extra: str, to: Path) -> None:
         ours.unlink()  # the image builds it from the sources
 
 
-def base_root(folder: Path) -> Path:
+def base_root(folder: Path, image: str) -> Path:
     """A fresh Debian with its Python, made once."""
-    root = folder / RELEASE
+    root = folder / f"{RELEASE}-{image}"
     if not root.exists():
-        made = folder / f".{RELEASE}"
-        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(made))
+        made = folder / f".{RELEASE}-{image}"
+        run("debootstrap", "--variant=minbase", f"--include={BASES[image]}", RELEASE, str(made))
         made.rename(root)
     return root
 
 
-def build(all_of: Sequence[Stage], folder: Path, wheels: Path) -> Path:
+def build(all_of: Sequence[Stage], image: str, folder: Path, wheels: Path) -> Path:
     """Play the stages; the root of the last."""
     roots: dict[str, Path] = {}
     for stage in all_of:
         root = folder / f"stage-{stage.name}"
         shutil.rmtree(root, ignore_errors=True)
-        run("cp", "-a", "--reflink=auto", str(base_root(folder)), str(root))
+        run("cp", "-a", "--reflink=auto", str(base_root(folder, image)), str(root))
         roots[stage.name] = root
         shutil.copytree(wheels, root / WHEELS[1:])
         where = "/"
@@ -160,7 +161,7 @@ def main() -> None:
         if not asked.built:
             with tempfile.TemporaryDirectory(prefix="weir-wheels-") as wheels:
                 fetch_wheels(EXTRAS[asked.image], Path(wheels))
-                root = build(all_of, folder, Path(wheels))
+                root = build(all_of, asked.image, folder, Path(wheels))
         packages = root / "opt/weir"
         told: dict[str, object] = {"image": asked.image, "packages_mb": size_mb(packages)}
         if asked.sbom:
