@@ -10,7 +10,7 @@ ARGS ?=
 # file one after the other. SIDE_BY_SIDE= runs all of them so.
 SIDE_BY_SIDE ?= -n 3 --dist loadfile
 # Debian packages: servers that some tests start on loopback, shells whose completion they try.
-SERVERS := prometheus redis-server prometheus-alertmanager zsh fish
+SERVERS := prometheus redis-server prometheus-alertmanager victoria-metrics zsh fish
 
 .PHONY: help
 help: ## List the targets.

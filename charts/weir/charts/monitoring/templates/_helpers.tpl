@@ -26,7 +26,7 @@
 {{- end }}
 
 {{- define "monitoring.envoyNamespaces" -}}
-{{- prepend .Values.envoyNamespaces .Release.Namespace | uniq | toJson }}
+{{- prepend (.Values.envoyNamespaces | default list) .Release.Namespace | uniq | toJson }}
 {{- end }}
 
 {{/* Pods by their labels, and the one port that is scraped: (dict "root" . "job" "weir" "namespaces" (list "a")
