@@ -1,11 +1,11 @@
 """Build an image without an engine: its instructions, run in a fresh Debian root (debootstrap).
 
-    python -m deploy.images.rehearse serve [--folder DIR]     # as root; minutes
+    python -m deploy.images.rehearse serve|train [--folder DIR]     # as root; minutes
 
 Each stage gets a root of its own, COPY copies, RUN runs in it (chroot). Python packages come from
-wheels that are fetched beforehand. Then the last stage is started as its image would be (`start`),
-from a folder and in Kubernetes; its health check must pass, and it must end by SIGTERM. Printed as
-JSON: sizes, and what happened.
+wheels that are fetched beforehand. Then the last stage is started as its image would be (`start`):
+`serve` from a folder and in Kubernetes, where its health check must pass, and it must end by
+SIGTERM; `train` trains for a few steps. Printed as JSON: sizes, and what happened.
 
 What this is not: the base of `serve` is Debian's Python here and distroless there, so what is
 measured is what we bring, the base apart; and nothing of an engine (layers, labels) is tested.
@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.images.dockerfile import Stage, stages
-from deploy.images.start import Built, start_in_kubernetes, start_plain
+from deploy.images.start import Built, start_in_kubernetes, start_plain, train
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE = "bookworm"
@@ -166,11 +166,13 @@ def main() -> None:
         told: dict[str, object] = {"image": asked.image, "packages_mb": size_mb(packages)}
         if asked.sbom:
             told["components"] = components(packages, asked.sbom)
-        starts: list[dict[str, object]] = []
-        if all_of[-1].words_of("HEALTHCHECK"):
-            built = Built(all_of[-1], root, folder)
+        built = Built(all_of[-1], root, folder)
+        if asked.image == "serve":
             starts = [start_plain(built), start_in_kubernetes(built)]
             told |= {"from_a_folder": starts[0], "in_kubernetes": starts[1]}
+        else:
+            starts = [train(built)]
+            told |= starts[0]
         print(json.dumps(told))
     raise SystemExit(0 if all(one["works"] and one["exit_status"] == 0 for one in starts) else 1)
 
