@@ -250,7 +250,7 @@ scan: $(SCAN)/.done ## checkov, zizmor and GitHub's schema over charts, images, 
 	@touch $@
 
 .PHONY: image-rehearsal
-image-rehearsal: $(VENV)/.tools .venv-sbom/.done ## Build both images in a fresh Debian, list what is in that of `weir serve`, start it, train a little with the other (as root, wants debootstrap, 12 minutes, 6 GB).
+image-rehearsal: $(VENV)/.tools .venv-sbom/.done ## Build both images in a fresh Debian, list what is in that of `weir serve`, start it, train a little with the other (as root, wants debootstrap, 10 minutes, 5 GB).
 	$(BIN)/python -m deploy.images.rehearse serve --sbom $(VENV)/serve.cdx.json $(ARGS)
 	$(BIN)/python -m deploy.images.rehearse train $(ARGS)
 
