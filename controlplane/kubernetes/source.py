@@ -128,7 +128,7 @@ class KubernetesSource:
             kept = kept or Kept(self._name, {})
             earlier = {file: Earlier(one) for file, one in kept.earlier.items()}
             known, meant = Pass(loaded, kept.documents, earlier=earlier), Referred()
-            asked = first = True
+            first, asked = True, False
             while True:
                 self.objects.changed.clear()
                 held = self.objects.all()
@@ -137,8 +137,8 @@ class KubernetesSource:
                     known = await asyncio.to_thread(look, before, held, said, meant, policies)
                     self._forget(known, said)
                     self._offer(known)
-                    if first and asked and known.loaded.refusals:
-                        asked = False
+                    if first and known.loaded.refusals and not asked:
+                        asked = True
                         await self._ask(known)
                         continue
                     if first or known.differs(before):
@@ -181,10 +181,10 @@ class KubernetesSource:
         self._heard.forget({file: said[file] for file in known.past | known.unusable})
 
     async def _ask(self, known: Pass) -> None:
-        """Others may have the last valid version of what is refused here."""
-        files = sorted(refused(known.loaded))
-        logger.info("refused: other replicas are asked for the last valid versions", of=files)
+        """Others, if there are any, may have the last valid version of what is refused here."""
         if self._informed is not None:
+            files = sorted(refused(known.loaded))
+            logger.info("refused: other replicas are asked for the last valid versions", of=files)
             await self._informed()
 
     def _offer(self, known: Pass) -> None:

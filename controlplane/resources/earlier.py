@@ -146,7 +146,7 @@ def in_force(
     if others:
         without = {name: one for name, one in documents.items() if name not in others}
         loaded = load(load(loaded, without, policies), documents, policies)
-    better = {
+    best = {
         name: said[name].earlier
         for name, document in listed.items()
         if name in said
@@ -154,19 +154,17 @@ def in_force(
         and said[name].earlier.document != document
         and _same(said[name].earlier, document)
     }
-    others_documents = {
+    instead = {
         name: one.document
-        for name, one in better.items()
+        for name, one in best.items()
         if name not in stay or stay[name].document != one.document
     }
-    unusable = frozenset(
-        name for name, one in others_documents.items() if not _usable(name, one, policies)
-    )
-    instead = {name: one for name, one in others_documents.items() if name not in unusable}
+    unusable = {name for name, one in instead.items() if not _usable(name, one, policies)}
+    for name in unusable:
+        del best[name], instead[name]
     if instead:
         loaded = load(load(loaded, {**documents, **instead}, policies), documents, policies)
-    taken = {name: one for name, one in better.items() if name not in unusable}
-    return InForce(loaded, {**stay, **taken}, unusable)
+    return InForce(loaded, {**stay, **best}, frozenset(unusable))
 
 
 def offered(earlier: Mapping[str, Earlier], most_bytes: int = MOST_BYTES) -> dict[str, Earlier]:
