@@ -16,6 +16,7 @@ from controlplane.replicas import messages as m
 from controlplane.replicas.refused import Telling
 from controlplane.replicas.replicas import Role
 from controlplane.resources.earlier import Earlier
+from controlplane.resources.read import MAX_FILE_BYTES
 from controlplane.xds.tls import Tls
 from tests.unit.replicas.scene import CA, FLEET, NAME, Replica, envoys, files, replica, until
 
@@ -69,6 +70,13 @@ async def test_each_is_said_once_on_a_stream_and_when_it_changes(
         await asyncio.sleep(0.2)
         assert b.shared.heard == [({WEB: ONE}, True), ({CART: TWO}, True), ({CART: ONE}, True)]
         assert a.shared.heard == []  # it said them itself
+
+
+async def test_the_largest_documents_go_both_ways() -> None:
+    large = Earlier(b"x" * MAX_FILE_BYTES)
+    async with pair({WEB: large}, {CART: large}) as (a, b):
+        await until(lambda: a.shared.offered == b.shared.offered == {WEB: large, CART: large})
+        assert a.value("weir_replica_followers") == 1.0
 
 
 async def test_where_envoys_stand_is_told_before_it() -> None:
