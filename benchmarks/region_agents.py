@@ -1,6 +1,6 @@
 """Agents for regions: trained over several seeds, and the best played on held-out cases.
 
-    python -m benchmarks.region_agents [--steps 300000] [--seeds 3] [--cases 16]
+    python -m benchmarks.region_agents [--steps 149760] [--seeds 3] [--cases 16]
 
 Each seed trains by the recipe `regions-ppo`, one to a core; a run that is stopped goes on where it
 was. Its learning curve (mean latency over that of `leastTime` alone, on validation cases) goes to
