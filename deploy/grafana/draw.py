@@ -35,6 +35,13 @@ ANNOTATIONS = (
         "green",
         f'sum(increase(weir_xds_staged_pushes_total{{{PLACE},outcome="done"}}[$__interval])) > 0',
     ),
+    (
+        "Policy changed",
+        "blue",
+        f"sum by (service, policy) (weir_service_policy{{{PLACE}}})"
+        f" unless sum by (service, policy) (weir_service_policy{{{PLACE}}} offset $__interval)"
+        f" and on (service) sum by (service) (weir_service_policy{{{PLACE}}} offset $__interval)",
+    ),
 )
 """(name, colour, expression): where it has a value there is a mark."""
 
