@@ -188,7 +188,7 @@ bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes 
 	$(BIN)/python -m benchmarks.regions --docs docs/regions.md $(ARGS)
 
 .PHONY: region-agents
-region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (hours; ARGS="--steps 7488 --cases 8": minutes).
+region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (about 50 minutes of two cores; ARGS="--steps 7488 --cases 8": minutes; goes on where it stopped).
 	$(BIN)/python -m benchmarks.region_agents $(ARGS)
 
 .PHONY: strategies
