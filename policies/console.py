@@ -28,7 +28,7 @@ def plainly(console: Console) -> Iterator[None]:
             highlight=False,
         )
         raise typer.Exit(1) from error
-    except (WeirError, ValueError) as error:
+    except (WeirError, ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
 
@@ -57,6 +57,8 @@ def bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]
         task = progress.add_task(what, total=total, note="")
 
         def advance(done: int, note: str = "", of: int | None = None) -> None:
-            progress.update(task, completed=done, total=of or total, note=note)
+            whole = of or total
+            # The last rollout is played to its end, which may be beyond what was asked for.
+            progress.update(task, completed=min(done, whole), total=whole, note=note)
 
         yield advance

@@ -27,6 +27,7 @@ from policies.env.stages import Stages
 from policies.league.match import Got, Played, play
 from policies.league.players import Kind, Player, folder_of, registry
 from policies.league.suite import Fixture, Suite
+from policies.league.written import write
 
 Progress = Callable[[int, int], None]
 """Fixtures that were played, and all."""
@@ -157,8 +158,14 @@ def _read(journal: Path, digest: str) -> list[Played]:
         whole = lines if text.endswith("\n") else lines[:-1]
     else:
         whole = [json.dumps({"digest": digest})]
-    journal.write_text("\n".join(whole) + "\n")
-    return [_played(json.loads(row)) for row in whole[1:]]
+    try:
+        played = [_played(json.loads(row)) for row in whole[1:]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeirError(f"{journal} has a line that is no case: {error!r}; remove it") from error
+    now = "\n".join(whole) + "\n"
+    if now != text:  # at once: it may be hours of playing
+        write(journal, now)
+    return played
 
 
 def _digest(journal: Path, head: str) -> str:

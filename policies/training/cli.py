@@ -59,7 +59,7 @@ def train(
     console = Console(stderr=True)
     with plainly(console):
         from policies.training.evaluate import release_suite
-        from policies.training.release import release
+        from policies.training.release import place, release
         from policies.training.report import PAGE, report_of_runs
         from policies.training.runs import trained
         from policies.training.served import learned_from
@@ -73,12 +73,15 @@ def train(
             wanted = replace(wanted, seed=seed, seeds=())
         if seeds is not None:
             wanted = replace(wanted, seeds=_numbers(seeds))
-        logs = logs or to.with_name(f"{to.name}.logs")
+        to, suite = place(to), release_suite(held_out)  # refused here rather than after training
+        logs = (logs or to.with_name(f"{to.name}.logs")).resolve()
+        if logs.is_relative_to(to):
+            raise WeirError(f"--logs {logs} is in the folder of the release, which is made anew")
         runs = [(one, logs / f"seed-{one.seed}") for one in wanted.runs()]
         if resume and not any(folder.exists() for _, folder in runs):
             console.print(f"nothing to resume in {logs}: begun anew")
-        with _place(ray, workers) as place, bar(console, "training", _steps(runs)) as advance:
-            ended = trained(runs, place, resume=resume, progress=advance, log=log)
+        with _place(ray, workers) as cores, bar(console, "training", _steps(runs)) as advance:
+            ended = trained(runs, cores, resume=resume, progress=advance, log=log)
         report_of_runs(ended, logs)
         best = min(ended, key=lambda one: one.ratio)
         if best.log is not None:
@@ -87,7 +90,7 @@ def train(
             evaluation = release(
                 best,
                 to,
-                suite=release_suite(held_out),
+                suite=suite,
                 progress=lambda n, of: advance(n, "", of),
             )
         if evaluation:

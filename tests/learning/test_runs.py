@@ -337,6 +337,10 @@ def test_the_command_searches_and_says_what_it_found(tmp_path: Path) -> None:
     assert "1 settings" in result.output
     assert json.loads((tmp_path / "s" / "sweep.json").read_text())["seeds"] == [1]
     assert CliRunner().invoke(app, [*arguments, "--seeds", "1,a"]).exit_code == 1
+    for wrong, words in ((("--seeds", "1,1"), "there twice"), (("--draw", "0"), "at least one")):
+        refused = CliRunner().invoke(app, [*arguments, *wrong])
+        assert refused.exit_code == 1
+        assert words in refused.stderr
     assert CliRunner().invoke(app, [*arguments, "--workers", "0"]).exit_code == 1
 
 
@@ -348,3 +352,13 @@ def test_the_bar_tells_the_rate_and_the_time_that_is_left() -> None:
             time.sleep(0.01)
     assert isinstance(console.file, io.StringIO)
     assert re.search(r"600/1,000 [\d,.]+/s \d:\d\d:\d\d return \+0.10", console.file.getvalue())
+
+
+def test_a_bar_is_never_beyond_its_end() -> None:
+    """The last rollout is played to its end, which may be beyond the steps that were asked for."""
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=120)
+    with bar(console, "training", 100) as advance:
+        advance(2_496)
+    assert isinstance(console.file, io.StringIO)
+    assert "100/100" in console.file.getvalue()
+    assert "2,496" not in console.file.getvalue()
