@@ -36,7 +36,7 @@ def sim() -> None:
 @app.command()
 def calibrate(
     recording: Annotated[Path, typer.Argument(help="CSV or JSON; see docs/simulator.md.")],
-    proxies: Annotated[int, typer.Option(help="Envoys (worker threads) that sent requests.")],
+    proxies: Annotated[int, typer.Option(help="Envoys that sent requests.")],
     algorithm: Annotated[
         str, typer.Option(help="How they balanced: full_scan, least_request, ...")
     ] = "full_scan",
