@@ -98,8 +98,7 @@ class Recipe:
         ends = [0.0, *(lesson.until for lesson in self.curriculum), 1.0]
         if any(end <= begin for begin, end in itertools.pairwise(ends)):
             raise ValueError("curriculum: wanted lessons until ever later parts of 0 to 1")
-        draws = [self.scenarios, *(lesson.of(self.scenarios) for lesson in self.curriculum)]
-        unknown = {name for draw in draws for name in draw.families} - set(FAMILIES)
+        unknown = {name for draw in self.draws for name in draw.families} - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
         self.settings.check(self.world.steps)
@@ -120,6 +119,11 @@ class Recipe:
     def runs(self) -> list[Recipe]:
         """The same with one seed each."""
         return [replace(self, seed=seed, seeds=()) for seed in self.seeds or (self.seed,)]
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """All that it learns from: the scenarios, and those of the lessons."""
+        return (self.scenarios, *(lesson.of(self.scenarios) for lesson in self.curriculum))
 
     @property
     def world(self) -> World:

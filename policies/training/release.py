@@ -14,7 +14,7 @@ from policies.env.paired import BASE
 from policies.league.suite import Suite
 from policies.league.tournament import Progress
 from policies.training.card import card
-from policies.training.evaluate import evaluated, release_suite
+from policies.training.evaluate import evaluated, held_out_of, release_suite
 from policies.training.export import export, manifest
 from policies.training.importance import write as write_importance
 from policies.training.train import Trained
@@ -85,7 +85,8 @@ def release(
         _appear(made, folder)
         return {}
     suite = suite or release_suite()
-    evaluation = evaluated(made, suite, progress)
+    seen = () if trained.log is not None else trained.recipe.draws
+    evaluation = evaluated(made, suite, progress, held_out_of(seen))
     document["evaluation"] = {
         "base": BASE,
         "mean": evaluation["overall"]["learned/model"]["mean"],

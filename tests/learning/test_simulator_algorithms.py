@@ -302,7 +302,7 @@ def test_workers_of_a_proxy_share_what_outlier_detection_knows() -> None:
 def test_workers_of_a_proxy_share_what_is_in_flight(workers: int) -> None:
     """As a real Envoy 1.40 with FULL_SCAN: with one worker and with four, of 200 requests none went
     to the endpoint that had one in flight."""
-    at_s = np.arange(201) * 0.1
+    at_s = np.linspace(0.0, 20.0, 201)
     work_s = np.array([1_000.0, *[0.01] * 200])
     made = case(
         (Station(64), Station(64)),

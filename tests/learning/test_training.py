@@ -25,9 +25,9 @@ from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_S
 from policies.training import cli
 from policies.training.asked import INPUTS, random_services
 from policies.training.card import card
-from policies.training.evaluate import evaluated, release_suite
+from policies.training.evaluate import evaluated, held_out_of, release_suite
 from policies.training.export import TOLERANCE, export, largest_difference
-from policies.training.recipe import FOLDER, Recipe, load
+from policies.training.recipe import FOLDER, Lesson, Recipe, load
 from policies.training.release import FILES, release
 from policies.training.train import train
 
@@ -258,6 +258,29 @@ def test_a_policy_that_answers_no_numbers_is_not_released(tmp_path: Path) -> Non
     torch.nn.init.constant_(actor.head.weight, float("nan"))
     with pytest.raises(RuntimeError, match="differs from the trained policy by nan"):
         export(actor, tmp_path / "model.onnx")
+
+
+def test_what_a_recipe_trains_on_is_not_called_held_out_for_it() -> None:
+    """Whatever our own recipes leave out: a recipe of yours may train on that."""
+    suite = release_suite(families=("two_regions", "sparse", "bursty"))
+    fixtures = [one for fixtures in suite.rounds() for one in fixtures]
+    ours = held_out_of(load(FOLDER / "residual-ppo.yaml").draws)
+    assert [ours(one) for one in fixtures] == [one.held_out for one in fixtures]
+    lesson = Lesson(until=0.5, families={"sparse": 1.0}, endpoints=(6,))
+    draw = replace(TINY.scenarios, families={"two_regions": 1.0, "bursty": 0.0}, endpoints=(8,))
+    theirs = held_out_of(replace(TINY, scenarios=draw, curriculum=(lesson,)).draws)
+    said = {(one.family, one.endpoints): theirs(one) for one in fixtures}
+    assert said["two_regions", 8] == said["sparse", 6] == "seeds"
+    assert said["two_regions", 24] == "sizes"
+    assert said["bursty", 8] == "families"
+
+
+def test_a_card_says_that_regions_were_not_trained_on_where_that_is_so() -> None:
+    manifest = json.loads((residual_ppo() / "manifest.json").read_text())
+    evaluation = json.loads((residual_ppo() / "evaluation.json").read_text())
+    assert "several regions and endpoint weights were not" in card(manifest, evaluation)
+    manifest["recipe"]["scenarios"]["families"]["two_regions"] = 1.0
+    assert "several regions" not in card(manifest, evaluation)
 
 
 def test_a_release_is_evaluated_on_its_own_seeds_and_the_card_says_what_came_out() -> None:
