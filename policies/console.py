@@ -12,12 +12,18 @@ from rich.text import Text
 
 from controlplane.errors import WeirError
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
 
 @contextmanager
-def plainly(console: Console) -> Iterator[None]:
-    """What went wrong in one line, and status 1."""
+def plainly(console: Console, *, stopped: str = "") -> Iterator[None]:
+    """What went wrong in one line, and status 1; `stopped`: what to say of Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt:
+        console.print(f"stopped{stopped and ': '}{stopped}", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
     except ModuleNotFoundError as error:
         extra = "ray" if error.name == "ray" else "train"
         console.print(

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 NOT_REACHED = 3
 """Exit status of `weir league` where a released policy falls short of a target."""
-INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells have it."""
 JOURNAL = ".played.jsonl"
 
 
@@ -66,7 +64,7 @@ def evaluate(
     Stopped, it goes on where it was when it is called again.
     """
     console = Console(stderr=True)
-    with plainly(console):
+    with plainly(console, stopped="the same command goes on from here"):
         from policies.league.players import everybody, released
         from policies.league.suite import Suite
         from policies.league.tables import around, for_readme, write_between
@@ -158,14 +156,10 @@ def _played(
         "played",
         highlight=False,
     )
-    try:
-        with bar(console, "playing", len(suite)) as advance:
-            played = tournament(
-                suite, players, journal, jobs=jobs, progress=lambda n, of: advance(n, of=of)
-            )
-    except KeyboardInterrupt:
-        console.print("stopped: the same command goes on from here")
-        raise typer.Exit(INTERRUPTED) from None
+    with bar(console, "playing", len(suite)) as advance:
+        played = tournament(
+            suite, players, journal, jobs=jobs, progress=lambda n, of: advance(n, of=of)
+        )
     about = {
         "command": " ".join(["weir", *sys.argv[1:]]),
         "commit": _commit(),

@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Train a policy by a recipe, export it, evaluate it on held-out cases, write a release."""
     console = Console(stderr=True)
-    with plainly(console):
+    with plainly(console, stopped="with --resume it goes on from its last checkpoint"):
         from policies.training.evaluate import release_suite
         from policies.training.release import place, release
         from policies.training.report import PAGE, report_of_runs
@@ -116,7 +116,7 @@ def sweep(
 ) -> None:
     """Train a recipe with other values of its fields; which do best on the validation cases."""
     console = Console(stderr=True)
-    with plainly(console):
+    with plainly(console, stopped="the same command goes on from here"):
         from policies.training import sweep as search
         from policies.training.report import PAGE, report_of_sweep, table
 
