@@ -10,7 +10,7 @@ ARGS ?=
 # file one after the other. SIDE_BY_SIDE= runs all of them so.
 SIDE_BY_SIDE ?= -n 3 --dist loadfile
 # Debian packages: servers that some tests start on loopback, shells whose completion they try.
-SERVERS := prometheus redis-server prometheus-alertmanager zsh fish
+SERVERS := prometheus redis-server prometheus-alertmanager victoria-metrics zsh fish
 
 .PHONY: help
 help: ## List the targets.
@@ -188,7 +188,7 @@ bench-regions: $(VENV)/.dev ## Weights between regions on the simulator; writes 
 	$(BIN)/python -m benchmarks.regions --docs docs/regions.md $(ARGS)
 
 .PHONY: region-agents
-region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (hours; ARGS="--steps 7488 --cases 8": minutes).
+region-agents: $(VENV)/.dev ## Agents for regions: three seeds of training, and the best against leastTime on held-out cases (about 50 minutes of two cores; ARGS="--steps 7488 --cases 8": minutes; goes on where it stopped).
 	$(BIN)/python -m benchmarks.region_agents $(ARGS)
 
 .PHONY: strategies
@@ -250,8 +250,9 @@ scan: $(SCAN)/.done ## checkov, zizmor and GitHub's schema over charts, images, 
 	@touch $@
 
 .PHONY: image-rehearsal
-image-rehearsal: $(VENV)/.tools .venv-sbom/.done ## Build the image of `weir serve` in a fresh Debian, list what is in it and start it (as root, wants debootstrap, 5 minutes).
+image-rehearsal: $(VENV)/.tools .venv-sbom/.done ## Build both images in a fresh Debian, list what is in that of `weir serve`, start it, train a little with the other (as root, wants debootstrap, 10 minutes, 5 GB).
 	$(BIN)/python -m deploy.images.rehearse serve --sbom $(VENV)/serve.cdx.json $(ARGS)
+	$(BIN)/python -m deploy.images.rehearse train $(ARGS)
 
 .PHONY: compose-rehearsal
 compose-rehearsal: $(VENV)/.dev servers ## docker-compose.yml without an engine: its services as processes in networks of their own (as root).

@@ -38,9 +38,9 @@ from controlplane.decide import Decider, Policies
 from controlplane.discovery import Discovery, SystemResolver
 from controlplane.kubernetes.cluster import now
 from controlplane.kubernetes.objects import Held, Objects
+from controlplane.kubernetes.passes import Pass, files_of, look
 from controlplane.kubernetes.referred import Referred
 from controlplane.kubernetes.resource import Resource
-from controlplane.kubernetes.source import _files, _load
 from controlplane.kubernetes.status import Statuses, merged
 from controlplane.loop import Loop
 from controlplane.model import LastGood, ServiceName
@@ -49,7 +49,6 @@ from controlplane.observe.parts import ByPart, wholes
 from controlplane.publisher import Publisher
 from controlplane.resources import Loaded, Services
 from controlplane.resources.conditions import Programming, conditions
-from controlplane.resources.declared import ObjectKey
 from controlplane.telemetry.metrics import LoopMetrics
 from controlplane.translate import Translator
 from controlplane.xds import SnapshotCache
@@ -85,8 +84,7 @@ class Plane:
         self.spent: dict[str, float] = {}
         self.cache = SnapshotCache()
         self.objects = Objects(KINDS.values())
-        self.loaded, self._services = Loaded(), Services()
-        self._holders, self._meant = frozenset[ObjectKey](), Referred()
+        self._pass, self._services, self._meant = Pass(), Services(), Referred()
         self._statuses = Statuses()
         self._discovery = Discovery(
             SystemResolver(),
@@ -107,6 +105,11 @@ class Plane:
             metrics=LoopMetrics(CollectorRegistry()),
         )
 
+    @property
+    def loaded(self) -> Loaded:
+        """What is in force."""
+        return self._pass.loaded
+
     def take(self, kind: str, items: Sequence[Item]) -> None:
         """As the reflectors hand over a list."""
         with self._timed("objects"):
@@ -121,11 +124,9 @@ class Plane:
         """From the objects to the cache."""
         with self._timed("documents"):
             held = self.objects.all()
-            _files(held, self._holders)
+            files_of(held, self._pass.holders)
         with self._timed("declared"):
-            self.loaded, _, self._holders = _load(
-                self.loaded, held, self._holders, self._meant, None
-            )
+            self._pass = look(self._pass, held, {}, self._meant)
         declared = self.loaded.declared
         with self._timed("endpoints"):
             self._discovery.declare(declared)

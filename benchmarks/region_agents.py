@@ -1,18 +1,21 @@
 """Agents for regions: trained over several seeds, and the best played on held-out cases.
 
-    python -m benchmarks.region_agents [--steps 300000] [--seeds 3] [--cases 16]
+    python -m benchmarks.region_agents [--steps 149760] [--seeds 3] [--cases 16]
 
-Each seed trains by the recipe `regions-ppo`; its learning curve (mean latency over that of
-`leastTime` alone, on validation cases) goes to `benchmarks/results/region_agents.json` and is drawn
-into `docs/agents/regions-ppo.png`. The policy that was best on the validation cases then plays the
-families and loads of `benchmarks.regions`, on seeds that no training draws: geometric means of the
-ratios to LEAST_REQUEST and to `leastTime`, with 95 % intervals by bootstrap.
+Each seed trains by the recipe `regions-ppo`, one to a core; a run that is stopped goes on where it
+was. Its learning curve (mean latency over that of `leastTime` alone, on validation cases) goes to
+`benchmarks/results/region_agents.json` and is drawn into `docs/agents/regions-ppo.png`. The policy
+that was best on the validation cases then plays the families and loads of `benchmarks.regions`, on
+seeds that no training draws, and so do corrections that need no learning (`SIMPLE`): what they win
+is what a residual on `leastTime` can win at all where it is in proportion to what a region sees.
+Geometric means of ratios, with 95 % intervals by bootstrap, into docs/agents/shared-ppo.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from benchmarks.regions import FAMILIES, LOADS
+from controlplane.model.features import FEATURES
+from policies.agents.settings import TeamPpo
 from policies.env.episodes import BOUND, GROUPS
 from policies.env.regional import Regional
 from policies.env.simulated_regions import between_features
@@ -29,18 +35,51 @@ from policies.env.stages import Stages
 from policies.league.intervals import intervals
 from policies.league.match import outcomes
 from policies.league.players import FULL_SCAN, P2C, registry, those
+from policies.league.tables import write_between
 from policies.simulator import HELD_OUT_SEEDS, Case, Outcome, Size, scenario
+from policies.training.places import Local
 from policies.training.recipe import FOLDER, load
-from policies.training.train import Trained, train
+from policies.training.runs import trained
+from policies.training.train import Trained
 
 RESULT = Path(__file__).parent / "results" / "region_agents.json"
-PICTURE = Path(__file__).parents[1] / "docs" / "agents" / "regions-ppo.png"
+DOCS = Path(__file__).parents[1] / "docs" / "agents"
+PICTURE, PAGE = DOCS / "regions-ppo.png", DOCS / "shared-ppo.md"
+MARKS = ("<!-- region-agents -->", "<!-- /region-agents -->")
+SCRATCH = Path("runs/region-agents")
 FIRST = HELD_OUT_SEEDS + 500
 TARGET = (0.5, 0.7)
 """Loads over which the target is a mean."""
+LEARNED, BASE = "learned", "leastTime"
+SIMPLE: Mapping[str, tuple[str, float]] = {
+    "away from what is busy": ("utilisation", -1.0),
+    "towards what is busy": ("utilisation", 1.0),
+    "away from what is slow": ("latency", -0.5),
+    "away from what gets slower": ("latency_trend", -1.0),
+    "towards capacity": ("base_over_capacity", -0.5),
+    "away from capacity": ("base_over_capacity", 0.3),
+    "as before": ("current_over_base", 0.5),
+}
+"""A feature, and the action for each unit of it."""
 
 
-def corrected_play(case: Case, seed: int, actor: Any) -> Outcome:  # noqa: ANN401 - a torch module
+class Simple(nn.Module):  # type: ignore[misc]
+    """An action in proportion to one feature, beside the mean over the zones."""
+
+    def __init__(self, feature: str, gain: float) -> None:
+        super().__init__()
+        self._column, self._gain = FEATURES.index(feature), gain
+
+    def forward(self, table: Tensor) -> Tensor:
+        """(regions, zones, features) to (regions, zones)."""
+        there = table[..., FEATURES.index("present")]
+        seen = table[..., self._column] * there
+        mean = seen.sum(-1, keepdim=True) / there.sum(-1, keepdim=True).clamp(min=1.0)
+        moved: Tensor = self._gain * (seen - mean) * there
+        return moved
+
+
+def corrected_play(case: Case, seed: int, actor: nn.Module) -> Outcome:
     """`leastTime` with the corrections of a policy; what all requests got."""
     plays = Regional(Stages.installed(), case, seed)
     shares, n = plays.shares, len(plays.zones)
@@ -55,11 +94,13 @@ def corrected_play(case: Case, seed: int, actor: Any) -> Outcome:  # noqa: ANN40
     return plays.run.outcome()
 
 
-def held_out(actor: Any, cases: int) -> dict[str, dict[str, Any]]:  # noqa: ANN401
+def held_out(actor: nn.Module, cases: int) -> dict[str, dict[str, Any]]:
     """By family and load; logarithms of the ratios of mean and 99th percentile of each case."""
     stages = Stages.installed()
     players = those((P2C, FULL_SCAN))
     policies = registry(stages, players)
+    actors = {LEARNED: actor} | {name: Simple(*how) for name, how in SIMPLE.items()}
+    pairs = [(FULL_SCAN, P2C), (BASE, P2C), (LEARNED, P2C), *((name, BASE) for name in actors)]
     rows: dict[str, dict[str, Any]] = {}
     for family in FAMILIES:
         for at in LOADS:
@@ -71,22 +112,17 @@ def held_out(actor: Any, cases: int) -> dict[str, dict[str, Any]]:  # noqa: ANN4
             got = {
                 one.name: outcomes(drawn, one, stages, policies, skipped_s=0.0) for one in players
             }
-            got["leastTime"] = [Regional(stages, *one).play() for one in drawn]
-            got["learned"] = [corrected_play(*one, actor) for one in drawn]
+            got[BASE] = [Regional(stages, *one).play() for one in drawn]
+            for name, plays in actors.items():
+                got[name] = [corrected_play(*one, plays) for one in drawn]
             rows[f"{family} {at:.0%}"] = {
                 f"{a}/{b}": [_logs(x, y) for x, y in zip(got[a], got[b], strict=True)]
-                for a, b in (
-                    (FULL_SCAN, P2C),
-                    ("leastTime", P2C),
-                    ("learned", P2C),
-                    ("learned", "leastTime"),
-                )
+                for a, b in pairs
             }
-            print(_line(f"{family} {at:.0%}", rows[f"{family} {at:.0%}"]), flush=True)
+            print(f"{family} {at:.0%}", flush=True)
     for name, loads in (("all at 50 and 70 %", TARGET), ("all", LOADS)):
         wanted = [row for key, row in rows.items() if key.endswith(_ends(loads))]
         rows[name] = {pair: [one for row in wanted for one in row[pair]] for pair in wanted[0]}
-        print(_line(name, rows[name]), flush=True)
     return {name: {pair: _ratio(logs) for pair, logs in row.items()} for name, row in rows.items()}
 
 
@@ -107,13 +143,42 @@ def _ratio(logs: list[tuple[float, float]]) -> dict[str, list[float]]:
     return {"mean": found[0].round(4).tolist(), "p99": found[1].round(4).tolist()}
 
 
-def _line(name: str, row: dict[str, Any]) -> str:
-    cells = []
-    for logs in row.values():
-        one = _ratio(logs)
-        mean, low, high = one["mean"]
-        cells.append(f"{mean:.3f} [{low:.3f}, {high:.3f}] / {one['p99'][0]:.3f}")
-    return f"| {name} | " + " | ".join(cells) + " |"
+def tables(document: Mapping[str, Any]) -> str:
+    """The learning curves' ends, what was played by family and load, and the simple ones."""
+    ratios = document["ratios"]
+    shown = (f"{FULL_SCAN}/{P2C}", f"{BASE}/{P2C}", f"{LEARNED}/{P2C}", f"{LEARNED}/{BASE}")
+    ends = ", ".join(
+        f"{next(one['ratio'] for one in reversed(curve) if one['ratio'] is not None):.3f}"
+        for curve in document["curves"].values()
+    )
+    played = document["played"]
+    return "\n".join(
+        [
+            f"After {document['steps']:,} steps the seeds' last policies are at {ends} of "
+            f"`leastTime` on {document['validation']} validation cases. The best of all on these, "
+            f"at {played['validation']:.3f}, is that of seed {played['seed']} at step "
+            f"{played['step']:,}, which is played on {document['cases']} seeds for each line:",
+            "",
+            "| cases | FULL_SCAN | `leastTime` | the policy | the policy, of `leastTime` |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {name} | " + " | ".join(_cell(row[pair]) for pair in shown) + " |"
+                for name, row in ratios.items()
+            ),
+            "",
+            "| all of these, of `leastTime` | mean / p99 | action |",
+            "|---|---|---|",
+            *(
+                f"| {name} | {_cell(ratios['all'][f'{name}/{BASE}'])} | {gain:+g} {feature} |"
+                for name, (feature, gain) in SIMPLE.items()
+            ),
+        ]
+    )
+
+
+def _cell(one: Mapping[str, list[float]]) -> str:
+    mean, low, high = one["mean"]
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}] / {one['p99'][0]:.3f}"
 
 
 def drawn(runs: list[Trained], path: Path) -> None:
@@ -133,31 +198,33 @@ def drawn(runs: list[Trained], path: Path) -> None:
 
 def main() -> None:
     recipe = load(FOLDER / "regions-ppo.yaml")
+    team = recipe.settings
+    assert isinstance(team, TeamPpo)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=recipe.steps)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cases", type=int, default=16)
     args = parser.parse_args()
-    runs = []
-    for seed in range(1, args.seeds + 1):
-        runs.append(
-            train(
-                replace(recipe, steps=args.steps, seed=seed),
-                progress=partial(print, seed, flush=True),
-            )
-        )
-        print(f"seed {seed}: best {runs[-1].ratio:.4f} at {runs[-1].step}", flush=True)
+    recipe = replace(recipe, steps=args.steps, seeds=tuple(range(1, args.seeds + 1)))
+    runs = trained(
+        [(one, SCRATCH / f"{args.steps}-{one.seed}") for one in recipe.runs()],
+        Local(),
+        resume=True,
+        progress=partial(print, flush=True),
+    )
     drawn(runs, PICTURE)
     best = min(runs, key=lambda run: run.ratio)
     document = {
         "steps": args.steps,
         "curves": {str(run.recipe.seed): [asdict(one) for one in run.curve] for run in runs},
+        "validation": recipe.check_cases // team.agents,
         "played": {"seed": best.recipe.seed, "step": best.step, "validation": best.ratio},
         "first": FIRST,
         "cases": args.cases,
     }
     document["ratios"] = held_out(best.actor, args.cases)
     RESULT.write_text(json.dumps(document, indent=1) + "\n")
+    write_between(PAGE, tables(document) + "\n", MARKS)
 
 
 if __name__ == "__main__":

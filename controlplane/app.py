@@ -232,6 +232,7 @@ class App:
             inherit=self._frozen.inherit,
             fleets=self._fleets,
             versions=self._versions,
+            shared=self._cluster,
             clock=self._clock,
             chance=random.Random(),  # noqa: S311
             metrics=ReplicaMetrics(self._registry),
@@ -305,7 +306,8 @@ class App:
     async def serve(self) -> None:
         """Until a signal. A part that ends by itself is a fault, and ends the process."""
         if self._cluster is not None:
-            await self._cluster.open()
+            among = self._replicas
+            await self._cluster.open(among.informed if among is not None else None)
             self._closing.push_async_callback(self._cluster.close)
         tracer, provider = tracer_for(self._settings.otlp_endpoint)
         decider = Decider(self._policies, seed=secrets.randbits(64))

@@ -73,7 +73,7 @@ class AppConsole:
         if self.stopping:
             return False, "stopping"
         if not self._publisher.published:
-            return False, "no complete state yet: documents or names are still being read"
+            return False, "no complete state yet: documents, names or other replicas are waited for"
         if not self._front.ready:
             return False, "no process listens for Envoys"
         return True, f"ready; {self.loaded.stale}" if self.loaded.stale else "ready"

@@ -22,6 +22,8 @@ VERSION = re.compile(r"\d+\.\d+\.\d+(?:-(?:alpha|beta|rc)\.\d+)?")
 PLACES: tuple[tuple[str, str], ...] = (
     ("charts/weir/Chart.yaml", r"(?m)^(?:version|appVersion|    version): (\S+)$"),
     ("charts/weir/charts/crds/Chart.yaml", r"(?m)^(?:version|appVersion): (\S+)$"),
+    ("charts/weir/charts/redis/Chart.yaml", r"(?m)^(?:version|appVersion): (\S+)$"),
+    ("charts/weir/charts/monitoring/Chart.yaml", r"(?m)^(?:version|appVersion): (\S+)$"),
     ("deploy/images/serve.Dockerfile", r"(?m)^ARG VERSION=(\S+)$"),
     ("deploy/images/train.Dockerfile", r"(?m)^ARG VERSION=(\S+)$"),
 )

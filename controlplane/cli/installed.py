@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ class Installation:
 
 def find(kubectl: Kubectl, namespace: str | None) -> Installation:
     """The Weir of a namespace, or the only one of the cluster. Raises `ClusterError` in words."""
-    found = list(map(_pod, _running(_pods(kubectl, namespace))))
+    every = running_pods(kubectl, namespace, SELECTOR)
+    found = [_pod(one) for one in every if serving(one)]
     homes = sorted({one.namespace for one in found})
     if not found:
         where = f"in the namespace {namespace}" if namespace else "in the cluster"
@@ -87,23 +88,28 @@ def pod_of(identity: str) -> str:
     return identity.rpartition("_")[0]
 
 
-def _pods(kubectl: Kubectl, namespace: str | None) -> Sequence[dict[str, Any]]:
-    if namespace is not None:
-        return kubectl.objects(f"/api/v1/namespaces/{namespace}/pods", labelSelector=SELECTOR)
+def running_pods(kubectl: Kubectl, namespace: str | None, selector: str) -> list[dict[str, Any]]:
+    """Those with these labels in a namespace, or in the cluster. Raises `ClusterError`."""
     try:
-        return kubectl.objects("/api/v1/pods", labelSelector=SELECTOR)
+        where = f"/namespaces/{namespace}" if namespace else ""
+        pods = kubectl.objects(f"/api/v1{where}/pods", labelSelector=selector)
     except ClusterError as error:
-        if error.reason != "Forbidden":
+        if namespace or error.reason != "Forbidden":
             raise
-    # Who may not look everywhere may look where it usually is.
-    return kubectl.objects(f"/api/v1/namespaces/{SYSTEM}/pods", labelSelector=SELECTOR)
+        # Who may not look everywhere may look where it usually is.
+        pods = kubectl.objects(f"/api/v1/namespaces/{SYSTEM}/pods", labelSelector=selector)
+    return [
+        one
+        for one in pods
+        if (one.get("status") or {}).get("phase") == "Running"
+        and not one["metadata"].get("deletionTimestamp")
+    ]
 
 
-def _running(pods: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    for one in pods:
-        phase = (one.get("status") or {}).get("phase")
-        if phase == "Running" and not one["metadata"].get("deletionTimestamp") and serving(one):
-            yield one
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether its probes pass."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def serving(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -117,13 +123,11 @@ def serving(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _pod(document: Mapping[str, Any]) -> Pod:
     container = serving(document) or {}
-    conditions = (document.get("status") or {}).get("conditions") or ()
-    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
     ports = [found[1] for one in container.get("args") or () if (found := _ADMIN.match(one))]
     return Pod(
         document["metadata"]["namespace"],
         document["metadata"]["name"],
-        ready,
+        is_ready(document),
         int(ports[-1]) if ports else ADMIN_PORT,
         str(container.get("name", "")),
         document,

@@ -34,7 +34,8 @@ END_S = 2.0
 PAGE = 500
 """Objects in one answer of a list."""
 MOST_PAGES = 200
-_FORWARDED = re.compile(rb"Forwarding from 127\.0\.0\.1:([0-9]+) -> ")
+LOOPBACK = "127.0.0.1"
+_FORWARDED = re.compile(rb"Forwarding from (\S+:[0-9]+) -> ")
 _REASON = re.compile(r"Error from server \((\w+)\): ?(.*)", re.DOTALL)
 
 
@@ -123,14 +124,16 @@ class Kubectl:
             raise _refused(arguments[0], done.stderr)
         return done.stdout
 
-    def start_forward(self, namespace: str, pod: str, port: int) -> Forward:
-        """A way from a free port here to a port of a pod, to be entered. Several that are started
-        before they are entered come up together."""
+    def start_forward(
+        self, namespace: str, pod: str, port: int, *, here: int = 0, address: str = LOOPBACK
+    ) -> Forward:
+        """A way from a port here (0: one that is free) to a port of a pod, to be entered. Several
+        that are started before they are entered come up together."""
         return Forward(
             [
                 *self._command(),
-                *("port-forward", "--address=127.0.0.1", "--pod-running-timeout=5s"),
-                *("-n", namespace, f"pod/{pod}", f":{port}"),
+                *("port-forward", f"--address={address}", "--pod-running-timeout=5s"),
+                *("-n", namespace, f"pod/{pod}", f"{here or ''}:{port}"),
             ]
         )
 
@@ -183,7 +186,18 @@ class Forward:
                     self._process.wait(END_S)
                     raise ClusterError(f"no way to the pod: {self._said()}")
                 said += chunk
-        return f"127.0.0.1:{int(found[1])}"
+        return found[1].decode()
+
+    def last(self) -> None:
+        """Wait for it to end, which is for somebody else to do. Raises `ClusterError` when it does.
+
+        kubectl tells of every connection; what nobody reads would stop it at last.
+        """
+        assert self._process.stdout is not None
+        while os.read(self._process.stdout.fileno(), 65_536):
+            pass
+        self._process.wait(END_S)
+        raise ClusterError(f"the way to the pod has ended: {self._said()}")
 
     def close(self) -> None:
         """End it, and be sure that it has."""

@@ -17,6 +17,8 @@ HERE_S = 1.0
 """An address is to answer within this."""
 CLUSTER_S = 3.0
 """The way into a cluster is to be there within this, and each answer."""
+ENVOYS = "weir.dev/envoy=true"
+"""Label of the pods in which they are."""
 
 
 def services(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -67,6 +69,15 @@ def contexts(ctx: typer.Context, incomplete: str) -> list[str]:
     return _kubectl(ctx, incomplete, "config", "get-contexts", "-o", "name")
 
 
+def envoy_pods(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Pods of Envoys, as `namespace/name`, or by their names in a namespace that is given."""
+    namespace = ctx.params.get("namespace")
+    where = ("-n", namespace) if namespace else ("-A",)
+    name = "{.metadata.name}" if namespace else "{.metadata.namespace}/{.metadata.name}"
+    shown = f'jsonpath={{range .items[*]}}{name}{{"\\n"}}{{end}}'
+    return _words(ctx, incomplete, "get", "pods", *where, "-l", ENVOYS, "-o", shown)
+
+
 def _asked(
     ctx: typer.Context, incomplete: str, listed: Callable[[ControlPlane], Iterable[str]]
 ) -> list[str]:
@@ -83,6 +94,12 @@ def _asked(
 
 
 def _kubectl(ctx: typer.Context, incomplete: str, *arguments: str) -> list[str]:
+    """Names of which kubectl says the kind, too."""
+    said = _words(ctx, "", *arguments)
+    return _matching((one.rpartition("/")[2] for one in said), incomplete)
+
+
+def _words(ctx: typer.Context, incomplete: str, *arguments: str) -> list[str]:
     from controlplane.cli.kubectl import Kubectl
 
     try:
@@ -90,7 +107,7 @@ def _kubectl(ctx: typer.Context, incomplete: str, *arguments: str) -> list[str]:
         said = here.run(*arguments).decode(errors="replace").split()
     except WeirError:
         return []
-    return _matching((one.rpartition("/")[2] for one in said), incomplete)
+    return _matching(said, incomplete)
 
 
 def _matching(found: Iterable[str], incomplete: str) -> list[str]:

@@ -48,6 +48,10 @@ VERBS = {
         "controlplane.cli.verify:verify_install",
         "Whether the Weir of a cluster is whole, and what to do where it is not.",
     ),
+    "dashboard": (
+        "controlplane.cli.dashboard:app",
+        "A way to Grafana, Prometheus or an Envoy of a cluster, in the browser.",
+    ),
     "bug-report": (
         "controlplane.cli.report:bug_report",
         "One archive of what a bug report needs, without secrets.",

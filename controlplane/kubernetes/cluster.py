@@ -28,6 +28,7 @@ from controlplane.model import Leader, ServiceName, cluster_of
 from controlplane.resources import Loaded
 from controlplane.resources.conditions import Condition
 from controlplane.resources.declared import ObjectKey
+from controlplane.resources.earlier import Earlier
 from controlplane.resources.service_backends import PORT
 
 if TYPE_CHECKING:
@@ -130,8 +131,9 @@ class Cluster:
         self._writer: StatusWriter | None = None
         self._statuses = Statuses()
 
-    async def open(self) -> None:
-        """Raises `StartupError` where nothing says where the cluster is."""
+    async def open(self, informed: Callable[[], Awaitable[None]] | None = None) -> None:
+        """`informed` waits until other replicas have said what they know (`KubernetesSource`).
+        Raises `StartupError` where nothing says where the cluster is."""
         place = self._place
         self._api = api = await Api.connect(place.kubeconfig, place.context, self._count)
         chance = random.Random()  # noqa: S311
@@ -143,6 +145,7 @@ class Cluster:
             relisted=lambda kind: self._lists.labels(kind).inc(),
             keeps=self._keeps,
             wait_s=self._wait_s,
+            informed=informed,
         )
         self._lease = Lease(
             api,
@@ -202,6 +205,16 @@ class Cluster:
         """What is declared, as a `DocumentSource` has it."""
         assert self._source is not None
         return self._source.watch(policies)
+
+    @property
+    def offered(self) -> Mapping[str, Earlier]:
+        """The last valid versions of what is refused, for other replicas."""
+        return self._source.offered if self._source is not None else {}
+
+    def hear(self, told: Mapping[str, Earlier], *, leads: bool) -> None:
+        """Another replica has these. `leads`: the one that decides does."""
+        if self._source is not None:
+            self._source.hear(told, leads=leads)
 
     async def lead(self) -> None:
         """For ever: reach for the lease, and renew it."""

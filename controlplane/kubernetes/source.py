@@ -8,6 +8,10 @@ long the server is gone.
 What is in force is kept for the next start. A start begins with it: what was refused before it is
 refused after it, with the same last valid version in force; and where the lists do not come within
 a wait it is told as it is, and said to be stale, until they do.
+
+Of what is refused other replicas may have a last valid version that is newer, or that is not known
+here at all, as where a pod is new: they are heard (`hear`), and a start with anything refused waits
+for them before it tells anything.
 """
 
 from __future__ import annotations
@@ -15,8 +19,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -25,13 +29,15 @@ from controlplane.kubernetes.client import Api
 from controlplane.kubernetes.errors import ApiError
 from controlplane.kubernetes.keeping import Keeper, Keeps
 from controlplane.kubernetes.objects import Held, Objects
-from controlplane.kubernetes.referred import HOLDERS, Referred
+from controlplane.kubernetes.passes import Pass, files_of, look
+from controlplane.kubernetes.referred import Referred
 from controlplane.kubernetes.reflector import Reflector, Times
 from controlplane.kubernetes.resource import Resource, served, wanted
 from controlplane.resources.declared import ObjectKey
+from controlplane.resources.earlier import Earlier, Heard, Said, offered, refused
 from controlplane.resources.kept import Kept, restored, stale
 from controlplane.resources.kinds import kind_of, versions_of
-from controlplane.resources.load import Files, Loaded, load
+from controlplane.resources.load import Loaded
 
 logger = structlog.get_logger(__name__)
 
@@ -68,9 +74,11 @@ class KubernetesSource:
         relisted: Callable[[str], None] = lambda kind: None,
         keeps: Keeps | None = None,
         wait_s: float = WAIT_S,
+        informed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`namespace`: this one alone; empty: all of the cluster. `keeps`: where what is declared
-        is kept for the next start; None: nowhere."""
+        is kept for the next start; None: nowhere. `informed` waits until others have said which
+        last valid versions they know; None: there are no others."""
         self._api = api
         self._namespace = namespace
         self._clock = clock
@@ -81,6 +89,9 @@ class KubernetesSource:
         self._keeps = keeps
         self._keeper = Keeper(keeps, clock=clock) if keeps is not None else None
         self._wait_s = wait_s
+        self._informed = informed
+        self._heard = Heard()
+        self._left_out = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._finding: list[asyncio.Task[None]] = []
         self.stale: Loaded | None = None
@@ -88,6 +99,15 @@ class KubernetesSource:
         self.objects = Objects()
         self.seen = Seen()
         """The newest that was told."""
+        self.offered: Mapping[str, Earlier] = {}
+        """The last valid versions of what is refused here, for others; another one when changed."""
+
+    def hear(self, told: Mapping[str, Earlier], *, leads: bool) -> None:
+        """Others have these. `leads`: whoever decides does."""
+        if left_out := self._heard.hear(told, leads=leads):
+            logger.warning("too much to remember: versions of others are not taken", of=left_out)
+        if self._heard.news:
+            self.objects.changed.set()
 
     async def watch(self, policies: Collection[str] | None = None) -> AsyncGenerator[Loaded]:
         """First what is there, then one `Loaded` each time something else is in force or wrong."""
@@ -106,21 +126,27 @@ class KubernetesSource:
                 yield self.stale
             await listing
             kept = kept or Kept(self._name, {})
-            files, holders, meant = dict(kept.documents), frozenset[ObjectKey](), Referred()
-            first = True
+            earlier = {file: Earlier(one) for file, one in kept.earlier.items()}
+            known, meant = Pass(loaded, kept.documents, earlier=earlier), Referred()
+            first, asked = True, False
             while True:
                 self.objects.changed.clear()
                 held = self.objects.all()
-                now = _files(held, holders)
-                if first or now != files:
-                    before = files
-                    loaded, files, holders = await asyncio.to_thread(
-                        _load, loaded, held, holders, meant, policies
-                    )
-                    first = False
-                    kept = Kept(self._name, files, _earlier(loaded, before, kept.earlier))
-                    self._know(Seen(loaded, held), kept)
-                    yield loaded
+                if first or self._heard.news or files_of(held, known.holders) != known.files:
+                    before, said = known, self._heard.said()
+                    known = await asyncio.to_thread(look, before, held, said, meant, policies)
+                    self._forget(known, said)
+                    self._offer(known)
+                    if first and known.loaded.refusals and not asked:
+                        asked = True
+                        await self._ask(known)
+                        continue
+                    if first or known.differs(before):
+                        first = False
+                        self._know(known)
+                        yield known.loaded
+                    else:
+                        known = replace(known, loaded=before.loaded)
                 await self._news()
                 await asyncio.sleep(self._debounce_s)
         finally:
@@ -148,14 +174,34 @@ class KubernetesSource:
             return None, Loaded()
         return kept, await asyncio.to_thread(restored, kept, policies)
 
-    def _know(self, seen: Seen, kept: Kept) -> None:
+    def _forget(self, known: Pass, said: Mapping[str, Said]) -> None:
+        """What others said and cannot be used, or not any more."""
+        for file in sorted(known.unusable):
+            logger.warning("what another replica has as a last valid version is none", of=file)
+        self._heard.forget({file: said[file] for file in known.past | known.unusable})
+
+    async def _ask(self, known: Pass) -> None:
+        """Others, if there are any, may have the last valid version of what is refused here."""
+        if self._informed is not None:
+            files = sorted(refused(known.loaded))
+            logger.info("refused: other replicas are asked for the last valid versions", of=files)
+            await self._informed()
+
+    def _offer(self, known: Pass) -> None:
+        self.offered = offered(known.earlier)
+        left_out = len(known.earlier) - len(self.offered)
+        if left_out > self._left_out:
+            logger.warning("too much to tell: other replicas do not hear of all", left_out=left_out)
+        self._left_out = left_out
+
+    def _know(self, known: Pass) -> None:
         """This is declared, by complete lists."""
-        self.seen = seen
+        self.seen = Seen(known.loaded, known.held)
         if self.stale is not None:
             logger.info("the API of Kubernetes answered: what is declared is known again")
             self.stale = None
         if self._keeper is not None:
-            self._keeper.put(kept)
+            self._keeper.put(Kept(self._name, known.files, known.kept()))
 
     async def _list_all(self) -> None:
         """Follow every kind that is served, until each was listed once."""
@@ -242,51 +288,7 @@ class KubernetesSource:
         self._tasks[resource.kind] = task
 
 
-def _files(held: Mapping[ObjectKey, Held], holders: Collection[ObjectKey]) -> dict[str, bytes]:
-    """One for each object; of Secrets and ConfigMaps those alone that are referred to."""
-    return {
-        one.file: one.document
-        for key, one in held.items()
-        if key.kind not in HOLDERS or key in holders
-    }
-
-
-def _load(
-    before: Loaded,
-    held: Mapping[ObjectKey, Held],
-    holders: frozenset[ObjectKey],
-    referred: Referred,
-    policies: Collection[str] | None,
-) -> tuple[Loaded, dict[str, bytes], frozenset[ObjectKey]]:
-    """Also which Secrets and ConfigMaps were meant: who refers to them is known when it is read."""
-    files = _files(held, holders)
-    loaded = load(before, _as_files(files), policies)
-    meant = referred.by(loaded.declared)
-    if any(key in held for key in meant ^ holders):
-        files = _files(held, meant)
-        loaded = load(loaded, _as_files(files), policies)
-    return loaded, files, meant
-
-
-def _earlier(
-    loaded: Loaded, before: Mapping[str, bytes], earlier: Mapping[str, bytes]
-) -> dict[str, bytes]:
-    """Of the documents that are refused, the version that is in force: what stood there in the
-    pass before, unless that was refused too."""
-    found: dict[str, bytes] = {}
-    for file in {one.file for one in loaded.refusals}:
-        kind, _, name = file.partition("/")
-        valid = earlier.get(file, before.get(file))
-        if valid is not None and name in loaded.declared.by_kind.get(kind, {}):
-            found[file] = valid
-    return found
-
-
 async def _within(wait_s: float, task: asyncio.Task[None]) -> bool:
     """Whether it ends within the wait. It goes on where it does not."""
     done, _ = await asyncio.wait({task}, timeout=wait_s)
     return bool(done)
-
-
-def _as_files(files: Mapping[str, bytes]) -> Files:
-    return dict(files)

@@ -28,6 +28,7 @@ from controlplane.replicas.messages import (
     down,
     encoded,
 )
+from controlplane.replicas.refused import Shared, Telling, earlier
 from controlplane.replicas.server import METHOD, SERVICE
 from controlplane.replicas.states import handover
 from controlplane.xds.certificates import Material
@@ -77,6 +78,7 @@ class Follower:
         fleets: Fleets,
         *,
         switched: Callable[[], Frozen],
+        shared: Shared,
         clock: Callable[[], float],
         files: Reloaded[Material] | None = None,
         name: str = "",
@@ -86,6 +88,7 @@ class Follower:
         self._take = take
         self._fleets = fleets
         self._switched = switched
+        self._shared = shared
         self._clock = clock
         self._files = files
         self._name = name
@@ -152,9 +155,10 @@ class Follower:
             await _within(CONNECT_S, call.wait_for_connection(), "no connection")
             hello = Hello(PROTOCOL, self._identity, leader.epoch)
             await _within(WRITE_S, call.write(encoded(hello)), "nothing is taken")
+            telling = Telling()
             both = [
-                asyncio.create_task(self._hear(call, leader)),
-                asyncio.create_task(self._hand(call)),
+                asyncio.create_task(self._hear(call, leader, telling)),
+                asyncio.create_task(self._hand(call, telling)),
             ]
             try:
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +172,7 @@ class Follower:
         finally:
             call.cancel()
 
-    async def _hear(self, call: Any, leader: Leader) -> None:  # noqa: ANN401 (it has no types here)
+    async def _hear(self, call: Any, leader: Leader, telling: Telling) -> None:  # noqa: ANN401
         states: list[State] = []
         while True:
             raw = await _within(SILENT_S, call.read(), "nothing is said")
@@ -178,6 +182,10 @@ class Follower:
             if told.epoch < self.epoch:
                 raise LostError(f"of epoch {told.epoch}, when {self.epoch} has begun")
             self.know(told.epoch)
+            if told.refused:
+                refused = earlier(told.refused)
+                telling.heard(refused)
+                self._shared.hear(refused, leads=True)
             states += told.states
             if len(states) > MOST_STATES:
                 raise LostError(f"more than {MOST_STATES} services")
@@ -200,8 +208,9 @@ class Follower:
         await self._take(handed, told.percent, whole=told.whole)
         self.live = True
 
-    async def _hand(self, call: Any) -> None:  # noqa: ANN401
-        """One message at a time: while the other end is slow reports wait here, so many of them."""
+    async def _hand(self, call: Any, telling: Telling) -> None:  # noqa: ANN401
+        """One message at a time: while the other end is slow reports wait here, so many of them.
+        Where our Envoys stand comes first: by any `Roll` it counts as told."""
         known: Mapping[str, Fleet] = {}
         frozen: Frozen | None = None
         roll_s = self._clock()
@@ -210,6 +219,9 @@ class Follower:
                 found, now = await self._fleets(), self._switched()
                 roll = _roll(known, found, now if now != frozen else None)
                 await _within(WRITE_S, call.write(roll), "nothing is taken")
+                for refused in telling.parts(self._shared.offered) if self.live else ():
+                    body = encoded(Roll({}, refused=refused))
+                    await _within(WRITE_S, call.write(body), "nothing is taken")
                 known, frozen, roll_s = found, now, self._clock() + ROLL_S
             elif self._waiting:
                 body = self._waiting.popleft()

@@ -70,6 +70,16 @@ class Frozen(msgspec.Struct, frozen=True):
     services: Mapping[str, str] = {}
 
 
+class Refused(msgspec.Struct, frozen=True, array_like=True):
+    """A document that is refused, by its last valid version."""
+
+    file: str
+    """What problems call it."""
+    document: bytes
+    version: int
+    """By the count of the API server; 0: not known."""
+
+
 class Roll(Message, frozen=True):
     """Up, once a second: what differs from the roll before."""
 
@@ -77,6 +87,8 @@ class Roll(Message, frozen=True):
     gone: tuple[str, ...] = ()
     frozen: Frozen | None = None
     """None: as before."""
+    refused: tuple[Refused, ...] = ()
+    """What was not told before."""
 
 
 class Goodbye(Message, frozen=True):
@@ -131,6 +143,8 @@ class Told(Message, frozen=True):
     """At the replica that decides. None: as before."""
     followers: tuple[str, ...] = ()
     """Whom the next one that decides is to expect."""
+    refused: tuple[Refused, ...] = ()
+    """What was not told before."""
 
 
 Up = Hello | AccessLogs | LoadReport | Roll | Goodbye

@@ -19,6 +19,7 @@ from controlplane.replicas.handing import Handing
 from controlplane.replicas.leadership import Leadership
 from controlplane.replicas.messages import Frozen
 from controlplane.replicas.metrics import ReplicaMetrics
+from controlplane.replicas.refused import Shared, WithoutSecrets
 from controlplane.replicas.roll import Elsewhere, RollCall, Versions
 from controlplane.replicas.server import ReplicaServer, Standing
 from controlplane.replicas.switches import frozen, joined
@@ -82,6 +83,7 @@ class Replicas:
         inherit: Callable[[Switched], None],
         fleets: Fleets,
         versions: Versions,
+        shared: Shared,
         clock: Callable[[], float],
         chance: random.Random,
         metrics: ReplicaMetrics,
@@ -90,8 +92,10 @@ class Replicas:
     ) -> None:
         """`percent` is how much of the traffic is logged, `told_percent` how much is to be.
         `switched` is what is frozen here; `inherit` is told what is to be from now on, as it was at
-        the replica that decided before. The
+        the replica that decided before. `shared` knows the last valid versions of what is refused;
+        without `tls` it is not asked for those of Secrets. The
         sinks are those of this process, for when it decides. Raises `StartupError`."""
+        shared = shared if tls is not None else WithoutSecrets(shared)
         self._leadership = leadership
         self._told_percent = told_percent
         self._inherit = inherit
@@ -107,6 +111,7 @@ class Replicas:
             load_reports=load_reports,
             percent=percent,
             switched=lambda: frozen(switched()),
+            shared=shared,
             clock=clock,
             metrics=metrics,
             tls=tls,
@@ -117,6 +122,7 @@ class Replicas:
             self._take,
             fleets,
             switched=lambda: frozen(switched()),
+            shared=shared,
             clock=clock,
             files=tls.open() if tls is not None else None,
             name=name,
@@ -128,6 +134,8 @@ class Replicas:
         self._since_s = clock()
         self._why = "it has just started"
         self._settled = asyncio.Event()
+        self._informed = asyncio.Event()
+        self._started_s = clock()
         self._stopping = False
         self._led = False
         """Whether it ever decided."""
@@ -191,6 +199,7 @@ class Replicas:
     async def start(self, loop: InForce) -> None:
         """Listen. Raises `StartupError`."""
         self._loop = self._server.standing = loop
+        self._started_s = self._clock()
         await self._server.start()
 
     @property
@@ -206,11 +215,25 @@ class Replicas:
 
     async def settled(self) -> None:
         """Until it is known what is in force: somebody told it, we decide, or nobody can tell."""
-        try:
-            async with asyncio.timeout(FIRST_S):
-                await self._settled.wait()
-        except TimeoutError:
+        if not await self._known(self._settled):
             logger.warning("nobody says what is in force: it is what was kept here", why=self._why)
+
+    async def informed(self) -> None:
+        """Until it is known which last valid versions of refused documents the others have: whoever
+        decides told, or we decide and they had the time to tell us, or nobody can tell."""
+        if not await self._known(self._informed):
+            words = "nobody says which last valid versions there are: those that were kept here"
+            logger.warning(words, why=self._why)
+
+    async def _known(self, event: asyncio.Event) -> bool:
+        """Within the time that a start may wait, all in all; whether it is."""
+        try:
+            async with asyncio.timeout(self._started_s + FIRST_S - self._clock()):
+                await event.wait()
+        except TimeoutError:
+            event.set()  # nobody waits twice
+            return False
+        return True
 
     async def run(self) -> None:
         """For ever."""
@@ -224,11 +247,11 @@ class Replicas:
             elif self._stopping or leader is None or leader.identity == self._leadership.identity:
                 self._hold("nobody decides" if leader is None else "the lease is about to end")
                 if self._clock() >= began_s + UNKNOWN_S:
-                    self._settled.set()
+                    self._nobody_tells()
                 await asyncio.sleep(LOOK_S)
             elif not leader.address:
                 self._hold(f"{leader.identity} does not say where it is reached")
-                self._settled.set()
+                self._nobody_tells()
                 await asyncio.sleep(LOOK_S)
             else:
                 tried_s = self._clock()
@@ -250,10 +273,13 @@ class Replicas:
         self._follower.frozen = ("", Frozen())
         self._become(Role.GATHERS if gathers else Role.DECIDES)
         self._settled.set()
+        if not gathers:
+            self._informed.set()
         while self._leadership.decides:
             await asyncio.sleep(LOOK_S)
             if self._role is Role.GATHERS and self._clock() >= since_s + GATHER_S:
                 self._become(Role.DECIDES)
+                self._informed.set()
         self._roll.clear()
         self._hold("it decides no more")
 
@@ -295,6 +321,11 @@ class Replicas:
         self._told_percent(percent)
         await self._loop.follow(handed, whole=whole)
         self._settled.set()
+        self._informed.set()
+
+    def _nobody_tells(self) -> None:
+        self._settled.set()
+        self._informed.set()
 
     def _hold(self, why: str) -> None:
         self._why = why

@@ -39,6 +39,7 @@ from controlplane.replicas.messages import (
     up,
 )
 from controlplane.replicas.metrics import ReplicaMetrics
+from controlplane.replicas.refused import Shared, Telling, earlier
 from controlplane.replicas.roll import Member, RollCall
 from controlplane.replicas.states import state
 from controlplane.telemetry.throttle import Throttle
@@ -97,6 +98,7 @@ class _Stream:
     """Held while a message is written: a call whose write is cancelled half-way gets no status."""
     frozen: Frozen | None = None
     """As it was told."""
+    refused: Telling = field(default_factory=Telling)
 
 
 class _EndedError(Exception):
@@ -120,6 +122,7 @@ class ReplicaServer:
         load_reports: LoadReportSink,
         percent: Callable[[], float],
         switched: Callable[[], Frozen],
+        shared: Shared,
         clock: Callable[[], float],
         metrics: ReplicaMetrics,
         tls: Tls | None = None,
@@ -127,7 +130,8 @@ class ReplicaServer:
     ) -> None:
         """Without `tls` the address must be of this machine alone. With it a replica is who has a
         certificate of the client CA with the DNS name `identity`. `percent` is how much of the
-        traffic is logged, `switched` what is frozen here.
+        traffic is logged, `switched` what is frozen here, `shared` knows the last valid versions of
+        what is refused.
         """
         self._address = address
         self._leadership = leadership
@@ -136,6 +140,7 @@ class ReplicaServer:
         self._load_reports = load_reports
         self._percent = percent
         self._switched = switched
+        self._shared = shared
         self._clock = clock
         self._metrics = metrics
         self._tls = tls
@@ -272,6 +277,10 @@ class ReplicaServer:
                     self._roll.leave(stream.member)
                 case Hello():
                     raise UnreadableError("a second greeting")
+                case Roll() if message.refused:
+                    told = earlier(message.refused)
+                    stream.refused.heard(told)
+                    self._shared.hear(told, leads=False)
                 case Roll():
                     pass
 
@@ -307,10 +316,13 @@ class ReplicaServer:
     def _messages(
         self, stream: _Stream, names: Collection[ServiceName], whole: bool
     ) -> Iterator[bytes]:
-        """These services as they stand when each message is made."""
+        """These services as they stand when each message is made, and before them what of refused
+        documents was not told yet."""
         leader, standing = self._leadership.leader, self.standing
         assert standing is not None
         epoch = leader.epoch if leader is not None else 0
+        for refused in stream.refused.parts(self._shared.offered):
+            yield encoded(Told(epoch, self._percent(), (), whole, more=True, refused=refused))
         states: list[State] = []
         size = 0
         for name in names:

@@ -1,11 +1,11 @@
 """Build an image without an engine: its instructions, run in a fresh Debian root (debootstrap).
 
-    python -m deploy.images.rehearse serve [--folder DIR]     # as root; minutes
+    python -m deploy.images.rehearse serve|train [--folder DIR]     # as root; minutes
 
 Each stage gets a root of its own, COPY copies, RUN runs in it (chroot). Python packages come from
-wheels that are fetched beforehand. Then the last stage is started as its image would be (`start`),
-from a folder and in Kubernetes; its health check must pass, and it must end by SIGTERM. Printed as
-JSON: sizes, and what happened.
+wheels that are fetched beforehand. Then the last stage is started as its image would be (`start`):
+`serve` from a folder and in Kubernetes, where its health check must pass, and it must end by
+SIGTERM; `train` trains for a few steps. Printed as JSON: sizes, and what happened.
 
 What this is not: the base of `serve` is Debian's Python here and distroless there, so what is
 measured is what we bring, the base apart; and nothing of an engine (layers, labels) is tested.
@@ -25,11 +25,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.images.dockerfile import Stage, stages
-from deploy.images.start import Built, start_in_kubernetes, start_plain
+from deploy.images.start import Built, start_in_kubernetes, start_plain, train
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE = "bookworm"
-PACKAGES = "ca-certificates,python3"
+BASES = {"serve": "ca-certificates,python3", "train": "ca-certificates,python3,python3-pip"}
+"""Debian's packages in the place of what the base of each image brings."""
 WHEELS = "/wheels"
 EXTRAS = {"serve": "kubernetes,redis", "train": "train"}
 
@@ -56,23 +57,23 @@ def fetch_wheels(extra: str, to: Path) -> None:
         ours.unlink()  # the image builds it from the sources
 
 
-def base_root(folder: Path) -> Path:
+def base_root(folder: Path, image: str) -> Path:
     """A fresh Debian with its Python, made once."""
-    root = folder / RELEASE
+    root = folder / f"{RELEASE}-{image}"
     if not root.exists():
-        made = folder / f".{RELEASE}"
-        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(made))
+        made = folder / f".{RELEASE}-{image}"
+        run("debootstrap", "--variant=minbase", f"--include={BASES[image]}", RELEASE, str(made))
         made.rename(root)
     return root
 
 
-def build(all_of: Sequence[Stage], folder: Path, wheels: Path) -> Path:
+def build(all_of: Sequence[Stage], image: str, folder: Path, wheels: Path) -> Path:
     """Play the stages; the root of the last."""
     roots: dict[str, Path] = {}
     for stage in all_of:
         root = folder / f"stage-{stage.name}"
         shutil.rmtree(root, ignore_errors=True)
-        run("cp", "-a", "--reflink=auto", str(base_root(folder)), str(root))
+        run("cp", "-a", "--reflink=auto", str(base_root(folder, image)), str(root))
         roots[stage.name] = root
         shutil.copytree(wheels, root / WHEELS[1:])
         where = "/"
@@ -160,16 +161,18 @@ def main() -> None:
         if not asked.built:
             with tempfile.TemporaryDirectory(prefix="weir-wheels-") as wheels:
                 fetch_wheels(EXTRAS[asked.image], Path(wheels))
-                root = build(all_of, folder, Path(wheels))
+                root = build(all_of, asked.image, folder, Path(wheels))
         packages = root / "opt/weir"
         told: dict[str, object] = {"image": asked.image, "packages_mb": size_mb(packages)}
         if asked.sbom:
             told["components"] = components(packages, asked.sbom)
-        starts: list[dict[str, object]] = []
-        if all_of[-1].words_of("HEALTHCHECK"):
-            built = Built(all_of[-1], root, folder)
+        built = Built(all_of[-1], root, folder)
+        if asked.image == "serve":
             starts = [start_plain(built), start_in_kubernetes(built)]
             told |= {"from_a_folder": starts[0], "in_kubernetes": starts[1]}
+        else:
+            starts = [train(built)]
+            told |= starts[0]
         print(json.dumps(told))
     raise SystemExit(0 if all(one["works"] and one["exit_status"] == 0 for one in starts) else 1)
 

@@ -26,6 +26,9 @@ NETWORK = "weir-image"
 API_PORT = 16443
 STARTS_WITHIN_S = 60.0
 ENDS_WITHIN_S = 15.0
+TRAINS_WITHIN_S = 600.0
+LITTLE = ("regions-ppo", "--steps", "1000", "--workers", "1", "--to", "/out/release")
+"""A recipe whose releases are not evaluated, which takes longer than a little training."""
 BACKEND = """
 apiVersion: weir.dev/v1alpha1
 kind: Backend
@@ -49,12 +52,19 @@ class Built:
         made.mkdir(exist_ok=True)
         return made
 
+    @property
+    def writable(self) -> str:
+        """The one folder beside /tmp that its user may write to."""
+        return self.stage.environment.get("WEIR_STATE_DIR") or self.stage.last("WORKDIR")
+
     def inside(self, command: Sequence[str]) -> str:
         """The command as a container would start it, for a shell."""
         environment = {"PATH": "/usr/bin:/bin", **self.stage.environment}
         pairs = [f"{name}={value}" for name, value in environment.items()]
         user = f"--userspec={self.stage.last('USER')}"
-        return shlex.join(["chroot", user, str(self.root), "env", "-i", *pairs, *command])
+        where = self.stage.last("WORKDIR") or "/"
+        entered = ("chroot", user, str(self.root), "env", "-i", f"--chdir={where}")
+        return shlex.join([*entered, *pairs, *command])
 
     def mounted(self, command: Sequence[str]) -> str:
         """And what it sees of files: nothing of its own can be written."""
@@ -67,7 +77,7 @@ class Built:
                 f"mount -t proc proc {at}/proc",
                 f"mount --rbind /dev {at}/dev",
                 f"mount -t tmpfs tmpfs {at}/tmp",
-                f"mount -t tmpfs -o uid=65532,mode=700 tmpfs {at}/var/lib/weir",
+                f"mount -t tmpfs -o uid=65532,mode=700 tmpfs {at}{self.writable}",
                 f"mount --bind {documents} {at}/etc/weir",
                 f"exec {self.inside(command)}",
             )
@@ -150,9 +160,17 @@ def start_in_kubernetes(built: Built) -> dict[str, object]:
         return start(built, command, accepted)
 
 
-def _inside_once(built: Built, *words: str) -> str:
+def train(built: Built) -> dict[str, object]:
+    """A policy of few steps, by a recipe of ours: that training works in there, not how well."""
+    began = time.monotonic()
+    with network():
+        _inside_once(built, "train", *LITTLE, within_s=TRAINS_WITHIN_S)
+    return {"works": True, "exit_status": 0, "trained_after_s": round(time.monotonic() - began, 1)}
+
+
+def _inside_once(built: Built, *words: str, within_s: float = 60.0) -> str:
     script = built.mounted([*built.stage.words_of("ENTRYPOINT"), *words])
-    return _run(*_within("unshare", "--mount", "sh", "-c", script))
+    return _run(*_within("unshare", "--mount", "sh", "-c", script), within_s=within_s)
 
 
 @contextlib.contextmanager
@@ -194,8 +212,8 @@ def _within(*words: str) -> list[str]:
     return ["ip", "netns", "exec", NETWORK, *words]
 
 
-def _run(*words: str, given: str | None = None) -> str:
-    done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=60)
+def _run(*words: str, given: str | None = None, within_s: float = 60.0) -> str:
+    done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=within_s)
     if done.returncode != 0:
         raise SystemExit(f"{shlex.join(words)} failed:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout

@@ -169,7 +169,10 @@ class RecurrentPpo(Ppo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamPpo(Ppo):
-    """PPO for several agents that act at the same time: slots are agents, team after team."""
+    """PPO for several agents that act at the same time: slots are agents, team after team.
+
+    `copies` are of whole teams, in worlds whose agents share a case.
+    """
 
     copies: int = 1
     centred: bool = True
@@ -184,8 +187,8 @@ class TeamPpo(Ppo):
     def check(self, rollout: int) -> None:
         """Teams are complete."""
         Ppo.check(self, rollout)
-        if self.copies != 1 or self.slots % self.agents:
-            raise ValueError(f"slots: wanted whole teams of {self.agents}, without copies")
+        if self.slots % (self.agents * self.copies):
+            raise ValueError(f"slots: wanted {self.copies} copies of whole teams of {self.agents}")
         for name, value, known in (
             ("actors", self.actors, ("shared", "own")),
             ("critics", self.critics, ("own", "all")),

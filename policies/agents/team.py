@@ -25,16 +25,19 @@ from policies.agents.on_policy import network_of, updates
 from policies.agents.repeat import repeatable
 from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import TeamPpo
-from policies.agents.vector import EpisodesVecEnv
+from policies.agents.vector import EpisodesVecEnv, beyond_the_others
 from policies.env.episodes import GROUPS, Episodes, Table, World
 from policies.env.service import seen
 
 
 class TeamVecEnv(EpisodesVecEnv):
-    """Each agent is told what it sees, what all of its team see, and which of them it is."""
+    """Each agent is told what it sees, what all of its team see, and which of them it is.
 
-    def __init__(self, episodes: Episodes, agents: int, together: bool) -> None:
-        super().__init__(episodes)
+    `copies` teams in a row play the same case: an agent is measured by what it got in the others.
+    """
+
+    def __init__(self, episodes: Episodes, agents: int, together: bool, copies: int = 1) -> None:
+        super().__init__(episodes, copies)
         self._agents, self._together = agents, together
         table = seen()
         whole = (agents, *table.shape)
@@ -54,11 +57,12 @@ class TeamVecEnv(EpisodesVecEnv):
         return {"own": table, "all": whole, "agent": self._who.copy()}
 
     def rewarded(self, rewards: Table) -> Table:
-        """Its own, or the mean of its team."""
-        if not self._together:
-            return rewards
-        mean = rewards.reshape(-1, self._agents).mean(axis=1)
-        return np.repeat(mean, self._agents).astype(np.float32)
+        """Its own, or the mean of its team; of copies, how much more than in the others."""
+        teams = rewards.reshape(-1, self._agents)
+        if self._together:
+            teams = np.broadcast_to(teams.mean(axis=1, keepdims=True), teams.shape)
+        each = [beyond_the_others(teams[:, i], self._copies) for i in range(self._agents)]
+        return np.stack(each, axis=1).astype(np.float32).reshape(-1)
 
 
 class Each(nn.Module):  # type: ignore[misc]
@@ -154,12 +158,14 @@ def _who(obs: Any) -> Tensor:
 
 
 def team_ppo(settings: TeamPpo, world: World, seed: int) -> TeamLearner:
-    """PPO of a team."""
+    """PPO of a team. Raises ValueError for copies in a world that knows no teams."""
+    if settings.copies > 1 and not hasattr(world, "agents"):
+        raise ValueError("copies: this world copies single agents, not teams")
     repeatable(seed)
-    episodes = world.episodes(settings.slots, seed)
+    episodes = world.episodes(settings.slots, seed, settings.copies)
     model = PPO(
         TeamPolicy,
-        TeamVecEnv(episodes, settings.agents, settings.together),
+        TeamVecEnv(episodes, settings.agents, settings.together, settings.copies),
         policy_kwargs={
             **network_of(settings),
             "agents": settings.agents,

@@ -81,7 +81,7 @@ class World(Protocol):
         ...
 
     def episodes(self, slots: int, seed: int, copies: int = 1) -> Episodes:
-        """New ones. `copies` slots in a row play the same case."""
+        """New ones. `copies` slots in a row play the same case; of teams, so many teams."""
         ...
 
     def tasks(self) -> Sequence[World]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,7 @@ class Follower:
         times: Times = QUICK,
         keeps: Keeps | None = None,
         wait_s: float = DEADLINE_S,
+        informed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.relisted: list[str] = []
         self.source = KubernetesSource(
@@ -183,6 +184,7 @@ class Follower:
             relisted=self.relisted.append,
             keeps=keeps,
             wait_s=wait_s,
+            informed=informed,
         )
         self._told: AsyncGenerator[Loaded] = self.source.watch(POLICIES)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import ssl
 from collections.abc import AsyncIterator
@@ -76,6 +77,31 @@ async def renewed(stage: Stage) -> None:
     assert len(after) == 2
     assert not before & after
     await until(lambda: synced(stage), "Envoys with the new replicas")
+
+
+@contextlib.asynccontextmanager
+async def broken(stage: Stage) -> AsyncIterator[None]:
+    """Meanwhile the route of all requests is invalid, and its last valid version is in force. The
+    definitions of the Gateway API that a real API server has refuse such a one."""
+    where = "/spec/rules/0/matches/0/path/value"
+
+    async def says(value: str, *words: str) -> None:
+        patch = json.dumps([{"op": "replace", "path": where, "value": value}])
+        await stage.kubectl("patch", "httproute", "shop", "--type=json", "-p", patch)
+        await until(lambda: told(*words), f"a status of the route: {words}")
+
+    async def told(status: str, words: str) -> bool:
+        route = await stage.read("get", "httproute", "shop")
+        (parent,) = route["status"]["parents"]
+        accepted = {one["type"]: one for one in parent["conditions"]}["Accepted"]
+        now = accepted["observedGeneration"] == route["metadata"]["generation"]
+        return now and accepted["status"] == status and words in accepted["message"]
+
+    refused = ("False", "the last valid version is in force")
+    await says("no-slash", *refused)
+    yield
+    await until(lambda: told(*refused), "the same by a replica that is new")
+    await says("/partners", "True", "")
 
 
 @contextlib.asynccontextmanager
@@ -202,7 +228,9 @@ async def play(stage: Stage, folder: Path) -> None:
             assert await ask(gate, f"/partners{PATH}", [KEY]) == (200, "ok")
         async with under_load(gates, PATH) as load:
             load.during = "Weir renewed"
-            await renewed(stage)
+            refusing = broken(stage) if isinstance(stage, Here) else contextlib.nullcontext()
+            async with refusing:
+                await renewed(stage)
             load.during = "the replica that decides killed"
             holder, epoch = await killed(stage)
             load.during = "nobody decides, the application renewed"

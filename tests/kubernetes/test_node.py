@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.node.container import environment
+from tests.kubernetes.node.container import environment, secrets_of
 from tests.kubernetes.node.deployments import Replica, next_step, status, template_hash
 from tests.kubernetes.node.slices import Member, slice_of
 
@@ -103,14 +103,18 @@ def test_a_container_has_its_variables_and_what_they_refer_to() -> None:
             {"name": "AT", "valueFrom": of("status.podIP")},
             {"name": "ZONE", "valueFrom": of("metadata.labels['topology.kubernetes.io/zone']")},
             {"name": "RACK", "valueFrom": of("metadata.labels['rack']")},
-            {"name": "BOTH", "value": "$(POD) in $(ZONE), not $(NOBODY)"},
+            {"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "own", "key": "word"}}},
+            {"name": "BOTH", "value": "$(POD) in $(ZONE), not $(NOBODY), says $(WORD)"},
         ]
     }
-    assert environment(spec, pod, "10.0.0.1", {"KUBERNETES_SERVICE_PORT": "443"}) == {
+    assert secrets_of(spec) == {"own"}
+    secrets = {"own": {"data": {"word": "eWVz"}}}
+    assert environment(spec, pod, "10.0.0.1", {"KUBERNETES_SERVICE_PORT": "443"}, secrets) == {
         "KUBERNETES_SERVICE_PORT": "443",
         "POD": "web-1",
         "AT": "10.0.0.1",
         "ZONE": "a",
         "RACK": "",
-        "BOTH": "web-1 in a, not $(NOBODY)",
+        "WORD": "yes",
+        "BOTH": "web-1 in a, not $(NOBODY), says yes",
     }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from controlplane.errors import StoreError
 from controlplane.kubernetes.keeping import PAUSE_S, TIMES_AS_LONG, Keeper
 from controlplane.resources import Loaded
+from controlplane.resources.earlier import refused
 from controlplane.resources.kept import Kept
 from controlplane.store import DeclaredFile
+from tests.certificates import Authority
 from tests.kubernetes.scene import Follower, Scene, connected
 from tests.kubernetes.test_source import sent
 from tests.kubernetes.test_status import BAD_ROUTE
@@ -82,6 +87,65 @@ async def test_what_is_refused_keeps_its_last_valid_version_over_a_start(
                 assert told.refusals == before.refusals
                 assert (follower.source.stale is not None) == gone
     cluster.server.accept_connections()
+
+
+async def test_what_is_refused_has_the_version_of_those_who_were_there(
+    cluster: Scene, tmp_path: Path
+) -> None:
+    """Of a route and of the Secret of its Gateway. One that is new tells nothing before it heard
+    the others, or heard that it does not; and what is mended or deleted is nobody's any more."""
+    authority = Authority()
+    issued = authority.issue(dns=["web.example"])
+    values = {"tls.crt": issued.certificate, "tls.key": issued.key}
+    pair = {name: base64.b64encode(value).decode() for name, value in values.items()}
+    secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+    secret["metadata"] = {"name": "held"}
+    gateway = GATEWAY.replace(
+        "protocol: HTTP", "protocol: HTTPS, tls: {certificateRefs: [{name: held}]}"
+    )
+    cluster.put(gateway, ROUTE, BACKEND, yaml.safe_dump({**secret, "data": pair}))
+    async with connected(cluster.server, tmp_path) as api, Follower(api) as old:
+        good = await old.next()
+        assert not good.problems
+        cluster.put(BAD_ROUTE, yaml.safe_dump({**secret, "data": {**pair, "tls.key": "YQ=="}}))
+        files = {"HTTPRoute/default/web", "Secret/default/held"}
+        await old.until(lambda one: refused(one) == files)
+        assert old.source.offered.keys() == files
+        asked = asyncio.Event()
+
+        async def informed() -> None:
+            new.source.hear(old.source.offered, leads=True)
+            asked.set()
+
+        async with Follower(api, informed=informed) as new, Follower(api) as alone:
+            first, nothing = await new.next(), await alone.next()
+            assert asked.is_set()
+            assert sent(first) == sent(good)
+            assert refused(first) == files
+            assert sent(nothing) != sent(good)
+            assert alone.source.offered == {}
+
+            alone.source.hear(new.source.offered, leads=False)  # later is well, too
+            assert sent(await alone.next()) == sent(good)
+            assert alone.source.offered == new.source.offered == old.source.offered
+            alone.source.hear(new.source.offered, leads=True)  # and is no news
+
+            cluster.put(ROUTE.replace("name: edge", "name: edge\n  hostnames: [mended]"))
+            cluster.put(yaml.safe_dump({**secret, "data": pair}))
+            for one in (old, new, alone):
+                mended = await one.until(lambda loaded: not loaded.problems)
+                assert "mended" in str(mended.declared.routes["default/web"])
+                assert one.source.offered == {}
+            cluster.put(BAD_ROUTE)
+            for one in (old, new):
+                await one.until(lambda loaded: bool(loaded.refusals))
+            new.source.hear(old.source.offered, leads=True)
+            cluster.delete("HTTPRoute", "web")
+            assert not (await new.until(lambda one: not one.refusals)).declared.routes
+            cluster.put(BAD_ROUTE)
+            again = await new.until(lambda one: bool(one.refusals))
+            assert not again.declared.routes
+            assert not new.source._heard.said()
 
 
 async def test_what_was_deleted_meanwhile_is_gone(cluster: Scene, tmp_path: Path) -> None:

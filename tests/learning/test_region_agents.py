@@ -15,8 +15,10 @@ from controlplane.decide.queueing import QueueingModel
 from controlplane.errors import PolicyLoadError
 from controlplane.model.features import FEATURES
 from policies.agents.settings import Ppo, TeamPpo
+from policies.agents.team import TeamVecEnv, team_ppo
 from policies.env.episodes import GROUPS
 from policies.env.parallel import regions
+from policies.env.routing import Routing
 from policies.env.simulated_regions import RegionEpisodes, SimulatedRegions, regional_draw
 from policies.simulator import Case, Size, scenario
 from policies.training.recipe import FOLDER, Recipe, load
@@ -107,12 +109,29 @@ def test_more_regions_than_agents_are_refused() -> None:
         SimulatedRegions(draw, agents=2).episodes(2, seed=1).reset()
 
 
+def test_copies_of_a_team_are_measured_by_one_another() -> None:
+    env = TeamVecEnv(SimulatedRegions(SHORT, agents=3).episodes(12, 1, 2), 3, True, 2)
+    env.reset()
+    env.step_async(np.random.default_rng(1).uniform(-1.0, 1.0, (12, 4)))
+    _, rewards, _, _ = env.step_wait()
+    cases = rewards.reshape(2, 2, 3)
+    assert np.abs(cases).max() > 0.0
+    assert cases.sum(axis=1) == pytest.approx(0.0, abs=1e-6)  # what one wins the other loses
+    assert (cases == cases[..., :1]).all()  # the team is rewarded together
+
+
+def test_a_world_without_teams_has_no_copies_of_them() -> None:
+    settings = TeamPpo(slots=12, agents=3, copies=2, batch=12)
+    with pytest.raises(ValueError, match="copies"):
+        team_ppo(settings, Routing(), seed=1)
+
+
 def quick() -> Recipe:
     """Two rollouts of two teams on cases of a few seconds."""
     recipe = load(FOLDER / "regions-ppo.yaml")
     draw = replace(recipe.scenarios, duration_s=5.0, seeds=(0, 50))
     assert isinstance(recipe.settings, TeamPpo)
-    settings = replace(recipe.settings, slots=6, batch=24, epochs=1)
+    settings = replace(recipe.settings, slots=6, copies=2, batch=24, epochs=1)
     return replace(
         recipe, steps=48, scenarios=draw, settings=settings, check_every=1, check_cases=3
     )

@@ -18,15 +18,38 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "weir.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{ include "weir.selectorLabels" . }}
-app.kubernetes.io/component: control-plane
+{{- include "weir.partLabels" (dict "root" . "name" (include "weir.name" .) "component" "control-plane" "version" .Chart.AppVersion) }}
+{{- end }}
+
+{{/* Of a part beside the control plane, such as those of sub-charts: (dict "root" . "name" "redis") */}}
+{{- define "weir.partSelectorLabels" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{/* The same with "component" and "version" of the part */}}
+{{- define "weir.partLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{ include "weir.partSelectorLabels" . }}
+app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/part-of: weir
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
+app.kubernetes.io/version: {{ .version | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The name of such a part: (dict "root" . "name" "redis") */}}
+{{- define "weir.partName" -}}
+{{- printf "%s-%s" (.root.Release.Name | trunc 50 | trimSuffix "-") .name }}
+{{- end }}
+
+{{/* Labels of the pods that decide and serve, for sub-charts, which do not know what the parent is called. */}}
+{{- define "weir.controlPlane" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: weir
+app.kubernetes.io/component: control-plane
 {{- end }}
 
 {{- define "weir.serviceAccountName" -}}
@@ -59,7 +82,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Where pods go: (dict "of" .Values "labels" "the labels of the selector") */}}
+{{/* Where pods go: (dict "of" .Values "labels" "the labels of the selector"); without labels they are not spread. */}}
 {{- define "weir.placement" -}}
 {{- with .of.priorityClassName }}
 priorityClassName: {{ . }}
@@ -70,6 +93,7 @@ priorityClassName: {{ . }}
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+{{- if or .labels .of.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- if .of.topologySpreadConstraints }}
   {{- toYaml .of.topologySpreadConstraints | nindent 2 }}
@@ -83,6 +107,7 @@ topologySpreadConstraints:
         {{- $.labels | nindent 8 }}
   {{- end }}
   {{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "weir.tlsSecret" -}}

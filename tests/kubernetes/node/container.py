@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from typing import Any
 
 from controlplane.lab.envoy import die_with_parent
 from tests.kubernetes.node.network import Network
-from tests.kubernetes.node.programs import REPOSITORY, entry_point, meant
+from tests.kubernetes.node.programs import REPOSITORY, meant, started
 
 Object = dict[str, Any]
 _FIELD = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
@@ -29,6 +30,8 @@ class Container:
     process: asyncio.subprocess.Process | None = None
     restarts: int = 0
     mounts: Mapping[str, Path] = field(default_factory=dict)
+    secrets: Mapping[str, Object] = field(default_factory=dict)
+    """Those that its environment is of, by name."""
 
     @property
     def running(self) -> bool:
@@ -37,10 +40,12 @@ class Container:
     async def start(
         self, pod: Object, network: Network, resolver: Path, api: Mapping[str, str]
     ) -> None:
-        given = environment(self.spec, pod, network.address, api)
-        words = [*entry_point(self.spec["image"]), *(self.spec.get("args") or ())]
+        given = environment(self.spec, pod, network.address, api, self.secrets)
+        arguments = self.spec.get("args") or ()
         if command := self.spec.get("command"):
-            words = [*map(meant, command), *(self.spec.get("args") or ())]
+            words = [*map(meant, command), *arguments]
+        else:
+            words = started(self.spec["image"], arguments)
         words = [_filled(str(one), given) for one in words]
         mounts = {**self.mounts, "/etc/resolv.conf": resolver}
         script = _script(pod["metadata"]["name"], mounts, words, self.log.parent)
@@ -54,6 +59,25 @@ class Container:
                 env=_inherited() | given,
                 preexec_fn=die_with_parent,
             )
+
+    async def does(self, *command: str) -> bool:
+        """Whether a command within it succeeds; cancelled, it is killed."""
+        if self.process is None:
+            return False
+        process = await asyncio.create_subprocess_exec(
+            *("nsenter", "--target", str(self.process.pid), "--mount", "--net", "--uts", *command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=_inherited(),
+            preexec_fn=die_with_parent,
+        )
+        try:
+            return await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     async def stop(self, grace_s: float) -> None:
         """SIGTERM; kill -9 when that takes longer than it may."""
@@ -79,16 +103,31 @@ class Container:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
 
-def environment(spec: Object, pod: Object, address: str, api: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    spec: Object,
+    pod: Object,
+    address: str,
+    api: Mapping[str, str],
+    secrets: Mapping[str, Object],
+) -> dict[str, str]:
     """`env` of a container, with what the kubelet puts in."""
     found = dict(api)
     for one in spec.get("env") or ():
         source = one.get("valueFrom")
         if source is None:
             found[one["name"]] = _filled(str(one.get("value", "")), found)
+        elif secret := source.get("secretKeyRef"):
+            data = secrets[secret["name"]]["data"]
+            found[one["name"]] = base64.b64decode(data[secret["key"]]).decode()
         else:
             found[one["name"]] = _of_pod(source["fieldRef"]["fieldPath"], pod, address)
     return found
+
+
+def secrets_of(spec: Object) -> set[str]:
+    """Names of Secrets that the environment of a container is of."""
+    sources = (one.get("valueFrom") or {} for one in spec.get("env") or ())
+    return {one["secretKeyRef"]["name"] for one in sources if "secretKeyRef" in one}
 
 
 def _of_pod(path: str, pod: Object, address: str) -> str:

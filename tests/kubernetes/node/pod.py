@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.node import volumes
-from tests.kubernetes.node.container import Container
+from tests.kubernetes.node.container import Container, secrets_of
 from tests.kubernetes.node.network import Network
 from tests.kubernetes.node.probes import OFTEN_S, passes
 from tests.kubernetes.node.slices import Member
@@ -151,13 +151,17 @@ class Pod:
             if spec.get("automountServiceAccountToken", True):
                 mounts[str(volumes.ACCOUNT)] = account
             container.mounts = mounts
+            container.secrets = {
+                name: await get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+                for name in secrets_of(container.spec)
+            }
 
     async def _look(self, container: Container) -> None:
         """Probes: startup, then readiness and liveness, each when it is due."""
         spec, name = container.spec, str(container.spec["name"])
         startup = spec.get("startupProbe")
         if startup and name not in self._started:
-            if await passes(startup, spec, self.network.address):
+            if await passes(startup, container, self.network.address):
                 self._started.add(name)
             return
         readiness = spec.get("readinessProbe")
@@ -177,7 +181,7 @@ class Pod:
     async def _holds(self, probe: Object, container: Container) -> bool:
         """Whether it passes; how often in a row it did not is counted."""
         key = (container.spec["name"], id(probe))
-        good = await passes(probe, container.spec, self.network.address)
+        good = await passes(probe, container, self.network.address)
         self._failed[key] = 0 if good else self._failed.get(key, 0) + 1
         return good
 

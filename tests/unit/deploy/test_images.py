@@ -78,7 +78,9 @@ def test_arguments_are_put_in_and_lines_joined(tmp_path: Path) -> None:
     assert stage.environment == {"A": "1", "B": "2"}
 
 
-def test_a_package_that_is_built_from_a_clean_tree_has_its_messages(tmp_path: Path) -> None:
+def test_a_package_that_is_built_from_a_clean_tree_has_its_messages_and_recipes(
+    tmp_path: Path,
+) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -97,3 +99,5 @@ def test_a_package_that_is_built_from_a_clean_tree_has_its_messages(tmp_path: Pa
     assert {
         one.stem.removesuffix("_pb2") for one in made.glob("controlplane/_pb/*_pb2.py")
     } == protos
+    recipes = {one.name for one in (ROOT / "policies").rglob("recipes/*.yaml")}
+    assert {one.name for one in made.glob("policies/training/recipes/*.yaml")} == recipes

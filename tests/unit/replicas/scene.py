@@ -31,6 +31,7 @@ from controlplane.model.crossing import Served
 from controlplane.replicas.messages import Fleet
 from controlplane.replicas.metrics import ReplicaMetrics
 from controlplane.replicas.replicas import Replicas
+from controlplane.resources.earlier import Earlier
 from controlplane.store import Switched
 from controlplane.xds.tls import Tls
 from tests.certificates import Authority, Files, Issued
@@ -112,6 +113,18 @@ class Reports:
 
 
 @dataclass
+class Shared:
+    """A `Shared` that believes all."""
+
+    offered: Mapping[str, Earlier] = field(default_factory=dict)
+    heard: list[tuple[dict[str, Earlier], bool]] = field(default_factory=list)
+
+    def hear(self, told: Mapping[str, Earlier], *, leads: bool) -> None:
+        self.heard.append((dict(told), leads))
+        self.offered = {**self.offered, **told}
+
+
+@dataclass
 class Replica:
     """One process."""
 
@@ -126,6 +139,7 @@ class Replica:
     switch: list[Switched]
     """What is frozen here: one entry."""
     inherited: list[Switched]
+    shared: Shared
 
     def leads(self, epoch: int) -> Leader:
         """It does, from now on."""
@@ -146,7 +160,7 @@ async def replica(
     elected, table, reports, registry = Elected(identity), Table(), Reports(), CollectorRegistry()
     fleets: dict[str, Fleet] = {}
     switch, inherited = [Switched()], list[Switched]()
-    versions, percents = dict(VERSIONS), list[float]()
+    versions, percents, shared = dict(VERSIONS), list[float](), Shared()
 
     async def all_fleets() -> Mapping[str, Fleet]:
         return dict(fleets)
@@ -162,6 +176,7 @@ async def replica(
         inherit=inherited.append,
         fleets=all_fleets,
         versions=lambda fleet: versions,
+        shared=shared,
         clock=clock,
         chance=random.Random(1),
         metrics=ReplicaMetrics(registry),
@@ -172,7 +187,8 @@ async def replica(
     running = asyncio.create_task(made.run())
     try:
         yield Replica(
-            elected, table, reports, fleets, versions, registry, made, percents, switch, inherited
+            *(elected, table, reports, fleets, versions, registry, made, percents, switch),
+            *(inherited, shared),
         )
     finally:
         await made.stop()
