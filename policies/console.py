@@ -12,12 +12,18 @@ from rich.text import Text
 
 from controlplane.errors import WeirError
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
 
 @contextmanager
-def plainly(console: Console) -> Iterator[None]:
-    """What went wrong in one line, and status 1."""
+def plainly(console: Console, *, stopped: str = "") -> Iterator[None]:
+    """What went wrong in one line, and status 1; `stopped`: what to say of Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt:
+        console.print(f"stopped{stopped and ': '}{stopped}", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
     except ModuleNotFoundError as error:
         extra = "ray" if error.name == "ray" else "train"
         console.print(
@@ -28,7 +34,7 @@ def plainly(console: Console) -> Iterator[None]:
             highlight=False,
         )
         raise typer.Exit(1) from error
-    except (WeirError, ValueError) as error:
+    except (WeirError, ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
 
@@ -57,6 +63,8 @@ def bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]
         task = progress.add_task(what, total=total, note="")
 
         def advance(done: int, note: str = "", of: int | None = None) -> None:
-            progress.update(task, completed=done, total=of or total, note=note)
+            whole = of or total
+            # The last rollout is played to its end, which may be beyond what was asked for.
+            progress.update(task, completed=min(done, whole), total=whole, note=note)
 
         yield advance

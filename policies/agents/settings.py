@@ -23,6 +23,13 @@ class Settings:
 
     def check(self, rollout: int) -> None:
         """Raise ValueError where these do not fit together, or not to rollouts of that length."""
+        for name in ("slots", "copies", "width", "layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: wanted at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.discount <= 1.0 or not 0.0 <= self.averaging <= 1.0:
+            raise ValueError("discount, averaging: wanted 0 to 1")
+        if not 0.0 <= self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate: wanted 0 or more, got {self.learning_rate}")
         if self.slots % self.copies:
             raise ValueError(f"slots: wanted a multiple of the {self.copies} copies")
 
@@ -61,7 +68,7 @@ class Ppo(Torch):
     def check(self, rollout: int) -> None:
         """Batches are to be equal."""
         Torch.check(self, rollout)
-        if (self.slots * rollout) % self.batch:
+        if self.batch < 1 or (self.slots * rollout) % self.batch:
             raise ValueError(f"batch: wanted a divisor of {self.slots * rollout}")
 
 

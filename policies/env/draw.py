@@ -42,6 +42,25 @@ class Draw:
     prices: tuple[float, ...] = ()
     """Of a worker's busy second, one of them for each endpoint by chance; empty: 1 for all."""
 
+    def __post_init__(self) -> None:
+        odds = np.array([*self.families.values()], np.float64)
+        if not (odds >= 0.0).all() or not 0.0 < odds.sum() < np.inf:
+            raise ValueError("families: wanted how often each is drawn, 0 or more, not all 0")
+        for name in ("endpoints", "proxies"):
+            sizes = getattr(self, name)
+            if not sizes or min(sizes) < 1:
+                raise ValueError(f"{name}: wanted numbers of at least 1, got {sizes}")
+        if not 0.0 < self.load[0] <= self.load[1] <= 1.0:
+            raise ValueError(f"load: wanted a range in 0 to 1, from low to high, got {self.load}")
+        if not 0.0 <= self.delay_s[0] <= self.delay_s[1] < 1.0:
+            raise ValueError(f"delay_s: wanted a range below a second, got {self.delay_s}")
+        if not self.sampling or not all(0.0 < one <= 1.0 for one in self.sampling):
+            raise ValueError(f"sampling: wanted parts above 0, at most 1, got {self.sampling}")
+        if not 0 <= self.seeds[0] < self.seeds[1]:
+            raise ValueError(f"seeds: wanted from, and up to but without, got {self.seeds}")
+        if not 2.0 <= self.duration_s < np.inf:
+            raise ValueError(f"duration_s: wanted at least 2, got {self.duration_s}")
+
     @property
     def steps(self) -> int:
         """Of an episode. A step is a tick of a second; the first tick is the first look."""

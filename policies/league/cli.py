@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Shown
 
+from controlplane.errors import WeirError
 from policies.console import bar, plainly
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 NOT_REACHED = 3
 """Exit status of `weir league` where a released policy falls short of a target."""
-INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells have it."""
 JOURNAL = ".played.jsonl"
 
 
@@ -65,19 +64,23 @@ def evaluate(
     Stopped, it goes on where it was when it is called again.
     """
     console = Console(stderr=True)
-    with plainly(console):
+    with plainly(console, stopped="the same command goes on from here"):
         from policies.league.players import everybody, released
         from policies.league.suite import Suite
+        from policies.league.tables import around, for_readme, write_between
         from policies.simulator import FAMILIES
 
+        # What would fail at the end fails at the beginning.
+        if jobs is not None and jobs < 1:
+            raise ValueError(f"--jobs: wanted at least 1, got {jobs}")
+        if readme is not None:
+            around(readme)
         chosen = tuple(family or FAMILIES)
         wanted = Suite.quick(chosen) if quick else Suite(chosen)
         wanted = _changed(wanted, seeds=seeds, first_seed=first_seed)
         folders = [released(one.resolve().name, one.resolve()) for one in release or ()]
         league = _played(console, wanted, everybody(folders or None), _prefix(to, quick), jobs)
         if readme is not None and not quick:
-            from policies.league.tables import for_readme, write_between
-
             write_between(readme, for_readme(league))
         _show(league, output)
 
@@ -97,12 +100,16 @@ def league(
     with plainly(console):
         from policies.league.written import reached, read
 
-        found = read(file or _default())
+        path = file or _default()
+        found = read(path)
         if player is not None and player not in found["verdicts"]:
             known = ", ".join(found["verdicts"])
             raise ValueError(f"{player} was not judged; {known} were")
-        _show(found, output, player)
-        enough = reached(found)
+        try:
+            _show(found, output, player)
+            enough = reached(found)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise WeirError(f"{path} is no whole league: {error!r}") from error
     if not enough:
         raise typer.Exit(NOT_REACHED)
 
@@ -138,7 +145,7 @@ def _played(
     from policies.league.results import Results
     from policies.league.tables import markdown
     from policies.league.tournament import cores, tournament
-    from policies.league.written import as_csv
+    from policies.league.written import as_csv, write
 
     prefix.parent.mkdir(parents=True, exist_ok=True)
     journal = prefix.with_name(prefix.name + JOURNAL)
@@ -149,14 +156,10 @@ def _played(
         "played",
         highlight=False,
     )
-    try:
-        with bar(console, "playing", len(suite)) as advance:
-            played = tournament(
-                suite, players, journal, jobs=jobs, progress=lambda n, of: advance(n, of=of)
-            )
-    except KeyboardInterrupt:
-        console.print("stopped: the same command goes on from here")
-        raise typer.Exit(INTERRUPTED) from None
+    with bar(console, "playing", len(suite)) as advance:
+        played = tournament(
+            suite, players, journal, jobs=jobs, progress=lambda n, of: advance(n, of=of)
+        )
     about = {
         "command": " ".join(["weir", *sys.argv[1:]]),
         "commit": _commit(),
@@ -171,7 +174,7 @@ def _played(
         ".html": page(made),
     }
     for suffix, text in forms.items():
-        prefix.with_name(prefix.name + suffix).write_text(text)
+        write(prefix.with_name(prefix.name + suffix), text)
     plot(made, prefix.with_name(prefix.name + ".png"))
     console.print(f"written: {prefix}.json, .csv, .md, .png, .html", highlight=False)
     return made

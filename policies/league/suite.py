@@ -96,6 +96,8 @@ class Suite:
         strange = sorted(set(self.families) - set(FAMILIES))
         if strange:
             raise ValueError(f"no family {', '.join(strange)}; there are {', '.join(FAMILIES)}")
+        if len(set(self.families)) < len(self.families) or not self.families:
+            raise ValueError(f"wanted some families, each once, got {', '.join(self.families)}")
         if not 1 <= self.seeds <= SPREAD:
             raise ValueError(f"wanted 1 to {SPREAD} seeds, got {self.seeds}")
         if self.first_seed < HELD_OUT_SEEDS:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.errors import WeirError
-from policies.league.written import BEST, MEASURES
+from policies.league.written import BEST, MEASURES, write
 
 BEGIN, END = "<!-- league-table -->", "<!-- /league-table -->"
 SHOWN = ("all", "50 to 70 %", "85 %", "95 %", "16 Envoys and more")
@@ -149,14 +149,19 @@ def caption(league: Mapping[str, Any]) -> str:
 
 def write_between(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put the table between the marks of a file."""
-    whole = path.read_text()
-    before, begin, rest = whole.partition(marks[0])
+    before, after = around(path, marks)
+    write(path, f"{before}{marks[0]}\n{text}{marks[1]}{after}")
+
+
+def around(path: Path, marks: tuple[str, str] = (BEGIN, END)) -> tuple[str, str]:
+    """What is before the marks of a file, and behind them. WeirError where they are not."""
+    before, begin, rest = path.read_text().partition(marks[0])
     _, end, after = rest.partition(marks[1])
     if not begin or not end:
         raise WeirError(
             f"{path} has no {marks[0]} and {marks[1]}: put them where the table belongs"
         )
-    path.write_text(f"{before}{begin}\n{text}{end}{after}")
+    return before, after
 
 
 def interval(values: Sequence[float | None], digits: int = 3) -> str:

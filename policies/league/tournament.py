@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +25,8 @@ from policies.env.stages import Stages
 from policies.league.match import Got, Played, play
 from policies.league.players import Kind, Player, folder_of, registry
 from policies.league.suite import Fixture, Suite
+from policies.league.written import write
+from policies.processes import processes
 
 Progress = Callable[[int, int], None]
 """Fixtures that were played, and all."""
@@ -84,21 +84,17 @@ def _rounds(
         for fixtures in rounds:
             yield play(fixtures, players, stages, registry(stages, players))
         return
-    # spawn: numba's and onnxruntime's threads do not outlive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(tuple(players),))
     try:
-        waiting = {pool.submit(_play, tuple(fixtures)) for fixtures in rounds}
-        while waiting:
-            ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for one in ended:
-                yield one.result()
+        with processes(jobs, _begin, (tuple(players),)) as pool:
+            waiting = {pool.submit(_play, tuple(fixtures)) for fixtures in rounds}
+            while waiting:
+                ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for one in ended:
+                    yield one.result()
     except BrokenProcessPool as error:
         raise WeirError(
             "a process that played was ended from outside (memory?); the same call goes on"
         ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 _worker: list[Any] = []
@@ -106,7 +102,6 @@ _worker: list[Any] = []
 
 
 def _begin(players: tuple[Player, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that waits for us
     stages = Stages.installed()
     _worker[:] = [players, stages, registry(stages, players)]
 
@@ -157,8 +152,14 @@ def _read(journal: Path, digest: str) -> list[Played]:
         whole = lines if text.endswith("\n") else lines[:-1]
     else:
         whole = [json.dumps({"digest": digest})]
-    journal.write_text("\n".join(whole) + "\n")
-    return [_played(json.loads(row)) for row in whole[1:]]
+    try:
+        played = [_played(json.loads(row)) for row in whole[1:]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeirError(f"{journal} has a line that is no case: {error!r}; remove it") from error
+    now = "\n".join(whole) + "\n"
+    if now != text:  # at once: it may be hours of playing
+        write(journal, now)
+    return played
 
 
 def _digest(journal: Path, head: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(league, dict) or league.get("format") != FORMAT or "verdicts" not in league:
         raise WeirError(f"{path} is no league of this version; `weir evaluate` makes one")
     return league
+
+
+def write(path: Path, text: str) -> None:
+    """The whole of it or, where the process is ended meanwhile, what was there before."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(text)
+    os.replace(draft, path)
 
 
 def as_csv(league: Mapping[str, Any]) -> str:

@@ -64,7 +64,8 @@ class Fit:
     """Root mean square of the logarithms of what is compared: 0.1 is about 10 %."""
     recorded: Mapping[str, float]
     simulated: Mapping[str, float]
-    """Mean latency, and mean over windows and endpoints of the 99th percentile, in seconds."""
+    """Mean latency, and mean over windows and endpoints of the 99th percentile, in seconds; without
+    the latter where the recording has none."""
 
     @property
     def gap(self) -> dict[str, float]:
@@ -124,8 +125,13 @@ def calibrate(
 ) -> Fit:
     """The case most like a recording that was made with this many proxies and equal weights.
 
-    `workers` and `laws` are what is tried.
+    `workers` and `laws` are what is tried. Raises `ValueError` where nothing is known of how long
+    an endpoint's requests take.
     """
+    unknown = ~(recording.mean_s > 0.0)
+    if unknown.any():
+        names = ", ".join(np.array(recording.endpoints)[unknown].tolist())
+        raise ValueError(f"no latency is known of {names}: leave out who answered nothing")
     base = Case(
         name,
         tuple(Station() for _ in recording.endpoints),
@@ -214,7 +220,9 @@ def _features(recording: Recording) -> Floats:
     terciles = np.array_split(np.argsort(load, kind="stable"), 3)
     parts = [_weighted(recording.latency_s[rows], recording.succeeded[rows]) for rows in terciles]
     with np.errstate(invalid="ignore", divide="ignore"):
-        tail = np.nanmean(np.log(recording.latency_p99_s), axis=0)
+        logs = np.log(recording.latency_p99_s)
+        known = np.isfinite(logs)
+        tail = np.where(known, logs, 0.0).sum(axis=0) / known.sum(axis=0)  # NaN: none is known
         return np.concatenate(
             [
                 np.log(recording.mean_s),
@@ -237,7 +245,7 @@ def _distance(wanted: Floats, case: Case, window_s: float) -> float:
 
 
 def _numbers(recording: Recording) -> dict[str, float]:
-    return {
-        "mean_s": _weighted(recording.latency_s, recording.succeeded),
-        "p99_s": _weighted(recording.latency_p99_s, recording.succeeded),
-    }
+    numbers = {"mean_s": _weighted(recording.latency_s, recording.succeeded)}
+    if np.isfinite(recording.latency_p99_s).any():
+        numbers["p99_s"] = _weighted(recording.latency_p99_s, recording.succeeded)
+    return numbers

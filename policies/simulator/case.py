@@ -48,6 +48,9 @@ class Orca:
     """CSWRR, with Envoy's defaults (docs: client_side_weighted_round_robin.proto; gRPC A58)."""
 
     error_utilization_penalty: float = 1.0
+    """As the documentation of both has it. Envoy 1.40 takes an unset one for 0, as a real one
+    showed: it sent five of six requests to an endpoint that was a fifth as busy as the other and
+    failed nine of ten."""
     blackout_s: float = 10.0
     """Reports must have come for so long before an endpoint's weight counts."""
     expiry_s: float = 180.0

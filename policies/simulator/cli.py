@@ -36,7 +36,7 @@ def sim() -> None:
 @app.command()
 def calibrate(
     recording: Annotated[Path, typer.Argument(help="CSV or JSON; see docs/simulator.md.")],
-    proxies: Annotated[int, typer.Option(help="Envoys (worker threads) that sent requests.")],
+    proxies: Annotated[int, typer.Option(help="Envoys that sent requests.")],
     algorithm: Annotated[
         str, typer.Option(help="How they balanced: full_scan, least_request, ...")
     ] = "full_scan",
@@ -56,6 +56,9 @@ def calibrate(
             raise ValueError(f"no algorithm {algorithm}; there are {known}")
         if proxies < 1:
             raise ValueError("wanted one proxy or more")
+        for path in (to, plot):  # what would fail at the end fails at the beginning
+            if path is not None and not path.absolute().parent.is_dir():
+                raise ValueError(f"there is no folder for {path}")
         read = Recording.read(recording)
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("fitting", total=None)
@@ -66,16 +69,16 @@ def calibrate(
                 name=recording.stem,
                 progress=lambda n, of: progress.update(task, completed=n, total=of),
             )
+        document = fit.document()
+        if to is not None:
+            to.write_text(json.dumps(document, indent=1) + "\n")
         if plot is not None:
             _plot(read, fit, plot)
     except ModuleNotFoundError as error:
         words = f"{error.name} is not installed: the simulator is in the extra `train`"
         raise _failed(console, words) from error
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise _failed(console, str(error)) from error
-    document = fit.document()
-    if to is not None:
-        to.write_text(json.dumps(document, indent=1) + "\n")
     if output is Output.JSON:
         typer.echo(json.dumps(document))
     else:

@@ -92,7 +92,7 @@ def _arrive(s: State, i: int) -> bool:
     x, e = s.region_of[b], pick(s, b, i)
     _touch_open(s, x, e)
     s.open_requests[x, e] += 1
-    s.in_flight[b, e] += 1
+    s.in_flight[s.proxy_of[b], e] += 1
     s.endpoint[i], s.generation_of[i] = e, s.generation[e]
     if s.sharing[e]:
         s.open[i] = True
@@ -170,7 +170,7 @@ def _leave(s: State, i: int) -> None:
     _touch_open(s, x, e)
     s.open_requests[x, e] -= 1
     if s.generation_of[i] == s.generation[e]:
-        s.in_flight[b, e] -= 1
+        s.in_flight[p, e] -= 1
     _learn(s, i, e, b, p, fine)
     if s.lost[p]:
         s.in_flight_s[x, e] -= s.now_s[0] - max(s.arrives_s[i], s.numbers[WINDOW_FROM_S])

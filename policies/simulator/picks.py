@@ -63,7 +63,7 @@ def restart_all(s: State) -> None:
     begin with the heaviest: the same as looking at the endless schedule from a random time on.
     """
     groups = s.options[GROUPS]
-    for b in range(s.in_flight.shape[0]):
+    for b in range(len(s.proxy_of)):
         x = s.region_of[b]
         total = 0.0
         for g in range(groups):
@@ -133,7 +133,7 @@ def _pick_scheduled(s: State, b: int, g: int) -> int:
                 best = s.members[m]
         weight = weight_of(s, b, best)
         if s.options[ALGORITHM] == LEAST_REQUEST or s.options[ALGORITHM] == FULL_SCAN:
-            weight /= (s.in_flight[b, best] + 1.0) ** s.numbers[BIAS]
+            weight /= (s.in_flight[p, best] + 1.0) ** s.numbers[BIAS]
         s.group_time[b, g] = s.due[b, best]
         s.due[b, best] = s.group_time[b, g] + 1.0 / weight
         if not s.shut[p, best]:
@@ -158,12 +158,12 @@ def _pick_in_turn(s: State, b: int, g: int) -> int:
 def _pick_choices(s: State, b: int, g: int) -> int:
     """The least loaded of N that are drawn at random, with repetition."""
     first, size = s.group_from[g], s.group_from[g + 1] - s.group_from[g]
-    best, tried = -1, 0
+    best, tried, p = -1, 0, s.proxy_of[b]
     for _ in range(TRIES * s.options[CHOICES]):
         host = s.members[first + int(uniform(s.random) * size)]
-        if s.shut[s.proxy_of[b], host]:
+        if s.shut[p, host]:
             continue
-        if best < 0 or s.in_flight[b, host] < s.in_flight[b, best]:
+        if best < 0 or s.in_flight[p, host] < s.in_flight[p, best]:
             best = host
         tried += 1
         if tried >= s.options[CHOICES]:
@@ -174,14 +174,14 @@ def _pick_choices(s: State, b: int, g: int) -> int:
 @compiled
 def _pick_least(s: State, b: int, g: int) -> int:
     """The least loaded of all, ties at random."""
-    best, ties = -1, 0
+    best, ties, p = -1, 0, s.proxy_of[b]
     for m in range(s.group_from[g], s.group_from[g + 1]):
         host = s.members[m]
-        if s.shut[s.proxy_of[b], host]:
+        if s.shut[p, host]:
             continue
-        if best < 0 or s.in_flight[b, host] < s.in_flight[b, best]:
+        if best < 0 or s.in_flight[p, host] < s.in_flight[p, best]:
             best, ties = host, 1
-        elif s.in_flight[b, host] == s.in_flight[b, best]:
+        elif s.in_flight[p, host] == s.in_flight[p, best]:
             ties += 1
             if uniform(s.random) * ties < 1.0:
                 best = host
@@ -201,7 +201,7 @@ def _pick_random(s: State, b: int, g: int) -> int:
 @compiled
 def _peak_cost(s: State, b: int, host: int) -> float:
     """Finagle's: the moving average decays while nothing comes, times what would be in flight."""
-    known, active = s.peak_s[b, host], float(s.in_flight[b, host])
+    known, active = s.peak_s[b, host], float(s.in_flight[s.proxy_of[b], host])
     if known > 0.0:
         idle = s.now_s[0] - s.peak_at_s[b, host]
         return float(known * np.exp(-idle / s.numbers[PEAK_DECAY_S]) * (active + 1.0))

@@ -22,6 +22,7 @@ import numpy as np
 from policies.simulator.case import Case
 from policies.simulator.simulation import Simulation
 from policies.simulator.state import Floats
+from policies.simulator.trace import MOST
 
 NUMBERS = ("succeeded", "failed", "in_flight", "latency_s", "latency_p99_s", "utilisation")
 COLUMNS = ("at_s", "endpoint", *NUMBERS)
@@ -56,8 +57,13 @@ class Recording:
             raise ValueError("a recording has windows of some length, and numbers of each endpoint")
         if any(getattr(self, name).shape != shape for name in NUMBERS):
             raise ValueError("all numbers of a recording are of the same windows")
+        for name in NUMBERS:
+            if (getattr(self, name) < 0.0).any():
+                raise ValueError(f"{name} has a number below 0")
         if not np.nansum(self.succeeded) > 0.0:
             raise ValueError("nothing in it succeeded")
+        if self.ended.sum() > MOST:
+            raise ValueError(f"it has more than {MOST} requests: take a part of it")
 
     @property
     def ended(self) -> Floats:
@@ -93,7 +99,7 @@ class Recording:
                 raise ValueError(f"it is larger than {MOST_BYTES} bytes")
             cells = _prometheus(path) if path.suffix == ".json" else _rows(path)
             return _recording(cells, rates=path.suffix == ".json")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
             raise ValueError(f"{path}: {error}") from error
 
     @classmethod
@@ -150,12 +156,15 @@ def _recording(cells: Cells, *, rates: bool) -> Recording:
     endpoints = sorted({endpoint for _, endpoint, _ in cells})
     if len(times) < 2:
         raise ValueError("there are fewer than two windows in it")
+    if not np.isfinite(times).all():
+        raise ValueError("a window has no time, or an infinite one")
     window_s = float(np.median(np.diff(times)))
     row = {at: i for i, at in enumerate(times)}
     column = {endpoint: i for i, endpoint in enumerate(endpoints)}
     tables: dict[str, Floats] = defaultdict(lambda: np.full((len(times), len(endpoints)), np.nan))
     for (at, endpoint, name), value in cells.items():
-        tables[name][row[at], column[endpoint]] = value
+        if value != math.inf:  # what Prometheus makes of a division by 0
+            tables[name][row[at], column[endpoint]] = value
     if rates:
         for name in ("succeeded", "failed"):
             tables[name] *= window_s

@@ -91,9 +91,9 @@ class State(NamedTuple):
     """(b,)"""
     network_s: Floats
     """(x, x) one way."""
-    # What each balancer knows and where its schedules stand.
     in_flight: NDArray[np.int32]
-    """(b, n)"""
+    """(p, n) what each proxy has in flight: Envoy's `rq_active`, which its workers share."""
+    # What each balancer knows and where its schedules stand.
     due: Floats
     """(b, n) deadlines of the weighted schedule over endpoints."""
     group_time: Floats
@@ -250,7 +250,7 @@ def fresh(case: Case, seed: int) -> State:
         proxy_of=np.arange(b) // case.workers_per_proxy,
         region_of=np.repeat(np.array(case.proxies_of, np.int64), case.workers_per_proxy),
         network_s=network,
-        in_flight=np.zeros((b, n), np.int32),
+        in_flight=np.zeros((p, n), np.int32),
         due=np.zeros((b, n)),
         group_time=np.zeros((b, n)),
         turn=np.zeros((b, n), np.int64),

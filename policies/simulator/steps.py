@@ -25,10 +25,11 @@ class Steps:
     def __post_init__(self) -> None:
         if len(self.from_s) != len(self.value) or not self.from_s or self.from_s[0] != 0.0:
             raise ValueError("steps begin at 0 and have one value each")
-        if any(b <= a for a, b in zip(self.from_s, self.from_s[1:], strict=False)):
+        if any(not b > a for a, b in zip(self.from_s, self.from_s[1:], strict=False)):
             raise ValueError("steps are in order of time")
-        if min(self.value) < 0.0:
-            raise ValueError("the values of steps are not negative")
+        # What is no number would send the event loop, which checks no index, beyond its arrays.
+        if not all(0.0 <= one < np.inf for one in self.value):
+            raise ValueError("the values of steps are numbers, and not negative")
 
     @classmethod
     def of(cls, value: float) -> Steps:

@@ -51,7 +51,7 @@ class Trace:
         """From a file. Raises `ValueError` that says what is wrong with it."""
         try:
             columns = _npz(path) if path.suffix == ".npz" else _csv(path)
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, zipfile.BadZipFile, csv.Error) as error:
             raise ValueError(f"{path}: {error}") from error
         for name, values in columns.items():
             if values.ndim != 1 or len(values) > MOST or not np.isfinite(values).all():

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from policies.league.tables import interval
+from policies.league.targets import REGIONS
 
 
 def card(
@@ -42,8 +43,7 @@ def card(
         "",
         *_limits(evaluation),
         "- The simulator has no network, no connections and no retries; an endpoint is one queue.",
-        "- Sessions that hold traffic in place, several regions and endpoint weights were not "
-        "trained on.",
+        _not_trained_on(recipe),
         "",
     ]
     return "\n".join(lines)
@@ -59,6 +59,15 @@ def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str
     return (
         f"- **Trained on** the simulator only: families {_list(scenarios['families'])};"
         f" {_list(scenarios['endpoints'])} endpoints; {_list(scenarios['proxies'])} proxies."
+    )
+
+
+def _not_trained_on(recipe: Mapping[str, Any]) -> str:
+    lessons = [one["families"] or {} for one in recipe.get("curriculum", ())]
+    drawn = {name for families in (recipe["scenarios"]["families"], *lessons) for name in families}
+    regions = "" if drawn & set(REGIONS) else ", several regions"
+    return (
+        f"- Sessions that hold traffic in place{regions} and endpoint weights were not trained on."
     )
 
 

@@ -57,9 +57,9 @@ def train(
 ) -> None:
     """Train a policy by a recipe, export it, evaluate it on held-out cases, write a release."""
     console = Console(stderr=True)
-    with plainly(console):
+    with plainly(console, stopped="with --resume it goes on from its last checkpoint"):
         from policies.training.evaluate import release_suite
-        from policies.training.release import release
+        from policies.training.release import place, release
         from policies.training.report import PAGE, report_of_runs
         from policies.training.runs import trained
         from policies.training.served import learned_from
@@ -73,12 +73,15 @@ def train(
             wanted = replace(wanted, seed=seed, seeds=())
         if seeds is not None:
             wanted = replace(wanted, seeds=_numbers(seeds))
-        logs = logs or to.with_name(f"{to.name}.logs")
+        to, suite = place(to), release_suite(held_out)  # refused here rather than after training
+        logs = (logs or to.with_name(f"{to.name}.logs")).resolve()
+        if logs.is_relative_to(to):
+            raise WeirError(f"--logs {logs} is in the folder of the release, which is made anew")
         runs = [(one, logs / f"seed-{one.seed}") for one in wanted.runs()]
         if resume and not any(folder.exists() for _, folder in runs):
             console.print(f"nothing to resume in {logs}: begun anew")
-        with _place(ray, workers) as place, bar(console, "training", _steps(runs)) as advance:
-            ended = trained(runs, place, resume=resume, progress=advance, log=log)
+        with _place(ray, workers) as cores, bar(console, "training", _steps(runs)) as advance:
+            ended = trained(runs, cores, resume=resume, progress=advance, log=log)
         report_of_runs(ended, logs)
         best = min(ended, key=lambda one: one.ratio)
         if best.log is not None:
@@ -87,7 +90,7 @@ def train(
             evaluation = release(
                 best,
                 to,
-                suite=release_suite(held_out),
+                suite=suite,
                 progress=lambda n, of: advance(n, "", of),
             )
         if evaluation:
@@ -113,7 +116,7 @@ def sweep(
 ) -> None:
     """Train a recipe with other values of its fields; which do best on the validation cases."""
     console = Console(stderr=True)
-    with plainly(console):
+    with plainly(console, stopped="the same command goes on from here"):
         from policies.training import sweep as search
         from policies.training.report import PAGE, report_of_sweep, table
 

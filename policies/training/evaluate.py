@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from policies.env.draw import Draw
 from policies.env.stages import Stages
 from policies.league.match import Played, play
 from policies.league.players import FULL_SCAN, MODEL, P2C, registry, released, those
 from policies.league.results import Results, Where
-from policies.league.suite import RELEASE_SEEDS, Suite
+from policies.league.suite import RELEASE_SEEDS, Fixture, Suite
 from policies.league.targets import said
 from policies.league.tournament import Progress
 from policies.simulator import FAMILIES
@@ -31,7 +32,29 @@ def release_suite(seeds: int = 1, families: Sequence[str] | None = None) -> Suit
     return Suite(chosen, seeds=seeds, first_seed=RELEASE_SEEDS)
 
 
-def evaluated(release: Path, suite: Suite, progress: Progress | None = None) -> dict[str, Any]:
+HeldOut = Callable[[Fixture], str]
+"""What training had not seen of a case, besides its seed: `families`, `sizes` or (only) `seeds`."""
+
+
+def held_out_of(draws: Sequence[Draw]) -> HeldOut:
+    """For a policy that was trained on what these draw, whatever our own recipes leave out."""
+    families = {name for draw in draws for name, odds in draw.families.items() if odds > 0.0}
+    endpoints = {size for draw in draws for size in draw.endpoints}
+
+    def kind(fixture: Fixture) -> str:
+        if fixture.family not in families:
+            return "families"
+        return "seeds" if fixture.endpoints in endpoints else "sizes"
+
+    return kind
+
+
+def evaluated(
+    release: Path,
+    suite: Suite,
+    progress: Progress | None = None,
+    held_out: HeldOut = lambda fixture: fixture.held_out,
+) -> dict[str, Any]:
     """A release against its base and stock Envoys, in this process."""
     players = those((P2C, FULL_SCAN, MODEL, LEARNED), [released(LEARNED, release)])
     stages = Stages.installed()
@@ -41,12 +64,12 @@ def evaluated(release: Path, suite: Suite, progress: Progress | None = None) -> 
         played += play(fixtures, players, stages, policies)
         if progress is not None:
             progress(len(played), len(suite))
-    return summary(Results(played, players))
+    return summary(Results(played, players), held_out)
 
 
-def summary(results: Results) -> dict[str, Any]:
+def summary(results: Results, held_out: HeldOut) -> dict[str, Any]:
     """All comparisons, over everything, by what was held out, and by family."""
-    kinds = sorted({one.fixture.held_out for one in results.played})
+    kinds = sorted({held_out(one.fixture) for one in results.played})
     families = list(dict.fromkeys(one.fixture.family for one in results.played))
 
     def block(where: Where) -> dict[str, Any]:
@@ -54,7 +77,7 @@ def summary(results: Results) -> dict[str, Any]:
         return {name: said(one) for name, one in zip(COMPARISONS, found, strict=False)}
 
     def of_kind(kind: str) -> Where:
-        return lambda one: one.fixture.held_out == kind
+        return lambda one: held_out(one.fixture) == kind
 
     def of_family(family: str) -> Where:
         return lambda one: one.fixture.family == family

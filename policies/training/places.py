@@ -11,17 +11,13 @@ nothing else here knows where they go:
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from multiprocessing.connection import wait
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 from policies.league.tournament import cores
+from policies.processes import processes
 
 
 class Place(Protocol):
@@ -47,40 +43,11 @@ class Local:
     @contextmanager
     def pool(self, size: int) -> Iterator[Executor]:
         """Processes that end with this one."""
-        pool = _processes(size)
-        try:
+        with processes(size) as pool:
             yield pool
-        finally:
-            _end(pool)
 
     @contextmanager
     def workers(self, count: int) -> Iterator[list[Executor]]:
         """A pool of one process each."""
-        pools = [_processes(1) for _ in range(count)]
-        try:
-            yield [*pools]
-        finally:
-            for pool in pools:
-                _end(pool)
-
-
-def _processes(size: int) -> ProcessPoolExecutor:
-    # spawn: threads of numba and torch do not outlive a fork.
-    return ProcessPoolExecutor(size, multiprocessing.get_context("spawn"), initializer=_begin)
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin() -> None:
-    """In a new process: Ctrl-C is for the one that waits for us, and we end when it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
-
-
-def _follow(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)  # killed as it was, it could not tell us, and nobody waits for what we do
+        with ExitStack() as stack:
+            yield [stack.enter_context(processes(1)) for _ in range(count)]

@@ -3,11 +3,13 @@
 # ruff: noqa: ANN401 - YAML gives anything
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -21,11 +23,13 @@ from policies.env.episodes import World
 from policies.env.simulated import Simulated
 from policies.env.simulated_machines import SimulatedMachines
 from policies.env.simulated_regions import SimulatedRegions
-from policies.simulator import FAMILIES
+from policies.simulator import FAMILIES, HELD_OUT_SEEDS
 
 FOLDER = Path(__file__).parent / "recipes"
 MODEL, LEAST_TIME = "model", "leastTime"
 OWN, SHARED = "own", "shared"
+SEEDS = 2**32
+"""What torch and numpy take for a seed is below."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ class Recipe:
     """Where it learns instead of on the simulator. Not for YAML."""
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         if not isinstance(self.settings, algorithm(self.algorithm).settings):
             raise ValueError(f"the settings are not those of {self.algorithm}")
         if self.base not in (MODEL, LEAST_TIME):
@@ -93,17 +98,32 @@ class Recipe:
         ends = [0.0, *(lesson.until for lesson in self.curriculum), 1.0]
         if any(end <= begin for begin, end in itertools.pairwise(ends)):
             raise ValueError("curriculum: wanted lessons until ever later parts of 0 to 1")
-        draws = [self.scenarios, *(lesson.of(self.scenarios) for lesson in self.curriculum)]
-        unknown = {name for draw in draws for name in draw.families} - set(FAMILIES)
+        unknown = {name for draw in self.draws for name in draw.families} - set(FAMILIES)
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
+        self.settings.check(self.world.steps)
+
+    def _check_numbers(self) -> None:
+        for name in ("steps", "check_every", "check_cases"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: wanted at least 1, got {getattr(self, name)}")
+        if not all(0 <= seed < SEEDS for seed in (self.seed, *self.seeds)):
+            raise ValueError(f"seed: wanted 0 to {SEEDS - 1}")
+        if self.scenarios.seeds[1] > HELD_OUT_SEEDS:
+            raise ValueError(
+                f"scenarios: seeds from {HELD_OUT_SEEDS} on are kept for releases and the league"
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: one is there twice: {self.seeds}")
-        self.settings.check(self.world.steps)
 
     def runs(self) -> list[Recipe]:
         """The same with one seed each."""
         return [replace(self, seed=seed, seeds=()) for seed in self.seeds or (self.seed,)]
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """All that it learns from: the scenarios, and those of the lessons."""
+        return (self.scenarios, *(lesson.of(self.scenarios) for lesson in self.curriculum))
 
     @property
     def world(self) -> World:
@@ -140,7 +160,7 @@ def load(path: Path) -> Recipe:
     """The recipe in a YAML file."""
     try:
         document = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: wanted a mapping")
@@ -171,4 +191,34 @@ def _made(kind: Any, document: Any) -> Any:
         raise ValueError(
             f"no field {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
         )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+    hints = get_type_hints(kind)
+    return kind(**{name: _read(value, hints[name], name) for name, value in document.items()})
+
+
+def _read(value: Any, hint: Any, name: str) -> Any:
+    """A value of YAML as that of a field; ValueError where it is of another kind."""
+    if hint is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML 1.1 takes 1e-4 for text
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        parts = get_args(hint)
+        each = [parts[0]] * len(value) if parts[-1] is ... else parts
+        if len(each) != len(value):
+            raise ValueError(f"{name}: wanted {len(each)} values, got {value!r}")
+        return tuple(_read(one, kind, name) for one, kind in zip(value, each, strict=True))
+    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        keys, values = get_args(hint)
+        return {_read(k, keys, name): _read(v, values, name) for k, v in value.items()}
+    if get_origin(hint) is UnionType:
+        return None if value is None else _read(value, get_args(hint)[0], name)
+    wanted = (int, float) if hint is float else get_origin(hint) or hint
+    if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{name}: wanted {_called(hint)}, got {value!r}")
+    return value
+
+
+def _called(hint: Any) -> str:
+    """A type in words."""
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    kinds = {tuple: "a list", Mapping: "a mapping"}
+    return names.get(hint) or kinds.get(get_origin(hint)) or str(hint.__name__).lower()

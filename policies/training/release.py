@@ -8,15 +8,47 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from controlplane.errors import WeirError
 from policies.agents.network import Released
 from policies.env.paired import BASE
 from policies.league.suite import Suite
 from policies.league.tournament import Progress
 from policies.training.card import card
-from policies.training.evaluate import evaluated, release_suite
+from policies.training.evaluate import evaluated, held_out_of, release_suite
 from policies.training.export import export, manifest
 from policies.training.importance import write as write_importance
 from policies.training.train import Trained
+
+FILES = (
+    "model.onnx",
+    "manifest.json",
+    "evaluation.json",
+    "importance.json",
+    "importance.png",
+    "card.md",
+)
+"""All that a release consists of."""
+
+
+def place(folder: Path) -> Path:
+    """Where a release of that name will be: the same folder, without links and dots.
+
+    WeirError where there is something else than a release: it would be lost.
+    """
+    folder = folder.resolve()
+    try:
+        others = sorted(one.name for one in folder.iterdir() if one.name not in FILES)
+    except FileNotFoundError:
+        return folder
+    except OSError as error:
+        raise WeirError(f"no release can be there: {error}") from error
+    if others:
+        more = " and others" if len(others) > 3 else ""
+        raise WeirError(
+            f"{folder} has {', '.join(others[:3])}{more} in it, which are no part of a release and "
+            "would be lost: name another folder"
+        )
+    return folder
 
 
 def release(
@@ -32,8 +64,10 @@ def release(
     suite plays corrections of `model`, and serving refuses another
     (`benchmarks.region_agents` plays it).
 
-    The folder appears as a whole: it is made beside its place and then renamed.
+    The folder appears as a whole: it is made beside its place and then renamed. WeirError where
+    it would take the place of something else than a release.
     """
+    folder = place(folder)
     made = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
@@ -51,7 +85,8 @@ def release(
         _appear(made, folder)
         return {}
     suite = suite or release_suite()
-    evaluation = evaluated(made, suite, progress)
+    seen = () if trained.log is not None else trained.recipe.draws
+    evaluation = evaluated(made, suite, progress, held_out_of(seen))
     document["evaluation"] = {
         "base": BASE,
         "mean": evaluation["overall"]["learned/model"]["mean"],
@@ -68,8 +103,13 @@ def release(
 
 
 def _appear(made: Path, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """In place of the release that is there, which is gone only when the new one has its place."""
+    before = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(before, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, before)
     os.replace(made, folder)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _write(path: Path, document: Any) -> None:  # noqa: ANN401

@@ -101,6 +101,8 @@ def settings(over: Over, draws: int | None = None, seed: int = 1) -> list[dict[s
             raise ValueError(f"{', '.join(ranges)}: of a range values are drawn; say how many")
         lists = [list(values) for values in over.values() if not isinstance(values, Range)]
         return [dict(zip(over, values, strict=True)) for values in itertools.product(*lists)]
+    if draws < 1:
+        raise ValueError(f"wanted at least one setting, got {draws}")
     random, found = np.random.default_rng(seed), list[dict[str, Any]]()
     for _ in range(20 * draws):  # few fields of few values have no more
         one = {
@@ -176,6 +178,8 @@ def sweep(
     The same call goes on where it was stopped: a run that has ended is not run again, one that had
     begun goes on from its checkpoint. `draws` settings are drawn with the seed `chance`.
     """
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: one is there twice: {', '.join(map(str, seeds))}")
     tried = settings(over, draws, chance)
     recipes = [
         replace(changed(recipe, values), seed=seed, seeds=()) for values in tried for seed in seeds

@@ -58,6 +58,13 @@ def test_the_suite_has_every_family_load_size_and_seed_once() -> None:
     assert len(suite) == len(FAMILIES) * len(suite.loads) * len(suite.sizes) * 2
 
 
+def test_a_family_that_is_named_twice_does_not_count_twice() -> None:
+    with pytest.raises(ValueError, match="each once"):
+        Suite(("sparse", "bursty", "sparse"))
+    with pytest.raises(ValueError, match="some families"):
+        Suite(())
+
+
 def test_the_league_has_seeds_that_neither_training_nor_a_release_has() -> None:
     def seeds(suite: Suite) -> set[int]:
         return {one.seed for fixtures in suite.rounds() for one in fixtures}
@@ -239,6 +246,26 @@ def test_processes_play_as_one_does(tmp_path: Path) -> None:
     assert tournament(SMALL, players, tmp_path / "two", jobs=2) == one
 
 
+def test_a_journal_that_is_read_again_is_never_half_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it is made ready for more, it has what it had."""
+    journal, suite = tmp_path / "journal", replace(SMALL, families=("homogeneous",), loads=(0.5,))
+    tournament(suite, those([P2C]), journal, jobs=1)
+    whole = journal.read_text()
+    with journal.open("a") as lines:
+        lines.write('{"fixture"')
+
+    def killed(draft: Path, place: Path) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr("policies.league.written.os.replace", killed)
+        with pytest.raises(Stopped):
+            tournament(suite, those([P2C]), journal, jobs=1)
+    assert journal.read_text().startswith(whole)
+
+
 def test_a_journal_of_other_players_is_begun_anew_and_something_else_is_not_written_over(
     tmp_path: Path, stages: Stages
 ) -> None:
@@ -252,6 +279,10 @@ def test_a_journal_of_other_players_is_begun_anew_and_something_else_is_not_writ
     assert seen == [0, 1]
     assert set(other.got) == {P2C}
     assert len(journal.read_text().splitlines()) == 2
+    before = journal.read_text()
+    journal.write_text(before + "[]\n" + before.splitlines()[1] + "\n")
+    with pytest.raises(WeirError, match="a line that is no case"):
+        tournament(suite, those([P2C]), journal, jobs=1)
     journal.write_text("my notes\n")
     with pytest.raises(WeirError, match="no journal of a league"):
         tournament(suite, those([FULL_SCAN]), journal, jobs=1)

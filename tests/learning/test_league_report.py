@@ -200,6 +200,11 @@ def test_the_verb_shows_a_league_and_its_exit_status_says_whether_it_is_good_eno
     assert "model to FULL_SCAN" not in one
     assert weir("league", str(good), "--player", "nobody").exit_code == 1
     assert weir("league", str(tmp_path / "none.json")).exit_code == 1
+    for name in ("players", "blocks", "about", "suite"):
+        bad.write_text(json.dumps({key: one for key, one in league.items() if key != name}))
+        torn = weir("league", str(bad))
+        assert torn.exit_code == 1
+        assert "is no whole league" in " ".join(torn.stderr.split())
 
 
 def test_evaluate_plays_writes_every_form_and_leaves_the_readme_to_a_whole_run(
@@ -215,6 +220,24 @@ def test_evaluate_plays_writes_every_form_and_leaves_the_readme_to_a_whole_run(
     assert written == {".json", ".csv", ".md", ".html", ".png", ".jsonl"}
     assert read(to.with_name("l-quick.json"))["suite"]["cases"] == 4
     assert readme.read_text() == f"{BEGIN}\n{END}\n"
+
+
+def test_what_would_fail_after_hours_of_playing_is_refused_before_it(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("no marks\n")
+    (tmp_path / "file").write_text("")
+    to = ("--to", str(tmp_path / "l"))
+    for wrong, words in (
+        (("--readme", str(readme), *to), "put them where the table belongs"),
+        (("--readme", str(tmp_path / "none"), *to), "No such file"),
+        (("--jobs", "0", *to), "wanted at least 1"),
+        (("--to", str(tmp_path / "file" / "l")), "error: "),
+    ):
+        done = weir("evaluate", *wrong)
+        assert done.exit_code == 1
+        assert words in " ".join(done.stderr.split())
+        assert isinstance(done.exception, SystemExit)
+    assert not list(tmp_path.glob("l*"))
 
 
 def test_a_league_is_shown_where_nothing_that_plays_is_installed() -> None:

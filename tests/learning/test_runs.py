@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -152,31 +151,57 @@ def test_several_runs_are_the_same_alone_and_on_processes(tmp_path: Path) -> Non
     assert said[-1] == sum(one.steps for one in recipes)
 
 
-def test_a_worker_ends_with_the_process_that_it_works_for() -> None:
-    code = (
-        "import os\n"
-        "from policies.training.places import Local\n"
-        "if __name__ == '__main__':\n"
-        "    with Local().workers(1) as (worker,):\n"
-        "        print(worker.submit(os.getpid).result(), flush=True)\n"
-        "        input()\n"
-    )
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(code)
-        file.flush()
-        with subprocess.Popen(
-            [sys.executable, file.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.getcwd()},
-        ) as process:
-            assert process.stdout is not None
-            worker = int(process.stdout.readline())
-            process.send_signal(signal.SIGKILL)
+WAITING = """
+import os, signal, time
+from policies.training.places import Local
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with Local().pool(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 600.0).result()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_worker_ends_with_the_process_that_it_works_for(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """In the middle of what it does, be it hours; and who waited for it ends as well."""
+    (tmp_path / "waiting.py").write_text(WAITING)
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "waiting.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    ) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        process.send_signal(how)
+        process.wait(20.0)
     deadline = time.monotonic() + 20.0
     while alive(worker):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("arguments", [("train",), ("sweep", "--over", "ppo.discount=0.8")])
+def test_ctrl_c_is_told_in_a_line_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("policies.training.runs.trained", pressed)
+    monkeypatch.setattr("policies.training.sweep.trained", pressed)
+    app = typer.Typer()
+    app.command("train")(cli.train)
+    app.command("sweep")(cli.sweep)
+    verb, *others = arguments
+    wanted = [verb, "residual-ppo-quick", "--to", str(tmp_path / "to"), "--workers", "1", *others]
+    done = CliRunner().invoke(app, wanted)
+    assert done.exit_code == 130
+    assert "stopped: " in done.stderr
+    assert "goes on from" in done.stderr
 
 
 def alive(pid: int) -> bool:
@@ -337,6 +362,10 @@ def test_the_command_searches_and_says_what_it_found(tmp_path: Path) -> None:
     assert "1 settings" in result.output
     assert json.loads((tmp_path / "s" / "sweep.json").read_text())["seeds"] == [1]
     assert CliRunner().invoke(app, [*arguments, "--seeds", "1,a"]).exit_code == 1
+    for wrong, words in ((("--seeds", "1,1"), "there twice"), (("--draw", "0"), "at least one")):
+        refused = CliRunner().invoke(app, [*arguments, *wrong])
+        assert refused.exit_code == 1
+        assert words in refused.stderr
     assert CliRunner().invoke(app, [*arguments, "--workers", "0"]).exit_code == 1
 
 
@@ -348,3 +377,13 @@ def test_the_bar_tells_the_rate_and_the_time_that_is_left() -> None:
             time.sleep(0.01)
     assert isinstance(console.file, io.StringIO)
     assert re.search(r"600/1,000 [\d,.]+/s \d:\d\d:\d\d return \+0.10", console.file.getvalue())
+
+
+def test_a_bar_is_never_beyond_its_end() -> None:
+    """The last rollout is played to its end, which may be beyond the steps that were asked for."""
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=120)
+    with bar(console, "training", 100) as advance:
+        advance(2_496)
+    assert isinstance(console.file, io.StringIO)
+    assert "100/100" in console.file.getvalue()
+    assert "2,496" not in console.file.getvalue()

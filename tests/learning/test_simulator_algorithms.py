@@ -20,6 +20,7 @@ from policies.simulator import (
     Simulation,
     Station,
     Steps,
+    Trace,
     Traffic,
     Work,
     core,
@@ -295,6 +296,25 @@ def test_workers_of_a_proxy_share_what_outlier_detection_knows() -> None:
     run = Simulation(made, 15)
     run.advance(10.0)
     assert run.arrived()[0] == pytest.approx(5, abs=2)
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_workers_of_a_proxy_share_what_is_in_flight(workers: int) -> None:
+    """As a real Envoy 1.40 with FULL_SCAN: with one worker and with four, of 200 requests none went
+    to the endpoint that had one in flight."""
+    at_s = np.linspace(0.0, 20.0, 201)
+    work_s = np.array([1_000.0, *[0.01] * 200])
+    made = case(
+        (Station(64), Station(64)),
+        Algorithm.FULL_SCAN,
+        proxies=1,
+        workers_per_proxy=workers,
+        timeout_s=2_000.0,
+        traffic=Traffic(Steps.of(1.0), trace=Trace(at_s, work_s)),
+    )
+    run = Simulation(made, 3)
+    run.advance(30.0)
+    assert sorted(run.arrived().tolist()) == [1.0, 200.0]
 
 
 def test_the_stamp_of_the_cache_changes_with_any_compiled_module(tmp_path: Path) -> None:

@@ -116,6 +116,11 @@ def test_what_prometheus_answers_to_our_query_is_a_recording(tmp_path: Path) -> 
         ("a.csv", "at_s,endpoint\n", "no column"),
         ("a.csv", "at_s,endpoint,succeeded,latency_s\n1,a,3,0.1\n", "two windows"),
         ("a.csv", "at_s,endpoint,succeeded,latency_s\n1,a,0,\n2,a,0,\n", "succeeded"),
+        ("a.csv", "at_s,endpoint,succeeded,latency_s\n1,a,5,-1\n2,a,5,.1\n", "below 0"),
+        ("a.csv", "at_s,endpoint,succeeded,latency_s\n1,a,5,.1\nnan,a,5,.1\n", "no time"),
+        ("a.csv", "at_s,endpoint,succeeded,latency_s\n1,a,5e12,.1\n2,a,5,.1\n", "take a part"),
+        ("a.csv", f"at_s,endpoint,succeeded,latency_s\n1,{'a' * 200_000},5,.1\n", "field limit"),
+        ("a.csv", "at_s,endpoint,succeeded,latency_s\n1,a,5,.1\n1,b,5,\n2,a,5,.1\n", "of b"),
         ("a.json", "[]", "a.json"),
         ("a.json", '{"data": {"resultType": "vector", "result": []}}', "query_range"),
     ],
@@ -128,6 +133,37 @@ def test_a_recording_that_cannot_be_is_refused_in_words(
     done = CliRunner().invoke(app, ["calibrate", str(path), "--proxies", "2"])
     assert done.exit_code == 1
     assert words in " ".join(done.stderr.split())
+
+
+def test_who_answered_nothing_is_named_and_does_not_end_the_process() -> None:
+    """Its speed would be no number, with which the compiled event loop leaves its arrays."""
+    made = Recording.of(replace(truth(Work(0.02), 2), duration_s=5.0), seed=2)
+    made.latency_s[:, 1] = np.nan
+    with pytest.raises(ValueError, match=r"no latency is known of 10\.0\.0\.1:8080"):
+        calibrate(made, proxies=6)
+    for value in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ValueError, match="numbers, and not negative"):
+            Steps.of(value)
+
+
+def test_a_recording_without_99th_percentiles_is_fitted_by_what_it_has() -> None:
+    made = silent(Recording.of(replace(truth(Work(0.02), 2), duration_s=10.0), seed=2))
+    made.latency_p99_s[:] = np.nan
+    fit = calibrate(made, proxies=6, workers=(2,), laws=(Work(1.0),))
+    assert fit.gap.keys() == {"mean_s"}
+    assert abs(fit.gap["mean_s"]) < 0.1
+
+
+def test_a_place_that_is_not_there_is_refused_before_the_fit(tmp_path: Path) -> None:
+    Recording.of(replace(truth(Work(0.02), 2), duration_s=5.0), seed=2).write(tmp_path / "a.csv")
+    for option in ("--to", "--plot"):
+        wanted = str(tmp_path / "nowhere" / "x")
+        done = CliRunner().invoke(
+            app, ["calibrate", str(tmp_path / "a.csv"), "--proxies", "6", option, wanted]
+        )
+        assert done.exit_code == 1
+        assert "there is no folder" in done.stderr
+        assert isinstance(done.exception, SystemExit)
 
 
 def test_the_verb_prints_json_and_writes_a_scenario_and_a_plot(tmp_path: Path) -> None:

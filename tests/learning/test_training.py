@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
-from controlplane.errors import ConfigurationError
+from controlplane.errors import ConfigurationError, WeirError
 from controlplane.model.features import FEATURES
 from policies.agents.network import PRESENT, Actor, Released
 from policies.agents.settings import Ppo
@@ -19,12 +22,13 @@ from policies.env.draw import Draw
 from policies.env.simulated import Simulated
 from policies.released import residual_ppo
 from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_SEEDS
+from policies.training import cli
 from policies.training.asked import INPUTS, random_services
 from policies.training.card import card
-from policies.training.evaluate import evaluated, release_suite
+from policies.training.evaluate import evaluated, held_out_of, release_suite
 from policies.training.export import TOLERANCE, export, largest_difference
-from policies.training.recipe import FOLDER, Recipe, load
-from policies.training.release import release
+from policies.training.recipe import FOLDER, Lesson, Recipe, load
+from policies.training.release import FILES, release
 from policies.training.train import train
 
 pytestmark = pytest.mark.learning
@@ -37,6 +41,12 @@ TINY = Recipe(
     check_every=1,
     check_cases=2,
 )
+
+
+def verb(function: Callable[..., None]) -> typer.Typer:
+    app = typer.Typer()
+    app.command()(function)
+    return app
 
 
 def test_copies_of_a_case_are_measured_by_one_another() -> None:
@@ -168,12 +178,109 @@ def test_lessons_change_what_is_drawn_for_their_part_of_the_steps_and_no_check(
         ("name: x\nsteps: 10\ncurriculum: [{until: .5, seeds: [0, 9]}]", "no field seeds"),
         ("name: x\nsteps: 10\ncurriculum: [{until: .5, families: {spars: 1}}]", "spars"),
         ("name: [", "line"),
+        ("name: x\nsteps: many", "steps: wanted a whole number, got 'many'"),
+        ("name: x\nsteps: 1.5", "steps: wanted a whole number"),
+        ("name: x\nsteps: -5", "steps: wanted at least 1"),
+        ("name: x\nsteps: 10\nseed: -1", "seed: wanted 0 to"),
+        ("name: x\nsteps: 10\ncheck_every: 0", "check_every: wanted at least 1"),
+        ("name: x\nsteps: 10\nppo: {slots: '8'}", "slots: wanted a whole number, got '8'"),
+        ("name: x\nsteps: 10\nppo: {centred: 1}", "centred: wanted true or false"),
+        ("name: x\nsteps: 10\nppo: {discount: 1.2}", "discount"),
+        ("name: x\nsteps: 10\nscenarios: {families: [sparse]}", "families: wanted a mapping"),
+        ("name: x\nsteps: 10\nscenarios: {families: {sparse: 0}}", "families: wanted how often"),
+        ("name: x\nsteps: 10\nscenarios: {load: 0.5}", "load: wanted a list"),
+        ("name: x\nsteps: 10\nscenarios: {load: [0.5]}", "load: wanted 2 values"),
+        ("name: x\nsteps: 10\nscenarios: {load: [0.9, 3]}", "load: wanted a range"),
+        ("name: x\nsteps: 10\nscenarios: {proxies: [0]}", "proxies: wanted numbers of at least 1"),
+        ("name: x\nsteps: 10\nscenarios: {duration_s: 1}", "duration_s: wanted at least 2"),
+        ("name: x\nsteps: 10\nscenarios: {seeds: [5, 5]}", "seeds: wanted from"),
+        ("name: x\nsteps: 10\nscenarios: {seeds: [0, 3000000]}", "kept for releases"),
     ],
 )
 def test_a_recipe_that_is_wrong_is_refused_in_words(tmp_path: Path, text: str, wanted: str) -> None:
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(ConfigurationError, match=wanted):
         load(tmp_path / "r.yaml")
+
+
+def test_a_number_without_a_point_is_a_number_too(tmp_path: Path) -> None:
+    """YAML 1.1 takes 1e-4 for text."""
+    (tmp_path / "r.yaml").write_text("name: x\nsteps: 10\nppo: {learning_rate: 1e-4, clip: 1}")
+    settings = load(tmp_path / "r.yaml").settings
+    assert isinstance(settings, Ppo)
+    assert (settings.learning_rate, settings.clip) == (1e-4, 1)
+
+
+def test_what_is_no_release_is_never_replaced_by_one(tmp_path: Path) -> None:
+    notes = tmp_path / "work" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("a year of work")
+    with pytest.raises(WeirError, match=r"notes\.txt.* would be lost"):
+        release(train(TINY), notes.parent)
+    arguments = ["residual-ppo-quick", "--steps", "64", "--logs", str(tmp_path / "logs"), "--to"]
+    for wrong in (notes.parent, notes, tmp_path / "empty" / ".." / "work"):
+        done = CliRunner().invoke(verb(cli.train), [*arguments, str(wrong)])
+        assert done.exit_code == 1
+        assert "error: " in done.stderr
+    assert notes.read_text() == "a year of work"
+    assert not (tmp_path / "logs").exists()  # told before anything was trained
+
+
+def test_a_release_takes_the_place_of_a_release_and_leaves_nothing_beside_it(
+    tmp_path: Path,
+) -> None:
+    folder, linked = tmp_path / "tiny", tmp_path / "link"
+    suite = replace(release_suite(families=("hardware_4x",)), loads=(0.7,), sizes=((8, 4),))
+    folder.mkdir()
+    (folder / "model.onnx").write_text("old")
+    linked.symlink_to(folder)
+    release(train(TINY), linked, suite=suite)
+    assert {one.name for one in folder.iterdir()} == set(FILES)
+    assert (folder / "model.onnx").read_bytes() != b"old"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["link", "tiny"]
+
+
+def test_what_would_fail_after_training_is_refused_before_it(tmp_path: Path) -> None:
+    to = str(tmp_path / "to")
+    for option, value, words in (
+        ("--held-out", "0", "wanted 1 to 1000 seeds"),
+        ("--logs", f"{to}/logs", "in the folder of the release"),
+    ):
+        arguments = ["residual-ppo-quick", "--steps", "64", "--to", to, option, value]
+        done = CliRunner().invoke(verb(cli.train), arguments)
+        assert done.exit_code == 1
+        assert words in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_that_answers_no_numbers_is_not_released(tmp_path: Path) -> None:
+    actor = lively()
+    torch.nn.init.constant_(actor.head.weight, float("nan"))
+    with pytest.raises(RuntimeError, match="differs from the trained policy by nan"):
+        export(actor, tmp_path / "model.onnx")
+
+
+def test_what_a_recipe_trains_on_is_not_called_held_out_for_it() -> None:
+    """Whatever our own recipes leave out: a recipe of yours may train on that."""
+    suite = release_suite(families=("two_regions", "sparse", "bursty"))
+    fixtures = [one for fixtures in suite.rounds() for one in fixtures]
+    ours = held_out_of(load(FOLDER / "residual-ppo.yaml").draws)
+    assert [ours(one) for one in fixtures] == [one.held_out for one in fixtures]
+    lesson = Lesson(until=0.5, families={"sparse": 1.0}, endpoints=(6,))
+    draw = replace(TINY.scenarios, families={"two_regions": 1.0, "bursty": 0.0}, endpoints=(8,))
+    theirs = held_out_of(replace(TINY, scenarios=draw, curriculum=(lesson,)).draws)
+    said = {(one.family, one.endpoints): theirs(one) for one in fixtures}
+    assert said["two_regions", 8] == said["sparse", 6] == "seeds"
+    assert said["two_regions", 24] == "sizes"
+    assert said["bursty", 8] == "families"
+
+
+def test_a_card_says_that_regions_were_not_trained_on_where_that_is_so() -> None:
+    manifest = json.loads((residual_ppo() / "manifest.json").read_text())
+    evaluation = json.loads((residual_ppo() / "evaluation.json").read_text())
+    assert "several regions and endpoint weights were not" in card(manifest, evaluation)
+    manifest["recipe"]["scenarios"]["families"]["two_regions"] = 1.0
+    assert "several regions" not in card(manifest, evaluation)
 
 
 def test_a_release_is_evaluated_on_its_own_seeds_and_the_card_says_what_came_out() -> None:

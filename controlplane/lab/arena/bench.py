@@ -298,6 +298,11 @@ def _check_before(to: Path | None, readme: Path | None, resume: bool) -> None:
         require_markers(readme)
     if resume and to is None:
         raise ConfigurationError("--resume wants --to: what is to be resumed")
+    if to is not None:
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"--to {to}: no folder for it: {error}") from error
     if to is not None and importlib.util.find_spec("matplotlib") is None:
         raise ConfigurationError("the report wants matplotlib: pip install 'weir[bench]'")
 

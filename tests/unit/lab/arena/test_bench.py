@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from controlplane.lab.arena.bench import Bench, facts, run_bench
+from controlplane.errors import ConfigurationError
+from controlplane.lab.arena.bench import Bench, bench, facts, run_bench
 from controlplane.lab.arena.contestants import REFERENCE
 from controlplane.lab.arena.document import document, read_heats
 from controlplane.lab.arena.draw import Room
@@ -99,3 +101,11 @@ async def test_over_all_scenarios_ours_is_compared_with_whom_it_has_to_beat() ->
 def test_seeds_come_one_after_another_so_that_a_short_run_has_whole_ones() -> None:
     seeds = [seed for _, seed, _ in WANTED.plan()]
     assert seeds == sorted(seeds)
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_an_hour_of_playing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="no folder for it"):
+        bench(scenario=["homogeneous"], lane=["full_scan"], to=tmp_path / "file" / "arena")

@@ -13,7 +13,7 @@ from controlplane.lab.arena.contestants import REFERENCE
 from controlplane.lab.arena.document import document, read_heats, write
 from controlplane.lab.arena.results import Heat
 from controlplane.lab.arena.table import markdown, require_markers, stock_of, write_between
-from controlplane.lab.arena.tally import _T, Tally, over_seeds
+from controlplane.lab.arena.tally import _T, _T_MANY, Tally, over_seeds
 from tests.unit.lab.arena.made import heat, ratios
 
 
@@ -23,6 +23,7 @@ def tally(*heats: Heat) -> Tally:
 
 def test_students_t_is_that_of_scipy() -> None:
     assert pytest.approx(stats.t.ppf(0.975, range(1, len(_T) + 1)), abs=6e-4) == _T
+    assert stats.t.ppf(0.975, len(_T) + 1) <= _T_MANY  # for all more: rather too wide
 
 
 def test_the_interval_is_that_of_scipy() -> None:
