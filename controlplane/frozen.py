@@ -37,7 +37,8 @@ class Frozen:
 
     def look(self) -> Callable[[ServiceName], str | None]:
         """Why a service is held; None where it is not."""
-        here, elsewhere, why_not = self._switch.look(), self._elsewhere(), self._why_not()
+        elsewhere = self._elsewhere()  # first: what is there no more may be here from now on
+        here, why_not = self._switch.look(), self._why_not()
         if here is not self._before and here != self._before:
             _log(self._before, here)
             self._tell(self._before, here)
@@ -45,14 +46,14 @@ class Frozen:
         return lambda service: here.why(service) or elsewhere.why(service) or why_not
 
     def inherit(self, elsewhere: Switched) -> None:
-        """What was frozen at the replica that decided before stays so, until somebody resumes."""
+        """What was frozen at a replica that is gone stays so, until somebody resumes."""
         here, wanted = self._switch.look(), dict(elsewhere.services)
         if elsewhere.all is not None:
             wanted[ALL] = elsewhere.all
         for service, why in wanted.items():
             if (here.all if service == ALL else here.services.get(service)) is None:
                 try:
-                    self._switch.freeze(why, by="the replica before", service=service)
+                    self._switch.freeze(why, by="a replica that is gone", service=service)
                 except StoreError as error:
                     logger.error("frozen, but not over a restart", why=str(error))
 

@@ -92,7 +92,7 @@ class Replicas:
     ) -> None:
         """`percent` is how much of the traffic is logged, `told_percent` how much is to be.
         `switched` is what is frozen here; `inherit` is told what is to be from now on, as it was at
-        the replica that decided before. `shared` knows the last valid versions of what is refused;
+        a replica that is gone. `shared` knows the last valid versions of what is refused;
         without `tls` it is not asked for those of Secrets. The
         sinks are those of this process, for when it decides. Raises `StartupError`."""
         shared = shared if tls is not None else WithoutSecrets(shared)
@@ -102,7 +102,7 @@ class Replicas:
         self._clock = clock
         self._chance = chance
         self._metrics = metrics
-        self._roll = RollCall(clock, versions)
+        self._roll = RollCall(clock, versions, lambda gone: inherit(joined(gone)))
         self._server = ReplicaServer(
             address,
             leadership,

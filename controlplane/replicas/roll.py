@@ -2,7 +2,8 @@
 
 Nothing is taken for granted of a replica that is not heard. As long as it may be there, its Envoys
 make no `Programmed` true; one that was lost without a goodbye may be there for `LOST_S`. After that
-it counts no more: its Envoys have found others, or serve on with what they have.
+it counts no more: its Envoys have found others, or serve on with what they have. What a person
+froze at a replica outlives it: nobody but a person resumes it.
 """
 
 from __future__ import annotations
@@ -49,9 +50,16 @@ class Elsewhere:
 class RollCall:
     """All replicas that follow, or did a short while ago."""
 
-    def __init__(self, clock: Callable[[], float], versions: Versions) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        versions: Versions,
+        inherit: Callable[[Mapping[str, Frozen]], None],
+    ) -> None:
+        """`inherit` gets what was frozen, by replica, at those that count no more."""
         self._clock = clock
         self._versions = versions
+        self._inherit = inherit
         self._members: dict[str, Member] = {}
 
     @property
@@ -61,7 +69,10 @@ class RollCall:
 
     def join(self, replica: str) -> Member:
         """It follows from now on. Who holds an earlier `Member` of it is not heard any more."""
+        before = self._members.get(replica)
         member = self._members[replica] = Member(replica, self._clock())
+        if before is not None:
+            member.frozen = before.frozen  # until it says so itself
         return member
 
     def expect(self, replicas: Iterable[str]) -> None:
@@ -83,17 +94,17 @@ class RollCall:
     def leave(self, member: Member) -> None:
         """It said goodbye."""
         if self._members.get(member.replica) is member:
-            del self._members[member.replica]
+            self._forget([member])
 
     def lose(self, member: Member) -> None:
         """Its stream ended."""
         member.lost_s = self._clock()
         lost = [one for one in self._members.values() if one.lost_s is not None]
-        for one in sorted(lost, key=lambda one: one.lost_s or 0.0)[:-MOST_LOST]:
-            del self._members[one.replica]
+        self._forget(sorted(lost, key=lambda one: one.lost_s or 0.0)[:-MOST_LOST])
 
     def clear(self) -> None:
-        """Nobody follows us any more: another replica decides."""
+        """Nobody follows us any more: another replica decides. Who is there will tell it."""
+        self._forget([one for one in self._members.values() if one.lost_s is not None])
         self._members.clear()
 
     def frozen(self) -> dict[str, Frozen]:
@@ -112,10 +123,16 @@ class RollCall:
 
     def _counted(self) -> list[Member]:
         """Those that are there, or may be."""
-        for member in list(self._members.values()):
-            if member.lost_s is not None and self._clock() >= member.lost_s + LOST_S:
-                del self._members[member.replica]
+        until_s = self._clock() - LOST_S
+        members = self._members.values()
+        self._forget([one for one in members if one.lost_s is not None and one.lost_s <= until_s])
         return list(self._members.values())
+
+    def _forget(self, members: Iterable[Member]) -> None:
+        for member in members:
+            del self._members[member.replica]
+            if member.frozen != Frozen():
+                self._inherit({member.replica: member.frozen})
 
     def _waits(self, member: Member, fleet: str, found: Fleet | None) -> str:
         if not member.told:

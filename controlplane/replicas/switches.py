@@ -1,7 +1,8 @@
 """The kill switch of several replicas: what a person froze at any of them is frozen.
 
-Each keeps what was frozen there, and there it is resumed. What was frozen at a replica that decided
-and is gone is kept by the one that takes over, so that nobody but a person resumes it.
+Each keeps what was frozen there, and there it is resumed. What was frozen at a replica that is gone
+is kept by the one that decides, or by the one that takes over from it, so that nobody but a person
+resumes it.
 """
 
 from __future__ import annotations

@@ -63,3 +63,16 @@ def test_who_takes_over_keeps_what_was_frozen_and_his_own_reasons(tmp_path: Path
     assert "theirs" in now.services[API]
     assert now.all is not None
     assert "all of it" in now.all
+
+
+def test_nothing_is_let_go_for_a_tick_when_the_replica_that_had_it_is_gone(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+
+    def gone() -> Switched:
+        scene.frozen.inherit(Switched(services={WEB: "theirs"}))
+        return Switched()
+
+    scene.frozen = Frozen(
+        scene.switch, elsewhere=gone, why_not=lambda: None, tell=lambda before, now: None
+    )
+    assert "theirs" in (scene.frozen.look()(WEB) or "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from controlplane.front.programmed import MOST_REFUSALS, Taking, brief, programming
-from controlplane.replicas.messages import Fleet, Roll
+from controlplane.replicas.messages import Fleet, Frozen, Roll
 from controlplane.replicas.roll import LOST_S, MOST_LOST, STALE_S, Member, RollCall
 from tests.unit.replicas.scene import FLEET, VERSIONS, envoys
 
@@ -12,7 +14,8 @@ class Rig:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.versions = dict(VERSIONS)
-        self.roll = RollCall(lambda: self.now_s, lambda fleet: self.versions)
+        self.inherited: list[Mapping[str, Frozen]] = []
+        self.roll = RollCall(lambda: self.now_s, lambda fleet: self.versions, self.inherited.append)
 
     def member(self, name: str = "b", **synced: bool) -> Member:
         member = self.roll.join(name)
@@ -130,3 +133,46 @@ def test_of_replicas_that_were_lost_so_many_are_remembered() -> None:
         rig.roll.lose(rig.member(f"b{index}", one=True))
         rig.now_s += 0.01
     assert len(rig.roll.elsewhere(FLEET).envoys) == MOST_LOST
+
+
+def test_what_was_frozen_at_a_replica_that_is_gone_is_left_to_who_decides() -> None:
+    rig = Rig()
+    frozen = Frozen(None, {"web": "slow (by kim)"})
+
+    def freezes(name: str) -> Member:
+        member = rig.member(name)
+        rig.roll.hear(member, Roll({}, (), frozen))
+        return member
+
+    lost, leaves, resumed = freezes("lost"), freezes("leaves"), freezes("resumed")
+    rig.roll.lose(lost)
+    rig.roll.leave(leaves)
+    assert rig.inherited == [{"leaves": frozen}]
+    rig.roll.hear(resumed, Roll({}, (), Frozen()))
+    rig.roll.leave(resumed)
+    rig.now_s += LOST_S - 0.1
+    assert rig.roll.frozen() == {"lost": frozen}  # it may come back
+    rig.now_s += 0.1
+    assert rig.roll.frozen() == {}
+    assert rig.inherited == [{"leaves": frozen}, {"lost": frozen}]
+
+
+def test_a_replica_that_comes_back_has_not_resumed_anything() -> None:
+    rig = Rig()
+    frozen = Frozen("all (by kim)")
+    rig.roll.hear(rig.member(), Roll({}, (), frozen))
+    again = rig.member()
+    assert rig.roll.frozen() == {"b": frozen}
+    rig.roll.hear(again, Roll({}, (), Frozen()))
+    assert rig.roll.frozen() == {"b": Frozen()}
+
+
+def test_another_that_decides_hears_of_what_was_frozen_at_the_lost_from_us() -> None:
+    rig = Rig()
+    frozen = Frozen("all (by kim)")
+    for name in ("there", "lost"):
+        member = rig.member(name)
+        rig.roll.hear(member, Roll({}, (), frozen))
+    rig.roll.lose(member)
+    rig.roll.clear()
+    assert rig.inherited == [{"lost": frozen}]  # the other tells it by itself
