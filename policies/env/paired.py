@@ -37,13 +37,16 @@ def advantage(ours: Felt, theirs: Felt, typical_s: float, objective: Objective) 
     Half of it is the difference in what the objective says, in which every second counts the same.
     Alone it teaches to gain a little in good seconds and to lose much in bad ones; so, as far as
     mean latency counts, the other part is the time that was saved per request, over what a request
-    of this episode typically takes.
+    of this episode typically takes. A request that fails saves nothing: were its time counted as
+    none, failing would be rewarded wherever requests take long.
     """
     by_goals = worth(ours, objective) - worth(theirs, objective)
-    requests = max(ours.outcome.requests, 1)
-    saved_s = theirs.outcome.latency_sum_s - ours.outcome.latency_sum_s
-    saved = float(np.clip(saved_s / (requests * typical_s), -MOST_SAVED, MOST_SAVED))
-    return 0.5 * by_goals + objective.latency_mean * saved
+    fine = min(one.requests - one.failed for one in (ours.outcome, theirs.outcome))
+    if not fine:
+        return 0.5 * by_goals
+    part = fine / ours.outcome.requests
+    saved = part * (theirs.outcome.mean_s - ours.outcome.mean_s) / typical_s
+    return 0.5 * by_goals + objective.latency_mean * float(np.clip(saved, -MOST_SAVED, MOST_SAVED))
 
 
 class Paired:

@@ -237,11 +237,14 @@ async def test_requests_go_where_they_take_least_time_once_that_is_known(tmp_pat
                 level == 0 for level, _ in at_a.values()
             )
 
+        async def sent() -> bool:  # after it was decided, and saved
+            return await made.intended("a") == dict.fromkeys(("eu-a", "eu-b", "us-a"), 0)
+
         await until(measured)
+        await until(sent)
         told = await made.places()
         for place, zones in told.items():
             assert sum(share for _, share in zones.values()) == pytest.approx(1.0, abs=0.01), place
-        assert dict.fromkeys(("eu-a", "eu-b", "us-a"), 0) == await made.intended("a")
         # Killed, it goes on with that; its numbers are lost, and Envoys have been waiting.
         before = await made.places()
         await made.served.kill()

@@ -14,7 +14,7 @@ from policies.env.draw import Draw
 from policies.env.episodes import GROUPS
 from policies.env.goals import TERMS, Felt, cost, jain, shaped, value, worth
 from policies.env.lockstep import Lockstep
-from policies.env.paired import Paired
+from policies.env.paired import Paired, advantage
 from policies.env.routing import by_capacity, mean_s
 from policies.env.stages import Stages
 from policies.simulator import Outcome
@@ -199,6 +199,22 @@ def test_classes_of_requests_are_told_apart_and_are_all_of_them() -> None:
         assert sum(one.requests for one in felt.by_class.values()) == felt.outcome.requests
         assert value(felt, alike) == value(replace(felt, by_class={}), alike)
         assert value(felt, dear) < value(felt, alike), "reports take longest"
+
+
+@pytest.mark.parametrize("slow", [1.0, 3.0, 30.0])
+@pytest.mark.parametrize("failed", [1, 5, 10])
+def test_failing_what_takes_long_is_never_rewarded(slow: float, failed: int) -> None:
+    base, objective = [0.1 * slow] * 10, Objective()
+    fails = Felt(outcome(*base[failed:], failed=failed))
+    assert advantage(fails, Felt(outcome(*base)), 0.1, objective) < 0.0
+    assert advantage(Felt(outcome(*base)), fails, 0.1, objective) > 0.0
+
+
+def test_time_that_is_saved_is_rewarded_in_proportion_up_to_a_bound() -> None:
+    objective, base = Objective(latency_mean=1.0, errors=0.0), Felt(outcome(*[0.2] * 4))
+    for ours_s, saved in ((0.1, 1.0), (0.2, 0.0), (0.4, -2.0), (2.0, -3.0)):
+        found = advantage(Felt(outcome(*[ours_s] * 4)), base, 0.1, objective)
+        assert found == pytest.approx(0.5 * np.log(0.2 / ours_s) + saved)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
