@@ -64,6 +64,8 @@ class ControlPlane:
     """The namespace of a name that says none."""
     given: bool = False
     """Whether a person said where it is."""
+    left_out: tuple[str, ...] = ()
+    """Replicas to which there is no way, and why."""
 
     @classmethod
     def at(cls, given: object) -> ControlPlane:

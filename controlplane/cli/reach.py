@@ -110,10 +110,14 @@ def opened(
         )
         if not replicas:
             raise ways[0] if isinstance(ways[0], ClusterError) else ClusterError("no way to it")
-        for one, way in zip(installed.pods, ways, strict=True):
-            if isinstance(way, ClusterError):
-                typer.echo(f"weir: pod {one.full} is left out: {way}", err=True)
-        yield replace(weir, replicas=replicas)
+        left_out = tuple(
+            f"pod {one.full} is left out: {way}"
+            for one, way in zip(installed.pods, ways, strict=True)
+            if isinstance(way, ClusterError)
+        )
+        for words in left_out:
+            typer.echo(f"weir: {words}", err=True)
+        yield replace(weir, replicas=replicas, left_out=left_out)
 
 
 def in_plugin(ctx: typer.Context) -> bool:

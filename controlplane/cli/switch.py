@@ -125,12 +125,11 @@ def _resume(weir: ControlPlane, name: ServiceName | None) -> list[str]:
 
 def _require_all(weir: ControlPlane, done: str, errors: Sequence[WeirError]) -> None:
     """Raises `WeirError` that says where it was done and where it was not."""
-    replicas = len(weir.replicas)
+    replicas, why = len(weir.replicas) + len(weir.left_out), [*map(str, errors), *weir.left_out]
     if len(errors) == replicas == 1:
         raise errors[0]
-    if errors:
-        why = "; ".join(map(str, errors))
-        raise WeirError(f"{done} at {replicas - len(errors)} of {replicas} replicas. {why}")
+    if why:
+        raise WeirError(f"{done} at {replicas - len(why)} of {replicas} replicas. {'; '.join(why)}")
 
 
 def _person() -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from controlplane.cli import reach
 from controlplane.cli.completion import offered as completed
 from controlplane.cli.installed import find
 from controlplane.cli.kubectl import ClusterError, Kubectl, forwarded
@@ -162,6 +164,24 @@ def test_a_replica_that_does_not_answer_keeps_a_freeze_from_no_other(scene: Scen
         assert [path for path, _ in scene.first.asked] == [f"/v1/{verb}"]
         assert f"all services: {done} at 1 of 2 replicas" in str(shown.exception)
         assert "no answer from 127.0.0.1:1" in str(shown.exception)
+
+
+def test_a_replica_without_a_way_to_it_is_not_passed_over_by_a_freeze(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def one_fails(
+        kubectl: Kubectl, ports: Sequence[tuple[str, str, int]], deadline_s: float
+    ) -> Iterator[list[str | ClusterError]]:
+        with forwarded(kubectl, ports, deadline_s) as ways:
+            yield [ways[0], ClusterError("pod is not running")]
+
+    monkeypatch.setattr(reach, "forwarded", one_fails)
+    scene.second.pages["/v1/resume"] = {"resumed": "all", "still_frozen": []}
+    for verb, done in (("freeze", "frozen"), ("resume", "resumed")):
+        shown = weir(verb, plugin=True)
+        assert f"all services: {done} at 1 of 2 replicas. pod" in str(shown.exception)
+        assert "pod is not running" in str(shown.exception)
 
 
 def test_a_forward_carries_bytes_both_ways_and_is_gone_after_its_block(scene: Scene) -> None:
