@@ -226,7 +226,7 @@ reference: $(VENV)/.dev ## Write docs/reference and the examples in envoy/ from 
 	$(BIN)/python -m controlplane.translate.examples
 
 .PHONY: operate-page
-operate-page: $(VENV)/.dev $(VENV)/.tools ## The commands of docs/operate.md, typed with requests under way (as root, 3 minutes).
+operate-page: $(VENV)/.dev $(VENV)/.tools ## The commands of docs/operate.md, typed with requests under way (as root, a minute or two).
 	WEIR_OPERATE_PAGE=1 $(BIN)/python -m pytest -q tests/kubernetes/test_pages.py $(ARGS)
 
 .PHONY: kustomize
