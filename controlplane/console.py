@@ -170,7 +170,10 @@ class AppConsole:
         others = self.replicas.elsewhere(fleet) if self.replicas is not None else Elsewhere()
         if others.waits:
             return Programming(waits=others.waits)
-        return programming(await self._front.clients(fleet), others.envoys)
+        found = programming(await self._front.clients(fleet), others.envoys)
+        if not found.envoys and self.replicas is not None and (why := self.replicas.why_not):
+            return Programming(waits=f"no Envoy of {fleet} is connected to this replica, and {why}")
+        return found
 
     def explain_route(
         self, method: str, url: str, headers: Sequence[str], gateway: str | None

@@ -131,6 +131,18 @@ class Weir:
         return {name: one[side] for name, one in found.items()}
 
     @property
+    def programmed(self) -> str:
+        """Why it does not know whether Envoys have taken it; empty where it says that it knows."""
+        gateway = next(
+            (one for one in self.ask("/v1/status") or [] if one["kind"] == "Gateway"), {}
+        )
+        return "".join(
+            one["message"]
+            for one in gateway.get("conditions", ())
+            if one["type"] == "Programmed" and one["status"] is None and not one["part"]
+        )
+
+    @property
     def refused(self) -> set[str]:
         """The documents that are refused there."""
         problems = self.ask("/v1/problems") or []
@@ -302,6 +314,7 @@ async def test_one_version_everywhere_while_the_leader_is_killed_and_all_are_rep
         stack.enter_context(serving(cluster, one))
         await until(lambda: one.role == "decides", one.log)
         stack.enter_context(serving(cluster, two))
+        await until(lambda: "another replica decides" in two.programmed, two.log)
         await asyncio.gather(
             stack.enter_async_context(envoy_of(one)), stack.enter_async_context(envoy_of(two))
         )
