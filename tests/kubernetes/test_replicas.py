@@ -133,9 +133,8 @@ class Weir:
     @property
     def programmed(self) -> str:
         """Why it does not know whether Envoys have taken it; empty where it says that it knows."""
-        gateway = next(
-            (one for one in self.ask("/v1/status") or [] if one["kind"] == "Gateway"), {}
-        )
+        every: list[dict[str, Any]] = self.ask("/v1/status") or []
+        (gateway,) = [one for one in every if one["kind"] == "Gateway"] or [{}]
         return "".join(
             one["message"]
             for one in gateway.get("conditions", ())
