@@ -7,7 +7,6 @@ After `istioctl dashboard`: the pod is found by its labels, a port of this machi
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import shutil
 import signal
 import socket
@@ -25,6 +24,7 @@ from controlplane.cli import names
 from controlplane.cli.installed import is_ready, running_pods
 from controlplane.cli.kubectl import LOOPBACK, ClusterError, Kubectl
 from controlplane.cli.reach import ContextOption, KubeconfigOption
+from controlplane.settings import Address
 
 GRAFANA_PORT = 3000
 PROMETHEUS_PORT = 9090
@@ -108,38 +108,27 @@ def dashboard() -> None:
     """A way to a page of a cluster, and the browser there, until Ctrl-C."""
 
 
-@app.command("grafana")
-def grafana(
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
-    namespace: WhereOption = None,
-    selector: PodsOption = None,
-    port: PortOption = 0,
-    address: AddressOption = LOOPBACK,
-    browser: BrowserOption = Answer.TRUE,
-    ui_port: UiPortOption = None,
-) -> None:
-    """Grafana: that of Weir's chart, or the only one that there is."""
-    kubectl = Kubectl(context, kubeconfig)
-    page = find(kubectl, "grafana", namespace, selector, ui_port or GRAFANA_PORT)
-    show(kubectl, page, Here(port, address, browser is Answer.TRUE))
+def _of_chart(name: str, there: int) -> None:
+    """The verb for a page that Weir's chart may have brought; `there` is its port."""
+
+    @app.command(name, help=f"{name.title()}: that of Weir's chart, or the only one that there is.")
+    def command(
+        context: ContextOption = None,
+        kubeconfig: KubeconfigOption = None,
+        namespace: WhereOption = None,
+        selector: PodsOption = None,
+        port: PortOption = 0,
+        address: AddressOption = LOOPBACK,
+        browser: BrowserOption = Answer.TRUE,
+        ui_port: UiPortOption = None,
+    ) -> None:
+        kubectl = Kubectl(context, kubeconfig)
+        page = find(kubectl, name, namespace, selector, ui_port or there)
+        show(kubectl, page, Here(port, address, browser is Answer.TRUE))
 
 
-@app.command("prometheus")
-def prometheus(
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
-    namespace: WhereOption = None,
-    selector: PodsOption = None,
-    port: PortOption = 0,
-    address: AddressOption = LOOPBACK,
-    browser: BrowserOption = Answer.TRUE,
-    ui_port: UiPortOption = None,
-) -> None:
-    """Prometheus: that of Weir's chart, or the only one that there is."""
-    kubectl = Kubectl(context, kubeconfig)
-    page = find(kubectl, "prometheus", namespace, selector, ui_port or PROMETHEUS_PORT)
-    show(kubectl, page, Here(port, address, browser is Answer.TRUE))
+_of_chart("grafana", GRAFANA_PORT)
+_of_chart("prometheus", PROMETHEUS_PORT)
 
 
 @app.command("envoy")
@@ -207,7 +196,7 @@ def show(kubectl: Kubectl, page: Page, here: Here) -> None:
         closing.callback(forward.close)
         url = f"http://{forward.address()}"
         typer.echo(url)
-        if not _is_loopback(here.address):
+        if not Address(here.address, port).loopback:
             typer.echo(f"weir: whoever reaches this machine at {here.address} sees it", err=True)
         browser = _browse(url) if here.browser else None
         if here.browser and browser is None:
@@ -260,16 +249,3 @@ def _is_free(address: str, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_loopback(address: str) -> bool:
-    """
-    >>> [_is_loopback(one) for one in ("127.0.0.1", "::1", "localhost", "0.0.0.0")]
-    [True, True, True, False]
-    """
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
