@@ -247,11 +247,11 @@ class Replicas:
             elif self._stopping or leader is None or leader.identity == self._leadership.identity:
                 self._hold("nobody decides" if leader is None else "the lease is about to end")
                 if self._clock() >= began_s + UNKNOWN_S:
-                    self._nobody_tells()
+                    self._wait_no_more()
                 await asyncio.sleep(LOOK_S)
             elif not leader.address:
                 self._hold(f"{leader.identity} does not say where it is reached")
-                self._nobody_tells()
+                self._wait_no_more()
                 await asyncio.sleep(LOOK_S)
             else:
                 tried_s = self._clock()
@@ -320,10 +320,10 @@ class Replicas:
             return
         self._told_percent(percent)
         await self._loop.follow(handed, whole=whole)
-        self._settled.set()
-        self._informed.set()
+        self._wait_no_more()
 
-    def _nobody_tells(self) -> None:
+    def _wait_no_more(self) -> None:
+        """Somebody told, or nobody can."""
         self._settled.set()
         self._informed.set()
 
