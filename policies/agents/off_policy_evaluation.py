@@ -65,7 +65,7 @@ def beyond_the_log(
 
     Its error is that of the difference, in which luck that both had cancels.
     """
-    return _mean(expected + weights * (rewards - expected_of_logged) - rewards, weights, episode)
+    return doubly_robust(weights, rewards, expected - rewards, expected_of_logged, episode)
 
 
 def effective_sample_size(weights: Floats) -> float:
