@@ -16,14 +16,10 @@ from controlplane.model import Situation
 from controlplane.model.folding import (
     CAPACITY,
     DECLARED,
-    DEMAND,
     ERRORS,
-    LEVEL,
-    SAID_AGE,
-    SAID_FOR_S,
     SERVICE,
     Segments,
-    probabilities,
+    busier,
 )
 from controlplane.model.observation import Floats
 
@@ -72,7 +68,7 @@ class Stations:
         with np.errstate(all="ignore"):
             capacity, base_s, known = _endpoints(table, seg)
             shared = np.stack([s.estimate.shared for s in situations], axis=1)
-            busier = _busier(table, shared, seg)
+            load = busier(table, shared, seg)
         total = int(offset[-1])
         size = np.bincount(index, minlength=total).astype(np.float64)
         group_capacity = np.bincount(index, weights=capacity, minlength=total).astype(np.float64)
@@ -94,7 +90,7 @@ class Stations:
             in_flight=padded(
                 np.bincount(index, weights=there, minlength=total).astype(np.float64), 0.0
             ),
-            busier=busier,
+            busier=load,
             known=known,
         )
 
@@ -111,25 +107,6 @@ def _endpoints(table: Floats, seg: Segments) -> tuple[Floats, Floats, NDArray[np
     capacity = capacity * np.maximum(LEAST_SUCCESS, 1.0 - worse)
     base_s = np.exp(_filled(table[SERVICE], seg, 0.0))
     return capacity, base_s, known
-
-
-def _busier(table: Floats, shared: Floats, seg: Segments) -> Floats:
-    """(services,) mean load over what is believed of the servers, over the load at the mean.
-
-    How many servers an endpoint has is a guess until it is said or an overload was seen, and a
-    capacity is the mean of its logarithm over all guesses. A load goes by 1/capacity: its mean is
-    higher, by as much as the guesses differ, and too low a load floods the fast.
-    """
-    said = np.add.reduceat((table[SAID_AGE] <= SAID_FOR_S).astype(np.float64), seg.starts)
-    levels = table[LEVEL]
-    looked = np.add.reduceat(np.isfinite(levels[0]).astype(np.float64), seg.starts)
-    level = np.add.reduceat(np.nan_to_num(levels), seg.starts, axis=-1) / looked
-    belief = probabilities(shared)
-    ratio = np.exp((belief * level).sum(axis=0) - level)
-    load = shared[DEMAND] / seg.total(table[CAPACITY])
-    most = np.maximum(1.0 / load, 1.0)  # no guess makes it more than full
-    mean = (belief * np.minimum(ratio, most)).sum(axis=0)
-    return np.where((said == 0) & np.isfinite(mean), np.maximum(mean, 1.0), 1.0)
 
 
 def _filled(values: Floats, seg: Segments, otherwise: float) -> Floats:

@@ -127,9 +127,16 @@ def _decide(
     ramping = ramp(here.first_seen_s, case.memory.checked_s, now_s, here.grouping, settings)
     if target is None and ramping is None:
         return here.shares, reasons
-    target, why = _within(case, target, ramping, rung)
+    each, able_rps = _able(case, rung)
+    target, why = _within(case, target, ramping, rung, each, able_rps)
     reasons += why
-    after, why_steps = step(here.shares, target, settings, case.evidence.sick, here.grouping)
+    relief = None
+    if able_rps is not None:
+        flooded = crowd.flooded(here.shares, able_rps, _load_rps(case), case.evidence)
+        relief = crowd.Relief(flooded, here.grouping.total(each))
+    after, why_steps = step(
+        here.shares, target, settings, case.evidence.sick, here.grouping, relief
+    )
     reasons += why_steps
     if here.forced:
         return after, reasons
@@ -143,8 +150,30 @@ def _decide(
     return after, reasons
 
 
+def _able(case: _Case, rung: Rung) -> tuple[Floats, Floats | None]:
+    """(n,) the shares that bounds are relative to, and (g,) what each group can do, in requests/s:
+    cautiously, and None where that is not known or not to be acted on."""
+    here, estimate = case.here, case.situation.estimate
+    estimated = believed(here.grouping, estimate) if rung is Rung.NORMAL else None
+    if estimated is None:
+        return here.baseline, None
+    each = here.baseline if here.by_capacity else estimated / estimated.sum()
+    return each, here.grouping.total(estimated) / estimate.busier
+
+
+def _load_rps(case: _Case) -> float:
+    """The requests/s to expect: as forecast, or of this look where nothing is."""
+    forecast_rps = case.situation.estimate.forecast_rps
+    return forecast_rps if math.isfinite(forecast_rps) else case.evidence.rate_rps
+
+
 def _within(
-    case: _Case, wanted: Floats | None, ramping: Ramp | None, rung: Rung
+    case: _Case,
+    wanted: Floats | None,
+    ramping: Ramp | None,
+    rung: Rung,
+    each: Floats,
+    able_rps: Floats | None,
 ) -> tuple[Floats, list[Reason]]:
     """(g,) the split nearest to the wanted one that all limits allow.
 
@@ -160,10 +189,6 @@ def _within(
         ramped, why = warm_up(here.shares, ramping, even, grouping)
         return project(ramped, low, high, grouping.sizes.astype(np.float64)), [why]
     normal = rung is Rung.NORMAL
-    estimated = believed(grouping, case.situation.estimate) if normal else None
-    each = here.baseline
-    if estimated is not None and not here.by_capacity:
-        each = estimated / estimated.sum()
     by_capacity = grouping.total(each)
     low, hard = limits(each, grouping, settings)
     high = hard
@@ -171,11 +196,15 @@ def _within(
         wanted, filled = fill(wanted, case.evidence.known, by_capacity, grouping)
         most, hole = black_hole.ceilings(wanted, here.shares, by_capacity, case.evidence, grouping)
         high, crush = np.minimum(hard, most), None
-        if estimated is not None:
+        if able_rps is not None:
             crowded, crush = crowd.ceilings(
-                np.minimum(wanted, high), grouping.total(estimated), case.evidence, grouping,
+                np.minimum(wanted, high),
+                able_rps,
+                _load_rps(case),
+                case.evidence,
+                grouping,
                 settings,
-            )  # fmt: skip
+            )
             high = np.minimum(high, crowded)
         reasons += _given(filled, hole, crush)
     if ramping is not None:

@@ -27,6 +27,7 @@ class Code(StrEnum):
     BOUNDED = "bounded"
     STEPPED = "stepped"
     SICK = "sick"
+    RELIEVED = "relieved"
     HELD = "held"
     SPACED = "spaced"
     ENDPOINTS = "endpoints"

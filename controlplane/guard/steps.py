@@ -2,6 +2,9 @@
 
 What some may not gain others do not have to give: the larger of the two sides is scaled down to
 the smaller. So no share ever moves further than was asked, or the other way.
+
+Steps are for the way out. While somebody is flooded the way back to the capacity shares, which all
+bounds are relative to, is free.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.guard.bounds import NOTHING
+from controlplane.guard.crowd import Relief
 from controlplane.guard.reasons import Code
 from controlplane.model import Grouping, GuardSettings, Reason
 from controlplane.model.observation import Floats
@@ -21,6 +25,7 @@ def step(
     settings: GuardSettings,
     sick: NDArray[np.bool_],
     grouping: Grouping,
+    relief: Relief | None = None,
 ) -> tuple[Floats, tuple[Reason, ...]]:
     """As far from `before` to `target` as one step goes, and why not all the way."""
     lowest = np.maximum(before * settings.step_down, before - settings.step_points)
@@ -29,7 +34,6 @@ def step(
     any_hurried = bool(hurried.any())
     if any_hurried:
         lowest = np.where(hurried, before * settings.step_down_sick, lowest)
-    reached = np.minimum(np.maximum(target, lowest), highest)
     reasons: list[Reason] = []
     if any_hurried:
         names = ", ".join(grouping.names[i] for i in np.flatnonzero(hurried)[:3])
@@ -40,6 +44,15 @@ def step(
                 f"latency than their peers and may shrink by {settings.step_down_sick:g} a step",
             )
         )
+    reached = np.minimum(np.maximum(target, lowest), highest)
+    if relief is not None and relief.flooded.any():
+        lowest, highest = _relieved(before, lowest, highest, relief)
+        further = np.minimum(np.maximum(target, lowest), highest)
+        if np.abs(further - reached).max() > NOTHING:
+            reached = further
+            names = ", ".join(grouping.names[i] for i in np.flatnonzero(relief.flooded)[:3])
+            text = f"{names} would be flooded: back to the capacity shares without steps"
+            reasons.append(Reason(Code.RELIEVED, text))
     short = np.abs(reached - target)
     worst = int(short.argmax())
     if short[worst] <= NOTHING:
@@ -58,3 +71,15 @@ def step(
         )
     )
     return after, tuple(reasons)
+
+
+def _relieved(
+    before: Floats, lowest: Floats, highest: Floats, relief: Relief
+) -> tuple[Floats, Floats]:
+    """How far shares may go at once, where some are flooded."""
+    refuge = relief.refuge
+    leaves = relief.flooded & (before > refuge)
+    return (
+        np.where(leaves, np.minimum(lowest, refuge), lowest),
+        np.where(before < refuge, np.maximum(highest, refuge), highest),
+    )

@@ -143,6 +143,16 @@ class Estimate:
         return float(max(now + max(0.0, now - slow), slow))
 
     @property
+    def busier(self) -> float:
+        """The load to expect, over what `capacity_rps` makes of the demand: at least 1, and more
+        the less is known of how many requests an endpoint works on at once."""
+        if not self.endpoints:
+            return 1.0
+        one = folding.Segments.from_sizes(np.array([len(self.endpoints)], dtype=np.intp))
+        with np.errstate(all="ignore"):
+            return float(folding.busier(self.table, self.shared[:, None], one)[0])
+
+    @property
     def scv(self) -> float:
         """Squared coefficient of variation of the time that a request takes."""
         return float(self.shared[folding.SCV])

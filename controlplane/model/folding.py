@@ -364,6 +364,25 @@ def probabilities(common: Floats) -> Floats:
     return np.asarray(odds / odds.sum(axis=0), dtype=np.float64)
 
 
+def busier(table: Floats, common: Floats, seg: Segments) -> Floats:
+    """(services,) mean load over what is believed of the servers, over the load at the mean.
+
+    At least 1. How many servers an endpoint has is a guess until it is said or an overload was
+    seen, and a capacity is the mean of its logarithm over all guesses. A load goes by 1/capacity:
+    its mean is higher, by as much as the guesses differ, and too low a load floods the fast.
+    """
+    said = np.add.reduceat((table[SAID_AGE] <= SAID_FOR_S).astype(np.float64), seg.starts)
+    levels = table[LEVEL]
+    looked = np.add.reduceat(np.isfinite(levels[0]).astype(np.float64), seg.starts)
+    level = np.add.reduceat(np.nan_to_num(levels), seg.starts, axis=-1) / looked
+    belief = probabilities(common)
+    ratio = np.exp((belief * level).sum(axis=0) - level)
+    load = common[DEMAND] / seg.total(table[CAPACITY])
+    most = np.maximum(1.0 / load, 1.0)  # no guess makes it more than full
+    mean = (belief * np.minimum(ratio, most)).sum(axis=0)
+    return np.where((said == 0) & np.isfinite(mean), np.maximum(mean, 1.0), 1.0)
+
+
 def _conclude(new: Floats, common: Floats, seg: Segments) -> None:
     """Turn the levels into one capacity, drawn toward the peers as far as noise explains it.
 

@@ -137,7 +137,7 @@ class GuardSettings:
     """Numbers that cover less than this part of the endpoints or proxies are not acted on."""
     warmup_s: float = 10.0
     """A new endpoint ramps up to its share for this long."""
-    crowd: float = 2.0
+    crowd: float = 3.0
     """A sudden rise of the load by this factor must not flood some endpoints while others idle."""
     crowd_slack: float = 1.15
     """However high the load: a share of up to this times the capacity share is let through."""

@@ -17,7 +17,7 @@ from controlplane.model import EndpointId, Grouping, Proposal, Service, Situatio
 EPS = 1e-9
 LATE = {Code.DECAYING, Code.BASELINE}
 STILL = {Code.STALE, Code.RECOVERING, Code.MISSING, Code.SUSPECT, Code.COVERAGE, Code.REFUSED}
-ORDINARY = {Code.STEPPED, Code.SICK, Code.HELD, Code.SPACED}
+ORDINARY = {Code.STEPPED, Code.SICK, Code.RELIEVED, Code.HELD, Code.SPACED}
 
 
 def promise(
@@ -59,7 +59,7 @@ def promise(
         assert codes & {Code.ENDPOINTS, Code.REGROUPED}, "groups changed without a reason"
         given = given_to_each(before, situation, codes)
         start = carried(before, verdict.grouping, service, given)
-    within_a_step(start, verdict, codes)
+    within_a_step(start, situation, verdict, codes)
     within_bounds(start, situation, verdict, codes)
     with_a_reason(start, situation, proposal, verdict, codes)
 
@@ -79,14 +79,27 @@ def whole_and_of_fixed_total(verdict: Verdict) -> None:
         assert abs(weight - share * total) <= 1 + lifted, f"weight {weight} for share {share}"
 
 
-def within_a_step(start: Mapping[str, float], verdict: Verdict, codes: set[Code]) -> None:
+def within_a_step(
+    start: Mapping[str, float], situation: Situation, verdict: Verdict, codes: set[Code]
+) -> None:
+    """Within a step, or on the way back to the capacity shares where somebody is flooded."""
     settings = verdict.service.guard
+    refuge = dict.fromkeys(verdict.grouping.names, 0.0)
+    if Code.RELIEVED in codes:
+        capacity = capacity_shares(situation, use_estimate=True)
+        for endpoint, group in zip(
+            verdict.grouping.endpoints, verdict.grouping.index.tolist(), strict=True
+        ):
+            refuge[verdict.grouping.names[group]] += capacity[endpoint]
     for name, share in zip(verdict.grouping.names, verdict.shares.tolist(), strict=True):
         had = start[name]
         least = max(had * settings.step_down, had - settings.step_points)
         if Code.SICK in codes:
             least = min(least, had * settings.step_down_sick)
         most = min(had * settings.step_up, had + settings.step_points)
+        if Code.RELIEVED in codes:
+            least = min(least, refuge[name]) if had > refuge[name] else least
+            most = max(most, refuge[name]) if had < refuge[name] else most
         assert least - EPS <= share <= most + EPS, f"{name}: {had} -> {share} is too far a step"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from controlplane.guard import Code
-from controlplane.model import Estimate, GuardSettings
+from controlplane.model import Estimate, GuardSettings, Verdict
 from tests.unit.guard.cases import Life, codes, grouped, ids, look, service, text_of
 
 FAST_SLOW = [400.0, 400.0, 100.0, 100.0]
@@ -24,14 +24,88 @@ def test_at_a_low_load_the_fast_class_may_have_nearly_everything() -> None:
     assert settled(60.0, [0.95, 0.05]).shares == pytest.approx([0.95, 0.05], abs=0.01)
 
 
-def test_at_half_load_twice_as_much_must_not_flood_the_fast_class() -> None:
-    life = settled(125.0, [0.99, 0.01])
+def test_at_a_third_of_the_load_three_times_as_much_must_not_flood_the_fast_class() -> None:
+    life = settled(83.0, [0.99, 0.01])
     assert life.shares[0] == pytest.approx(0.8 * 1.15, abs=0.02)
-    doubled_rps = 2 * 4 * 125.0
-    assert doubled_rps * life.shares[0] <= 800.0 * 1.15 * 1.03
-    verdict = life.ask([0.99, 0.01], look(life.service, life.now_s + 1, rate=125.0))
-    assert "at 2 times the present" in text_of(verdict, Code.CROWD)
+    crowd_rps = 3 * 4 * 83.0
+    assert crowd_rps * life.shares[0] <= 800.0 * 1.15 * 1.03
+    verdict = life.ask([0.99, 0.01], look(life.service, life.now_s + 1, rate=83.0))
+    assert "at 3 times the present" in text_of(verdict, Code.CROWD)
     assert "a would be flooded" in text_of(verdict, Code.CROWD)
+
+
+def quiet(servers: float | None) -> Life:
+    """Two classes of endpoints at 20 % of what four servers each can do, all wanted for the fast.
+
+    What is in flight is Little's law for it; `servers` None: nobody says how many work on it."""
+    of = service(4)
+    life = Life(of, grouped(of, 0, 0, 1, 1))
+    life.estimate = Estimate.unknown(ids(of))
+    rates = np.array([60.0, 60.0, 20.0, 20.0])
+    busy = np.array([0.25, 0.25, 0.2, 0.2])
+    for _ in range(60):
+        seen = look(of, life.now_s + 1)
+        seen.succeeded[:] = np.round(rates * (1.0 + 0.01 * np.sin(life.now_s + np.arange(4))))
+        seen.latency_s[:] = 4 * busy / rates
+        seen.latency_samples[:] = rates
+        seen.in_flight[:] = 4 * busy
+        seen.utilisation[:] = busy if servers else np.nan
+        life.estimate = life.estimate.fold(seen)
+        life.ask([0.98, 0.02], seen)
+    return life
+
+
+def test_what_a_quiet_service_does_not_show_is_not_counted_on() -> None:
+    """With nothing said of how busy they are, fewer servers are as likely, and less is let go."""
+    told, untold = quiet(4.0), quiet(None)
+    assert told.estimate is not None
+    assert untold.estimate is not None
+    assert told.estimate.busier == 1.0
+    assert untold.estimate.busier > 1.2
+    able_rps = untold.estimate.capacity_rps.sum() / untold.estimate.busier
+    fast = untold.estimate.capacity_rps[:2].sum() / untold.estimate.capacity_rps.sum()
+    allowed = max(1.15, able_rps / (3 * 160.0)) * fast
+    assert untold.shares[0] == pytest.approx(min(allowed, 0.98), abs=0.03)
+    bare = able_rps * untold.estimate.busier / (3 * 160.0) * fast
+    assert bare > untold.shares[0] + 0.03
+
+
+def crowded(wanted: list[float], *, rate: float) -> Verdict:
+    """The fast class has 95 %, then `rate` requests/s for each endpoint come at once."""
+    life = settled(40.0, [0.95, 0.05])
+    assert life.shares[0] == pytest.approx(0.95, abs=0.02)
+    return life.ask(wanted, look(life.service, life.now_s + 1, rate=rate))
+
+
+def test_who_is_flooded_is_left_at_once_as_far_as_the_capacity_shares() -> None:
+    verdict = crowded([0.7, 0.3], rate=220.0)
+    assert verdict.shares == pytest.approx([0.8, 0.2])
+    assert "a would be flooded" in text_of(verdict, Code.RELIEVED)
+    verdict = crowded([0.85, 0.15], rate=220.0)
+    assert verdict.shares == pytest.approx([0.85, 0.15])
+
+
+def test_who_is_not_flooded_is_left_by_steps() -> None:
+    verdict = crowded([0.7, 0.3], rate=100.0)
+    assert Code.RELIEVED not in codes(verdict)
+    assert verdict.shares[1] == pytest.approx(0.05 * 1.25, abs=0.01)
+
+
+def test_away_from_the_capacity_shares_it_goes_by_steps_however_flooded() -> None:
+    life = settled(220.0, [0.8, 0.2], GuardSettings(crowd_slack=2.0))
+    before = life.shares
+    verdict = life.ask([0.5, 0.5], look(life.service, life.now_s + 1, rate=220.0))
+    assert verdict.shares[1] == pytest.approx(before[1] * 1.25)
+    assert Code.RELIEVED not in codes(verdict)
+
+
+def test_what_a_sick_group_gives_up_the_idle_take_at_once() -> None:
+    life = settled(40.0, [0.95, 0.05])
+    seen = look(life.service, life.now_s + 1, rate=40.0)
+    seen.latency_s[:2] *= 10
+    verdict = life.ask([0.7, 0.3], seen)
+    assert verdict.shares == pytest.approx([0.8, 0.2])
+    assert {Code.SICK, Code.RELIEVED} <= set(codes(verdict))
 
 
 def test_the_rise_and_the_slack_are_settings() -> None:
