@@ -78,6 +78,23 @@ def test_an_ejected_endpoint_takes_its_part_along_as_in_envoy(factor: float, fir
     assert got[:4].sum() / got.sum() == pytest.approx(first / (first + 1.0), abs=0.005)
 
 
+def test_a_crowd_does_not_find_the_fast_group_too_full() -> None:
+    """The arena's crowds in which it was flooded most: 1.2 to 3 times FULL_SCAN's mean.
+
+    A guess of twice the capacity, and steps of a fifth away from a queue that grew meanwhile.
+    """
+    scenario, warmup_s = of_suite("flash-crowd"), 15.0
+    cases = []
+    for seed, draw in ((5, 3), (5, 4), (10, 1), (10, 4)):
+        made = stage(
+            scenario, seed=seed, duration_s=40.0, envoys=scenario.envoys, warmup_s=warmup_s
+        )
+        cases.append((case_of(made, warmup_s=warmup_s, algorithm=Algorithm.FULL_SCAN), draw))
+    mean, p99 = against_full_scan(cases)
+    assert mean < MEAN
+    assert p99 < P99
+
+
 def fast_fails(factor: float | None = None) -> list[tuple[Case, int]]:
     """The arena's: one of four endpoints of a group fails fast for a quarter of the run."""
     cases = []
