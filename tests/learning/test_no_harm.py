@@ -116,7 +116,7 @@ def test_an_endpoint_that_fails_fast_does_not_flood_its_group() -> None:
     assert mean < MEAN
     assert p99 < P99
     with_envoys_own, _ = against_full_scan(fast_fails(1.4))
-    assert with_envoys_own > MEAN
+    assert with_envoys_own > mean + 0.03
 
 
 @pytest.mark.parametrize("family", ["degradation", "slow_region"])
