@@ -207,6 +207,10 @@ arena: $(VENV)/.dev ## Policies against Envoy's own balancing on real Envoys, in
 fidelity: $(VENV)/.dev ## What the arena measured beside what the simulator predicts; writes the table into docs/simulator.md (needs benchmarks/results/arena.json).
 	$(BIN)/python -m benchmarks.fidelity --docs docs/simulator.md $(ARGS)
 
+.PHONY: bench-crowds
+bench-crowds: $(VENV)/.dev ## What a sudden crowd costs on the simulator, with many schedules (half a minute).
+	$(BIN)/python -m benchmarks.crowds $(ARGS)
+
 .PHONY: simulator-speed
 simulator-speed: $(VENV)/.dev ## Requests a second of the simulator, steps a second of the environment.
 	$(BIN)/python -m benchmarks.simulator_speed $(ARGS)
