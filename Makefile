@@ -171,9 +171,9 @@ few-shot: $(VENV)/.dev ## Policies adapted to new services by minutes of their d
 league: $(VENV)/.dev ## Every policy on the held-out suite; report in benchmarks/results, table in README.md (goes on where it stopped; ARGS=--quick: 2 minutes).
 	$(BIN)/weir evaluate --to benchmarks/results/league --readme README.md $(ARGS)
 
-.PHONY: importance
-importance: $(VENV)/.dev ## What the released policy goes by, into its folder and its card (a minute).
-	$(BIN)/python -m policies.training.importance policies/released/residual-ppo $(ARGS)
+.PHONY: judge
+judge: $(VENV)/.dev ## The released policy beside the base and the guard of now: its evaluation, what it goes by and its card, anew (two minutes).
+	$(BIN)/python -m policies.training.release policies/released/residual-ppo $(ARGS)
 
 .PHONY: simulator-theory
 simulator-theory: $(VENV)/.dev ## The simulator against queueing theory; writes the table into docs/simulator.md.

@@ -9,14 +9,11 @@ Two measures, for a feature can matter in two ways.
 - **Swap**: how far the same number moves when a feature is exchanged, for all groups of a service
   together, with that of another service (permutation importance: Breiman, "Random forests", 2001;
   Fisher, Rudin and Dominici, 2019). It tells of features of the service, too.
-
-    python -m policies.training.importance RELEASE    # importance.json, importance.png and the card
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +34,7 @@ from policies.env.stages import Stages
 from policies.league.players import registry, released
 from policies.league.suite import RELEASE_SEEDS, Suite
 from policies.simulator import FAMILIES, Case
-from policies.training.card import card
 from policies.training.plot import plot_importance
-from policies.training.read_back import read_back
 
 LEARNED = "learned"
 """The name by which the release is played."""
@@ -194,16 +189,3 @@ def write(
     (folder / "importance.json").write_text(json.dumps(found, indent=1) + "\n")
     plot_importance(found, folder / "importance.png")
     return found
-
-
-def main(folder: Path) -> None:
-    """For a release that is there already: read its network back."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    found = write(read_back(folder / "model.onnx", manifest["bound"]), folder, per_family=1)
-    (folder / "card.md").write_text(card(manifest, evaluation, found))
-
-
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        main(Path(argument))

@@ -165,20 +165,26 @@ def load(path: Path) -> Recipe:
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: wanted a mapping")
     try:
-        parts: dict[str, Any] = dict(document)
-        if "toy" in parts or "settings" in parts:
-            raise ValueError("no field toy or settings: hyperparameters are under their algorithm")
-        if "scenarios" in parts:
-            parts["scenarios"] = _made(Draw, parts["scenarios"])
-        if "curriculum" in parts:
-            parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
-        if "objective" in parts:
-            parts["objective"] = _made(Objective, parts["objective"])
-        name = parts.get("algorithm", "ppo")
-        parts["settings"] = _made(algorithm(name).settings, parts.pop(name, {}))
-        recipe: Recipe = _made(Recipe, parts)
+        return of_document(document)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
+
+
+def of_document(document: Mapping[str, Any]) -> Recipe:
+    """The recipe that a document says, as in YAML and in the manifest of a release. TypeError or
+    ValueError where it is none."""
+    parts: dict[str, Any] = dict(document)
+    if "toy" in parts or "settings" in parts:
+        raise ValueError("no field toy or settings: hyperparameters are under their algorithm")
+    if "scenarios" in parts:
+        parts["scenarios"] = _made(Draw, parts["scenarios"])
+    if "curriculum" in parts:
+        parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
+    if "objective" in parts:
+        parts["objective"] = _made(Objective, parts["objective"])
+    name = parts.get("algorithm", "ppo")
+    parts["settings"] = _made(algorithm(name).settings, parts.pop(name, {}))
+    recipe: Recipe = _made(Recipe, parts)
     return recipe
 
 

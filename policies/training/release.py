@@ -1,15 +1,21 @@
-"""Writes a release: the model, its manifest, its evaluation, what it goes by, and its card."""
+"""Writes a release: the model, its manifest, its evaluation, what it goes by, and its card.
+
+python -m policies.training.release FOLDER    # all of one that is there anew, but its model
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from controlplane.errors import WeirError
 from policies.agents.network import Released
+from policies.env.draw import Draw
 from policies.env.paired import BASE
 from policies.league.suite import Suite
 from policies.league.tournament import Progress
@@ -17,6 +23,8 @@ from policies.training.card import card
 from policies.training.evaluate import evaluated, held_out_of, release_suite
 from policies.training.export import export, manifest
 from policies.training.importance import write as write_importance
+from policies.training.read_back import read_back
+from policies.training.recipe import of_document
 from policies.training.train import Trained
 
 FILES = (
@@ -84,21 +92,51 @@ def release(
     if trained.recipe.base != BASE:
         _appear(made, folder)
         return {}
-    suite = suite or release_suite()
+    network = Released(trained.actor, document["bound"]).eval()
     seen = () if trained.log is not None else trained.recipe.draws
-    evaluation = evaluated(made, suite, progress, held_out_of(seen))
+    evaluation = _judge(made, document, network, seen, suite, progress)
+    _appear(made, folder)
+    return evaluation
+
+
+def judge(
+    folder: Path, *, suite: Suite | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Write a release anew but its model, which stays to the byte, and return the evaluation.
+
+    What it is worth is beside the base and the guard of now, which change. WeirError where it is
+    none of this version.
+    """
+    try:
+        document = json.loads((folder / "manifest.json").read_text())
+        network = read_back(folder / "model.onnx", document["bound"])
+        seen = () if "log" in document["training"] else of_document(document["recipe"]).draws
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeirError(f"{folder} is no release of this version: {error}") from error
+    return _judge(folder, document, network, seen, suite, progress)
+
+
+def _judge(
+    folder: Path,
+    document: dict[str, Any],
+    network: Released,
+    seen: Sequence[Draw],
+    suite: Suite | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Evaluation, importance, card, and what the manifest says of them."""
+    suite = suite or release_suite()
+    evaluation = evaluated(folder, suite, progress, held_out_of(seen))
     document["evaluation"] = {
         "base": BASE,
         "mean": evaluation["overall"]["learned/model"]["mean"],
         "p99": evaluation["overall"]["learned/model"]["p99"],
         "cases": evaluation["overall"]["learned/model"]["cases"],
     }
-    _write(made / "manifest.json", document)
-    _write(made / "evaluation.json", evaluation)
-    network = Released(trained.actor, document["bound"]).eval()
-    importance = write_importance(network, made, 1, suite.families)
-    (made / "card.md").write_text(card(document, evaluation, importance))
-    _appear(made, folder)
+    _write(folder / "manifest.json", document)
+    _write(folder / "evaluation.json", evaluation)
+    importance = write_importance(network, folder, 1, suite.families)
+    (folder / "card.md").write_text(card(document, evaluation, importance))
     return evaluation
 
 
@@ -114,3 +152,8 @@ def _appear(made: Path, folder: Path) -> None:
 
 def _write(path: Path, document: Any) -> None:  # noqa: ANN401
     path.write_text(json.dumps(document, indent=1, sort_keys=False) + "\n")
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        judge(Path(argument))

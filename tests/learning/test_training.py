@@ -28,7 +28,7 @@ from policies.training.card import card
 from policies.training.evaluate import evaluated, held_out_of, release_suite
 from policies.training.export import TOLERANCE, export, largest_difference
 from policies.training.recipe import FOLDER, Lesson, Recipe, load
-from policies.training.release import FILES, release
+from policies.training.release import FILES, judge, release
 from policies.training.train import train
 
 pytestmark = pytest.mark.learning
@@ -76,6 +76,20 @@ def test_the_same_recipe_and_seed_give_the_same_release(tmp_path: Path) -> None:
     one, two = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in made)
     assert set(one) >= {"model.onnx", "manifest.json", "evaluation.json", "card.md"}
     assert [name for name in one if one[name] != two[name]] == []
+    for name in ("evaluation.json", "card.md", "importance.json"):
+        (made[1] / name).write_text("{}")
+    judge(made[1], suite=suite)
+    judged = {p.name: p.read_bytes() for p in made[1].iterdir()}
+    assert [name for name in one if one[name] != judged[name]] == []
+
+
+def test_what_is_no_release_is_not_judged(tmp_path: Path) -> None:
+    with pytest.raises(WeirError, match="is no release of this version"):
+        judge(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"bound": 0.7, "training": {}, "recipe": {}}')
+    (tmp_path / "model.onnx").write_bytes((residual_ppo() / "model.onnx").read_bytes())
+    with pytest.raises(WeirError, match="is no release of this version"):
+        judge(tmp_path)
 
 
 def lively(seed: int = 0) -> Actor:
