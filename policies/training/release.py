@@ -1,6 +1,8 @@
 """Writes a release: the model, its manifest, its evaluation, what it goes by, and its card.
 
-python -m policies.training.release FOLDER    # all of one that is there anew, but its model
+    python -m policies.training.release FOLDER    # one that is there, beside the base of now
+
+writes all of it anew but its model.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+from rich.console import Console
+
 from controlplane.errors import WeirError
 from policies.agents.network import Released
+from policies.console import bar, plainly
 from policies.env.draw import Draw
 from policies.env.paired import BASE
 from policies.league.suite import Suite
@@ -154,6 +160,17 @@ def _write(path: Path, document: Any) -> None:  # noqa: ANN401
     path.write_text(json.dumps(document, indent=1, sort_keys=False) + "\n")
 
 
+def main(folders: Sequence[str]) -> None:
+    """Judge each."""
+    console = Console(stderr=True)
+    with plainly(console):
+        for folder in folders:
+            with bar(console, f"evaluating {folder}", 1) as advance:
+                judge(Path(folder), progress=lambda n, of: advance(n, "", of))
+
+
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        judge(Path(argument))
+    try:
+        main(sys.argv[1:])
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
