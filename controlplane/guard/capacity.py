@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +17,19 @@ NO_RPS = 1e-6
 BELIEVED_RATIO = 10.0
 """An estimate further than this factor from its peers' mean is cut to it: bounds that follow a
 number without limit are none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Able:
+    """What a service is taken to be able to do, beside what is asked of it."""
+
+    each: Floats
+    """(n,) the shares that bounds are relative to: as declared, or else as estimated, or equal."""
+    rps: Floats | None
+    """(g,) requests/s as estimated; None where that is not known, or not to be acted on."""
+    load_rps: float
+    """Requests/s to expect; 0 where nothing is known."""
+    estimate: Estimate
 
 
 def aligned(values: Floats, have: tuple[EndpointId, ...], wanted: tuple[EndpointId, ...]) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 
 from controlplane.guard import black_hole, crowd
 from controlplane.guard.bounds import bounded, feasible, limits, project
-from controlplane.guard.capacity import believed
+from controlplane.guard.capacity import Able, believed
 from controlplane.guard.carry import Standing, given_rps, stand
 from controlplane.guard.encode import encode
 from controlplane.guard.evidence import Evidence, has_news, weigh
@@ -127,13 +127,13 @@ def _decide(
     ramping = ramp(here.first_seen_s, case.memory.checked_s, now_s, here.grouping, settings)
     if target is None and ramping is None:
         return here.shares, reasons
-    each, able_rps = _able(case, rung)
-    target, why = _within(case, target, ramping, rung, each, able_rps)
+    able, doubted = _able(case, rung), target is None
+    target, why = _within(case, target, ramping, rung, able)
     reasons += why
     relief = None
-    if able_rps is not None:
-        flooded = crowd.flooded(here.shares, able_rps, _load_rps(case), case.evidence)
-        relief = crowd.Relief(flooded, here.grouping.total(each))
+    if not doubted:
+        warming = ramping.warming if ramping is not None else None
+        relief = crowd.relief(here.shares, able, case.evidence, warming, settings)
     after, why_steps = step(
         here.shares, target, settings, case.evidence.sick, here.grouping, relief
     )
@@ -150,21 +150,17 @@ def _decide(
     return after, reasons
 
 
-def _able(case: _Case, rung: Rung) -> tuple[Floats, Floats | None]:
-    """(n,) the shares that bounds are relative to, and (g,) what each group can do, in requests/s:
-    cautiously, and None where that is not known or not to be acted on."""
+def _able(case: _Case, rung: Rung) -> Able:
+    """What the service can do, and what is asked of it."""
     here, estimate = case.here, case.situation.estimate
+    forecast_rps = estimate.forecast_rps
+    known = math.isfinite(forecast_rps) and forecast_rps > 0
+    load_rps = forecast_rps if known else case.evidence.rate_rps
     estimated = believed(here.grouping, estimate) if rung is Rung.NORMAL else None
     if estimated is None:
-        return here.baseline, None
+        return Able(here.baseline, None, load_rps, estimate)
     each = here.baseline if here.by_capacity else estimated / estimated.sum()
-    return each, here.grouping.total(estimated) / estimate.busier
-
-
-def _load_rps(case: _Case) -> float:
-    """The requests/s to expect: as forecast, or of this look where nothing is."""
-    forecast_rps = case.situation.estimate.forecast_rps
-    return forecast_rps if math.isfinite(forecast_rps) else case.evidence.rate_rps
+    return Able(each, here.grouping.total(estimated), load_rps, estimate)
 
 
 def _within(
@@ -172,8 +168,7 @@ def _within(
     wanted: Floats | None,
     ramping: Ramp | None,
     rung: Rung,
-    each: Floats,
-    able_rps: Floats | None,
+    able: Able,
 ) -> tuple[Floats, list[Reason]]:
     """(g,) the split nearest to the wanted one that all limits allow.
 
@@ -189,23 +184,17 @@ def _within(
         ramped, why = warm_up(here.shares, ramping, even, grouping)
         return project(ramped, low, high, grouping.sizes.astype(np.float64)), [why]
     normal = rung is Rung.NORMAL
-    by_capacity = grouping.total(each)
-    low, hard = limits(each, grouping, settings)
+    by_capacity = grouping.total(able.each)
+    low, hard = limits(able.each, grouping, settings)
     high = hard
     if normal:
         wanted, filled = fill(wanted, case.evidence.known, by_capacity, grouping)
         most, hole = black_hole.ceilings(wanted, here.shares, by_capacity, case.evidence, grouping)
-        high, crush = np.minimum(hard, most), None
-        if able_rps is not None:
-            crowded, crush = crowd.ceilings(
-                np.minimum(wanted, high),
-                able_rps,
-                _load_rps(case),
-                case.evidence,
-                grouping,
-                settings,
-            )
-            high = np.minimum(high, crowded)
+        high = np.minimum(hard, most)
+        crowded, crush = crowd.ceilings(
+            np.minimum(wanted, high), able, case.evidence, grouping, settings
+        )
+        high = np.minimum(high, crowded)
         reasons += _given(filled, hole, crush)
     if ramping is not None:
         wanted, why = warm_up(wanted, ramping, by_capacity, grouping)

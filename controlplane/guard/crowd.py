@@ -3,11 +3,12 @@
 At a low load the best split leaves slow endpoints nearly idle; when a crowd comes, the fast ones
 are flooded before the next push. So no weight may get so much that the load times `crowd` would
 exceed its capacity. Where the whole service could not carry that load, the ceiling is its capacity
-share with some slack: then nobody does better. And who gets more than it can do now is left at
-once: a queue grows with every step that is taken on the way back.
+share with some slack: then nobody does better. And who gets far more than its part and more than it
+can do is left at once: a queue grows with every step that is taken on the way back.
 
-Capacities are cautious ones. A quiet service does not show how many requests its endpoints work on
-at once, and a bound by a guess of twice the capacity is none for a crowd of twice the requests.
+Capacities are cautious ones (`Estimate.busier`). A quiet service does not show how many requests
+its endpoints work on at once, and a bound by a guess of twice the capacity is none for a crowd of
+twice the requests.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.guard.bounds import NOTHING
+from controlplane.guard.capacity import Able
 from controlplane.guard.evidence import Evidence
 from controlplane.guard.reasons import Code
 from controlplane.model import Grouping, GuardSettings, Reason
@@ -29,47 +31,67 @@ FULL = 0.8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relief:
-    """Who is to be left, and how far at once."""
+    """Who may be left at once, who may take it at once, and how far."""
 
-    flooded: NDArray[np.bool_]
+    leave: NDArray[np.bool_]
+    """(g,)"""
+    take: NDArray[np.bool_]
     """(g,)"""
     refuge: Floats
-    """(g,) the capacity shares: nobody is better off beyond them while another is flooded."""
+    """(g,) parts of the estimated capacity: nobody is better off beyond them."""
 
 
-def flooded(
-    shares: Floats, capacity_rps: Floats, load_rps: float, evidence: Evidence
-) -> NDArray[np.bool_]:
-    """(g,) who gets more than it can do, given the (g,) capacities, or shows that it does."""
-    over: NDArray[np.bool_] = shares * max(load_rps, evidence.rate_rps) > FULL * capacity_rps
-    return over | evidence.sick
+def relief(
+    shares: Floats,
+    able: Able,
+    evidence: Evidence,
+    warming: NDArray[np.bool_] | None,
+    settings: GuardSettings,
+) -> Relief | None:
+    """Whether some of those in force are to be left at once; None where nobody is.
+
+    They are sick or given more than they can do, and that is more than `crowd_slack` times their
+    part: nearer to it steps are short enough, and a belief that moves must not move all of it.
+    Nobody takes at once who is sick, still warming up, or not heard of.
+    """
+    if able.rps is None:
+        return None
+    refuge = able.rps / able.rps.sum()
+    leave: NDArray[np.bool_] = shares > settings.crowd_slack * refuge
+    if not leave.any():
+        return None
+    load_rps = max(able.load_rps, evidence.rate_rps)
+    leave &= evidence.sick | (shares * load_rps * able.estimate.busier > FULL * able.rps)
+    if not leave.any():
+        return None
+    take: NDArray[np.bool_] = evidence.known & ~evidence.sick & (shares < refuge)
+    if warming is not None:
+        take &= ~warming
+    return Relief(leave, take, refuge)
 
 
 def ceilings(
-    wanted: Floats,
-    capacity_rps: Floats,
-    load_rps: float,
-    evidence: Evidence,
-    grouping: Grouping,
-    settings: GuardSettings,
+    wanted: Floats, able: Able, evidence: Evidence, grouping: Grouping, settings: GuardSettings
 ) -> tuple[Floats, Reason | None]:
-    """(g,) the most that each may get, given the (g,) capacities; infinity without any load.
+    """(g,) the most that each may get; infinity without any load, or without capacities.
 
-    `load_rps` is not the count of one look: a ceiling by that moves with its noise, and is at its
-    highest where by chance few came.
+    By the load to expect and not by the count of one look: a ceiling by that moves with its noise,
+    and is at its highest where by chance few came.
     """
-    if load_rps <= 0:
+    if able.rps is None or able.load_rps <= 0:
         return np.full(len(wanted), np.inf), None
     # A sick one does not do what it once could: others may take over what it gives up.
-    all_rps = float(np.where(evidence.sick, settings.min_ratio, 1.0) @ capacity_rps)
-    risen_rps = settings.crowd * load_rps
-    most = capacity_rps / all_rps * max(settings.crowd_slack, all_rps / risen_rps)
+    all_rps = float(np.where(evidence.sick, settings.min_ratio, 1.0) @ able.rps)
+    spare = all_rps / (settings.crowd * able.load_rps)
+    if spare > settings.crowd_slack:
+        spare = max(settings.crowd_slack, spare / able.estimate.busier)
+    most = able.rps / all_rps * max(settings.crowd_slack, spare)
     over = wanted - most
     worst = int(over.argmax())
     if over[worst] <= NOTHING:
         return most, None
     text = (
-        f"at {settings.crowd:g} times the present {load_rps:.4g} requests/s "
+        f"at {settings.crowd:g} times the {able.load_rps:.4g} requests/s to expect "
         f"{grouping.names[worst]} would be flooded: its share may be {most[worst]:.2%}, not "
         f"{wanted[worst]:.2%}"
     )

@@ -3,8 +3,7 @@
 What some may not gain others do not have to give: the larger of the two sides is scaled down to
 the smaller. So no share ever moves further than was asked, or the other way.
 
-Steps are for the way out. While somebody is flooded the way back to the capacity shares, which all
-bounds are relative to, is free.
+Steps are for the way out. While somebody is flooded the way back to the capacity shares is free.
 """
 
 from __future__ import annotations
@@ -44,24 +43,23 @@ def step(
                 f"latency than their peers and may shrink by {settings.step_down_sick:g} a step",
             )
         )
-    reached = np.minimum(np.maximum(target, lowest), highest)
-    if relief is not None and relief.flooded.any():
-        lowest, highest = _relieved(before, lowest, highest, relief)
-        further = np.minimum(np.maximum(target, lowest), highest)
-        if np.abs(further - reached).max() > NOTHING:
-            reached = further
-            names = ", ".join(grouping.names[i] for i in np.flatnonzero(relief.flooded)[:3])
-            text = f"{names} would be flooded: back to the capacity shares without steps"
+    after = _within(before, target, lowest, highest)
+    if relief is not None:
+        low = np.where(relief.leave, np.minimum(lowest, relief.refuge), lowest)
+        high = np.where(relief.take, np.maximum(highest, relief.refuge), highest)
+        further = _within(before, target, low, high)
+        if np.abs(further - after).max() > NOTHING:
+            after = further
+            names = ", ".join(grouping.names[i] for i in np.flatnonzero(relief.leave)[:3])
+            text = (
+                f"{names} would be flooded, sick or given more than its capacity: back to the "
+                "capacity shares without steps"
+            )
             reasons.append(Reason(Code.RELIEVED, text))
-    short = np.abs(reached - target)
+    short = np.abs(after - target)
     worst = int(short.argmax())
     if short[worst] <= NOTHING:
         return target, tuple(reasons)
-    move = reached - before
-    up, down = np.maximum(move, 0.0), np.minimum(move, 0.0)
-    gain, loss = float(up.sum()), -float(down.sum())
-    paid = min(gain, loss)
-    after = before + up * (paid / gain if gain > 0 else 0.0) + down * (paid / loss if loss else 0.0)
     reasons.append(
         Reason(
             Code.STEPPED,
@@ -73,13 +71,16 @@ def step(
     return after, tuple(reasons)
 
 
-def _relieved(
-    before: Floats, lowest: Floats, highest: Floats, relief: Relief
-) -> tuple[Floats, Floats]:
-    """How far shares may go at once, where some are flooded."""
-    refuge = relief.refuge
-    leaves = relief.flooded & (before > refuge)
-    return (
-        np.where(leaves, np.minimum(lowest, refuge), lowest),
-        np.where(before < refuge, np.maximum(highest, refuge), highest),
+def _within(before: Floats, target: Floats, lowest: Floats, highest: Floats) -> Floats:
+    """Toward `target` within these limits, the larger of the two sides scaled to the smaller."""
+    reached = np.minimum(np.maximum(target, lowest), highest)
+    if float(np.abs(reached - target).max()) <= NOTHING:
+        return target
+    move = reached - before
+    up, down = np.maximum(move, 0.0), np.minimum(move, 0.0)
+    gain, loss = float(up.sum()), -float(down.sum())
+    paid = min(gain, loss)
+    after: Floats = (
+        before + up * (paid / gain if gain > 0 else 0.0) + down * (paid / loss if loss else 0.0)
     )
+    return after

@@ -369,7 +369,8 @@ def busier(table: Floats, common: Floats, seg: Segments) -> Floats:
 
     At least 1. How many servers an endpoint has is a guess until it is said or an overload was
     seen, and a capacity is the mean of its logarithm over all guesses. A load goes by 1/capacity:
-    its mean is higher, by as much as the guesses differ, and too low a load floods the fast.
+    its mean is higher, by as much as the guesses differ, and too low a load floods the fast. It
+    fades with the part of the endpoints that say how busy they are.
     """
     said = np.add.reduceat((table[SAID_AGE] <= SAID_FOR_S).astype(np.float64), seg.starts)
     levels = table[LEVEL]
@@ -380,7 +381,8 @@ def busier(table: Floats, common: Floats, seg: Segments) -> Floats:
     load = common[DEMAND] / seg.total(table[CAPACITY])
     most = np.maximum(1.0 / load, 1.0)  # no guess makes it more than full
     mean = (belief * np.minimum(ratio, most)).sum(axis=0)
-    return np.where((said == 0) & np.isfinite(mean), np.maximum(mean, 1.0), 1.0)
+    above = np.where(np.isfinite(mean), np.maximum(mean, 1.0) - 1.0, 0.0)
+    return np.asarray(1.0 + above * (1.0 - said / seg.sizes), dtype=np.float64)
 
 
 def _conclude(new: Floats, common: Floats, seg: Segments) -> None:
