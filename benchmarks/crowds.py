@@ -5,7 +5,7 @@
 Against FULL_SCAN on the same requests: geometric means over schedules of the ratios of mean and
 99th percentile, the schedule and the draw in which the mean was worst, the mean latency in the
 quiet time before, and the worst second of a run. At which Envoy a request arrives is drawn anew.
-Written to `benchmarks/results/crowds.json`.
+Written to `benchmarks/results/crowds.json`, but of other scenarios.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def main() -> None:
     for lane, found in rows.items():
         cells = [f"{found[name]:.0f}" if "ms" in name else f"{found[name]:.2f}" for name in shown]
         print(f"| {CONTESTANTS[lane].title} |", " | ".join(cells), "|")
-    RESULT.write_text(json.dumps({**vars(args), "lanes": rows}, indent=2) + "\n")
+    if args.scenario == parser.get_default("scenario"):
+        RESULT.write_text(json.dumps({**vars(args), "lanes": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

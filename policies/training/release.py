@@ -139,10 +139,10 @@ def _judge(
         "p99": evaluation["overall"]["learned/model"]["p99"],
         "cases": evaluation["overall"]["learned/model"]["cases"],
     }
-    _write(folder / "manifest.json", document)
     _write(folder / "evaluation.json", evaluation)
     importance = write_importance(network, folder, 1, suite.families)
     (folder / "card.md").write_text(card(document, evaluation, importance))
+    _write(folder / "manifest.json", document)
     return evaluation
 
 
@@ -164,6 +164,8 @@ def main(folders: Sequence[str]) -> None:
     """Judge each."""
     console = Console(stderr=True)
     with plainly(console):
+        if not folders:
+            raise WeirError("wanted the folder of a release")
         for folder in folders:
             with bar(console, f"evaluating {folder}", 1) as advance:
                 judge(Path(folder), progress=lambda n, of: advance(n, "", of))

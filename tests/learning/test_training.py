@@ -78,6 +78,8 @@ def test_the_same_recipe_and_seed_give_the_same_release(tmp_path: Path) -> None:
     assert [name for name in one if one[name] != two[name]] == []
     for name in ("evaluation.json", "card.md", "importance.json"):
         (made[1] / name).write_text("{}")
+    manifest = json.loads(one["manifest.json"])
+    (made[1] / "manifest.json").write_text(json.dumps(manifest | {"evaluation": {}}))
     judge(made[1], suite=suite)
     judged = {p.name: p.read_bytes() for p in made[1].iterdir()}
     assert [name for name in one if one[name] != judged[name]] == []

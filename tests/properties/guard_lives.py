@@ -193,7 +193,24 @@ class RandomLife:
         if rng.random() < 0.2:
             hit = rng.random(len(ids)) < 0.4
             capacity[hit] = rng.choice(SPECIAL, int(hit.sum()))
-        return replace(Estimate.unknown(ids), at_s=self.now_s, capacity_rps=capacity)
+        if rng.random() < 0.5 or not ids:
+            return replace(Estimate.unknown(ids), at_s=self.now_s, capacity_rps=capacity)
+        made = Estimate.unknown(ids)  # as looks make one: with a forecast, and guesses
+        with np.errstate(all="ignore"):
+            for at_s in (self.now_s - 2.0, self.now_s - 1.0):
+                busy = rng.uniform(0.05, 5.0, len(ids))
+                seen = replace(
+                    Observation.unknown(self.service.name, ids, at_s),
+                    window_s=1.0,
+                    succeeded=capacity * rng.uniform(0.1, 1.0),
+                    failed=np.zeros(len(ids)),
+                    in_flight=busy,
+                    latency_s=busy / capacity,
+                    latency_samples=capacity,
+                    age_s=np.zeros(len(ids)),
+                )
+                made = made.fold(seen)
+        return made
 
 
 def live(seed: int, ticks: int) -> None:

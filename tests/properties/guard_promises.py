@@ -84,23 +84,33 @@ def within_a_step(
 ) -> None:
     """Within a step, or on the way back to the capacity shares where somebody is flooded."""
     settings = verdict.service.guard
-    refuge = dict.fromkeys(verdict.grouping.names, 0.0)
-    if Code.RELIEVED in codes:
-        capacity = capacity_shares(situation, use_estimate=True)
-        for endpoint, group in zip(
-            verdict.grouping.endpoints, verdict.grouping.index.tolist(), strict=True
-        ):
-            refuge[verdict.grouping.names[group]] += capacity[endpoint]
+    refuge, flooded = refuges(start, situation, verdict), Code.RELIEVED in codes
+    assert not flooded or any(
+        start[name] > settings.crowd_slack * part for name, part in refuge.items()
+    ), "relieved, and nobody is far beyond its part of the capacity"
     for name, share in zip(verdict.grouping.names, verdict.shares.tolist(), strict=True):
         had = start[name]
         least = max(had * settings.step_down, had - settings.step_points)
         if Code.SICK in codes:
             least = min(least, had * settings.step_down_sick)
         most = min(had * settings.step_up, had + settings.step_points)
-        if Code.RELIEVED in codes:
-            least = min(least, refuge[name]) if had > refuge[name] else least
+        if flooded:
+            least = min(least, refuge[name]) if had > settings.crowd_slack * refuge[name] else least
             most = max(most, refuge[name]) if had < refuge[name] else most
         assert least - EPS <= share <= most + EPS, f"{name}: {had} -> {share} is too far a step"
+
+
+def refuges(start: Mapping[str, float], situation: Situation, verdict: Verdict) -> dict[str, float]:
+    """Each weight's part of what is believed that all can do, whatever is declared."""
+    if not verdict.grouping.same_as(situation.grouping):
+        return dict.fromkeys(start, math.inf)
+    capacity = capacity_shares(situation, use_estimate=True, use_declared=False)
+    found = dict.fromkeys(verdict.grouping.names, 0.0)
+    for endpoint, group in zip(
+        verdict.grouping.endpoints, verdict.grouping.index.tolist(), strict=True
+    ):
+        found[verdict.grouping.names[group]] += capacity[endpoint]
+    return found
 
 
 def within_bounds(
@@ -168,9 +178,11 @@ def split(proposal: Proposal, groups: int) -> list[float] | None:
     return [one / largest / total for one in asked]
 
 
-def capacity_shares(situation: Situation, *, use_estimate: bool) -> dict[EndpointId, float]:
+def capacity_shares(
+    situation: Situation, *, use_estimate: bool, use_declared: bool = True
+) -> dict[EndpointId, float]:
     declared = {endpoint.id: endpoint.capacity for endpoint in situation.service.endpoints}
-    said = {name: value for name, value in declared.items() if value is not None}
+    said = {name: one for name, one in declared.items() if one is not None and use_declared}
     estimate = situation.estimate
     if not said and use_estimate:
         guessed = dict(zip(estimate.endpoints, estimate.capacity_rps.tolist(), strict=True))
