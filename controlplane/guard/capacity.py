@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,7 @@ BELIEVED_RATIO = 10.0
 number without limit are none."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Able:
     """What a service is taken to be able to do, beside what is asked of it."""
 
@@ -30,6 +31,11 @@ class Able:
     load_rps: float
     """Requests/s to expect; 0 where nothing is known."""
     estimate: Estimate
+
+    @cached_property
+    def busier(self) -> float:
+        """Of the estimate: worked out once a check, and only where somebody asks."""
+        return self.estimate.busier
 
 
 def aligned(values: Floats, have: tuple[EndpointId, ...], wanted: tuple[EndpointId, ...]) -> Floats:

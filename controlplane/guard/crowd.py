@@ -61,7 +61,7 @@ def relief(
     if not leave.any():
         return None
     load_rps = max(able.load_rps, evidence.rate_rps)
-    leave &= evidence.sick | (shares * load_rps * able.estimate.busier > FULL * able.rps)
+    leave &= evidence.sick | (shares * load_rps * able.busier > FULL * able.rps)
     if not leave.any():
         return None
     take: NDArray[np.bool_] = evidence.known & ~evidence.sick & (shares < refuge)
@@ -84,7 +84,7 @@ def ceilings(
     all_rps = float(np.where(evidence.sick, settings.min_ratio, 1.0) @ able.rps)
     spare = all_rps / (settings.crowd * able.load_rps)
     if spare > settings.crowd_slack:
-        spare = max(settings.crowd_slack, spare / able.estimate.busier)
+        spare = max(settings.crowd_slack, spare / able.busier)
     most = able.rps / all_rps * max(settings.crowd_slack, spare)
     over = wanted - most
     worst = int(over.argmax())
