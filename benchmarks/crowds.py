@@ -20,14 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.fidelity import case_of, player_of
+from benchmarks.fidelity import arena_case, player_of
 from controlplane.lab.arena.contestants import CONTESTANTS
 from controlplane.lab.arena.suite import of_suite
-from controlplane.lab.scenarios import stage
 from controlplane.model.observation import Floats
 from policies.env.lockstep import Lockstep
 from policies.env.stages import Stages
-from policies.league.match import balanced
 from policies.league.players import registry
 from policies.simulator import Outcome
 
@@ -52,11 +50,10 @@ def felt(scenario: str, draws: int, job: tuple[str, int]) -> Felt:
     lane, seed = job
     player = player_of(CONTESTANTS[lane])
     stages = Stages.installed()
-    made = stage(
-        of_suite(scenario), seed=seed, duration_s=float(DURATION_S),
-        envoys=of_suite(scenario).envoys, warmup_s=float(WARMUP_S),
+    case = arena_case(
+        scenario, seed, duration_s=float(DURATION_S), warmup_s=float(WARMUP_S),
+        algorithm=player.algorithm,
     )  # fmt: skip
-    case = balanced(case_of(made, warmup_s=float(WARMUP_S), algorithm=player.algorithm), player)
     run = Lockstep(
         stages,
         registry(stages, [player]),

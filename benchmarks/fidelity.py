@@ -78,6 +78,17 @@ def case_of(made: Stage, *, warmup_s: float, algorithm: Algorithm) -> Case:
     )
 
 
+def arena_case(
+    name: str, seed: int, *, duration_s: float, warmup_s: float, algorithm: Algorithm
+) -> Case:
+    """A scenario of the arena with this seed, as the simulator knows it."""
+    scenario = of_suite(name)
+    made = stage(
+        scenario, seed=seed, duration_s=duration_s, envoys=scenario.envoys, warmup_s=warmup_s
+    )
+    return case_of(made, warmup_s=warmup_s, algorithm=algorithm)
+
+
 def station_of(spec: BackendSpec, events: Sequence[Event], *, fail_work: float) -> Station:
     """One backend with its script, in order of time."""
     slow, fails = {0.0: 1.0}, {0.0: 0.0}

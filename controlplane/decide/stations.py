@@ -63,12 +63,11 @@ class Stations:
         groups = np.array([len(s.grouping.names) for s in situations], dtype=np.intp)
         offset = np.concatenate([[0], np.cumsum(groups)])
         table = np.concatenate([s.estimate.table for s in situations], axis=1)
+        shared = np.stack([s.estimate.shared for s in situations], axis=1)
         there = np.nan_to_num(np.concatenate([s.observation.in_flight for s in situations]))
         index = np.concatenate([s.grouping.index for s in situations]) + offset[seg.of]
         with np.errstate(all="ignore"):
             capacity, base_s, known = _endpoints(table, seg)
-            shared = np.stack([s.estimate.shared for s in situations], axis=1)
-            load = busier(table, shared, seg)
         total = int(offset[-1])
         size = np.bincount(index, minlength=total).astype(np.float64)
         group_capacity = np.bincount(index, weights=capacity, minlength=total).astype(np.float64)
@@ -90,7 +89,7 @@ class Stations:
             in_flight=padded(
                 np.bincount(index, weights=there, minlength=total).astype(np.float64), 0.0
             ),
-            busier=load,
+            busier=busier(table, shared, seg),
             known=known,
         )
 

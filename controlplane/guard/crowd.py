@@ -84,7 +84,7 @@ def ceilings(
     all_rps = float(np.where(evidence.sick, settings.min_ratio, 1.0) @ able.rps)
     spare = all_rps / (settings.crowd * able.load_rps)
     if spare > settings.crowd_slack:
-        spare = max(settings.crowd_slack, spare / able.busier)
+        spare /= able.busier
     most = able.rps / all_rps * max(settings.crowd_slack, spare)
     over = wanted - most
     worst = int(over.argmax())

@@ -30,11 +30,9 @@ def step(
     lowest = np.maximum(before * settings.step_down, before - settings.step_points)
     highest = np.minimum(before * settings.step_up, before + settings.step_points)
     hurried = sick & (target < lowest)
-    any_hurried = bool(hurried.any())
-    if any_hurried:
-        lowest = np.where(hurried, before * settings.step_down_sick, lowest)
     reasons: list[Reason] = []
-    if any_hurried:
+    if hurried.any():
+        lowest = np.where(hurried, before * settings.step_down_sick, lowest)
         names = ", ".join(grouping.names[i] for i in np.flatnonzero(hurried)[:3])
         reasons.append(
             Reason(
@@ -43,11 +41,11 @@ def step(
                 f"latency than their peers and may shrink by {settings.step_down_sick:g} a step",
             )
         )
-    after = _within(before, target, lowest, highest)
+    after = _limited(before, target, lowest, highest)
     if relief is not None:
         low = np.where(relief.leave, np.minimum(lowest, relief.refuge), lowest)
         high = np.where(relief.take, np.maximum(highest, relief.refuge), highest)
-        further = _within(before, target, low, high)
+        further = _limited(before, target, low, high)
         if np.abs(further - after).max() > NOTHING:
             after = further
             names = ", ".join(grouping.names[i] for i in np.flatnonzero(relief.leave)[:3])
@@ -71,7 +69,7 @@ def step(
     return after, tuple(reasons)
 
 
-def _within(before: Floats, target: Floats, lowest: Floats, highest: Floats) -> Floats:
+def _limited(before: Floats, target: Floats, lowest: Floats, highest: Floats) -> Floats:
     """Toward `target` within these limits, the larger of the two sides scaled to the smaller."""
     reached = np.minimum(np.maximum(target, lowest), highest)
     if float(np.abs(reached - target).max()) <= NOTHING:

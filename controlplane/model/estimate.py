@@ -149,8 +149,7 @@ class Estimate:
         if not self.endpoints:
             return 1.0
         one = folding.Segments.from_sizes(np.array([len(self.endpoints)], dtype=np.intp))
-        with np.errstate(all="ignore"):
-            return float(folding.busier(self.table, self.shared[:, None], one)[0])
+        return float(folding.busier(self.table, self.shared[:, None], one)[0])
 
     @property
     def scv(self) -> float:

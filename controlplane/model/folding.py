@@ -372,16 +372,17 @@ def busier(table: Floats, common: Floats, seg: Segments) -> Floats:
     its mean is higher, by as much as the guesses differ, and too low a load floods the fast. It
     fades with the part of the endpoints that say how busy they are.
     """
-    said = np.add.reduceat((table[SAID_AGE] <= SAID_FOR_S).astype(np.float64), seg.starts)
-    levels = table[LEVEL]
-    looked = np.add.reduceat(np.isfinite(levels[0]).astype(np.float64), seg.starts)
-    level = np.add.reduceat(np.nan_to_num(levels), seg.starts, axis=-1) / looked
-    belief = probabilities(common)
-    ratio = np.exp((belief * level).sum(axis=0) - level)
-    load = common[DEMAND] / seg.total(table[CAPACITY])
-    most = np.maximum(1.0 / load, 1.0)  # no guess makes it more than full
-    mean = (belief * np.minimum(ratio, most)).sum(axis=0)
-    above = np.where(np.isfinite(mean), np.maximum(mean, 1.0) - 1.0, 0.0)
+    with np.errstate(all="ignore"):
+        said = np.add.reduceat((table[SAID_AGE] <= SAID_FOR_S).astype(np.float64), seg.starts)
+        levels = table[LEVEL]
+        looked = np.add.reduceat(np.isfinite(levels[0]).astype(np.float64), seg.starts)
+        level = np.add.reduceat(np.nan_to_num(levels), seg.starts, axis=-1) / looked
+        belief = probabilities(common)
+        ratio = np.exp((belief * level).sum(axis=0) - level)
+        load = common[DEMAND] / seg.total(table[CAPACITY])
+        most = np.maximum(1.0 / load, 1.0)  # no guess makes it more than full
+        mean = (belief * np.minimum(ratio, most)).sum(axis=0)
+        above = np.where(np.isfinite(mean), np.maximum(mean, 1.0) - 1.0, 0.0)
     return np.asarray(1.0 + above * (1.0 - said / seg.sizes), dtype=np.float64)
 
 

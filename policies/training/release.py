@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -160,19 +159,14 @@ def _write(path: Path, document: Any) -> None:  # noqa: ANN401
     path.write_text(json.dumps(document, indent=1, sort_keys=False) + "\n")
 
 
-def main(folders: Sequence[str]) -> None:
+def main(folders: Annotated[list[Path], typer.Argument(help="Of releases.")]) -> None:
     """Judge each."""
     console = Console(stderr=True)
     with plainly(console):
-        if not folders:
-            raise WeirError("wanted the folder of a release")
         for folder in folders:
             with bar(console, f"evaluating {folder}", 1) as advance:
-                judge(Path(folder), progress=lambda n, of: advance(n, "", of))
+                judge(folder, progress=lambda n, of: advance(n, "", of))
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
+    typer.run(main)

@@ -8,9 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.fidelity import case_of
-from controlplane.lab.arena.suite import of_suite
-from controlplane.lab.scenarios import stage
+from benchmarks.fidelity import arena_case
 from controlplane.model import Grouping
 from policies.env.stages import Stages
 from policies.league.match import outcomes
@@ -83,14 +81,14 @@ def test_a_crowd_does_not_find_the_fast_group_too_full() -> None:
 
     A guess of twice the capacity, and steps of a fifth away from a queue that grew meanwhile.
     """
-    scenario, warmup_s = of_suite("flash-crowd"), 15.0
-    cases = []
-    for seed, draw in ((5, 3), (5, 4), (10, 1), (10, 4)):
-        made = stage(
-            scenario, seed=seed, duration_s=40.0, envoys=scenario.envoys, warmup_s=warmup_s
-        )
-        cases.append((case_of(made, warmup_s=warmup_s, algorithm=Algorithm.FULL_SCAN), draw))
-    mean, p99 = against_full_scan(cases)
+    how = {"duration_s": 40.0, "warmup_s": 15.0}
+    drawn = ((5, 3), (5, 4), (10, 1), (10, 4))
+    mean, p99 = against_full_scan(
+        [
+            (arena_case("flash-crowd", seed, algorithm=Algorithm.FULL_SCAN, **how), draw)
+            for seed, draw in drawn
+        ]
+    )
     assert mean < MEAN
     assert p99 < P99
 
@@ -99,11 +97,9 @@ def fast_fails(factor: float | None = None) -> list[tuple[Case, int]]:
     """The arena's: one of four endpoints of a group fails fast for a quarter of the run."""
     cases = []
     for seed in range(1, 5):
-        scenario = of_suite("fast-fail")
-        made = stage(
-            scenario, seed=seed, duration_s=20.0, envoys=scenario.envoys, warmup_s=WARMUP_S
+        case = arena_case(
+            "fast-fail", seed, duration_s=20.0, warmup_s=WARMUP_S, algorithm=Algorithm.FULL_SCAN
         )
-        case = case_of(made, warmup_s=WARMUP_S, algorithm=Algorithm.FULL_SCAN)
         if factor is not None:
             rules = replace(case.balancing, overprovisioning=factor)
             case = replace(case, balancing=rules)
