@@ -79,7 +79,8 @@ def evaluate(
         wanted = Suite.quick(chosen) if quick else Suite(chosen)
         wanted = _changed(wanted, seeds=seeds, first_seed=first_seed)
         folders = [released(one.resolve().name, one.resolve()) for one in release or ()]
-        league = _played(console, wanted, everybody(folders or None), _prefix(to, quick), jobs)
+        players = everybody(folders or None)
+        league = _played(console, wanted, players, _prefix(to, quick), jobs)
         if readme is not None and not quick:
             write_between(readme, for_readme(league))
         _show(league, output)
@@ -143,6 +144,7 @@ def _played(
     from policies.league.page import page
     from policies.league.picture import plot
     from policies.league.results import Results
+    from policies.league.seen import warnings
     from policies.league.tables import markdown
     from policies.league.tournament import cores, tournament
     from policies.league.written import as_csv, write
@@ -151,6 +153,9 @@ def _played(
     journal = prefix.with_name(prefix.name + JOURNAL)
     jobs = jobs or cores()
     began = time.monotonic()
+    warned = [said for player in players for said in warnings(player)]
+    for said in warned:
+        console.print(f"warning: {said}", style="yellow", markup=False, highlight=False)
     console.print(
         f"{len(players)} players on {len(suite)} cases, {jobs} processes; {journal} keeps what was "
         "played",
@@ -165,6 +170,7 @@ def _played(
         "commit": _commit(),
         "machine": f"{platform.machine()}, {cores()} cores",
         "seconds": round(time.monotonic() - began),
+        **({"warnings": warned} if warned else {}),
     }
     made = document(suite, Results(played, players), about)
     forms = {

@@ -134,7 +134,7 @@ def _summary(verdict: Mapping[str, Any]) -> str:
 
 
 def caption(league: Mapping[str, Any]) -> str:
-    """What was played."""
+    """What was played, and what it may flatter."""
     suite, about = league["suite"], league["about"]
     loads = ", ".join(f"{load:.0%}" for load in suite["loads"])
     sizes = ", ".join(f"{endpoints} x {proxies}" for endpoints, proxies in suite["sizes"])
@@ -144,6 +144,7 @@ def caption(league: Mapping[str, Any]) -> str:
         f"{len(suite['families'])} scenarios at loads of {loads}, endpoints x Envoys {sizes}, "
         f"{suite['seeds']} seeds from {suite['first_seed']} on; {suite['overloaded']} of them "
         f"overloaded for a while. Made by `{about['command']}` at commit `{about['commit'][:12]}`."
+        + "".join(f" Warning: {said}." for said in about.get("warnings", ()))
     )
 
 

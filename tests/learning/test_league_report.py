@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -22,11 +23,13 @@ from policies.league.document import document
 from policies.league.match import Got, Played
 from policies.league.page import page
 from policies.league.picture import colour, plot
-from policies.league.players import everybody, released
+from policies.league.players import Player, everybody, released
 from policies.league.results import Results
+from policies.league.seen import warnings
 from policies.league.suite import Suite
 from policies.league.tables import BEGIN, END, for_readme, interval, markdown, write_between
 from policies.league.written import as_csv, reached, read
+from policies.released import residual_ppo
 
 pytestmark = pytest.mark.learning
 
@@ -220,6 +223,39 @@ def test_evaluate_plays_writes_every_form_and_leaves_the_readme_to_a_whole_run(
     assert written == {".json", ".csv", ".md", ".html", ".png", ".jsonl"}
     assert read(to.with_name("l-quick.json"))["suite"]["cases"] == 4
     assert readme.read_text() == f"{BEGIN}\n{END}\n"
+
+
+def a_release(folder: Path, **recipe: object) -> Player:
+    """The installed one under another name, as if trained on something else."""
+    shutil.copytree(residual_ppo(), folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["recipe"] |= recipe
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return released(folder.name, folder)
+
+
+def test_a_release_that_was_trained_on_what_is_held_out_is_said_to_be(tmp_path: Path) -> None:
+    assert [said for player in PLAYERS for said in warnings(player)] == []
+    lesson = {"until": 0.5, "families": {"two_regions": 1.0, "diurnal": 0.0}, "endpoints": None}
+    crammed = a_release(
+        tmp_path / "crammed",
+        scenarios={"families": {"sparse": 1.0}, "endpoints": [8, 24]},
+        curriculum=[lesson],
+    )
+    (said,) = warnings(crammed)
+    assert said.startswith("crammed was trained on two_regions, 24 endpoints, which are held out")
+    (said,) = warnings(a_release(tmp_path / "silent", scenarios=None))
+    assert "what it was trained on is not said in" in said
+
+
+def test_a_warning_is_on_the_console_and_in_what_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "crammed"
+    a_release(folder, scenarios={"families": {"sparse": 1.0}, "endpoints": [24]})
+    options = ("--family", "homogeneous", "--quick", "--seeds", "1", "--jobs", "1")
+    done = weir("evaluate", *options, "--release", str(folder), "--to", str(tmp_path / "l"))
+    assert done.exit_code == 0, done.output
+    for text in (done.stderr, (tmp_path / "l-quick.md").read_text()):
+        assert "crammed was trained on 24 endpoints" in " ".join(text.split())
 
 
 def test_what_would_fail_after_hours_of_playing_is_refused_before_it(tmp_path: Path) -> None:

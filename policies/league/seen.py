@@ -1,0 +1,48 @@
+"""What of the league's held-out cases a release has seen in training, by its own manifest.
+
+The league cannot hold anything out for a release that it did not train: it can only say so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from policies.league.players import Kind, Player, folder_of
+from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES
+
+
+def warnings(player: Player) -> Iterator[str]:
+    """A sentence for each reason why this player's figures may flatter it; none for who learned
+    nothing, and for what cannot be loaded, which is refused when it is to play."""
+    if player.kind is not Kind.RELEASED:
+        return
+    path = folder_of(player) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        families, endpoints = _trained_on(manifest["recipe"])
+    except OSError:
+        return
+    except (ValueError, KeyError, TypeError, AttributeError):
+        yield f"{player.name}: what it was trained on is not said in {path}"
+        return
+    if "log" in manifest.get("training", {}):
+        yield f"{player.name} learned from a log: what that shares with these cases is not known"
+    seen = [name for name in HELD_OUT_FAMILIES if name in families]
+    seen += [f"{count} endpoints" for count in HELD_OUT_ENDPOINTS if count in endpoints]
+    if seen:
+        yield (
+            f"{player.name} was trained on {', '.join(seen)}, which are held out from others: its "
+            "figures there are not those of cases that it never saw"
+        )
+
+
+def _trained_on(recipe: Mapping[str, Any]) -> tuple[set[str], set[int]]:
+    """Families that are ever drawn and numbers of endpoints, of the recipe and all its lessons."""
+    families: set[str] = set()
+    endpoints: set[int] = set()
+    for drawn in (recipe["scenarios"], *recipe.get("curriculum", ())):
+        families |= {name for name, odds in (drawn.get("families") or {}).items() if odds > 0.0}
+        endpoints |= set(drawn.get("endpoints") or ())
+    return families, endpoints
