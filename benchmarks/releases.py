@@ -87,6 +87,8 @@ def main(
 ) -> None:
     """Play them, and print the table."""
     with plainly(Console(stderr=True)):
+        if averaged and len(folders) < 2:
+            raise ValueError("--average: wanted some releases besides the first")
         scratch.mkdir(parents=True, exist_ok=True)
         playing = list(folders)
         if averaged:

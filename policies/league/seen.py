@@ -22,12 +22,13 @@ def warnings(player: Player) -> Iterator[str]:
     try:
         manifest = json.loads(path.read_text())
         families, endpoints = _trained_on(manifest["recipe"])
+        logged = "log" in manifest.get("training", {})
     except OSError:
         return
     except (ValueError, KeyError, TypeError, AttributeError):
         yield f"{player.name}: what it was trained on is not said in {path}"
         return
-    if "log" in manifest.get("training", {}):
+    if logged:
         yield f"{player.name} learned from a log: what that shares with these cases is not known"
     seen = [name for name in HELD_OUT_FAMILIES if name in families]
     seen += [f"{count} endpoints" for count in HELD_OUT_ENDPOINTS if count in endpoints]
