@@ -235,8 +235,8 @@ def bench(
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many.")] = 3,
     first_seed: Annotated[int, typer.Option(help="They count up from here.")] = 1,
-    duration: Annotated[float, typer.Option(help="Seconds that are measured, of a heat.")] = 60.0,
-    warmup: Annotated[float, typer.Option(help="Seconds played before and not counted.")] = 20.0,
+    duration: Annotated[float, typer.Option(help="Seconds that are measured, of a heat.")] = 40.0,
+    warmup: Annotated[float, typer.Option(help="Seconds played before and not counted.")] = 15.0,
     quick: Annotated[
         bool, typer.Option("--quick", help="One scenario, one seed, three lanes: two minutes.")
     ] = False,

@@ -29,8 +29,8 @@ STARTING_S = 300.0
 class Length:
     """How long is played."""
 
-    duration_s: float = 60.0
-    warmup_s: float = 20.0
+    duration_s: float = 40.0
+    warmup_s: float = 15.0
     """Before, and not counted: the guard moves nothing for the first 10 s of an endpoint, CSWRR
     waits as long, and Weir learns what the backends can do."""
 

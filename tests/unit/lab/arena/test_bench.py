@@ -84,7 +84,7 @@ async def test_more_seeds_are_added_to_what_is_there(tmp_path: Path) -> None:
     assert standing is not None
     assert standing.mean is not None
     assert standing.mean.seeds == 3
-    assert "3 seeds, 60 s each" in facts(more, heats, tally)
+    assert "3 seeds, 40 s each" in facts(more, heats, tally)
 
 
 async def test_over_all_scenarios_ours_is_compared_with_whom_it_has_to_beat() -> None:
