@@ -284,7 +284,7 @@ def bench(
         readme = None
     _check_before(to, readme, resume)
     kept = read_heats(_file(to, ".json"), wanted.settings()) if resume and to else []
-    made_by = here(wanted.lanes)
+    made_by = here([*wanted.lanes, *(name for one in kept for name in one.drawn)])
     console = Console(stderr=True)
     for line in warnings(kept, made_by):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from controlplane.checkout import commit, short
 from controlplane.decide.learned import released
 from controlplane.decide.manifest import Release
-from controlplane.lab.arena.contestants import contestant_named
+from controlplane.lab.arena.contestants import CONTESTANTS
 from controlplane.lab.arena.results import Heat, MadeBy
 
 LEARNED = "learned"
@@ -31,7 +31,7 @@ def of_lanes(now: MadeBy, lanes: Iterable[str]) -> MadeBy:
 
 
 def _learned(lanes: Iterable[str]) -> bool:
-    return any(contestant_named(name).policy == LEARNED for name in lanes)
+    return any(one.policy == LEARNED for name in lanes if (one := CONTESTANTS.get(name)))
 
 
 def warnings(kept: Sequence[Heat], now: MadeBy) -> list[str]:

@@ -165,6 +165,20 @@ def test_resumed_with_other_code_what_is_kept_is_warned_of(
     assert "Made by `weir bench` at commit `ffffffffffff`." in said.out
 
 
+def test_nothing_is_warned_of_where_the_same_code_and_release_plays_other_lanes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = Bench(scenarios=("homogeneous",), lanes=("full_scan", "model"), seeds=1)
+    kept = [
+        replace(heat(1, {name: 0.8}, scenario="homogeneous"), made_by=here((name,)))
+        for name in ("model", "learned", "of_before")
+    ]
+    write(tmp_path / "arena.json", kept, wanted.settings())
+    lanes = list(wanted.lanes)
+    bench(scenario=["homogeneous"], lane=lanes, seeds=1, to=tmp_path / "arena", resume=True)
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_seeds_come_one_after_another_so_that_a_short_run_has_whole_ones() -> None:
     seeds = [seed for _, seed, _ in WANTED.plan()]
     assert seeds == sorted(seeds)
