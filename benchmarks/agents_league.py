@@ -94,7 +94,7 @@ def played(names: Sequence[str], folder: Path, suite: Suite, jobs: int) -> Resul
 
 def document(results: Results, suite: Suite, training: Mapping[str, Any]) -> dict[str, Any]:
     """Each algorithm to each of the others, with intervals."""
-    from policies.training.export import commit
+    from controlplane.checkout import commit
 
     names = (INSTALLED, *training)
     pairs = [(name, other) for name in names for other in OTHERS]

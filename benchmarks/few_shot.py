@@ -103,7 +103,7 @@ def measured(journal: Path, count: int, meta: Mapping[str, MetaLearner]) -> list
 def document(services: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each way to the base, to the released policy, and to ten times the samples from scratch."""
     from benchmarks.agents_league import released_by
-    from policies.training.export import commit
+    from controlplane.checkout import commit
     from policies.training.new_service import RELEASED, TEN_TIMES
 
     names = list(services[0]["ways"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Shown
 
+from controlplane.checkout import commit
 from controlplane.errors import WeirError
 from policies.console import bar, plainly
 
@@ -143,6 +143,7 @@ def _played(
     from policies.league.document import document
     from policies.league.page import page
     from policies.league.picture import plot
+    from policies.league.players import releases
     from policies.league.results import Results
     from policies.league.seen import warnings
     from policies.league.tables import markdown
@@ -152,7 +153,7 @@ def _played(
     prefix.parent.mkdir(parents=True, exist_ok=True)
     journal = prefix.with_name(prefix.name + JOURNAL)
     jobs = jobs or cores()
-    began = time.monotonic()
+    began, made_by = time.monotonic(), commit()
     warned = [said for player in players for said in warnings(player)]
     for said in warned:
         console.print(f"warning: {said}", style="yellow", markup=False, highlight=False)
@@ -167,7 +168,8 @@ def _played(
         )
     about = {
         "command": " ".join(["weir", *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": made_by,
+        "releases": releases(players),
         "machine": f"{platform.machine()}, {cores()} cores",
         "seconds": round(time.monotonic() - began),
         **({"warnings": warned} if warned else {}),
@@ -184,17 +186,6 @@ def _played(
     plot(made, prefix.with_name(prefix.name + ".png"))
     console.print(f"written: {prefix}.json, .csv, .md, .png, .html", highlight=False)
     return made
-
-
-def _commit() -> str:
-    """Of the checkout that plays; `unknown` outside of one."""
-    here = Path(__file__).parent
-    asked = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
 
 
 def _show(league: Mapping[str, Any], output: Output, player: str | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from controlplane.checkout import short
 from policies.league.tables import interval
 from policies.league.targets import REGIONS
 
@@ -25,8 +26,8 @@ def card(
         "- **Use**: services balanced by group weights, several groups. With one group, or with "
         "endpoint weights, its base acts unchanged.",
         f"- **Made by**: {recipe['algorithm'].upper()}, recipe `{recipe['name']}`, seed "
-        f"{recipe['seed']}, best policy at step {training['step']} of {training['steps']}, "
-        f"commit `{manifest['commit'][:12]}`.",
+        f"{recipe['seed']}, {training['steps']} steps asked for (the last rollout is played to its "
+        f"end), best policy at step {training['step']}, commit `{short(manifest['commit'])}`.",
         _trained_on(recipe, training.get("log")),
         f"- **Digest**: `{manifest['digest']}`",
         "",
@@ -132,13 +133,10 @@ def table(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(evaluation: Mapping[str, Any]) -> list[str]:
-    worse = [
-        f"`{name}` ({block['learned/model']['mean'][0]:.3f})"
-        for name, block in evaluation.get("families", {}).items()
-        if block["learned/model"]["mean"][0] > 1.0
-    ]
+    means = {k: v["learned/model"]["mean"] for k, v in evaluation.get("families", {}).items()}
+    worse = [f"`{k}` {interval(mean)}" for k, mean in means.items() if round(mean[0], 3) > 1.0]
     if not worse:
-        return ["- In no family was its mean latency above its base's."]
+        return ["- In no family was its mean latency above its base's, in three digits."]
     return [f"- In these families its mean latency was above its base's: {', '.join(worse)}."]
 
 

@@ -249,7 +249,7 @@ def test_one_log_gives_one_policy_and_the_release_says_which(folder: Path, tmp_p
     assert first.log == again.log
     assert first.log is not None
     assert first.log["digest"].startswith("sha256:")
-    document = manifest(few, "sha256:0", {"step": 1, "steps": 1, "log": first.log}, {})
+    document = manifest(few, "sha256:0", "", {"step": 1, "steps": 1, "log": first.log}, {})
     assert f"{SERVED.count * (TICKS - 1)} decisions about {SERVED.count} services" in card(
         document, {}
     )
