@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from controlplane.checkout import commit, short
-from policies.fingerprint import code
 from policies.league.intervals import intervals
 from policies.league.match import Played
 from policies.league.players import MODEL, released, those
@@ -35,14 +34,13 @@ from policies.training.places import Local
 from policies.training.plot import compared
 from policies.training.recipe import FOLDER, Lesson, Recipe, load
 from policies.training.runs import trained
-from policies.training.train import Trained
+from policies.training.train import Trained, code
 
 RESULT = Path(__file__).parent / "results" / "curriculum.json"
 DOCS = Path(__file__).parents[1] / "docs" / "agents"
 PICTURE, PAGE = DOCS / "curriculum.png", DOCS / "curriculum.md"
 MARKS = ("<!-- curriculum -->", "<!-- /curriculum -->")
 SCRATCH = Path("runs/curriculum")
-AGENTS = Path(__file__).parents[1] / "policies" / "agents"
 RELEASE = Path(__file__).parents[1] / "policies" / "released" / "residual-ppo"
 LESSONS = (
     Lesson(
@@ -107,13 +105,13 @@ def ratios(played: Sequence[Played], pairs: Sequence[tuple[str, str]]) -> dict[s
     return {name: row.round(4).tolist() for name, row in zip(MEASURES, found, strict=True)}
 
 
-def document(runs: Mapping[str, Sequence[Trained]], folder: Path, cases: int) -> dict[str, Any]:
+def document(runs: Mapping[str, Sequence[Trained]], folder: Path, suite: Suite) -> dict[str, Any]:
     """Curves, and what each is worth."""
     names = {way: [player_of(run, folder) for run in each] for way, each in runs.items()}
     ours = [released(name, (folder / name).resolve()) for each in names.values() for name in each]
     players = (*those((MODEL,)), *ours)
-    suite = Suite(seeds=cases, first_seed=RELEASE_SEEDS)
-    played = tournament(suite, players, folder / f"played-{cases}.jsonl", progress=_progress)
+    journal = folder / f"played-{suite.seeds}.jsonl"
+    played = tournament(suite, players, journal, progress=_progress)
     pairs = list(zip(names[LESSON], names[PLAIN], strict=True))
     return {
         "steps": runs[PLAIN][0].recipe.steps,
@@ -182,10 +180,11 @@ def main() -> None:
         seeds=tuple(range(1, args.seeds + 1)),
         check_cases=args.checks,
     )
-    folder = SCRATCH / code(AGENTS)
+    suite = Suite(seeds=args.cases, first_seed=RELEASE_SEEDS)
+    folder = SCRATCH / code()
     runs = runs_of(recipe, folder)
     compared(runs, "residual-ppo", "mean latency / model").savefig(PICTURE, dpi=80)
-    result = {"commit": made_by, **document(runs, folder, args.cases)}
+    result = {"commit": made_by, **document(runs, folder, suite)}
     RESULT.write_text(json.dumps(result, separators=(",", ":")) + "\n")
     write_between(PAGE, table(result) + "\n", MARKS)
 
