@@ -57,6 +57,13 @@ def evaluate(
             "repeatable."
         ),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge the releases by this log of `weir serve --decision-log`, instead of "
+            "playing anything."
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A look in about two minutes.")] = False,
     to: Annotated[
         Path | None,
@@ -74,9 +81,21 @@ def evaluate(
     """Play every released policy and every baseline on held-out cases, and write the league.
 
     Stopped, it goes on where it was when it is called again. With --scenario-file it tells what
-    each is worth on your service, as it was fitted.
+    each is worth on your service, as it was fitted; with --log what each release would have been
+    worth in place of the policy that wrote the log (docs/agents/offline.md).
     """
     console = Console(stderr=True)
+    if log is not None:
+        others = {
+            "--scenario-file": scenario_file, "--family": family, "--quick": quick,
+            "--readme": readme, "--seeds": seeds, "--first-seed": first_seed, "--to": to,
+            "--jobs": jobs,
+        }  # fmt: skip
+        with plainly(console):
+            if given := [name for name, value in others.items() if value]:
+                raise ValueError(f"--log: nothing is played, so {', '.join(given)} says nothing")
+            _by_log(console, log, release or (), output)
+        return
     if scenario_file:
         others = {"--family": family, "--quick": quick, "--readme": readme}
         with plainly(console):
@@ -151,6 +170,24 @@ def _on_services(
         for note in service["notes"]:
             shown.print(f"note: {note}", highlight=False, markup=False)
         shown.print()
+
+
+def _by_log(console: Console, folder: Path, releases: Sequence[Path], output: Output) -> None:
+    """What a log of decisions says of releases."""
+    from policies.league.players import installed, released
+    from policies.training.by_log import judged, table
+
+    chosen = [released(one.resolve().name, one.resolve()) for one in releases] or installed()
+    with console.status("asking the log"):
+        found = judged(folder, chosen)
+    if output is not Output.TABLE:
+        _tell(found, output)
+        return
+    shown = Console(width=None if sys.stdout.isatty() else 200)
+    shown.print(_shown(table(found)))
+    for one in found["releases"]:
+        for note in one["notes"]:
+            shown.print(f"note: {one['name']}: {note}", highlight=False, markup=False)
 
 
 def _check_jobs(jobs: int | None) -> None:
