@@ -154,10 +154,11 @@ def _on_services(
     services = []
     with bar(console, "playing", many * len(files)) as advance:
         for i, one in enumerate(chosen):
-            done = i * many
-            services.append(
-                played(one, players, jobs=jobs, progress=lambda n, _, done=done: advance(done + n))
-            )
+
+            def told(n: int, of: int, done: int = i * many) -> None:
+                advance(done + n)
+
+            services.append(played(one, players, jobs=jobs, progress=told))
     found = {"services": services}
     if prefix is not None:
         write(prefix.with_name(prefix.name + ".json"), json.dumps(found, indent=1) + "\n")

@@ -86,7 +86,7 @@ class Fitted:
                 f"{self.name} never had {FEWEST:.0f} requests in {duration_s:g} s: nothing can be "
                 "told of it"
             )
-        return enough
+        return np.asarray(enough, np.float64)
 
     def stretch(self, begins_s: float, duration_s: float) -> Case:
         """So much of it, from there on."""
