@@ -62,7 +62,7 @@ def tournament(
     if progress is not None:
         progress(known, len(wanted))
     with journal.open("a") as lines:
-        for played in _rounds(left, players, jobs or cores()):
+        for played in rounds_played(left, players, jobs or cores()):
             for one in played:
                 done[one.fixture.key] = one
                 lines.write(json.dumps(_row(one)) + "\n")
@@ -73,10 +73,10 @@ def tournament(
     return [done[key] for key in wanted]
 
 
-def _rounds(
+def rounds_played(
     rounds: Sequence[Sequence[Fixture]], players: Sequence[Player], jobs: int
 ) -> Iterator[list[Played]]:
-    """Rounds as they end; in this process where one job is enough."""
+    """Rounds as they end, none of them kept; in this process where one job is enough."""
     if jobs == 1 or len(rounds) < 2:
         stages = Stages.installed()
         for fixtures in rounds:

@@ -57,10 +57,20 @@ def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str
             f"were served; their log has the digest `{log['digest']}`."
         )
     scenarios = recipe["scenarios"]
-    return (
-        f"- **Trained on** the simulator only: families {_list(scenarios['families'])};"
-        f" {_list(scenarios['endpoints'])} endpoints; {_list(scenarios['proxies'])} proxies."
-    )
+    parts = []
+    if scenarios["families"]:
+        parts.append(
+            f"families {_list(scenarios['families'])}; {_list(scenarios['endpoints'])} endpoints; "
+            f"{_list(scenarios['proxies'])} proxies"
+        )
+    for one in scenarios.get("fitted", ()):
+        said = one["scenario"]
+        parts.append(
+            f"`{said['name']}`, fitted to {said['duration_s']:g} s of recorded metrics "
+            f"({len(said['capacity_rps'])} endpoints, {said['proxies']} proxies, digest "
+            f"`{one['digest']}`)"
+        )
+    return f"- **Trained on** the simulator only: {'; '.join(parts)}."
 
 
 def _not_trained_on(recipe: Mapping[str, Any]) -> str:
