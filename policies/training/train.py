@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from controlplane.errors import WeirError
-from policies.agents.registry import Learner, TakesLog, algorithm
+from policies.agents.registry import Learner, LearnsMore, TakesLog, algorithm
 from policies.agents.repeat import chance, restore_chance
 from policies.env.episodes import World
 from policies.env.simulated import Simulated
@@ -83,7 +83,7 @@ def train(
     best = watch.ended(learner.actor())
     trained = Trained(recipe, best.actor, best.step, best.ratio, watch.curve, watch.updates, told)
     if logs is not None:
-        _write(trained, logs)
+        _write(trained, logs, learner.beside() if isinstance(learner, LearnsMore) else {})
     return trained
 
 
@@ -170,13 +170,14 @@ def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
         )
 
 
-def _write(trained: Trained, logs: Path) -> None:
+def _write(trained: Trained, logs: Path, beside: Mapping[str, Any]) -> None:
     """Last, at once, what came of it; then nothing is left to go on from."""
     curve = [asdict(point) for point in trained.curve]
     (logs / CURVE).write_text(json.dumps(curve, indent=1) + "\n")
     document = {
         "made by": made_by(trained.recipe, trained.log),
         "actor": trained.actor.state_dict(),
+        "beside": beside,
         "step": trained.step,
         "ratio": trained.ratio,
         "curve": [tuple(point.values()) for point in curve],
