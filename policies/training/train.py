@@ -19,7 +19,7 @@ import policies.agents
 from controlplane import checkout
 from controlplane.errors import WeirError
 from policies import fingerprint
-from policies.agents.registry import Learner, TakesLog, algorithm
+from policies.agents.registry import Learner, LearnsMore, TakesLog, algorithm
 from policies.agents.repeat import chance, restore_chance
 from policies.env.episodes import World
 from policies.env.simulated import Simulated
@@ -97,7 +97,7 @@ def train(
         recipe, best.actor, best.step, best.ratio, commit, watch.curve, watch.updates, told
     )
     if logs is not None:
-        _write(trained, logs, by)
+        _write(trained, logs, by, learner.beside() if isinstance(learner, LearnsMore) else {})
     return trained
 
 
@@ -199,7 +199,7 @@ def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
         )
 
 
-def _write(trained: Trained, logs: Path, by: Mapping[str, str]) -> None:
+def _write(trained: Trained, logs: Path, by: Mapping[str, str], beside: Mapping[str, Any]) -> None:
     """Last, at once, what came of it; then nothing is left to go on from."""
     curve = [asdict(point) for point in trained.curve]
     (logs / CURVE).write_text(json.dumps(curve, indent=1) + "\n")
@@ -207,6 +207,7 @@ def _write(trained: Trained, logs: Path, by: Mapping[str, str]) -> None:
         "made by": by,
         "commit": trained.commit,
         "actor": trained.actor.state_dict(),
+        "beside": beside,
         "step": trained.step,
         "ratio": trained.ratio,
         "curve": [tuple(point.values()) for point in curve],
