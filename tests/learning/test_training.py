@@ -299,6 +299,16 @@ def test_a_card_says_that_regions_were_not_trained_on_where_that_is_so() -> None
     assert "several regions" not in card(manifest, evaluation)
 
 
+def test_the_card_of_the_installed_release_is_made_of_its_documents() -> None:
+    """So that no wording and no number of it is older than they and what writes it."""
+    folder = residual_ppo()
+    manifest, evaluation, importance = (
+        json.loads((folder / f"{name}.json").read_text())
+        for name in ("manifest", "evaluation", "importance")
+    )
+    assert (folder / "card.md").read_text() == card(manifest, evaluation, importance)
+
+
 def test_a_release_is_evaluated_on_its_own_seeds_and_the_card_says_what_came_out() -> None:
     suite = replace(
         release_suite(families=("sparse", "gc_pauses")), loads=(0.7,), sizes=((6, 2), (8, 4))
