@@ -55,11 +55,13 @@ def train(
     checkpoint_s: float = CHECKPOINT_S,
     workers: Sequence[Executor] = (),
     log: Path | None = None,
+    first_counts: bool = True,
 ) -> Trained:
     """Run the recipe. Deterministic: one thread, one seed; workers only play (`env.spread`).
 
     `log`: a folder of decisions that were served, for an algorithm that learns from a log; without
-    it the simulator gives one.
+    it the simulator gives one. `first_counts`: as `Watch` has it; runs with and without it need
+    `logs` of their own.
 
     Where there are `logs`, the run leaves a checkpoint there at most every `checkpoint_s`, in place
     of the one before. With `resume` it goes on from that, if there is one, and ends with the same
@@ -74,7 +76,7 @@ def train(
     if logs is not None and resume and (logs / TRAINED).exists():
         return _read(recipe, learner, logs, told)
     validation = checks.episodes(recipe.check_cases, VALIDATION_SEED)
-    watch = Watch(recipe, validation, progress, logs)
+    watch = Watch(recipe, validation, progress, logs, first_counts=first_counts)
     learner.log_to(watch.updated)
     saver = None if logs is None else _Saver(recipe, learner, watch, logs, checkpoint_s, told)
     if saver is not None:
