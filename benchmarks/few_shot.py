@@ -34,8 +34,8 @@ PAGE = ROOT / "docs" / "agents" / "README.md"
 SCRATCH = Path("runs/few-shot")
 MARKS = ("<!-- few-shot -->", "<!-- /few-shot -->")
 SERVICES = 12
-META_STEPS = 99_840
-"""40 steps of MAML, 80 of Reptile, of four services each."""
+META_STEPS = 49_920
+"""20 steps of MAML, 40 of Reptile, of four services each."""
 JUDGED = 12
 """Windows of 40 s that all ways are played on: eight minutes."""
 FIRST_SEED = 3_000_000
@@ -120,14 +120,14 @@ def measured(folder: Path, count: int, steps: int, jobs: int) -> list[dict[str, 
     with processes(jobs) as pool:
         training = [pool.submit(meta_train, way, steps, file) for way, file in kept.items()]
         services = wanted(count)
-        for way, one in zip(WAYS, training, strict=True):
-            one.result()
+        for way, future in zip(WAYS, training, strict=True):
+            future.result()
             print(way, "is ready", flush=True)
         done = _read(journal)
         left = [one for one in services if one[1].key not in done]
         sent = [pool.submit(play, number, fixture, kept) for number, fixture in left]
-        for future in as_completed(sent):
-            one = future.result()
+        for ended in as_completed(sent):
+            one = ended.result()
             done[one["service"]] = one
             with journal.open("a") as file:
                 file.write(json.dumps(one) + "\n")
