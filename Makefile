@@ -167,6 +167,10 @@ agents-league: $(VENV)/.dev ## Every algorithm trained for as many steps and pla
 few-shot: $(VENV)/.dev ## Policies adapted to new services by minutes of their data; table into docs/agents (goes on where it stopped).
 	$(BIN)/python -m benchmarks.few_shot $(ARGS)
 
+.PHONY: curriculum
+curriculum: $(VENV)/.dev ## The released recipe with lessons and without, three seeds each; table and curves into docs/agents (about 10 minutes of two cores; goes on where it stopped).
+	$(BIN)/python -m benchmarks.curriculum $(ARGS)
+
 .PHONY: league
 league: $(VENV)/.dev ## Every policy on the held-out suite; report in benchmarks/results, table in README.md (goes on where it stopped; ARGS=--quick: 2 minutes).
 	$(BIN)/weir evaluate --to benchmarks/results/league --readme README.md $(ARGS)

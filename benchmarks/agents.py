@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 RESULT = Path(__file__).parent / "results" / "agents.json"
+SIZES = (40, 80, 160, 320, 640, 2_560)
+"""Decisions in the log of who learns once."""
+EPISODE = 10
+"""Decisions of an episode of the toy."""
+ONCE = ("offline",)
 PICTURES = Path(__file__).parents[1] / "docs" / "agents"
 
 
@@ -49,6 +55,30 @@ def curve(name: str, seed: int) -> dict[str, Any]:
         "returns": returns,
         "score": round(score_of(learner, lesson.world), 4),
     }
+
+
+def by_size(name: str, seed: int) -> dict[str, Any]:
+    """As a curve, of who learns once from a log: one run for each size of the log."""
+    from policies.agents.registry import algorithm
+    from policies.training.scoring import score_of
+    from policies.training.toy import LESSONS
+    from policies.training.watch import VALIDATION_SEED, validate
+
+    lesson = LESSONS[name]
+    validation = lesson.world.episodes(63, VALIDATION_SEED)
+    steps: list[int] = []
+    ratios: list[float] = []
+
+    def told(step: int, *_: object) -> None:
+        steps.append(step)
+
+    for size in (*SIZES, lesson.steps):
+        settings = replace(lesson.settings, slots=min(lesson.settings.slots, size // EPISODE))
+        learner = algorithm(name).learner(settings, lesson.world, seed)
+        learner.learn(size, told)
+        ratios.append(round(validate(validation, learner.actor()), 5))
+    score = round(score_of(learner, lesson.world), 4)
+    return {"seed": seed, "steps": steps, "ratios": ratios, "returns": [], "score": score}
 
 
 def best_ratio(name: str) -> float | None:
@@ -85,8 +115,6 @@ def few_shot(iterations: int) -> dict[str, Any]:
 
 def draw(name: str, runs: list[dict[str, Any]], best: float | None) -> None:
     """The curves of an algorithm."""
-    if len(runs[0]["steps"]) < 2:
-        return  # it learns once
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -101,7 +129,9 @@ def draw(name: str, runs: list[dict[str, Any]], best: float | None) -> None:
     if judged and best is not None:
         axes.axhline(best, color="black", linestyle=":", linewidth=1.0, label="optimum")
         axes.set_ylim(best - 0.005, 1.03)
-    axes.set_xlabel("steps")
+    if name in ONCE:
+        axes.set_xscale("log")
+    axes.set_xlabel("steps in the log" if name in ONCE else "steps")
     axes.set_ylabel("mean latency / base" if judged else "return")
     axes.set_title(name, fontsize=9)
     axes.legend(fontsize=7)
@@ -175,7 +205,8 @@ def main() -> None:
             result[name] = few_shot(arguments.iterations)
             draw_few_shot(result[name])
         else:
-            runs = [curve(name, seed) for seed in range(1, arguments.seeds + 1)]
+            run = by_size if name in ONCE else curve
+            runs = [run(name, seed) for seed in range(1, arguments.seeds + 1)]
             result[name] = {"best": best_ratio(name), "runs": runs}
             draw(name, runs, result[name]["best"])
             print(name, [run["score"] for run in runs], flush=True)

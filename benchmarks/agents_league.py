@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from policies.training.recipe import Recipe
 
 RESULT = Path(__file__).parent / "results" / "agents-league"
-ROOT = Path(__file__).parents[1]
-PAGES = ROOT / "docs" / "agents"
+PAGES = Path(__file__).parents[1] / "docs" / "agents"
 SCRATCH = Path("runs/agents-league")
 STEPS = 49_920
 """Whole rollouts of every recipe: 20 or 40 of most, 10 of MAML."""
@@ -58,11 +57,6 @@ BASE_KEPT = ("offline",)
 OTHERS = ("model", "full_scan", "p2c", "pid")
 CHECKED = (("sparse",), (0.85,), ((8, 4),))
 """Families, loads and sizes of the evaluation that a release must carry: the league is another."""
-LEARNS = (
-    ROOT / "policies" / "agents",
-    *(ROOT / "policies" / "training" / f"{name}.py" for name in ("train", "watch", "recipe")),
-)
-"""Code that what is learned depends on, beside that which plays."""
 LONGEST = ("tqc", "sac", "td3", "hierarchy", "ppo", "recurrent-ppo")
 """They are begun first, so that the last to end is a short one."""
 
@@ -81,11 +75,10 @@ def recipes() -> dict[str, Recipe]:
 
 
 def run_of(recipe: Recipe, folder: Path) -> Path:
-    """The folder of this recipe, trained and played by this code."""
-    from policies.fingerprint import code
+    """The folder of this recipe, trained by this code and these versions of the libraries."""
+    from policies.training.train import made_by
 
-    wanted = code(*LEARNS) + json.dumps(recipe.document())
-    key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps(made_by(recipe)).encode()).hexdigest()[:12]
     return folder / f"{recipe.name}-{recipe.steps}-{key}"
 
 

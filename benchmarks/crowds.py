@@ -5,7 +5,8 @@
 Against FULL_SCAN on the same requests: geometric means over schedules of the ratios of mean and
 99th percentile, the schedule and the draw in which the mean was worst, the mean latency in the
 quiet time before, and the worst second of a run. At which Envoy a request arrives is drawn anew.
-Written to `benchmarks/results/crowds.json`, but of other scenarios.
+Written to `benchmarks/results/crowds.json`, but of other scenarios, with the commit and the release
+that played.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.fidelity import arena_case, player_of
+from controlplane.checkout import commit
 from controlplane.lab.arena.contestants import CONTESTANTS
 from controlplane.lab.arena.suite import of_suite
 from controlplane.model.observation import Floats
 from policies.env.lockstep import Lockstep
 from policies.env.stages import Stages
-from policies.league.players import registry
+from policies.league.players import installed, registry, releases
 from policies.simulator import Outcome
 
 RESULT = Path(__file__).parent / "results" / "crowds.json"
@@ -94,6 +96,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=6)
     parser.add_argument("--scenario", default="flash-crowd")
     args = parser.parse_args()
+    made_by = {"commit": commit(), "releases": releases(installed())}
     profile = of_suite(args.scenario).profile
     begins_s = int(DURATION_S * min((at for at, _, _ in profile if at > 0), default=1.0))
     jobs = list(product(LANES, range(1, args.schedules + 1)))
@@ -111,7 +114,7 @@ def main() -> None:
         cells = [f"{found[name]:.0f}" if "ms" in name else f"{found[name]:.2f}" for name in shown]
         print(f"| {CONTESTANTS[lane].title} |", " | ".join(cells), "|")
     if args.scenario == parser.get_default("scenario"):
-        RESULT.write_text(json.dumps({**vars(args), "lanes": rows}, indent=2) + "\n")
+        RESULT.write_text(json.dumps({**made_by, **vars(args), "lanes": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

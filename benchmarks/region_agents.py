@@ -3,12 +3,13 @@
     python -m benchmarks.region_agents [--steps 149760] [--seeds 3] [--cases 16]
 
 Each seed trains by the recipe `regions-ppo`, one to a core; a run that is stopped goes on where it
-was. Its learning curve (mean latency over that of `leastTime` alone, on validation cases) goes to
-`benchmarks/results/region_agents.json` and is drawn into `docs/agents/regions-ppo.png`. The policy
-that was best on the validation cases then plays the families and loads of `benchmarks.regions`, on
-seeds that no training draws, and so do corrections that need no learning (`SIMPLE`): what they win
-is what a residual on `leastTime` can win at all where it is in proportion to what a region sees.
-Geometric means of ratios, with 95 % intervals by bootstrap, into docs/agents/shared-ppo.md.
+was, and with other code begins anew, in a folder of its own. Its learning curve (mean latency over
+that of `leastTime` alone, on validation cases) goes to `benchmarks/results/region_agents.json`,
+with the commit, and is drawn into `docs/agents/regions-ppo.png`. The policy that was best on the
+validation cases then plays the families and loads of `benchmarks.regions`, on seeds that no
+training draws, and so do corrections that need no learning (`SIMPLE`): what they win is what a
+residual on `leastTime` can win at all where it is in proportion to what a region sees. Geometric
+means of ratios, with 95 % intervals by bootstrap, into docs/agents/shared-ppo.md.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.regions import FAMILIES, LOADS
+from controlplane.checkout import commit
 from controlplane.model.features import FEATURES
 from policies.agents.settings import TeamPpo
 from policies.env.episodes import BOUND, GROUPS
@@ -40,7 +42,7 @@ from policies.simulator import HELD_OUT_SEEDS, Case, Outcome, Size, scenario
 from policies.training.places import Local
 from policies.training.recipe import FOLDER, load
 from policies.training.runs import trained
-from policies.training.train import Trained
+from policies.training.train import Trained, code
 
 RESULT = Path(__file__).parent / "results" / "region_agents.json"
 DOCS = Path(__file__).parents[1] / "docs" / "agents"
@@ -205,9 +207,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cases", type=int, default=16)
     args = parser.parse_args()
+    made_by, scratch = commit(), SCRATCH / code()
     recipe = replace(recipe, steps=args.steps, seeds=tuple(range(1, args.seeds + 1)))
     runs = trained(
-        [(one, SCRATCH / f"{args.steps}-{one.seed}") for one in recipe.runs()],
+        [(one, scratch / f"{args.steps}-{one.seed}") for one in recipe.runs()],
         Local(),
         resume=True,
         progress=partial(print, flush=True),
@@ -215,6 +218,7 @@ def main() -> None:
     drawn(runs, PICTURE)
     best = min(runs, key=lambda run: run.ratio)
     document = {
+        "commit": made_by,
         "steps": args.steps,
         "curves": {str(run.recipe.seed): [asdict(one) for one in run.curve] for run in runs},
         "validation": recipe.check_cases // team.agents,

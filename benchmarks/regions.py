@@ -7,7 +7,7 @@ The same requests for LEAST_REQUEST (two choices), FULL_SCAN, `model` that knows
 truth about endpoints, ways and traffic. 8 endpoints, 16 proxies, 40 s, all of it counted. Geometric
 means over seeds of the ratios to LEAST_REQUEST, mean / 99th percentile, with 95 % intervals of the
 mean by bootstrap. The constants were chosen on seeds below 10. `--docs` writes the table between
-the marks of that file; everything goes to `benchmarks/results/regions.json`.
+the marks of that file; everything goes to `benchmarks/results/regions.json`, with the commit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from controlplane.checkout import commit
 from controlplane.model import Grouping
 from controlplane.model.regions import Destinations, spread
 from policies.env.regional import Regional
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=101)
     parser.add_argument("--docs", type=Path)
     args = parser.parse_args()
+    made_by = commit()
     seeds = range(args.first, args.first + args.seeds)
     lines = ["| cases | load | " + " | ".join(NAMES.values()) + " |"]
     lines.append("|---|---|" + "---|" * len(NAMES))
@@ -136,9 +138,8 @@ def main() -> None:
             cells += ["-"] * (len(NAMES) - len(cells))
             lines.append(f"| {family} | {load:.0%} | " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
-    RESULT.write_text(
-        json.dumps({"first": args.first, "seeds": args.seeds, "ratios": document}, indent=1) + "\n"
-    )
+    result = {"commit": made_by, "first": args.first, "seeds": args.seeds, "ratios": document}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
     if args.docs:
         text = args.docs.read_text()
         head, rest = text.split(BEGIN)

@@ -4,17 +4,20 @@
 
 `--average` lets one more play: the mean of the answers of all but the first. Ratios of the mean and
 the 99th percentile on the same requests, geometric means over cases with 95 % intervals. What was
-played is kept in a folder, so the same command goes on where it was stopped. Seeds are those of the
-card, not of the league, by which nothing is chosen.
+played is kept in a folder, so the same command goes on where it was stopped, unless the code or a
+release is another. Seeds are those of the card, not of the league, by which nothing is chosen.
+
+Prints a table, and writes benchmarks/results/releases.json: the commit that it was played with, the
+digest of each release, the cases, and all ratios with their intervals.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -22,16 +25,19 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from controlplane.checkout import commit
 from policies.agents.network import Actor
 from policies.console import bar, plainly
-from policies.league.players import FULL_SCAN, MODEL, Player, released, those
+from policies.league.players import FULL_SCAN, MODEL, Player, released, releases, those
 from policies.league.results import Ratio, Results
 from policies.league.suite import RELEASE_SEEDS, Suite
 from policies.league.tables import interval
+from policies.league.targets import said
 from policies.league.tournament import tournament
 from policies.training.export import export
 from policies.training.read_back import read_back
 
+RESULT = Path(__file__).parent / "results" / "releases.json"
 AVERAGED = "averaged"
 
 
@@ -59,11 +65,16 @@ def average(folders: Sequence[Path], to: Path) -> Path:
     return to
 
 
+def playing(folders: Sequence[Path]) -> list[Player]:
+    """Each by the name of its folder."""
+    return [released(one.resolve().name, one.resolve()) for one in folders]
+
+
 def compared(
     folders: Sequence[Path], suite: Suite, journal: Path, jobs: int | None = None
 ) -> dict[tuple[str, str], Ratio]:
     """Each to `model` and to the first."""
-    ours = [released(one.resolve().name, one.resolve()) for one in folders]
+    ours = playing(folders)
     names = [one.name for one in ours]
     players: tuple[Player, ...] = (*those((FULL_SCAN, MODEL)), *ours)
     pairs = [(name, MODEL) for name in names] + [(name, names[0]) for name in names[1:]]
@@ -76,6 +87,23 @@ def compared(
     return dict(zip(pairs, found, strict=True))
 
 
+def document(
+    found: Mapping[tuple[str, str], Ratio], folders: Sequence[Path], suite: Suite, made_by: str
+) -> dict[str, Any]:
+    """What is written; `made_by`: the commit."""
+    ratios: dict[str, dict[str, Any]] = {}
+    for (name, other), one in found.items():
+        ratios.setdefault(name, {})[other] = said(one)
+    return {
+        "commit": made_by,
+        "releases": releases(playing(folders)),
+        "cases": len(suite),
+        "seeds": suite.seeds,
+        "first_seed": suite.first_seed,
+        "ratios": ratios,
+    }
+
+
 def main(
     folders: Annotated[list[Path], typer.Argument(help="Of releases; the first is compared to.")],
     seeds: Annotated[int, typer.Option(help="Of each family and size.")] = 2,
@@ -85,16 +113,19 @@ def main(
     scratch: Annotated[Path, typer.Option(help="Keeps what was played.")] = Path("runs/releases"),
     jobs: Annotated[int | None, typer.Option(help="Processes; default: all cores.")] = None,
 ) -> None:
-    """Play them, and print the table."""
+    """Play them, write the result, and print the table."""
     with plainly(Console(stderr=True)):
         if averaged and len(folders) < 2:
             raise ValueError("--average: wanted some releases besides the first")
+        made_by = commit()
         scratch.mkdir(parents=True, exist_ok=True)
-        playing = list(folders)
+        chosen = list(folders)
         if averaged:
-            playing.append(average(folders[1:], scratch / AVERAGED))
+            chosen.append(average(folders[1:], scratch / AVERAGED))
         suite = Suite(seeds=seeds, first_seed=RELEASE_SEEDS)
-        found = compared(playing, suite, scratch / "played.jsonl", jobs)
+        found = compared(chosen, suite, scratch / "played.jsonl", jobs)
+        result = document(found, chosen, suite, made_by)
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
         table = Table(title=f"{len(suite)} cases, mean / p99", box=None)
         for head in ("", "to", "mean", "p99"):
             table.add_column(head)

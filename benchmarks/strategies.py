@@ -8,8 +8,9 @@ and each learned choice play the same requests as the served default, which is t
 Ratios to it of the mean and the 99th percentile, geometric means over cases, with 95 % intervals by
 bootstrap over services.
 
-What was trained and what was played is kept in a folder, so the same command goes on where it was
-stopped. Writes strategies.json in benchmarks/results, and the table of docs/agents/hierarchy.md.
+What was trained and what was played is kept in a folder of the code that did, so the same command
+goes on where it was stopped, and with other code begins anew. Writes strategies.json in
+benchmarks/results, with the commit, and the table of docs/agents/hierarchy.md.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from typing import Any
 
 import numpy as np
 
+import policies.agents
+from controlplane.checkout import commit
+from policies import fingerprint
 from policies.env.draw import Draw, Drawn
 from policies.env.strategy import STRATEGIES
 from policies.simulator import TRAINING_FAMILIES, Size, scenario
@@ -63,6 +67,12 @@ def held_out(family: str, count: int) -> list[Drawn]:
         seed = FIRST_SEED + i
         drawn.append((scenario(family, seed=seed, size=size), seed))
     return drawn
+
+
+def place(scratch: Path) -> Path:
+    """Where what this code trains and plays is kept."""
+    agents = Path(str(policies.agents.__file__)).parent
+    return scratch / fingerprint.code(agents, Path(__file__))
 
 
 def trained(folder: Path, seed: int, steps: int) -> Any:  # noqa: ANN401 - a torch module
@@ -317,7 +327,9 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=SCRATCH)
     parser.add_argument("--no-docs", action="store_true", help="print the tables alone")
     args = parser.parse_args()
-    found = document(measured(args.scratch, args.steps, args.cases), args.steps)
+    made_by = commit()
+    rows = measured(place(args.scratch), args.steps, args.cases)
+    found = {"commit": made_by, **document(rows, args.steps)}
     if not args.no_docs:
         write(found)
     print(verdict(found), table(found), sep="\n\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +83,7 @@ class AppConsole:
         """One line for each service, in the order of their names."""
         return [self._service(name) for name in self._loop.names()]
 
-    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
+    async def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
         """The last tick of a service; `attributed`: and which features moved the policy."""
         known = self._loop.known(ServiceName(service))
         if known is None or known.decision is None or known.verdict is None:
@@ -93,17 +94,19 @@ class AppConsole:
         why = regional.why if regional is not None else None
         document = explain(situation, proposal, known.verdict, self._clock(), orders, why)
         if attributed:
-            document["attributions"] = self._attributions(decision)
+            document["attributions"] = await self._attributions(decision)
         return document
 
-    def _attributions(self, decision: Decided) -> dict[str, Any]:
+    async def _attributions(self, decision: Decided) -> dict[str, Any]:
+        """In a thread, so that nobody waits meanwhile who is served."""
         policy = decision.wanted.policy
         if self.replicas is not None and not self.replicas.decides:
             return none(policy, f"{self.replicas.why_not}; ask the one that decides")
         try:
-            return attributions(policy, self._decider.attribute(decision))
+            found = await asyncio.to_thread(self._decider.attribute, decision)
         except NotExplainableError as error:
             return none(policy, str(error))
+        return attributions(policy, found)
 
     async def proxies(self) -> list[dict[str, Any]]:
         """Every connected Envoy, and where it stands with each type."""

@@ -41,7 +41,7 @@ class Console(Protocol):
         """One line for each declared service."""
         ...
 
-    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
+    async def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
         """The last tick of a service, `attributed` with which features moved a learned policy;
         None when there is no such service."""
         ...
@@ -165,7 +165,7 @@ def _views(console: Console) -> APIRouter:
 
     @router.get("/services/{namespace}/{name}/explain")
     async def explain(namespace: str, name: str, attributions: bool = False) -> dict[str, Any]:
-        document = console.explain(f"{namespace}/{name}", attributed=attributions)
+        document = await console.explain(f"{namespace}/{name}", attributed=attributions)
         if document is None:
             known = ", ".join(one["service"] for one in console.services()[:20]) or "none"
             raise HTTPException(404, f"no service {namespace}/{name}; declared are: {known}")

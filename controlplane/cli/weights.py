@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from controlplane.cli import names
 from controlplane.cli.admin import HERE, WeirOption
 from controlplane.cli.attributions import show as show_attributions
 from controlplane.cli.output import Detailed, OutputOption, console, tell
+from controlplane.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -57,6 +59,27 @@ def explain(
     attributions: Annotated[
         bool, typer.Option("--attributions", help="What moved a learned policy, per feature.")
     ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="With --attributions, of a decision in this log of `weir serve --decision-log`, "
+            "without asking a running one.",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --from, the last decision until then: as 2026-01-31T12:00:00Z, or seconds "
+            "ago. [the last of all]",
+        ),
+    ] = None,
+    model_dir: Annotated[
+        Path | None,
+        typer.Option(help="With --from, the release that decided, where it is not the installed."),
+    ] = None,
     output: OutputOption = Detailed.TABLE,
 ) -> None:
     """The last tick of a service: what was seen, wanted, allowed, and why.
@@ -65,8 +88,14 @@ def explain(
     Of each endpoint: requests a second, mean and 99th percentile of the latency in milliseconds,
     requests in flight (busy), and the requests a second that it is believed to be good for.
     docs/decide.md and docs/guard.md say how. With --attributions also which features of the groups
-    moved the learned policy away from its base, and how far (docs/explain.md).
+    moved the learned policy away from its base, and how far (docs/explain.md). With --from the same
+    of a decision out of a log.
     """
+    if log is not None:
+        _explain_logged(weir.full(service), log, at, model_dir, attributions, output)
+        return
+    if at is not None or model_dir is not None:
+        raise ConfigurationError("--at and --model-dir are of a log: name it with --from")
     query = "?attributions=true" if attributions else ""
     document = weir.ask(f"/v1/services/{weir.full(service)}/explain{query}")
     if output is not Detailed.TABLE:
@@ -75,6 +104,28 @@ def explain(
     show(document, console())
     if attributions:
         show_attributions(document["attributions"], console())
+
+
+def _explain_logged(
+    service: str,
+    log: Path,
+    at: str | None,
+    model_dir: Path | None,
+    attributions: bool,
+    output: Detailed,
+) -> None:
+    if not attributions:
+        raise ConfigurationError(
+            "--from: a log tells what moved a learned policy and not the whole tick; add "
+            "--attributions"
+        )
+    from controlplane.cli.logged import explain_logged, show_logged  # it loads what decides
+
+    document = explain_logged(service, log, at, model_dir)
+    if output is not Detailed.TABLE:
+        tell(document, output)
+        return
+    show_logged(document, console())
 
 
 def show(document: dict[str, Any], console: Console) -> None:

@@ -102,7 +102,8 @@ class Decider:
         ]
 
     def attribute(self, decided: Decided) -> Attribution:
-        """Why the policy wanted what it wanted, feature by feature. Takes up to a few seconds.
+        """Why the policy wanted what it wanted, feature by feature. Takes up to about a tenth of a
+        second, and may be asked in a thread: it changes nothing.
 
         Raises `NotExplainableError` where it is a formula.
         """

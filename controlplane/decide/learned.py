@@ -73,13 +73,18 @@ class Learned:
                 "was not trained for"
             )
         seen = features_of([situation], [base]).table[0]
+        return self.share_out(seen, base, situation.grouping.names)
+
+    def share_out(
+        self, seen: NDArray[np.float32], base: Floats, groups: tuple[str, ...]
+    ) -> Attribution:
+        """The same of what it saw, (g, features), and of the (g,) shares of its base."""
         bound = self.release.bound
 
         def moves(tables: NDArray[np.float32]) -> Floats:
             return log_moves(base, np.clip(self._run(tables), -bound, bound))
 
-        found = integrated_gradients(moves, seen, alike(seen))
-        return replace(found, groups=situation.grouping.names)
+        return replace(integrated_gradients(moves, seen, alike(seen)), groups=groups)
 
     def _acts_on(self, situation: Situation) -> bool:
         kind = "groups" if situation.grouping.by_locality else "endpoints"

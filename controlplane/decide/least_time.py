@@ -111,7 +111,6 @@ class Regional:
         names = tuple(str(one) for one in self.zones)
         size = np.array(sizes, np.float64)
         grouping = Grouping(look.endpoints, names, zone)
-        size = np.array(sizes, np.float64)
         whole = Situation(parts[0], plain, estimate, grouping, size / size.sum())
         asked = np.array([traffic.get(place, 0.0) for place in self.places])
         each = np.arange(len(parts))

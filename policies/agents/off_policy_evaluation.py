@@ -29,10 +29,20 @@ class Estimate:
         """The lower end of the 95 % interval (normal)."""
         return self.value - 1.96 * self.error
 
+    @property
+    def most(self) -> float:
+        """Its upper end."""
+        return self.value + 1.96 * self.error
+
 
 def inverse_propensity(weights: Floats, rewards: Floats) -> Estimate:
     """(n,) how much likelier the policy does what was logged than the log's did; (n,) rewards."""
     return _mean(weights * rewards, weights)
+
+
+def own(rewards: Floats, episode: NDArray[np.intp] | None = None) -> Estimate:
+    """Of the policy that wrote the log."""
+    return _mean(rewards, np.ones(len(rewards)), episode)
 
 
 def direct(expected: Floats) -> Estimate:

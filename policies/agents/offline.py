@@ -16,12 +16,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from controlplane.model.observation import Floats
 from policies.agents.meta_policy import returns_to_go
 from policies.agents.network import PRESENT, ActionCritic, Actor
-from policies.agents.off_policy_evaluation import Estimate, beyond_the_log
+from policies.agents.off_policy_evaluation import (
+    Estimate,
+    beyond_the_log,
+    doubly_robust,
+    own,
+)
 from policies.agents.registry import Between, Losses, Told, nothing
 from policies.agents.repeat import repeatable
 from policies.agents.settings import Offline
@@ -144,6 +151,20 @@ def logged(episodes: Episodes, steps: int, settings: Offline, seed: int) -> tupl
     return logging.log(), logging.mean()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a log says of an actor, in standard deviations of its returns."""
+
+    logged: Estimate
+    """Of the policy that wrote it."""
+    release: Estimate
+    """Of the actor, with the noise of the log."""
+    beyond: Estimate
+    """Their difference, with the error of the difference."""
+    decisions: int
+    """That were asked."""
+
+
 class OfflineLearner:
     """Collects a log, learns from half of it, and asks the other half."""
 
@@ -197,8 +218,7 @@ class OfflineLearner:
 
     def learn_from(self, log: Log, other: Log) -> None:
         """From one log, judged by another."""
-        centre, scale = log.returns.mean(), log.returns.std().clamp(min=1e-6)
-        log, other = (replace(one, returns=(one.returns - centre) / scale) for one in (log, other))
+        log, other = _beside(log, other)
         critic = self._critic(log)
         actor = self._improved(critic, log)
         self.estimate = self._judged(actor, critic, other)
@@ -243,9 +263,27 @@ class OfflineLearner:
             loss(torch.randint(of, (settings.batch,), generator=order)).backward()
             optimiser.step()
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def asked(self, actor: nn.Module, log: Log, other: Log) -> Asked:
+        """What another actor would have been worth: `other`, asked with a critic of `log`."""
+        log, other = _beside(log, other)
+        terms = self._terms(actor, self._critic(log), other)
+        _, returns, _, _, episode = terms
+        return Asked(
+            own(returns, episode),
+            doubly_robust(*terms),
+            beyond_the_log(*terms),
+            len(returns),
+        )
+
     def _judged(self, actor: nn.Module, critic: nn.Module, log: Log) -> Estimate:
         """The actor with the noise of the log, beside what the log got."""
+        return beyond_the_log(*self._terms(actor, critic, log))
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def _terms(
+        self, actor: nn.Module, critic: nn.Module, log: Log
+    ) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.intp]]:
+        """What the doubly robust estimate is made of, in its order."""
         here = log.table[:, :, PRESENT]
         means = actor(log.table)
         ratio = log_density(log.actions, means, log.deviation, here) - log.log_density
@@ -254,13 +292,20 @@ class OfflineLearner:
         for _ in range(DRAWS):
             noise = torch.randn(here.shape, generator=chance) * log.deviation.unsqueeze(1)
             expected += critic(log.table, (means + noise) * here).squeeze(1) / DRAWS
-        return beyond_the_log(
+        return (
             ratio.exp().double().numpy(),
             log.returns.double().numpy(),
             expected.double().numpy(),
             critic(log.table, log.actions).squeeze(1).double().numpy(),
             log.episode.numpy(),
         )
+
+
+def _beside(log: Log, other: Log) -> tuple[Log, Log]:
+    """Returns in standard deviations of those of the first, about their mean."""
+    centre, scale = log.returns.mean(), log.returns.std().clamp(min=1e-6)
+    log, other = (replace(one, returns=(one.returns - centre) / scale) for one in (log, other))
+    return log, other
 
 
 def _said(estimate: Estimate, decisions: int) -> Mapping[str, float]:

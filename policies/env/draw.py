@@ -43,9 +43,7 @@ class Draw:
     """Of a worker's busy second, one of them for each endpoint by chance; empty: 1 for all."""
 
     def __post_init__(self) -> None:
-        odds = np.array([*self.families.values()], np.float64)
-        if not (odds >= 0.0).all() or not 0.0 < odds.sum() < np.inf:
-            raise ValueError("families: wanted how often each is drawn, 0 or more, not all 0")
+        self.check_families()
         for name in ("endpoints", "proxies"):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1:
@@ -60,6 +58,12 @@ class Draw:
             raise ValueError(f"seeds: wanted from, and up to but without, got {self.seeds}")
         if not 2.0 <= self.duration_s < np.inf:
             raise ValueError(f"duration_s: wanted at least 2, got {self.duration_s}")
+
+    def check_families(self) -> None:
+        """ValueError where there is nothing to draw."""
+        odds = np.array([*self.families.values()], np.float64)
+        if not (odds >= 0.0).all() or not 0.0 < odds.sum() < np.inf:
+            raise ValueError("families: wanted how often each is drawn, 0 or more, not all 0")
 
     @property
     def steps(self) -> int:
@@ -82,14 +86,18 @@ class Draw:
             load=float(random.uniform(*self.load)),
             duration_s=self.duration_s,
         )
+        return self.seen(scenario(family, seed=seed, size=size), random), seed
+
+    def seen(self, case: Case, random: np.random.Generator) -> Case:
+        """The case with telemetry and prices that are drawn."""
         case = replace(
-            scenario(family, seed=seed, size=size),
+            case,
             orca=bool(random.random() < self.orca),
             sampling=float(random.choice(self.sampling)),
             delay_s=float(random.uniform(*self.delay_s)),
         )
         if not self.prices:
-            return case, seed
+            return case
         drawn = random.choice(self.prices, len(case.stations)).tolist()
         stations = [replace(s, price=p) for s, p in zip(case.stations, drawn, strict=True)]
-        return replace(case, stations=tuple(stations)), seed
+        return replace(case, stations=tuple(stations))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -126,3 +127,14 @@ def folder_of(player: Player) -> Path:
     for point in entry_points(group="controlplane.models", name=player.name):
         return Path(point.load()())
     raise PolicyLoadError(f"no installed distribution offers a released policy {player.name!r}")
+
+
+def digest_of(player: Player) -> str:
+    """That of the model which a released policy plays with, as its manifest writes it."""
+    model = (folder_of(player) / "model.onnx").read_bytes()
+    return "sha256:" + hashlib.sha256(model).hexdigest()
+
+
+def releases(players: Sequence[Player]) -> dict[str, str]:
+    """The digest of each that is released, for results to say."""
+    return {one.name: digest_of(one) for one in players if one.kind is Kind.RELEASED}

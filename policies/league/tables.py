@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from controlplane.checkout import short
 from controlplane.errors import WeirError
 from policies.league.written import BEST, MEASURES, write
 
@@ -50,8 +51,9 @@ def targets(league: Mapping[str, Any], name: str) -> Table:
     rows = []
     for one in league["verdicts"][name]["targets"]:
         for measure, said in one["measures"].items():
-            limit, verdict = f"{said['limit']:.2f}", said["verdict"]
-            rows.append([one["target"], measure, limit, interval(said["is"]), verdict])
+            limit, verdict = said["limit"], said["verdict"] or ""
+            wanted = "" if limit is None else f"{limit:.2f}"
+            rows.append([one["target"], measure, wanted, interval(said["is"]), verdict])
     harm = league["verdicts"][name]["no_harm"]
     rows.append(["FULL_SCAN in every scenario", "both", "1.03 / 1.05", "below", harm])
     return Table(f"{name}: targets", ["against", "", "at most", "is", "verdict"], rows)
@@ -87,7 +89,8 @@ _NOTES = (
     "- Ratios are geometric means over cases, with 95 % intervals in brackets: services (a family, "
     "a size and a seed, at all loads) are resampled inside of their family. Below 1 is faster.",
     "- *reached*: the whole interval is at the limit or below; *missed*: all of it is above; "
-    "*open*: the limit is inside. *gains*: no harm, and both intervals are below 1.",
+    "*open*: the limit is inside; a measure without a limit decides nothing. *gains*: no harm, and "
+    "both intervals are below 1.",
     "- *harm at 95 %*: at this load the whole interval of the mean or of p99 is above its limit, "
     "whatever is gained at others.",
     "- *Overloaded*: for a second or longer more is asked for than there is capacity. Such cases "
@@ -125,7 +128,7 @@ def _summary(verdict: Mapping[str, Any]) -> str:
         for measure, said in one["measures"].items()
     ]
     for target, measure, said in measures:
-        if said["verdict"] != "reached":
+        if said["limit"] is not None and said["verdict"] != "reached":
             parts.append(
                 f"{said['verdict']}: {measure} against {target}, {interval(said['is'])} where at "
                 f"most {said['limit']:.2f} is wanted"
@@ -143,7 +146,8 @@ def caption(league: Mapping[str, Any]) -> str:
         f"is faster; in brackets the number of cases. Simulated: {suite['cases']} held-out cases, "
         f"{len(suite['families'])} scenarios at loads of {loads}, endpoints x Envoys {sizes}, "
         f"{suite['seeds']} seeds from {suite['first_seed']} on; {suite['overloaded']} of them "
-        f"overloaded for a while. Made by `{about['command']}` at commit `{about['commit'][:12]}`."
+        f"overloaded for a while. Made by `{about['command']}` at commit "
+        f"`{short(about['commit'])}`."
         + "".join(f" Warning: {said}." for said in about.get("warnings", ()))
     )
 

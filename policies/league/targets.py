@@ -13,7 +13,7 @@ from typing import Any
 from policies.league.match import Played
 from policies.league.players import BOUND, FULL_SCAN, MODEL, P2C, PID, Kind, Player
 from policies.league.results import FAILS_MORE, Interval, Ratio, Results, Where
-from policies.league.written import BEST
+from policies.league.written import BEST, MEASURES
 
 HARM = {"mean": 1.03, "p99": 1.05}
 """Of FULL_SCAN, in any scenario."""
@@ -55,7 +55,7 @@ class Target:
     name: str
     other: str
     limits: Mapping[str, float]
-    """By measure."""
+    """By measure; one that is not there is told and not judged."""
     where: Where
 
 
@@ -113,12 +113,16 @@ class Reached:
             "target": self.target,
             "cases": self.ratio.cases,
             "verdict": self.verdict.value,
-            "measures": {
-                m: {"limit": limit, "is": self.ratio.of(m).document(), "verdict": verdict.value}
-                for (m, limit), verdict in zip(
-                    self.limits.items(), self.verdicts.values(), strict=True
-                )
-            },
+            "measures": {m: self._said(m) for m in MEASURES},
+        }
+
+    def _said(self, measure: str) -> dict[str, Any]:
+        """Of a measure without a limit, what it is: it decides nothing."""
+        limit, verdict = self.limits.get(measure), self.verdicts.get(measure)
+        return {
+            "limit": limit,
+            "is": self.ratio.of(measure).document(),
+            "verdict": None if verdict is None else verdict.value,
         }
 
 

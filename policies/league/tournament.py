@@ -17,11 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import controlplane.model
-import policies.env
-import policies.simulator
 from controlplane.errors import WeirError
 from policies.env.stages import Stages
+from policies.fingerprint import code
 from policies.league.match import Got, Played, play
 from policies.league.players import Kind, Player, folder_of, registry
 from policies.league.suite import Fixture, Suite
@@ -55,7 +53,7 @@ def tournament(
     """
     stages = Stages.installed()
     registry(stages, players)  # refused here rather than in a worker
-    digest = fingerprint(stages, players)
+    digest = fingerprint(players)
     done = {one.fixture.key: one for one in _read(journal, digest)}
     rounds = list(suite.rounds())
     wanted = [one.key for fixtures in rounds for one in fixtures]
@@ -64,7 +62,7 @@ def tournament(
     if progress is not None:
         progress(known, len(wanted))
     with journal.open("a") as lines:
-        for played in _rounds(left, players, jobs or cores()):
+        for played in rounds_played(left, players, jobs or cores()):
             for one in played:
                 done[one.fixture.key] = one
                 lines.write(json.dumps(_row(one)) + "\n")
@@ -75,10 +73,10 @@ def tournament(
     return [done[key] for key in wanted]
 
 
-def _rounds(
+def rounds_played(
     rounds: Sequence[Sequence[Fixture]], players: Sequence[Player], jobs: int
 ) -> Iterator[list[Played]]:
-    """Rounds as they end; in this process where one job is enough."""
+    """Rounds as they end, none of them kept; in this process where one job is enough."""
     if jobs == 1 or len(rounds) < 2:
         stages = Stages.installed()
         for fixtures in rounds:
@@ -111,16 +109,9 @@ def _play(fixtures: tuple[Fixture, ...]) -> list[Played]:
     return play(fixtures, players, stages, known)
 
 
-def fingerprint(stages: Stages, players: Sequence[Player]) -> str:
+def fingerprint(players: Sequence[Player]) -> str:
     """Of everything that results depend on: code that plays, players, and their releases."""
-    whole = hashlib.sha256()
-    packages = (policies.simulator, policies.env, controlplane.model, stages.decide, stages.guard)
-    files: list[Path] = []
-    for package in packages:
-        files += sorted(Path(str(package.__file__)).parent.rglob("*.py"))
-    files += [Path(__file__).with_name(name) for name in _RULES]
-    for file in files:
-        whole.update(file.name.encode() + b"\0" + file.read_bytes())
+    whole = hashlib.sha256(code(*(Path(__file__).with_name(name) for name in _RULES)).encode())
     for player in players:
         whole.update(f"{player.name} {player.policy} {player.algorithm}".encode())
         if player.kind is Kind.RELEASED:

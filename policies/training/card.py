@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from controlplane.checkout import short
 from policies.league.tables import interval
 from policies.league.targets import REGIONS
 
@@ -25,8 +26,8 @@ def card(
         "- **Use**: services balanced by group weights, several groups. With one group, or with "
         "endpoint weights, its base acts unchanged.",
         f"- **Made by**: {recipe['algorithm'].upper()}, recipe `{recipe['name']}`, seed "
-        f"{recipe['seed']}, best policy at step {training['step']} of {training['steps']}, "
-        f"commit `{manifest['commit'][:12]}`.",
+        f"{recipe['seed']}, {training['steps']} steps asked for (the last rollout is played to its "
+        f"end), best policy at step {training['step']}, commit `{short(manifest['commit'])}`.",
         _trained_on(recipe, training.get("log")),
         f"- **Digest**: `{manifest['digest']}`",
         "",
@@ -56,10 +57,20 @@ def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str
             f"were served; their log has the digest `{log['digest']}`."
         )
     scenarios = recipe["scenarios"]
-    return (
-        f"- **Trained on** the simulator only: families {_list(scenarios['families'])};"
-        f" {_list(scenarios['endpoints'])} endpoints; {_list(scenarios['proxies'])} proxies."
-    )
+    parts = []
+    if scenarios["families"]:
+        parts.append(
+            f"families {_list(scenarios['families'])}; {_list(scenarios['endpoints'])} endpoints; "
+            f"{_list(scenarios['proxies'])} proxies"
+        )
+    for one in scenarios.get("fitted", ()):
+        said = one["scenario"]
+        parts.append(
+            f"`{said['name']}`, fitted to {said['duration_s']:g} s of recorded metrics "
+            f"({len(said['capacity_rps'])} endpoints, {said['proxies']} proxies, digest "
+            f"`{one['digest']}`)"
+        )
+    return f"- **Trained on** the simulator only: {'; '.join(parts)}."
 
 
 def _not_trained_on(recipe: Mapping[str, Any]) -> str:
@@ -132,13 +143,10 @@ def table(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(evaluation: Mapping[str, Any]) -> list[str]:
-    worse = [
-        f"`{name}` ({block['learned/model']['mean'][0]:.3f})"
-        for name, block in evaluation.get("families", {}).items()
-        if block["learned/model"]["mean"][0] > 1.0
-    ]
+    means = {k: v["learned/model"]["mean"] for k, v in evaluation.get("families", {}).items()}
+    worse = [f"`{k}` {interval(mean)}" for k, mean in means.items() if round(mean[0], 3) > 1.0]
     if not worse:
-        return ["- In no family was its mean latency above its base's."]
+        return ["- In no family was its mean latency above its base's, in three digits."]
     return [f"- In these families its mean latency was above its base's: {', '.join(worse)}."]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import subprocess
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -74,9 +73,13 @@ def largest_difference(module: Released, path: Path, inputs: int = INPUTS) -> fl
 
 
 def manifest(
-    recipe: Recipe, digest: str, training: Mapping[str, Any], evaluation: Mapping[str, Any]
+    recipe: Recipe,
+    digest: str,
+    commit: str,
+    training: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What serving checks, and what people want to know."""
+    """What serving checks, and what people want to know. `commit`: of the code that trained."""
     width = len(FEATURES)
     return {
         "format": FORMAT,
@@ -89,30 +92,8 @@ def manifest(
         "bound": BOUND,
         "objective": asdict(recipe.objective),
         "digest": digest,
-        "commit": commit(),
+        "commit": commit,
         "recipe": json.loads(json.dumps(recipe.document(), default=dict)),
         "training": dict(training),
         "evaluation": dict(evaluation),
     }
-
-
-def commit() -> str:
-    """The commit of the source tree that trained, with a + when there were changes besides."""
-    here = Path(__file__).parent
-    try:
-        head = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--", "policies", "controlplane/model")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+" if changed else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder.parents[1]), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
-    return done.stdout.strip()

@@ -37,6 +37,21 @@ def curves(runs: Sequence[Trained], title: str) -> Figure:
     return figure
 
 
+def compared(ways: Mapping[str, Sequence[Trained]], title: str, what: str) -> Figure:
+    """Latency on the validation cases by several ways of training: a thin line for each seed, a
+    thick one for their mean, each way in its colour."""
+    figure, (axes,) = _figure(1, 1, (6.4, 3.4))
+    for i, (name, runs) in enumerate(ways.items()):
+        checked = [[(p.step, p.ratio) for p in run.curve if p.ratio is not None] for run in runs]
+        _band(axes, checked, color=f"C{i}", label=name)
+    axes.axhline(1.0, color="grey", linewidth=0.8)
+    axes.set_title(title, fontsize=10)
+    axes.set_ylabel(what)
+    axes.set_xlabel("steps")
+    axes.legend(fontsize=8)
+    return figure
+
+
 def losses(runs: Sequence[Trained], title: str) -> Figure | None:
     """What the updates said of themselves, each in a panel; None where they said nothing."""
     names = list(dict.fromkeys(n for run in runs for one in run.updates for n in one.losses))
@@ -93,6 +108,7 @@ def _figure(
 
 def _band(axes: Any, runs: Sequence[Sequence[tuple[int, float]]], **line: Any) -> None:
     """Each run, and where there are several, their mean and what is between them."""
+    line = {"color": "C0"} | line
     drawn = [np.array(run, np.float64).T for run in runs if run]
     if all(run.shape[1] == 1 for run in drawn):
         line = {"marker": "o", "markersize": 3} | line  # a line of one point is not seen
@@ -102,10 +118,17 @@ def _band(axes: Any, runs: Sequence[Sequence[tuple[int, float]]], **line: Any) -
         return
     steps = max(drawn, key=lambda run: run.shape[1])[0]
     values = np.array([np.interp(steps, *run) for run in drawn])
-    axes.fill_between(steps, values.min(axis=0), values.max(axis=0), alpha=0.25, linewidth=0.0)
+    axes.fill_between(
+        steps,
+        values.min(axis=0),
+        values.max(axis=0),
+        alpha=0.25,
+        linewidth=0.0,
+        color=line["color"],
+    )
     for run in drawn:
-        axes.plot(*run, linewidth=0.5, color="C0", alpha=0.6)
-    axes.plot(steps, values.mean(axis=0), linewidth=1.6, color="C0", **line)
+        axes.plot(*run, linewidth=0.5, color=line["color"], alpha=0.6)
+    axes.plot(steps, values.mean(axis=0), linewidth=1.6, **line)
 
 
 def plot_importance(importance: Mapping[str, Any], path: Path) -> None:

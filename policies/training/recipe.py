@@ -20,10 +20,12 @@ from policies.agents.settings import Ppo, Settings, TeamPpo
 from policies.env.curriculum import Stage
 from policies.env.draw import Draw
 from policies.env.episodes import World
+from policies.env.fitted import FittedDraw
 from policies.env.simulated import Simulated
 from policies.env.simulated_machines import SimulatedMachines
 from policies.env.simulated_regions import SimulatedRegions
 from policies.simulator import FAMILIES, HELD_OUT_SEEDS
+from policies.simulator.fitted import Fitted, read
 
 FOLDER = Path(__file__).parent / "recipes"
 MODEL, LEAST_TIME = "model", "leastTime"
@@ -95,6 +97,13 @@ class Recipe:
             )
         if self.curriculum and not (self.base == MODEL and self.machines == OWN):
             raise ValueError("curriculum: lessons are for services with machines of their own")
+        if isinstance(self.scenarios, FittedDraw) and not (
+            self.base == MODEL and self.machines == OWN
+        ):
+            raise ValueError(
+                f"fitted: these are services of one region with machines of their own, for base "
+                f"{MODEL} and machines {OWN}"
+            )
         ends = [0.0, *(lesson.until for lesson in self.curriculum), 1.0]
         if any(end <= begin for begin, end in itertools.pairwise(ends)):
             raise ValueError("curriculum: wanted lessons until ever later parts of 0 to 1")
@@ -151,6 +160,10 @@ class Recipe:
         document = asdict(self)
         document[self.algorithm] = document.pop("settings")
         del document["toy"]
+        if isinstance(self.scenarios, FittedDraw):
+            each = zip(document["scenarios"]["fitted"], self.scenarios.fitted, strict=True)
+            for said, one in each:
+                said["digest"] = one.digest
         if not self.seeds:
             del document["seeds"]
         return document
@@ -165,19 +178,19 @@ def load(path: Path) -> Recipe:
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: wanted a mapping")
     try:
-        return of_document(document)
+        return of_document(document, path.parent)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
-def of_document(document: Mapping[str, Any]) -> Recipe:
+def of_document(document: Mapping[str, Any], folder: Path = Path()) -> Recipe:
     """The recipe that a document says, as in YAML and in the manifest of a release. TypeError or
-    ValueError where it is none."""
+    ValueError where it is none. Files that it names are looked for from `folder` on."""
     parts: dict[str, Any] = dict(document)
     if "toy" in parts or "settings" in parts:
         raise ValueError("no field toy or settings: hyperparameters are under their algorithm")
     if "scenarios" in parts:
-        parts["scenarios"] = _made(Draw, parts["scenarios"])
+        parts["scenarios"] = _scenarios(parts["scenarios"], folder)
     if "curriculum" in parts:
         parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
     if "objective" in parts:
@@ -188,15 +201,52 @@ def of_document(document: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _made(kind: Any, document: Any) -> Any:
+def _scenarios(document: Any, folder: Path) -> Draw:
+    """What is drawn: families, unless there are fitted services and no families beside them."""
+    _known(FittedDraw, document, "draw")
+    if "fitted" not in document:
+        draw: Draw = _made(Draw, document)
+        return draw
+    given = document["fitted"]
+    each = [given] if isinstance(given, str) else given
+    if not isinstance(each, list | tuple):
+        raise ValueError(
+            f"fitted: wanted a file of `weir sim calibrate --to`, or a list of them, got {given!r}"
+        )
+    fitted = [_fitted(one, folder) for one in each]
+    both: Draw = _made(FittedDraw, {"families": {}, **document, "fitted": fitted})
+    return both
+
+
+def _fitted(given: Any, folder: Path) -> Fitted:
+    """From the name of a file; or from `scenario`, which is one or the content of one, with
+    `odds`. The `digest` that a manifest has beside a content has to be that of it."""
+    parts = {"scenario": given} if isinstance(given, str) else given
+    if not isinstance(parts, dict) or "scenario" not in parts:
+        raise ValueError(f"fitted: wanted a file, or a mapping with a scenario, got {given!r}")
+    parts = dict(parts)
+    digest = parts.pop("digest", None)
+    if isinstance(parts["scenario"], str):
+        parts["scenario"] = read(folder / parts["scenario"])
+    fitted: Fitted = _made(Fitted, parts)
+    if digest not in (None, fitted.digest):
+        raise ValueError(f"fitted: {fitted.name} has the digest {fitted.digest}, not {digest}")
+    return fitted
+
+
+def _known(kind: Any, document: Any, called: str) -> None:
     if not isinstance(document, dict):
-        raise ValueError(f"wanted a mapping for {kind.__name__.lower()}, got {document!r}")
+        raise ValueError(f"wanted a mapping for {called}, got {document!r}")
     known = {one.name for one in fields(kind)}
-    unknown = set(document) - known
+    unknown = {str(one) for one in document} - known
     if unknown:
         raise ValueError(
             f"no field {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
         )
+
+
+def _made(kind: Any, document: Any) -> Any:
+    _known(kind, document, kind.__name__.lower())
     hints = get_type_hints(kind)
     return kind(**{name: _read(value, hints[name], name) for name, value in document.items()})
 
@@ -214,6 +264,8 @@ def _read(value: Any, hint: Any, name: str) -> Any:
         return tuple(_read(one, kind, name) for one, kind in zip(value, each, strict=True))
     if get_origin(hint) is Mapping and isinstance(value, Mapping):
         keys, values = get_args(hint)
+        if values is Any:
+            return value
         return {_read(k, keys, name): _read(v, values, name) for k, v in value.items()}
     if get_origin(hint) is UnionType:
         return None if value is None else _read(value, get_args(hint)[0], name)

@@ -92,7 +92,7 @@ def release(
     }
     if trained.log is not None:
         training["log"] = dict(trained.log)
-    document = manifest(trained.recipe, digest, training, {})
+    document = manifest(trained.recipe, digest, trained.commit, training, {})
     _write(made / "manifest.json", document)
     if trained.recipe.base != BASE:
         _appear(made, folder)

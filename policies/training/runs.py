@@ -15,7 +15,7 @@ from controlplane.errors import WeirError
 from policies.env.simulated import Simulated
 from policies.training.places import Place
 from policies.training.recipe import Recipe
-from policies.training.train import CHECKPOINT_S, TRAINED, Trained, train
+from policies.training.train import CHECKPOINT_S, TRAINED, Trained, code, train
 
 PROGRESS = "progress.txt"
 """In the folder of a run that was sent away: steps done and a line about them, for who waits."""
@@ -37,6 +37,7 @@ def trained(
     """What came of each recipe, in order; each has a folder of its own, where it can go on from.
 
     `log`: decisions that were served, which all learn from."""
+    code()  # as it is now, with which the results are read in the end
     for _, folder in runs:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROGRESS).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from controlplane.decision_files import DecisionFiles
 from controlplane.errors import WeirError
 from controlplane.model.decisions import Outcome, Record
 from controlplane.model.features import FEATURES
@@ -27,7 +28,6 @@ from controlplane.model.observation import Floats
 from policies.agents.meta_policy import returns_to_go
 from policies.agents.offline import Log
 from policies.env.episodes import BOUND
-from policies.training.decision_files import DecisionFiles
 from policies.training.recipe import Recipe
 
 LEAST, LEAST_EPISODES = 400, 20

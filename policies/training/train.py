@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+import policies.agents
+from controlplane import checkout
 from controlplane.errors import WeirError
+from policies import fingerprint
 from policies.agents.registry import Learner, TakesLog, algorithm
 from policies.agents.repeat import chance, restore_chance
 from policies.env.episodes import World
@@ -30,6 +34,8 @@ CHECKPOINT, TRAINED, CURVE = "checkpoint.npz", "trained.npz", "curve.json"
 CHECKPOINT_S = 30.0
 """At least between two checkpoints: what a run that is killed loses."""
 _LIBRARIES = ("numpy", "torch", "stable-baselines3", "sb3-contrib")
+_DECIDING = ("recipe.py", "toy.py", "watch.py", "served.py", "decision_files.py")
+"""Modules of this package that decide what a run gives; the others begin runs and show them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class Trained:
     actor: nn.Module
     step: int
     ratio: float
+    commit: str
+    """Of the code that trained, when the run began (`controlplane.checkout`)."""
     curve: list[Point] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
     log: Mapping[str, Any] | None = None
@@ -66,26 +74,32 @@ def train(
     Where there are `logs`, the run leaves a checkpoint there at most every `checkpoint_s`, in place
     of the one before. With `resume` it goes on from that, if there is one, and ends with the same
     weights, bit for bit, as if it had never been broken off; what has ended is not run again.
-    WeirError where the checkpoint is that of another recipe or of other versions of the libraries.
+    WeirError where the checkpoint is that of another recipe, of other code or of other versions of
+    the libraries.
     """
+    commit = checkout.commit()
     if logs is not None:
         logs.mkdir(parents=True, exist_ok=True)
     world, checks = (_spread(one, workers) for one in (recipe.world, recipe.checks))
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
     told = None if log is None else _served(log, recipe, learner)
+    by = made_by(recipe, told)
     if logs is not None and resume and (logs / TRAINED).exists():
-        return _read(recipe, learner, logs, told)
+        return _read(recipe, learner, logs, told, by)
     validation = checks.episodes(recipe.check_cases, VALIDATION_SEED)
     watch = Watch(recipe, validation, progress, logs, first_counts=first_counts)
     learner.log_to(watch.updated)
-    saver = None if logs is None else _Saver(recipe, learner, watch, logs, checkpoint_s, told)
+    saver = None if logs is None else _Saver(by, commit, learner, watch, logs, checkpoint_s)
     if saver is not None:
         saver.go_on() if resume else saver.begin_anew()
+        commit = saver.commit
     learner.learn(recipe.steps, watch.rolled, *(() if saver is None else (saver.between,)))
     best = watch.ended(learner.actor())
-    trained = Trained(recipe, best.actor, best.step, best.ratio, watch.curve, watch.updates, told)
+    trained = Trained(
+        recipe, best.actor, best.step, best.ratio, commit, watch.curve, watch.updates, told
+    )
     if logs is not None:
-        _write(trained, logs)
+        _write(trained, logs, by)
     return trained
 
 
@@ -98,16 +112,18 @@ class _Saver:
 
     def __init__(
         self,
-        recipe: Recipe,
+        made_by: Mapping[str, str],
+        commit: str,
         learner: Learner,
         watch: Watch,
         logs: Path,
         every_s: float,
-        log: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.commit = commit
+        """When the run began."""
         self._learner, self._watch = learner, watch
-        self._path, self._made_by = logs / CHECKPOINT, made_by(recipe, log)
+        self._path, self._made_by = logs / CHECKPOINT, made_by
         self._every_s, self._clock = every_s, clock
         self._saved_s = clock()
 
@@ -117,6 +133,7 @@ class _Saver:
             return
         state = {
             "made by": self._made_by,
+            "commit": self.commit,
             "learner": self._learner.state(),
             "watch": self._watch.state(),
             "chance": chance(),
@@ -135,6 +152,7 @@ class _Saver:
             return
         state = checkpoint.load(self._path)
         same(state["made by"], self._made_by, self._path)
+        self.commit = state["commit"]
         self._learner.restore(state["learner"])
         self._watch.restore(state["watch"], self._learner.blank)
         restore_chance(state["chance"])  # last: what comes before may draw
@@ -150,11 +168,12 @@ def _served(folder: Path, recipe: Recipe, learner: Learner) -> Mapping[str, Any]
 
 
 def made_by(recipe: Recipe, log: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """All that decides what a run gives, but for the code of this package."""
+    """All that decides what a run gives."""
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {
         "recipe": json.dumps(recipe.document()),
         "world": repr(recipe.toy),
+        "code": code(),
         "log": "" if log is None else str(log["digest"]),
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -162,22 +181,33 @@ def made_by(recipe: Recipe, log: Mapping[str, Any] | None = None) -> dict[str, s
     }
 
 
+@cache
+def code() -> str:
+    """Of the code that trains, when this process first asked: what is changed while it trains is
+    not what trains."""
+    here = Path(__file__).parent
+    agents = Path(str(policies.agents.__file__)).parent
+    return fingerprint.code(agents, *(here / name for name in _DECIDING))
+
+
 def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
     """WeirError names what is not as it was."""
     other = [name for name in now if before.get(name, "") != now[name]]
     if other:
+        said = ("other code" if name == "code" else f"another {name}" for name in other)
         raise WeirError(
-            f"{path} was made with another {', another '.join(other)}: it would not end as a run "
-            "that was never broken off; begin anew without --resume, or elsewhere"
+            f"{path} was made with {', '.join(said)}: it would not end as a run that was never "
+            "broken off; begin anew without --resume, or elsewhere"
         )
 
 
-def _write(trained: Trained, logs: Path) -> None:
+def _write(trained: Trained, logs: Path, by: Mapping[str, str]) -> None:
     """Last, at once, what came of it; then nothing is left to go on from."""
     curve = [asdict(point) for point in trained.curve]
     (logs / CURVE).write_text(json.dumps(curve, indent=1) + "\n")
     document = {
-        "made by": made_by(trained.recipe, trained.log),
+        "made by": by,
+        "commit": trained.commit,
         "actor": trained.actor.state_dict(),
         "step": trained.step,
         "ratio": trained.ratio,
@@ -188,14 +218,21 @@ def _write(trained: Trained, logs: Path) -> None:
     (logs / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _read(recipe: Recipe, learner: Learner, logs: Path, log: Mapping[str, Any] | None) -> Trained:
+def _read(
+    recipe: Recipe,
+    learner: Learner,
+    logs: Path,
+    log: Mapping[str, Any] | None,
+    by: Mapping[str, str],
+) -> Trained:
     document: dict[str, Any] = checkpoint.load(logs / TRAINED)
-    same(document["made by"], made_by(recipe, log), logs / TRAINED)
+    same(document["made by"], by, logs / TRAINED)
     return Trained(
         recipe,
         filled(learner.blank, document["actor"]).eval(),
         document["step"],
         document["ratio"],
+        document["commit"],
         [Point(*point) for point in document["curve"]],
         [Update(*update) for update in document["updates"]],
         log,

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from controlplane.decision_files import DecisionFiles
 from controlplane.lab.backends import Event, Happening
 from controlplane.lab.weir import WeirServe
 from controlplane.model.features import FEATURES
-from policies.training.decision_files import DecisionFiles
 from tests.e2e.scene import (
     Scene,
     play_scene,

@@ -267,7 +267,7 @@ def test_a_journal_that_is_read_again_is_never_half_there(
 
 
 def test_a_journal_of_other_players_is_begun_anew_and_something_else_is_not_written_over(
-    tmp_path: Path, stages: Stages
+    tmp_path: Path,
 ) -> None:
     journal = tmp_path / "journal"
     suite = replace(SMALL, families=("homogeneous",), loads=(0.5,))
@@ -289,7 +289,7 @@ def test_a_journal_of_other_players_is_begun_anew_and_something_else_is_not_writ
     assert journal.read_text() == "my notes\n"
     ours = installed()
     copy = [replace(ours[0], algorithm=Algorithm.LEAST_REQUEST)]
-    assert fingerprint(stages, ours) != fingerprint(stages, copy)
+    assert fingerprint(ours) != fingerprint(copy)
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -411,6 +411,10 @@ def test_targets_are_measured_where_they_are_for_and_by_the_whole_interval() -> 
     bound = by_name["omniscient least work left, 50 to 85 %"]
     assert bound.verdict is Verdict.MISSED
     assert bound.ratio.mean.ratio == pytest.approx(0.7 / 0.6)
+    assert bound.verdicts == {"mean": Verdict.MISSED}  # p99 has no limit, and is kept
+    p99 = bound.document()["measures"]["p99"]
+    assert (p99["limit"], p99["verdict"]) == (None, None)
+    assert p99["is"] == bound.ratio.p99.document() == pytest.approx([0.7 / 0.6] * 3, abs=1e-4)
     few = made_up({"learned": 0.7}, proxies=4)
     names = [one.target for one in targets(Results(few, EVERYBODY), learned)]
     assert "best stock policy in hindsight, 16 Envoys and more" not in names

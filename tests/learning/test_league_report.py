@@ -27,7 +27,15 @@ from policies.league.players import Player, everybody, released
 from policies.league.results import Results
 from policies.league.seen import warnings
 from policies.league.suite import Suite
-from policies.league.tables import BEGIN, END, for_readme, interval, markdown, write_between
+from policies.league.tables import (
+    BEGIN,
+    END,
+    for_readme,
+    interval,
+    markdown,
+    targets,
+    write_between,
+)
 from policies.league.written import as_csv, reached, read
 from policies.released import residual_ppo
 
@@ -151,6 +159,20 @@ def test_a_league_is_good_enough_when_all_that_is_released_reaches_all(
     assert "missed: mean against model" in for_readme(a_league(0.5, model=0.45))
 
 
+def test_a_measure_without_a_limit_is_shown_and_decides_nothing(league: dict[str, Any]) -> None:
+    slow = a_league(0.5, model=0.8, least_work=0.5)
+    for one in slow["verdicts"]["learned"]["targets"]:
+        if one["target"] == "model":
+            one["measures"]["p99"]["is"] = [1.5, 1.4, 1.6]
+    assert reached(slow)
+    for text in (markdown(slow), page(slow)):
+        assert "1.500 [1.400, 1.600]" in text
+    rows = targets(slow, "learned").rows
+    assert ["model", "p99", "", "1.500 [1.400, 1.600]", ""] in rows
+    assert [row[1] for row in rows[:-1]] == ["mean", "p99"] * 5
+    assert for_readme(slow) == for_readme(league)
+
+
 def test_the_table_goes_between_the_marks_and_nowhere_else(
     league: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -211,17 +233,27 @@ def test_the_verb_shows_a_league_and_its_exit_status_says_whether_it_is_good_eno
 
 
 def test_evaluate_plays_writes_every_form_and_leaves_the_readme_to_a_whole_run(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
     to = tmp_path / "results" / "l"
     options = ("--family", "homogeneous", "--quick", "--seeds", "1", "--jobs", "1")
+    began, ended = "0123456789abcdef" + 24 * "0" + "+", 40 * "1"
+    monkeypatch.setattr(
+        "policies.league.cli.commit",
+        lambda: ended if to.with_name("l-quick.played.jsonl").exists() else began,
+    )
     done = weir("evaluate", *options, "--to", str(to), "--readme", str(readme), "-o", "json")
     assert done.exit_code == 0, done.output
     written = {one.suffix for one in to.parent.glob("l-quick.*")}
     assert written == {".json", ".csv", ".md", ".html", ".png", ".jsonl"}
-    assert read(to.with_name("l-quick.json"))["suite"]["cases"] == 4
+    kept = read(to.with_name("l-quick.json"))
+    assert kept["suite"]["cases"] == 4
+    assert kept["about"]["commit"] == began
+    release = json.loads((residual_ppo() / "manifest.json").read_text())
+    assert kept["about"]["releases"] == {"learned": release["digest"]}
+    assert "at commit `0123456789ab+`." in to.with_name("l-quick.md").read_text()
     assert readme.read_text() == f"{BEGIN}\n{END}\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from controlplane.checkout import commit
 from controlplane.errors import WeirError
 from policies.agents.offline import Logging
 from policies.agents.settings import Offline, Ppo
@@ -183,6 +185,79 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / TRAINED).exists()
     with pytest.raises(WeirError, match="another recipe"):
         train(recipe, logs=tmp_path, resume=True)
+
+
+def test_a_run_that_goes_on_has_the_commit_that_it_began_with(tmp_path: Path) -> None:
+    recipe = short("ppo")
+    assert train(recipe).commit == commit()
+    with pytest.raises(Broken):
+        train(recipe, logs=tmp_path, progress=after(3), checkpoint_s=0.0)
+    state = checkpoint.load(tmp_path / CHECKPOINT)
+    assert state["commit"] == commit()
+    checkpoint.save(tmp_path / CHECKPOINT, state | {"commit": "0" * 40 + "+"})
+    assert train(recipe, logs=tmp_path, resume=True).commit == "0" * 40 + "+"
+    assert train(recipe, logs=tmp_path, resume=True).commit == "0" * 40 + "+"  # which is read
+    assert train(recipe, logs=tmp_path).commit == commit()  # anew
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, TRAINED])
+def test_a_run_of_other_code_is_refused(tmp_path: Path, name: str) -> None:
+    recipe = short("ppo")
+    if name == TRAINED:
+        train(recipe, logs=tmp_path)
+    else:
+        with pytest.raises(Broken):
+            train(recipe, logs=tmp_path, progress=after(3), checkpoint_s=0.0)
+    kept = checkpoint.load(tmp_path / name)
+    for code in ({"code": "0123456789abcdef"}, {}):  # and of a version that did not say
+        by = {what: value for what, value in kept["made by"].items() if what != "code"} | code
+        checkpoint.save(tmp_path / name, kept | {"made by": by})
+        with pytest.raises(WeirError, match=f"{name} was made with other code: it would not end"):
+            train(recipe, logs=tmp_path, resume=True)
+
+
+CHANGED = """
+import sys
+from pathlib import Path
+import policies
+from policies.training.train import code
+root = Path(policies.__file__).parents[1]
+for name in ["", *sys.argv[1:]]:
+    if name:
+        with (root / name).open("a") as file:
+            file.write("# changed\\n")
+    print(code.__wrapped__())
+"""
+
+
+def test_the_code_of_a_run_is_all_that_decides_what_it_gives(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    for package in ("controlplane", "policies"):
+        shutil.copytree(root / package, tmp_path / package)
+    deciding = (
+        "policies/agents/on_policy.py",
+        "policies/env/draw.py",
+        "policies/simulator/core.py",
+        "policies/training/recipe.py",
+        "policies/training/watch.py",
+        "controlplane/decide/queueing.py",
+        "controlplane/guard/__init__.py",
+        "controlplane/model/features.py",
+    )
+    showing = ("policies/training/card.py", "policies/league/page.py")
+    assert all((root / name).is_file() for name in (*deciding, *showing))
+    command = [sys.executable, "-c", CHANGED, *deciding, *showing]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    codes = done.stdout.split()
+    assert len(set(codes)) == 1 + len(deciding)
+    assert len(set(codes[len(deciding) :])) == 1
 
 
 def test_a_run_leaves_one_checkpoint_of_bounded_size(tmp_path: Path) -> None:

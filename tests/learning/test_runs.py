@@ -285,7 +285,9 @@ def test_a_setting_that_does_not_fit_is_refused_in_words(
         search.changed(SMALL, values)
 
 
-def test_a_sweep_finds_the_better_setting_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+def test_a_sweep_finds_the_better_setting_and_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = short("ppo")
     fields = {"ppo.learning_rate": [0.0, 5e-3]}
     place = InThisProcess()
@@ -307,6 +309,12 @@ def test_a_sweep_finds_the_better_setting_and_goes_on_where_it_was_stopped(tmp_p
     again = InThisProcess()
     assert search.sweep(base, fields, tmp_path, again, seeds=(1, 2)) == tried
     assert again.executor.asked == 1
+
+    monkeypatch.setattr("policies.training.train.code", lambda: "0123456789abcdef")
+    with_other_code = InThisProcess()
+    assert search.sweep(base, fields, tmp_path, with_other_code, seeds=(1, 2)) == tried
+    assert with_other_code.executor.asked == 4
+    assert len(list((tmp_path / "runs").iterdir())) == 8
 
 
 # --- recipes, reports, the command -------------------------------------------------------------

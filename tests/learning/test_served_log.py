@@ -15,6 +15,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from controlplane.decide import Decider, Policies
+from controlplane.decision_files import DecisionFiles
 from controlplane.errors import WeirError
 from controlplane.loop import Loop
 from controlplane.model import (
@@ -47,7 +48,6 @@ from policies.agents.registry import algorithm
 from policies.agents.settings import Settings
 from policies.env.routing import best_split, mean_s, response_s
 from policies.training.card import card
-from policies.training.decision_files import DecisionFiles
 from policies.training.export import manifest
 from policies.training.recipe import Recipe
 from policies.training.served import learned_from, served
@@ -249,7 +249,7 @@ def test_one_log_gives_one_policy_and_the_release_says_which(folder: Path, tmp_p
     assert first.log == again.log
     assert first.log is not None
     assert first.log["digest"].startswith("sha256:")
-    document = manifest(few, "sha256:0", {"step": 1, "steps": 1, "log": first.log}, {})
+    document = manifest(few, "sha256:0", "", {"step": 1, "steps": 1, "log": first.log}, {})
     assert f"{SERVED.count * (TICKS - 1)} decisions about {SERVED.count} services" in card(
         document, {}
     )

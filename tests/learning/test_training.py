@@ -250,7 +250,9 @@ def test_a_release_takes_the_place_of_a_release_and_leaves_nothing_beside_it(
     folder.mkdir()
     (folder / "model.onnx").write_text("old")
     linked.symlink_to(folder)
-    release(train(TINY), linked, suite=suite)
+    trained = replace(train(TINY), commit="0123456789abcdef")  # when it began, not now
+    release(trained, linked, suite=suite)
+    assert json.loads((folder / "manifest.json").read_text())["commit"] == trained.commit
     assert {one.name for one in folder.iterdir()} == set(FILES)
     assert (folder / "model.onnx").read_bytes() != b"old"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["link", "tiny"]
@@ -297,6 +299,29 @@ def test_a_card_says_that_regions_were_not_trained_on_where_that_is_so() -> None
     assert "several regions and endpoint weights were not" in card(manifest, evaluation)
     manifest["recipe"]["scenarios"]["families"]["two_regions"] = 1.0
     assert "several regions" not in card(manifest, evaluation)
+
+
+def test_a_card_names_families_with_harm_that_three_digits_show() -> None:
+    manifest = json.loads((residual_ppo() / "manifest.json").read_text())
+    evaluation = json.loads((residual_ppo() / "evaluation.json").read_text())
+    families = evaluation["families"]
+    for name, mean in {"sparse": [1.0004, 0.9, 1.1], "bursty": [1.0126, 1.0011, 1.0243]}.items():
+        families[name]["learned/model"]["mean"] = mean
+    evaluation["families"] = {name: families[name] for name in ("sparse", "bursty")}
+    limit = next(line for line in card(manifest, evaluation).splitlines() if "In these" in line)
+    assert limit.endswith("above its base's: `bursty` 1.013 [1.001, 1.024].")
+    del evaluation["families"]["bursty"]
+    assert "In no family was its mean latency above its base's" in card(manifest, evaluation)
+
+
+def test_a_card_says_what_made_it_and_when_that_was_not_what_is_committed() -> None:
+    manifest = json.loads((residual_ppo() / "manifest.json").read_text())
+    manifest["commit"] = "0123456789abcdef0123456789abcdef01234567+"
+    manifest["training"] |= {"step": 162_240, "steps": 160_000}
+    said = card(manifest, {"overall": {}})
+    assert "commit `0123456789ab+`" in said
+    assert "160000 steps asked for" in said
+    assert "162240 of 160000" not in said
 
 
 def test_a_release_is_evaluated_on_its_own_seeds_and_the_card_says_what_came_out() -> None:

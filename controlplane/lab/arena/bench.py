@@ -13,7 +13,7 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +21,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from controlplane.checkout import short
 from controlplane.errors import ConfigurationError
 from controlplane.lab.arena.contestants import CONTESTANTS, REFERENCE, USUAL, contestant_named
 from controlplane.lab.arena.document import document, read_heats, write
 from controlplane.lab.arena.draw import Room, heats
 from controlplane.lab.arena.heat import Length, play_heat
-from controlplane.lab.arena.results import Heat
+from controlplane.lab.arena.made_by import here, of_lanes, warnings
+from controlplane.lab.arena.results import Heat, MadeBy
 from controlplane.lab.arena.suite import SUITE, of_suite
 from controlplane.lab.arena.table import markdown, require_markers, stock_of, write_between
 from controlplane.lab.arena.tally import Tally
@@ -106,10 +108,12 @@ async def run_bench(
     kept: Sequence[Heat] = (),
     to: Path | None = None,
     play: Play = play_heat,
+    made_by: MadeBy = MadeBy(),  # noqa: B008 - frozen
 ) -> list[Heat]:
     """Play what is planned and not among `kept`, and return both, in the order of the plan.
 
-    After each heat everything so far is written to `to`.
+    After each heat everything so far is written to `to`. `made_by`: what plays, as it was when the
+    run began.
     """
     plan = list(bench.plan())
     done = {(one.scenario, one.seed, one.drawn) for one in kept}
@@ -123,7 +127,7 @@ async def run_bench(
             soft_wrap=True,
         )
         heat = await _until_it_counts(bench, (name, seed, drawn), console, play)
-        played.append(heat)
+        played.append(replace(heat, made_by=of_lanes(made_by, drawn)))
         if to is not None:
             write(_file(to, ".json"), played, bench.settings())
     order = {key: i for i, key in enumerate(plan)}
@@ -213,8 +217,18 @@ def facts(bench: Bench, played: Sequence[Heat], tally: Tally) -> str:
         f"{over_all}{seeds} seed{'s' * (seeds != 1)}, "
         f"{bench.length.duration_s:.0f} s each after "
         f"{bench.length.warmup_s:.0f} s of warm-up; {len(counted)} of {len(played)} heats count; "
-        f"the generator was at most {late:.1f} ms late at p99. {again}Made by `weir bench`."
+        f"the generator was at most {late:.1f} ms late at p99. {again}Made by `weir bench`"
+        f"{_at(counted)}."
     )
+
+
+def _at(heats: Sequence[Heat]) -> str:
+    """At which commits, in the order of the heats."""
+    commits = dict.fromkeys(short(one.made_by.commit) for one in heats)
+    told = [f"`{one}`" for one in commits if one]
+    if told and "" in commits:
+        told.append("others that were not kept")
+    return f" at commit {' and '.join(told)}" if told else ""
 
 
 def _pairs(tally: Tally) -> Iterator[tuple[str, str, Callable[[str], str | None]]]:
@@ -270,14 +284,17 @@ def bench(
         readme = None
     _check_before(to, readme, resume)
     kept = read_heats(_file(to, ".json"), wanted.settings()) if resume and to else []
+    made_by = here([*wanted.lanes, *(name for one in kept for name in one.drawn)])
     console = Console(stderr=True)
+    for line in warnings(kept, made_by):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"{len(list(wanted.plan()))} heats, about {wanted.estimate_s() / 60:.0f} minutes",
         highlight=False,
     )
     raise_file_limit()
     try:
-        played = asyncio.run(_with_signals(wanted, console, kept, to))
+        played = asyncio.run(_with_signals(wanted, console, kept, to, made_by))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except asyncio.CancelledError:
@@ -308,14 +325,14 @@ def _check_before(to: Path | None, readme: Path | None, resume: bool) -> None:
 
 
 async def _with_signals(
-    wanted: Bench, console: Console, kept: Sequence[Heat], to: Path | None
+    wanted: Bench, console: Console, kept: Sequence[Heat], to: Path | None, made_by: MadeBy
 ) -> list[Heat]:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
-    return await run_bench(wanted, console, kept, to)
+    return await run_bench(wanted, console, kept, to, made_by=made_by)
 
 
 def _tell(

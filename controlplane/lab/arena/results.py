@@ -34,6 +34,16 @@ class LaneResult:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeBy:
+    """What played a heat; "" where that was not kept."""
+
+    commit: str = ""
+    """Of the code, when the run began (`controlplane.checkout`)."""
+    release: str = ""
+    """Digest of the released model, where one played."""
+
+
+@dataclass(frozen=True, slots=True)
 class Heat:
     """Some lanes, side by side, on one schedule."""
 
@@ -48,6 +58,7 @@ class Heat:
     attempt: int = 1
     drawn: tuple[str, ...] = ()
     """Who was to play."""
+    made_by: MadeBy = MadeBy()
 
     @property
     def valid(self) -> bool:
@@ -81,6 +92,7 @@ class Heat:
             reasons=tuple(document["reasons"]),
             attempt=int(document["attempt"]),
             drawn=tuple(document["drawn"]),
+            made_by=MadeBy(**document.get("made_by", {})),  # older files do not say
         )
 
 

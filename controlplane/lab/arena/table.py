@@ -7,11 +7,9 @@ from pathlib import Path
 
 from controlplane.errors import ConfigurationError
 from controlplane.lab.arena.contestants import CONTESTANTS
-from controlplane.lab.arena.tally import Estimate, Standing, Tally
+from controlplane.lab.arena.tally import ERRORS_MATTER, Estimate, Standing, Tally
 
 BEGIN, END = "<!-- arena-table -->", "<!-- /arena-table -->"
-ERRORS_MATTER = 0.005
-"""More errors than the reference, as a part of the requests, are shown beside latencies."""
 
 
 def markdown(tally: Tally, facts: str) -> str:
@@ -40,7 +38,8 @@ def markdown(tally: Tally, facts: str) -> str:
         f"Ratios of latency to {reference}, mean / p99, below 1 is faster; **bold**: the 95 % "
         "interval over the seeds is on one side of 1. (x % errors): part of the requests that "
         "failed, where it is more than half a percent above the reference's; their latency does "
-        "not count, so compare only where errors are alike. Best stock: in hindsight, by the mean."
+        "not count, so compare only where errors are alike. Best stock: in hindsight, by the mean, "
+        "of those that fail at most half a percent more than the least."
     )
     return "\n".join([*lines, "", f"{explained} {facts}"]) + "\n"
 

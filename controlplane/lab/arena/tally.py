@@ -18,6 +18,8 @@ from controlplane.lab.arena.contestants import CONTESTANTS
 from controlplane.lab.arena.results import Heat
 
 MEASURES = ("mean", "p99")
+ERRORS_MATTER = 0.005
+"""More errors than another, as a part of the requests: then being fast is no merit."""
 # Student's t at 97.5 %, by degrees of freedom.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179,
       2.160)  # fmt: skip
@@ -118,13 +120,16 @@ class Tally:
         return over_seeds(list(logs.values())) if len(logs) >= 2 else None
 
     def best(self, scenario: str, among: Sequence[str]) -> str | None:
-        """Who of them had the lowest mean latency in hindsight, relative to the reference."""
-        found: dict[str, float] = {}
-        for name in among:
-            standing = self.standing(scenario, name)
-            if standing is not None:
-                found[name] = 1.0 if standing.mean is None else standing.mean.value
-        return min(found, key=lambda name: found[name]) if found else None
+        """Who of them had the lowest mean latency in hindsight, relative to the reference: of those
+        that fail about as few requests as any of them, as latencies are of successes alone."""
+        found = {name: one for name in among if (one := self.standing(scenario, name)) is not None}
+        least = min((one.error_ratio for one in found.values()), default=0.0)
+        means = {
+            name: 1.0 if one.mean is None else one.mean.value
+            for name, one in found.items()
+            if one.error_ratio <= least + ERRORS_MATTER
+        }
+        return min(means, key=lambda name: means[name]) if means else None
 
     def overall(
         self, lane: str, measure: str, other: Callable[[str], str | None] | None = None

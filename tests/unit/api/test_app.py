@@ -26,7 +26,7 @@ class ScriptedConsole:
     def services(self) -> list[dict[str, Any]]:
         return [{"service": "default/cart"}]
 
-    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
+    async def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
         more: dict[str, Any] = {"attributions": {}} if attributed else {}
         return {"service": service, **more} if service == "default/cart" else None
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from controlplane.checkout import ROOT, commit
 from controlplane.errors import ConfigurationError
 from controlplane.lab.arena.bench import Bench, bench, facts, run_bench
 from controlplane.lab.arena.contestants import REFERENCE
-from controlplane.lab.arena.document import document, read_heats
+from controlplane.lab.arena.document import document, read_heats, write
 from controlplane.lab.arena.draw import Room
-from controlplane.lab.arena.results import Heat
+from controlplane.lab.arena.made_by import here, warnings
+from controlplane.lab.arena.results import Heat, MadeBy
 from controlplane.lab.arena.tally import Tally
 from controlplane.lab.scenarios import Scenario
 from tests.unit.lab.arena.made import heat
@@ -96,6 +99,84 @@ async def test_over_all_scenarios_ours_is_compared_with_whom_it_has_to_beat() ->
     told = facts(WANTED, heats, Tally(heats, REFERENCE))
     assert "Weir, learned to Weir, model: 0.88" in told
     assert "where the reference played twice, its mean was 0.0 %" in told.lower()
+
+
+BEFORE = MadeBy("0123456789abcdef" + 24 * "0" + "+", "sha256:" + 64 * "1")
+AFTER = MadeBy("f" * 40, "sha256:" + 64 * "2")
+
+
+async def test_every_heat_says_what_played_it_and_the_table_names_all_commits() -> None:
+    heats = await run_bench(WANTED, QUIET, play=Machine(), made_by=BEFORE)
+    for one in heats:
+        release = BEFORE.release if "learned" in one.drawn else ""
+        assert one.made_by == MadeBy(BEFORE.commit, release)
+    assert {one.made_by.release for one in heats} == {BEFORE.release, ""}
+    told = facts(WANTED, heats, Tally(heats, REFERENCE))
+    assert told.endswith("Made by `weir bench` at commit `0123456789ab+`.")
+    more = await run_bench(WANTED, QUIET, heats[:3], play=Machine(), made_by=AFTER)
+    told = facts(WANTED, more, Tally(more, REFERENCE))
+    assert told.endswith("Made by `weir bench` at commit `0123456789ab+` and `ffffffffffff`.")
+    old = [replace(heats[0], made_by=MadeBy()), *more[1:]]
+    assert "`ffffffffffff` and others that were not kept." in facts(
+        WANTED, old, Tally(old, REFERENCE)
+    )
+    none = [replace(one, made_by=MadeBy()) for one in heats]
+    assert facts(WANTED, none, Tally(none, REFERENCE)).endswith("Made by `weir bench`.")
+
+
+def test_what_plays_here_is_this_checkout_and_the_release_that_serving_finds() -> None:
+    manifest = ROOT / "policies" / "released" / "residual-ppo" / "manifest.json"
+    release = json.loads(manifest.read_text())["digest"]
+    assert here(("full_scan", "learned")) == MadeBy(commit(), release)
+    assert here(("full_scan", "model")) == MadeBy(commit(), "")
+
+
+async def test_heats_of_another_commit_or_release_are_named_when_they_are_kept() -> None:
+    heats = await run_bench(WANTED, QUIET, play=Machine(), made_by=BEFORE)
+    assert warnings(heats, BEFORE) == []
+    (trained,) = warnings(heats, replace(BEFORE, release=AFTER.release))
+    assert trained == (
+        "warning: kept heats were played by commit 0123456789ab+ with release sha256:111111111111, "
+        "and now it is commit 0123456789ab+ with release sha256:222222222222: "
+        "homogeneous (seeds 1, 2), sparse (seeds 1, 2)"
+    )
+    assert (
+        warnings([one for one in heats if "learned" not in one.drawn], replace(BEFORE, release=""))
+        == []
+    )
+    old = [replace(heats[0], made_by=MadeBy()), *heats[1:]]
+    (unknown,) = warnings(old, BEFORE)
+    assert "played by commit unknown, and now" in unknown
+    assert unknown.endswith(f": {heats[0].scenario} (seed 1)")
+
+
+def test_resumed_with_other_code_what_is_kept_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lanes = ("full_scan", "model")
+    wanted = Bench(scenarios=("homogeneous",), lanes=lanes, seeds=1)
+    kept = replace(heat(1, {"model": 0.8}, scenario="homogeneous"), made_by=MadeBy("f" * 40))
+    write(tmp_path / "arena.json", [kept], wanted.settings())
+    bench(scenario=["homogeneous"], lane=list(lanes), seeds=1, to=tmp_path / "arena", resume=True)
+    said = capsys.readouterr()
+    assert (
+        "warning: kept heats were played by commit ffffffffffff, and now it is commit" in said.err
+    )
+    assert "Made by `weir bench` at commit `ffffffffffff`." in said.out
+
+
+def test_nothing_is_warned_of_where_the_same_code_and_release_plays_other_lanes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = Bench(scenarios=("homogeneous",), lanes=("full_scan", "model"), seeds=1)
+    kept = [
+        replace(heat(1, {name: 0.8}, scenario="homogeneous"), made_by=here((name,)))
+        for name in ("model", "learned", "of_before")
+    ]
+    write(tmp_path / "arena.json", kept, wanted.settings())
+    lanes = list(wanted.lanes)
+    bench(scenario=["homogeneous"], lane=lanes, seeds=1, to=tmp_path / "arena", resume=True)
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_seeds_come_one_after_another_so_that_a_short_run_has_whole_ones() -> None:

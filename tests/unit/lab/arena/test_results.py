@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from controlplane.lab.arena.results import Heat, doubts, lane_results
+from controlplane.lab.arena.results import Heat, MadeBy, doubts, lane_results
 from controlplane.lab.results import Lag, LaneRun, Outcome, Played
 from tests.unit.lab.arena.made import LAG, heat
 
@@ -42,6 +43,14 @@ def test_a_lane_that_answered_nothing_makes_a_heat_worthless() -> None:
     dead = played(full_scan=lane(1.0), cswrr=lane(1.0, answered=False))
     assert doubts(dead, LAG) == ["lane cswrr: no request was answered with success"]
     assert lane_results(dead, "full_scan", seconds=False)["cswrr"].ratio is None
+
+
+def test_a_heat_of_an_older_file_does_not_say_what_played_it() -> None:
+    now = replace(heat(1, {"model": 0.8}), made_by=MadeBy("a" * 40, "sha256:b"))
+    document = json.loads(json.dumps(now.to_json()))
+    assert Heat.of_json(document) == now
+    del document["made_by"]
+    assert Heat.of_json(document).made_by == MadeBy("", "")
 
 
 def test_a_heat_comes_back_from_json_as_it_was() -> None:

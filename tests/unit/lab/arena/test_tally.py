@@ -66,6 +66,22 @@ def test_the_best_stock_lane_is_chosen_in_hindsight_and_may_be_the_reference() -
     assert two.best("hardware-4x", stock_of(two.lanes)) == REFERENCE
 
 
+def test_who_is_fast_by_failing_is_not_the_best_stock_lane() -> None:
+    def failing(errors: int, best: str) -> None:
+        fast = heat(1, {"cswrr": 0.3}, errors=errors)
+        slow = heat(1, {"least_request": 0.9})
+        found = tally(fast, slow)
+        assert found.best("hardware-4x", stock_of(found.lanes)) == best
+
+    failing(400, "least_request")
+    failing(6, "least_request")  # of 1,000
+    failing(5, "cswrr")
+    # Where both fail alike the faster is the better one; the reference here fails nothing.
+    alike = tally(heat(1, {"cswrr": 0.3, "least_request": 0.9}, errors=400))
+    assert alike.best("hardware-4x", ["cswrr", "least_request"]) == "cswrr"
+    assert alike.best("hardware-4x", stock_of(alike.lanes)) == REFERENCE
+
+
 def test_with_one_seed_the_interval_is_that_of_the_heat_and_nothing_is_bold() -> None:
     one = tally(heat(1, {"learned": 0.5}))
     standing = one.standing("hardware-4x", "learned")

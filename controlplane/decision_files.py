@@ -1,5 +1,7 @@
 """Reads what `weir serve --decision-log` wrote, with no trust and no more memory than a line.
 
+For what learns from it and for what explains it, in either package.
+
 A line that is torn at the end of a file that was never closed is what a process that died leaves,
 and is skipped. Anything else that is not as it was written is refused, with file and line.
 """
@@ -117,7 +119,7 @@ def _check_head(path: Path, line: bytes) -> None:
         other = sorted(set(head.features) ^ set(FEATURES)) or ["their order"]
         raise WeirError(
             f"{path} was written with other features than this version of Weir has "
-            f"({', '.join(other)}): learn from it with the version that wrote it, or log anew"
+            f"({', '.join(other)}): read it with the version that wrote it, or log anew"
         )
 
 
