@@ -26,8 +26,9 @@ def smoke(name: str, folder: Path) -> str:
     suite = Suite(FAMILIES, LOADS, SIZES, seeds=1, first_seed=RELEASE_SEEDS)
     recipe = load(FOLDER / f"{name}.yaml")
     steps = 2 * recipe.settings.slots * recipe.world.steps
+    cases = getattr(recipe.settings, "agents", 4)  # of a team, all
     began = time.monotonic()
-    trained = train(replace(recipe, steps=steps, check_every=1, check_cases=4))
+    trained = train(replace(recipe, steps=steps, check_every=1, check_cases=cases))
     evaluation = release(trained, folder / name, suite=suite)
     said = "not evaluated"
     if evaluation:

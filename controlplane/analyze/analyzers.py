@@ -14,6 +14,7 @@ ANALYZERS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     references.without_routes,
     policies.do_nothing,
     policies.not_asked,
+    policies.objective_unheard,
     shadows.never_reached,
     transport.in_plain_text,
     backends.in_plain_text,

@@ -14,11 +14,15 @@ from controlplane.resources.attachment import (
     winners,
 )
 from controlplane.resources.backend_protocols import unasked
+from controlplane.resources.balancing import BalancingPolicy
 from controlplane.resources.declared import Declared, ObjectKey
 from controlplane.resources.kinds import kind_of
 from controlplane.resources.references import target_fault
 from controlplane.resources.target import Policy
 from controlplane.resources.topology import attached, attachments
+
+ANALYTIC = ("capacity", "equal", "model", "pid")
+"""Policies of ours that nobody trained: formulas, which take no goals."""
 
 
 def do_nothing(scene: Scene) -> Iterator[Finding]:
@@ -52,6 +56,23 @@ def not_asked(scene: Scene) -> Iterator[Finding]:
     for key, field, fault in unasked(scene.declared):
         found = (Severity.WARNING, "WEIR0204", key, fault.message, fault.advice, field)
         yield scene.finding(*found)
+
+
+def objective_unheard(scene: Scene) -> Iterator[Finding]:
+    """WEIR0205: a BalancingPolicy says what is wanted, and its policy is none that was trained for
+    anything."""
+    for policy in scene.declared.all(BalancingPolicy).values():
+        if policy.spec.objective is not None and policy.spec.policy in ANALYTIC:
+            name = policy.spec.policy
+            yield scene.finding(
+                Severity.WARNING,
+                "WEIR0205",
+                ObjectKey(kind_of(BalancingPolicy), policy.key),
+                f"`objective` has no effect with `policy: {name}`, an analytic policy",
+                "ask for `learned`, or for a policy of your own that was trained for it, or leave "
+                "`objective` out",
+                "spec.objective",
+            )
 
 
 def _in_force(declared: Declared, model: type[Policy]) -> set[str]:

@@ -29,6 +29,10 @@ GROUP = "controlplane.models"
 MOST_CELLS = 2**18
 """Groups, padding included, that one run of the model takes: 33 MB of features."""
 OTHER_OBJECTIVE = "it was trained for another objective than the BalancingPolicy asks for"
+NO_OBJECTIVE = (
+    "the base acts (one group, or weights of a kind that the policy was not trained for), and "
+    "heeds no objective of the BalancingPolicy"
+)
 _SLACK = 1e-4
 
 
@@ -53,7 +57,10 @@ class Learned:
     def propose(self, situations: Sequence[Situation]) -> Sequence[Proposal]:
         """One proposal for each situation."""
         bases = self._base.propose(situations)
-        proposals = [self._as_base(base) for base in bases]
+        proposals = [
+            self._as_base(base, *(() if one.service.objective is None else (NO_OBJECTIVE,)))
+            for one, base in zip(situations, bases, strict=True)
+        ]
         mine = [i for i, situation in enumerate(situations) if self._acts_on(situation)]
         for part in _portions(mine, situations):
             seen = features_of([situations[i] for i in part], [bases[i].shares for i in part])

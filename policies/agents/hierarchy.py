@@ -17,6 +17,7 @@ have to answer in microseconds, in every Envoy, what only that Envoy knows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,12 @@ from policies.agents.settings import Hierarchy, Ppo
 from policies.agents.vector import EpisodesVecEnv
 from policies.env.episodes import Table, World
 from policies.env.service import seen
-from policies.env.strategy import Strategic
+from policies.env.strategy import STRATEGIES, Strategic, Strategy
 
 LONG_S = 10.0
 """A strategy that is this old is old; the age is told in this unit, up to 1."""
+UPPER = "upper"
+"""The name of the upper levels among what is learned beside the actor."""
 
 
 class InForce:
@@ -87,6 +90,11 @@ class StrategyVecEnv(EpisodesVecEnv):
     def count(self) -> int:
         """Strategies that there are."""
         return self._in_force.count
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """Those that there are."""
+        return tuple(self._strategic.strategies)
 
     @property
     def chosen(self) -> NDArray[np.int64]:
@@ -155,6 +163,46 @@ class StrategyPolicy(GroupDqnPolicy):
         return StrategyWorth(*self._sizes, self.action_space.n - 1, told)
 
 
+@dataclass(frozen=True, slots=True)
+class Upper:
+    """The upper levels as they were learned, and the low one that they were learned above."""
+
+    worth: nn.Module
+    """From what `InForce.told` says to (slots, strategies + 1), of which the last is to keep."""
+    low: nn.Module | None
+    """As it was when its part of the steps was over, which is not what was best on validation
+    cases. None: nothing moved groups but the base."""
+    strategies: tuple[Strategy, ...]
+
+    def choose(self, told: Mapping[str, Table]) -> NDArray[np.int64]:
+        """(slots,) strategies by number, or how many there are: keep the one in force."""
+        with torch.no_grad():
+            seen = {name: torch.from_numpy(part) for name, part in told.items()}
+            return np.asarray(self.worth(seen).argmax(dim=1).numpy(), np.int64)
+
+    def tree(self) -> dict[str, Any]:
+        """All of it, as `policies.training.checkpoint` takes it."""
+        return {
+            "strategies": [one.name for one in self.strategies],
+            "worth": self.worth.state_dict(),
+            "low": None if self.low is None else self.low.state_dict(),
+        }
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any], width: int, layers: int) -> Upper:
+        """The same again. KeyError or RuntimeError where it is none of this version or size."""
+        known = {one.name: one for one in STRATEGIES}
+        strategies = tuple(known[name] for name in tree["strategies"])
+        told = tree["worth"]["mixed.weight"].shape[1] - 2 * width
+        worth = StrategyWorth(width, layers, len(strategies), told)
+        worth.load_state_dict(tree["worth"])
+        low = None
+        if tree["low"] is not None:
+            low = Actor(width, layers, centred=True)
+            low.load_state_dict(tree["low"])
+        return cls(worth.eval(), None if low is None else low.eval(), strategies)
+
+
 class HierarchyLearner:
     """First the low level, then above it, as it is, the two others."""
 
@@ -207,6 +255,14 @@ class HierarchyLearner:
         if "high" in state:
             self._high = self._above()
             self._high.restore(state["high"])
+
+    def beside(self) -> dict[str, Any]:
+        """The levels above, once there are any: a release holds the low one."""
+        if self._high is None:
+            return {}
+        strategies = self._high.model.env.strategies
+        upper = Upper(self._high.model.q_net, self._low and self._low.actor(), strategies)
+        return {UPPER: upper.tree()}
 
     def blank(self) -> nn.Module:
         """As the low level is now."""

@@ -76,6 +76,16 @@ class TakesLog(Protocol):
         ...
 
 
+@runtime_checkable
+class LearnsMore(Protocol):
+    """A learner of more than its actor, which is all that a release holds."""
+
+    def beside(self) -> dict[str, Any]:
+        """What was learned beside the actor: a tree that `policies.training.checkpoint` can save,
+        for the folder of the run."""
+        ...
+
+
 Make = Callable[[Any, World, int], Learner]
 """From settings, a world and a seed."""
 
@@ -88,6 +98,8 @@ class Algorithm:
     settings: type[of.Settings]
     made_by: str
     """`module:function` under `policies.agents`."""
+    beside: str = ""
+    """What it learns beside its actor, in words: no release holds it (`LearnsMore`)."""
 
     def learner(self, wanted: of.Settings, world: World, seed: int) -> Learner:
         """A learner that has not learned anything yet. Deterministic for the seed."""
@@ -109,7 +121,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "dqn": Algorithm("DQN", of.Dqn, "moves:dqn"),
     "maml": Algorithm("MAML", of.Maml, "meta_policy:maml"),
     "reptile": Algorithm("Reptile", of.Reptile, "meta_policy:reptile"),
-    "hierarchy": Algorithm("levels of decisions", of.Hierarchy, "hierarchy:hierarchy"),
+    "hierarchy": Algorithm(
+        "levels of decisions", of.Hierarchy, "hierarchy:hierarchy", "the levels above"
+    ),
     "offline": Algorithm("from decision logs", of.Offline, "offline:offline"),
     "q-learning": Algorithm("tabular Q-learning", of.QLearning, "tabular:q_learning"),
 }

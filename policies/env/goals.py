@@ -6,14 +6,14 @@ the difference between ours and the base's on the same requests, so no term need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
-from policies.simulator import Outcome
+from policies.simulator import Case, Outcome, Telemetry, station_of
 from policies.simulator.state import BIN_FROM, BIN_WIDTH
 
 IDLE_POWER = 0.5
@@ -36,6 +36,20 @@ class Felt:
     """(n,) of a worker that is busy for a second."""
     by_class: Mapping[str, Outcome] = field(default_factory=dict)
     """Where classes of requests are told apart."""
+
+    @classmethod
+    def of(cls, case: Case, by_class: Mapping[str, Outcome], seen: Telemetry | None) -> Felt:
+        """What requests got, class by class, beside what the endpoints did since the last tick:
+        `seen`, by proxies of any of the case's regions. None: not known."""
+        outcome = Outcome.together(by_class.values())
+        if len(by_class) == 1:
+            by_class = {}
+        if seen is None:
+            return cls(outcome, by_class=by_class)
+        stations = [case.stations[station_of(one)] for one in seen.endpoints]
+        workers = np.array([station.workers for station in stations], np.float64)
+        price = np.array([station.price for station in stations])
+        return cls(outcome, seen.utilisation, workers, price, by_class)
 
 
 def latency_mean(felt: Felt, _: Objective) -> float:
@@ -127,6 +141,27 @@ def shaped(before: float, after: float, discount: float, *, ended: bool) -> floa
     stays.
     """
     return (0.0 if ended else discount * after) - before
+
+
+class Promised:
+    """The potentials of several episodes side by side, which are cut off by time: that of the last
+    state stays."""
+
+    def __init__(self, objective: Objective, discount: float) -> None:
+        """`discount`: the learner's."""
+        self._objective, self._discount = objective, discount
+        self._before: list[float] = []
+
+    def begin(self, felt: Sequence[Felt]) -> None:
+        """What the first states of new episodes promise."""
+        self._before = [potential(one, self._objective) for one in felt]
+
+    def shaping(self, felt: Sequence[Felt]) -> list[float]:
+        """What is to be added to the reward of each for coming here."""
+        now = [potential(one, self._objective) for one in felt]
+        pairs = zip(self._before, now, strict=True)
+        self._before = now
+        return [shaped(*pair, self._discount, ended=False) for pair in pairs]
 
 
 def within(outcome: Outcome, latency_s: float) -> float:

@@ -19,7 +19,7 @@ from policies.env.goals import Felt
 from policies.env.regional import Regional
 from policies.env.stages import Stages
 from policies.env.strategy import Strategy
-from policies.simulator import Case, Outcome, Simulation, Telemetry, one_group, station_of
+from policies.simulator import Case, Outcome, Simulation, Telemetry, one_group
 
 INTERVAL_S = 1.0
 
@@ -151,20 +151,7 @@ class Lockstep:
 
     def felt(self) -> list[Felt]:
         """The same, beside what the endpoints did since the last tick."""
-        felt = []
-        for loop in self._loops:
-            by_class = loop.run.outcome_by_class()
-            outcome = Outcome.together(by_class.values())
-            if len(by_class) == 1:
-                by_class = {}
-            if loop.seen is None:
-                felt.append(Felt(outcome, by_class=by_class))
-                continue
-            stations = [loop.case.stations[station_of(one)] for one in loop.seen.endpoints]
-            workers = np.array([station.workers for station in stations], np.float64)
-            price = np.array([station.price for station in stations])
-            felt.append(Felt(outcome, loop.seen.utilisation, workers, price, by_class))
-        return felt
+        return [Felt.of(loop.case, loop.run.outcome_by_class(), loop.seen) for loop in self._loops]
 
     def drain(self) -> None:
         """Let every request end."""

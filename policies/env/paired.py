@@ -20,7 +20,7 @@ from controlplane.model.residual import corrected
 from policies.env.curriculum import Dealer, Stage
 from policies.env.draw import Draw, Drawn
 from policies.env.episodes import BOUND, GROUPS, Table
-from policies.env.goals import Felt, potential, shaped, worth
+from policies.env.goals import Felt, Promised, worth
 from policies.env.lockstep import Lockstep
 from policies.env.stages import Stages
 from policies.env.strategy import STRATEGIES, Strategy
@@ -75,8 +75,7 @@ class Paired:
         self._copies = copies
         self._draw = draw
         self._objective = objective or Objective()
-        self._discount = discount
-        self._promised = [0.0] * slots
+        self._promised = Promised(self._objective, discount)
         self._stages = Stages.installed()
         self._policies = self._stages.decide.Policies.installed()
         self._dealer = Dealer(draw, seed, copies=copies, stages=stages)
@@ -113,7 +112,7 @@ class Paired:
         self.context = context_of(drawn, self._copies)
         self._decided = self._lockstep.look()
         pairs = self._pairs()
-        self._promised = [potential(ours, self._objective) for ours, _ in pairs]
+        self._promised.begin([ours for ours, _ in pairs])
         self.episodes = [(ours.outcome, theirs.outcome) for ours, theirs in pairs]
         return self._table()
 
@@ -139,9 +138,10 @@ class Paired:
             (ours + more.outcome, theirs + their_more.outcome)
             for (ours, theirs), (more, their_more) in zip(self.episodes, pairs, strict=True)
         ]
+        shaping = self._promised.shaping([ours for ours, _ in pairs])
         rewards = [
-            advantage(ours, theirs, base.mean_s, self._objective) + self._shaping(i, ours)
-            for i, ((ours, theirs), (_, base)) in enumerate(zip(pairs, self.episodes, strict=True))
+            advantage(ours, theirs, base.mean_s, self._objective) + more
+            for (ours, theirs), (_, base), more in zip(pairs, self.episodes, shaping, strict=True)
         ]
         ended = self._lockstep.now_s >= self._draw.duration_s - 1e-9
         return self._table(), np.array(rewards, np.float32), ended
@@ -149,12 +149,6 @@ class Paired:
     def ratios(self) -> Floats:
         """(slots,) mean latency over the base's."""
         return np.array([ours.mean_s / theirs.mean_s for ours, theirs in self.episodes])
-
-    def _shaping(self, slot: int, ours: Felt) -> float:
-        """Episodes are cut off by time, so that the potential of the last state stays."""
-        before, now = self._promised[slot], potential(ours, self._objective)
-        self._promised[slot] = now
-        return shaped(before, now, self._discount, ended=False)
 
     def _pairs(self) -> list[tuple[Felt, Felt]]:
         """(learner, base) of each slot since the last tick."""

@@ -25,6 +25,7 @@ from controlplane.model import (
 )
 from controlplane.model.observation import Floats
 from controlplane.model.residual import corrected
+from policies.env.goals import Felt
 from policies.env.stages import Stages
 from policies.simulator import Case, Outcome, Simulation, Telemetry
 
@@ -73,6 +74,8 @@ class Regional:
         self._verdicts: list[Any] = []
         self.seen = Observation.unknown(ServiceName("simulated/whole"), ())
         """The last look at the endpoints of all regions, in no order of regions."""
+        self._telemetry: Telemetry | None = None
+        """By the proxies of one region; of what endpoints did all say the same."""
         self._declare()
         if run is None:
             self.run.split(*self.split())
@@ -124,6 +127,7 @@ class Regional:
     def see(self, seen: tuple[Telemetry, ...]) -> None:
         """Decide from what the proxies of each region saw in the interval that has passed."""
         self.now_s += INTERVAL_S
+        self._telemetry = seen[0]
         self._settle(self._looks(seen))
 
     def act(self, residual: Floats | None = None) -> Floats:
@@ -138,6 +142,11 @@ class Regional:
         self.run.advance(self.now_s + self.run.case.delay_s)
         self.run.split(*self.split(shares))
         return shares
+
+    def felt(self) -> Felt:
+        """What the requests of all regions that arrived since the last call get, beside what the
+        endpoints did in the interval that has passed."""
+        return Felt.of(self.run.case, self.run.outcome_by_class(), self._telemetry)
 
     def _declare(self) -> None:
         """As serving does when services come: before anything was seen."""

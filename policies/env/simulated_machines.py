@@ -7,7 +7,7 @@ and beside each team plays one in which `model` acts for all, on the same reques
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,11 +19,20 @@ from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from policies.env.draw import Draw
 from policies.env.episodes import GROUPS, Episodes, Seeded, Table
-from policies.env.goals import Felt
+from policies.env.goals import Felt, Promised
 from policies.env.paired import advantage, moved
 from policies.env.stages import Stages
 from policies.env.tenancy import Tenancy
 from policies.simulator import Case, Outcome, tenants
+
+_WHOSE = "whose requests keep a machine busy is not told apart; leave it out, or train on `own`"
+UNTOLD: Mapping[str, str] = {
+    "cost": _WHOSE,
+    "energy": _WHOSE,
+    "value": "all requests of an agent are of one class; ask for `slo` instead",
+}
+"""Terms of an objective that cannot be felt here, and why. Fairness can: how evenly busy the
+machines are is the same for all whose endpoints they are."""
 
 
 def machines_draw() -> Draw:
@@ -44,6 +53,15 @@ class SimulatedMachines:
     alike: bool = False
     """Whether all agents of a team send as much, as the Envoys of one service do."""
     objective: Objective = field(default_factory=Objective)
+    discount: float = 1.0
+    """The learner's, which a potential of the objective has to know."""
+
+    def __post_init__(self) -> None:
+        for term, why in UNTOLD.items():
+            if getattr(self.objective, term):
+                raise ValueError(
+                    f"objective: {term} cannot be felt with machines `shared` or `envoys`: {why}"
+                )
 
     @classmethod
     def per_service(cls, draw: Draw | None = None, agents: int = 3) -> SimulatedMachines:
@@ -92,6 +110,7 @@ class MachineEpisodes(Seeded):
         self._ours: list[Tenancy] = []
         self._theirs: list[Tenancy] = []
         self._decided: list[Any] = []
+        self._promised = Promised(world.objective, world.discount)
         self.outcomes: list[tuple[Outcome, Outcome]] = []
         """(ours, the base's) of the requests of each slot since its episode began."""
 
@@ -100,7 +119,9 @@ class MachineEpisodes(Seeded):
         drawn = [self._world.case(self.random) for _ in range(self.teams // self._copies)]
         self._theirs = [self._tenancy(*one) for one in drawn]
         self._ours = [self._tenancy(*one) for one in drawn for _ in range(self._copies)]
-        self.outcomes = self._look()
+        pairs = self._look()
+        self._promised.begin([ours for ours, _ in pairs])
+        self.outcomes = [(ours.outcome, theirs.outcome) for ours, theirs in pairs]
         return self._table()
 
     def step(self, actions: NDArray[np.floating[Any]]) -> tuple[Table, Table, bool]:
@@ -115,12 +136,13 @@ class MachineEpisodes(Seeded):
             theirs.act()
         pairs = self._look()
         self.outcomes = [
-            (ours + more, theirs + their_more)
+            (ours + more.outcome, theirs + their_more.outcome)
             for (ours, theirs), (more, their_more) in zip(self.outcomes, pairs, strict=True)
         ]
+        shaping = self._promised.shaping([ours for ours, _ in pairs])
         rewards = [
-            advantage(Felt(ours), Felt(theirs), base.mean_s, self._world.objective)
-            for (ours, theirs), (_, base) in zip(pairs, self.outcomes, strict=True)
+            advantage(ours, theirs, base.mean_s, self._world.objective) + more
+            for (ours, theirs), (_, base), more in zip(pairs, self.outcomes, shaping, strict=True)
         ]
         ended = self._ours[0].now_s >= self._world.draw.duration_s - 1e-9
         return self._table(), np.array(rewards, np.float32), ended
@@ -132,15 +154,16 @@ class MachineEpisodes(Seeded):
     def _tenancy(self, case: Case, seed: int) -> Tenancy:
         return Tenancy(self._stages, self._policies, case, seed)
 
-    def _look(self) -> list[tuple[Outcome, Outcome]]:
+    def _look(self) -> list[tuple[Felt, Felt]]:
+        """(ours, the base's) of each slot since the last tick."""
         self._decided = [one for ours in self._ours for one in ours.look()]
         for one in self._theirs:
             one.look()
-        theirs = [one.outcomes() for one in self._theirs]
+        theirs = [one.felt() for one in self._theirs]
         return [
             pair
             for i, ours in enumerate(self._ours)
-            for pair in zip(ours.outcomes(), theirs[i // self._copies], strict=True)
+            for pair in zip(ours.felt(), theirs[i // self._copies], strict=True)
         ]
 
     def _table(self) -> Table:

@@ -24,7 +24,7 @@ from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from policies.env.draw import Draw
 from policies.env.episodes import BOUND, GROUPS, Episodes, Seeded, Table
-from policies.env.goals import Felt
+from policies.env.goals import Felt, Promised
 from policies.env.paired import advantage
 from policies.env.regional import NEXT_TO_NOTHING, Regional
 from policies.env.stages import Stages
@@ -56,6 +56,8 @@ class SimulatedRegions:
     draw: Draw = field(default_factory=regional_draw)
     agents: int = 3
     objective: Objective = field(default_factory=Objective)
+    discount: float = 1.0
+    """The learner's, which a potential of the objective has to know."""
 
     @property
     def steps(self) -> int:
@@ -86,6 +88,7 @@ class RegionEpisodes(Seeded):
         self._ours: list[Regional] = []
         self._theirs: list[Regional] = []
         self._shares: list[Floats] = []
+        self._promised = Promised(world.objective, world.discount)
         self.outcomes: list[tuple[Outcome, Outcome]] = []
         """(ours, that of `leastTime`) of each team since its episode began."""
 
@@ -99,7 +102,9 @@ class RegionEpisodes(Seeded):
         self._theirs = [Regional(self._stages, *one) for one in drawn]
         self._ours = [Regional(self._stages, *one) for one in drawn for _ in range(self._copies)]
         self._shares = [one.shares for one in self._ours]
-        self.outcomes = self._look()
+        pairs = self._look()
+        self._promised.begin([ours for ours, _ in pairs])
+        self.outcomes = [(ours.outcome, theirs.outcome) for ours, theirs in pairs]
         return self._table()
 
     def step(self, actions: NDArray[np.floating[Any]]) -> tuple[Table, Table, bool]:
@@ -113,12 +118,13 @@ class RegionEpisodes(Seeded):
             theirs.act()
         pairs = self._look()
         self.outcomes = [
-            (ours + more, theirs + their_more)
+            (ours + more.outcome, theirs + their_more.outcome)
             for (ours, theirs), (more, their_more) in zip(self.outcomes, pairs, strict=True)
         ]
+        shaping = self._promised.shaping([ours for ours, _ in pairs])
         rewards = [
-            advantage(Felt(ours), Felt(theirs), base.mean_s, self._world.objective)
-            for (ours, theirs), (_, base) in zip(pairs, self.outcomes, strict=True)
+            advantage(ours, theirs, base.mean_s, self._world.objective) + more
+            for (ours, theirs), (_, base), more in zip(pairs, self.outcomes, shaping, strict=True)
         ]
         ended = self._ours[0].now_s >= self._world.draw.duration_s - 1e-9
         each = np.repeat(np.array(rewards, np.float32), self._world.agents)
@@ -129,13 +135,12 @@ class RegionEpisodes(Seeded):
         ratios = [ours.mean_s / theirs.mean_s for ours, theirs in self.outcomes]
         return np.repeat(np.array(ratios), self._world.agents)
 
-    def _look(self) -> list[tuple[Outcome, Outcome]]:
+    def _look(self) -> list[tuple[Felt, Felt]]:
+        """(ours, that of `leastTime`) of each team since the last tick."""
         for one in (*self._ours, *self._theirs):
             one.look()
-        theirs = [one.run.outcome() for one in self._theirs]
-        return [
-            (ours.run.outcome(), theirs[i // self._copies]) for i, ours in enumerate(self._ours)
-        ]
+        theirs = [one.felt() for one in self._theirs]
+        return [(ours.felt(), theirs[i // self._copies]) for i, ours in enumerate(self._ours)]
 
     def _table(self) -> Table:
         agents = self._world.agents

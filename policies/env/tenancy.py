@@ -16,8 +16,9 @@ import numpy as np
 from controlplane.model import Endpoint, Grouping, Proposal, Service, ServiceName
 from controlplane.model.observation import Floats
 from policies.env.episodes import GROUPS
+from policies.env.goals import Felt
 from policies.env.stages import Stages
-from policies.simulator import Case, Outcome, Simulation
+from policies.simulator import Case, Simulation, Telemetry
 
 INTERVAL_S = 1.0
 POLICY = "model"
@@ -50,6 +51,8 @@ class Tenancy:
             for i, name in enumerate(case.regions)
         ]
         self._by_name = {one.service.name: one for one in self._tenants}
+        self._seen: Telemetry | None = None
+        """By the proxies of one of them; of how busy machines were all say the same."""
         self._decided = self._decide([None] * len(self._tenants))
         self._put([one.proposal for one in self._decided])
 
@@ -58,7 +61,9 @@ class Tenancy:
         self.now_s += INTERVAL_S
         self.run.advance(self.now_s)
         looks = []
-        for tenant, seen in zip(self._tenants, self.run.telemetry_by_region(), strict=True):
+        telemetry = self.run.telemetry_by_region()
+        self._seen = telemetry[0]
+        for tenant, seen in zip(self._tenants, telemetry, strict=True):
             noise = None
             if self.case.orca:
                 spread = self.case.telemetry_noise
@@ -72,10 +77,13 @@ class Tenancy:
         self.run.advance(self.now_s + self.case.delay_s)
         self._put(proposals or [one.proposal for one in self._decided])
 
-    def outcomes(self) -> list[Outcome]:
-        """What the requests of each that arrived since the last call get."""
+    def felt(self) -> list[Felt]:
+        """What the requests of each that arrived since the last call get, beside what the machines
+        did for all of them in the interval that has passed."""
         by_class = self.run.outcome_by_class()
-        return [by_class[name] for name in self.case.regions]
+        return [
+            Felt.of(self.case, {name: by_class[name]}, self._seen) for name in self.case.regions
+        ]
 
     def _decide(self, looks: Sequence[Any]) -> list[Any]:
         asked = [

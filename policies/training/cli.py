@@ -58,11 +58,13 @@ def train(
     """Train a policy by a recipe, export it, evaluate it on held-out cases, write a release."""
     console = Console(stderr=True)
     with plainly(console, stopped="with --resume it goes on from its last checkpoint"):
+        from policies.agents.registry import algorithm
         from policies.training.evaluate import release_suite
         from policies.training.release import place, release
         from policies.training.report import PAGE, report_of_runs
         from policies.training.runs import trained
         from policies.training.served import learned_from
+        from policies.training.train import TRAINED
 
         if seed is not None and seeds is not None:
             raise WeirError("--seed or --seeds, not both")
@@ -95,6 +97,9 @@ def train(
             )
         if evaluation:
             _show(evaluation, console)
+        if beside := algorithm(best.recipe.algorithm).beside:
+            kept = logs / f"seed-{best.recipe.seed}" / TRAINED
+            console.print(f"{beside} are in {kept} alone: a release has no place for them")
         console.print(f"release in {to}, of seed {best.recipe.seed}; report in {logs / PAGE}")
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from controlplane.errors import WeirError
@@ -20,7 +21,7 @@ LOCAL = "local"
 
 
 class OnRay:
-    """A cluster, from `ray://` or host:port; with `local` one of this machine alone."""
+    """The cluster at host:port, which this machine is a node of; with `local` one of it alone."""
 
     def __init__(self, address: str, count: int | None = None) -> None:
         """`count`: cores to use, or all."""
@@ -28,16 +29,19 @@ class OnRay:
         import ray
 
         self._ray = ray
-        local = address == LOCAL
-        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-        if local:
+        options: dict[str, Any] = {
+            "address": address,  # Ray's own word for a new one is `local`, too
+            "log_to_driver": False,
+            "configure_logging": False,
+        }
+        if address == LOCAL:
             options |= {"include_dashboard": False, "num_cpus": count}
-        else:
-            options["address"] = address
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise WeirError(f"no Ray cluster at {address}: {error}") from error
+            raise WeirError(
+                f"no Ray cluster at {address} that this machine is a node of: {error}"
+            ) from error
         has = int(ray.cluster_resources().get("CPU", 0))
         self.cores = has if count is None else min(count, has)
         if self.cores < 1:
@@ -73,8 +77,38 @@ class _Sent(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Send it."""
-        future: Future[Any] = self._remote(fn, args, kwargs).future()
-        return future
+        told: Future[Any] = Future()
+        self._remote(fn, args, kwargs).future().add_done_callback(partial(_pass_on, told))
+        return told
+
+
+def _pass_on(told: Future[Any], ended: Future[Any]) -> None:
+    """What came of it, as from a process of this machine: what it raised is raised as it was.
+
+    WeirError where it did not come to an end: its process or its machine is gone.
+    """
+    from ray.exceptions import RayError, RayTaskError
+
+    error = ended.exception()
+    match error:
+        case None:
+            told.set_result(ended.result())
+        case RayTaskError(cause=Exception() as raised):
+            raised.__cause__ = error  # says where, and has the traceback from there
+            told.set_exception(raised)
+        case RayError():
+            why, _, _ = str(error).partition("\n")
+            lost = WeirError(f"{_LOST} {why}")
+            lost.__cause__ = error
+            told.set_exception(lost)
+        case _:
+            told.set_exception(error)
+
+
+_LOST = (
+    "a process or a machine of the Ray cluster that trained is gone (memory?); the same command "
+    "goes on, `weir train` with --resume. Ray says:"
+)
 
 
 class _Worker:

@@ -29,7 +29,7 @@ from policies.simulator.fitted import Fitted, read
 
 FOLDER = Path(__file__).parent / "recipes"
 MODEL, LEAST_TIME = "model", "leastTime"
-OWN, SHARED = "own", "shared"
+OWN, SHARED, ENVOYS = "own", "shared", "envoys"
 SEEDS = 2**32
 """What torch and numpy take for a seed is below."""
 
@@ -66,8 +66,9 @@ class Recipe:
     """What the residual is on: the split inside a service (`model`), or between its regions
     (`leastTime`), whose agents are a team."""
     machines: str = OWN
-    """Whether the services of a team have machines of their `own`, or all run on the same
-    (`shared`) and are each rewarded for their own requests."""
+    """Who the agents of a team are: services with machines of their `own`; services that all run
+    on the same (`shared`), each rewarded for its own requests; or the `envoys` of one service, each
+    with a split of its own, by what it sees alone."""
     scenarios: Draw = field(default_factory=Draw)
     curriculum: tuple[Lesson, ...] = ()
     """Lessons in turn; after the last, and for all checks, the scenarios are as above."""
@@ -87,10 +88,7 @@ class Recipe:
             raise ValueError(f"the settings are not those of {self.algorithm}")
         if self.base not in (MODEL, LEAST_TIME):
             raise ValueError(f"base {self.base!r}: the residual is on {MODEL} or {LEAST_TIME}")
-        if self.machines not in (OWN, SHARED):
-            raise ValueError(f"machines: wanted {OWN} or {SHARED}, got {self.machines!r}")
-        if self.machines == SHARED and not isinstance(self.settings, TeamPpo):
-            raise ValueError(f"machines {SHARED}: {self.algorithm} has no team to share them")
+        self._check_machines()
         if self.base == LEAST_TIME and not isinstance(self.settings, TeamPpo):
             raise ValueError(
                 f"base {LEAST_TIME}: regions are a team, for which {self.algorithm} is not"
@@ -111,6 +109,24 @@ class Recipe:
         if unknown:
             raise ValueError(f"no families {', '.join(sorted(unknown))}")
         self.settings.check(self.world.steps)
+
+    def _check_machines(self) -> None:
+        if self.machines not in (OWN, SHARED, ENVOYS):
+            wanted = f"wanted {OWN}, {SHARED} or {ENVOYS}"
+            raise ValueError(f"machines: {wanted}, got {self.machines!r}")
+        if self.machines == OWN:
+            return
+        if self.base != MODEL:
+            raise ValueError(f"machines {self.machines}: the base there is {MODEL} alone")
+        if not isinstance(self.settings, TeamPpo):
+            raise ValueError(
+                f"machines {self.machines}: {self.algorithm} has no team to share them"
+            )
+        if self.machines == ENVOYS and self.scenarios.proxies != (self.settings.agents,):
+            raise ValueError(
+                f"machines {ENVOYS}: each agent is an Envoy, so that `proxies` of the scenarios is "
+                f"[{self.settings.agents}], not {list(self.scenarios.proxies)}"
+            )
 
     def _check_numbers(self) -> None:
         for name in ("steps", "check_every", "check_cases"):
@@ -141,9 +157,15 @@ class Recipe:
             return self.toy
         agents = self.settings.agents if isinstance(self.settings, TeamPpo) else 1
         if self.base == LEAST_TIME:
-            return SimulatedRegions(self.scenarios, agents, self.objective)
-        if self.machines == SHARED:
-            return SimulatedMachines(self.scenarios, agents, objective=self.objective)
+            return SimulatedRegions(self.scenarios, agents, self.objective, self.settings.discount)
+        if self.machines != OWN:
+            return SimulatedMachines(
+                self.scenarios,
+                agents,
+                alike=self.machines == ENVOYS,
+                objective=self.objective,
+                discount=self.settings.discount,
+            )
         stages = tuple(
             Stage(round(lesson.until * self.steps), lesson.of(self.scenarios))
             for lesson in self.curriculum

@@ -257,8 +257,7 @@ def _check(objective: Objective) -> None:
     others = [
         one.name
         for one in fields(objective)
-        if one.name not in (*TOLD, "slo_latency_s", "class_values", "fairness_potential")
-        and getattr(objective, one.name)
+        if one.name not in (*TOLD, "slo_latency_s", "class_values") and getattr(objective, one.name)
     ]
     if others:
         raise WeirError(

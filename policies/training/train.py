@@ -16,10 +16,10 @@ from typing import Any
 from torch import nn
 
 import policies.agents
-from controlplane import checkout
+from controlplane import checkout, decision_files
 from controlplane.errors import WeirError
 from policies import fingerprint
-from policies.agents.registry import Learner, TakesLog, algorithm
+from policies.agents.registry import Learner, LearnsMore, TakesLog, algorithm
 from policies.agents.repeat import chance, restore_chance
 from policies.env.episodes import World
 from policies.env.simulated import Simulated
@@ -34,7 +34,7 @@ CHECKPOINT, TRAINED, CURVE = "checkpoint.npz", "trained.npz", "curve.json"
 CHECKPOINT_S = 30.0
 """At least between two checkpoints: what a run that is killed loses."""
 _LIBRARIES = ("numpy", "torch", "stable-baselines3", "sb3-contrib")
-_DECIDING = ("recipe.py", "toy.py", "watch.py", "served.py", "decision_files.py")
+_DECIDING = ("recipe.py", "toy.py", "watch.py", "served.py")
 """Modules of this package that decide what a run gives; the others begin runs and show them."""
 
 
@@ -99,7 +99,7 @@ def train(
         recipe, best.actor, best.step, best.ratio, commit, watch.curve, watch.updates, told
     )
     if logs is not None:
-        _write(trained, logs, by)
+        _write(trained, logs, by, learner.beside() if isinstance(learner, LearnsMore) else {})
     return trained
 
 
@@ -187,7 +187,8 @@ def code() -> str:
     not what trains."""
     here = Path(__file__).parent
     agents = Path(str(policies.agents.__file__)).parent
-    return fingerprint.code(agents, *(here / name for name in _DECIDING))
+    logs = Path(str(decision_files.__file__))
+    return fingerprint.code(agents, logs, *(here / name for name in _DECIDING))
 
 
 def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
@@ -201,7 +202,7 @@ def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
         )
 
 
-def _write(trained: Trained, logs: Path, by: Mapping[str, str]) -> None:
+def _write(trained: Trained, logs: Path, by: Mapping[str, str], beside: Mapping[str, Any]) -> None:
     """Last, at once, what came of it; then nothing is left to go on from."""
     curve = [asdict(point) for point in trained.curve]
     (logs / CURVE).write_text(json.dumps(curve, indent=1) + "\n")
@@ -209,6 +210,7 @@ def _write(trained: Trained, logs: Path, by: Mapping[str, str]) -> None:
         "made by": by,
         "commit": trained.commit,
         "actor": trained.actor.state_dict(),
+        "beside": beside,
         "step": trained.step,
         "ratio": trained.ratio,
         "curve": [tuple(point.values()) for point in curve],

@@ -43,7 +43,7 @@ class StatusConsole:
     def services(self) -> list[dict[str, Any]]:
         return []
 
-    def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
+    async def explain(self, service: str, *, attributed: bool = False) -> dict[str, Any] | None:
         return None
 
     async def proxies(self) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def a_release(folder: Path, actor: nn.Module, **training: object) -> Path:
     folder.mkdir()
     digest = export(actor, folder / "model.onnx")
     wanted = Recipe(folder.name, 100)
-    document = manifest(wanted, digest, {"step": 1, "steps": 1, **training}, {})
+    document = manifest(wanted, digest, "unknown", {"step": 1, "steps": 1, **training}, {})
     (folder / "manifest.json").write_text(json.dumps(document))
     return folder
 

@@ -4,7 +4,7 @@ refuses, as a GPU does, what mixes it with the CPU."""
 # ruff: noqa: ANN401 - Stable-Baselines3 has no types
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -59,9 +59,28 @@ def test_nothing_that_is_learned_stays_behind_on_the_cpu(name: str) -> None:
     assert {one.device.type for one in said} == {"meta"}
 
 
+class There(torch.nn.Module):  # type: ignore[misc]
+    """On another device, from which it can be brought, as from a GPU: `meta` with its values."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        super().__init__()
+        self.values = values
+        self.weight = torch.nn.Parameter(values.to("meta"))
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> There:
+        self.weight = torch.nn.Parameter(fn(self.values))
+        return self
+
+
 def test_what_is_on_the_cpu_is_taken_as_it_is_and_else_brought_there() -> None:
     module = torch.nn.Linear(2, 1)
     assert on_cpu(module) is module
+    mixed: Any = torch.nn.Sequential(module, There(torch.ones(2)))
+    brought = on_cpu(mixed)
+    assert brought is not mixed
+    assert {one.device.type for one in brought.parameters()} == {"cpu"}
+    assert mixed[1].weight.device.type == "meta", "what learns stays where it is"
+    assert torch.equal(brought[1].weight, torch.ones(2))
 
 
 @pytest.mark.parametrize("name", NAMES)

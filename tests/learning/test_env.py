@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
+from controlplane.model import Observation, Service
 from controlplane.model.features import FEATURES
 from policies.env.curriculum import Stage
 from policies.env.draw import Draw
@@ -115,6 +117,57 @@ def test_a_service_that_scales_out_is_balanced_over_its_new_endpoints_too() -> N
         seen.add(len(decided[0].situation.grouping.endpoints))
         lockstep.act(decided, [one.proposal for one in decided])
     assert seen == {6, 8}
+
+
+def test_new_shares_are_in_force_when_the_delay_of_the_case_is_over() -> None:
+    """The same requests go where they would without a decision until then, and then they do not."""
+    stages = Stages.installed()
+    case = scenario("hardware_4x", seed=1, size=Size(8, 4, 0.6, 12.0))
+    delays, decided_at_s = (0.0, 0.25, 0.6), 5.0
+    cases = [(replace(case, delay_s=delay_s), 1, "model") for delay_s in (*delays, 0.0)]
+    lockstep = Lockstep(stages, stages.decide.Policies.installed(), cases)
+    while lockstep.now_s < decided_at_s:
+        decided = lockstep.look()
+    *proposals, _ = (one.proposal for one in decided)  # the last is never told of any
+    lockstep.act(decided, [*proposals, None])
+    lockstep.look()
+    *told, untold = (loop.run._state for loop in lockstep._loops)
+    came = untold.arrives_s < lockstep.now_s
+    for delay_s, state in zip(delays, told, strict=True):
+        other = state.arrives_s[came & (state.endpoint != untold.endpoint)]
+        begin = decided_at_s + delay_s
+        assert begin <= other.min() < begin + 0.05
+
+
+@pytest.mark.parametrize(("orca", "noise"), [(True, 0.1), (True, 0.02), (True, 0.0), (False, 0.1)])
+def test_what_endpoints_say_of_their_utilisation_has_the_error_of_the_case(
+    orca: bool, noise: float
+) -> None:
+    looks: list[Observation] = []
+
+    def asked(service: Service, look: Observation | None, *memory: object) -> object:
+        if look is not None:
+            looks.append(look)
+        return decide.Asked(service, look, *memory)
+
+    installed = Stages.installed()
+    decide = installed.decide
+    stages = replace(installed, decide=SimpleNamespace(Asked=asked, Decider=decide.Decider))
+    case = scenario("homogeneous", seed=1, size=Size(8, 4, 0.6, 40.0))
+    case = replace(case, orca=orca, telemetry_noise=noise)
+    lockstep = Lockstep(stages, decide.Policies.installed(), [(case, 1, "model")])
+    errors = []
+    for _ in range(39):
+        lockstep.look()
+        (true,) = (loop.seen for loop in lockstep._loops)
+        assert true is not None
+        errors.append(looks[-1].utilisation / true.utilisation - 1.0)
+    if not orca:
+        assert np.isnan(errors).all()
+        return
+    # 312 of them: the mean within 4 standard errors, their spread within 4 of its own.
+    assert np.mean(errors) == pytest.approx(0.0, abs=4.0 * noise / np.sqrt(312) + 1e-12)
+    assert np.std(errors) == pytest.approx(noise, rel=4.0 / np.sqrt(2 * 312), abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:.*alternative render modes.*")

@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from controlplane.model.features import FEATURES
 from controlplane.model.objective import Objective
-from policies.env.draw import Draw
+from policies.agents.registry import algorithm
+from policies.agents.settings import Ppo
+from policies.env.draw import Draw, Drawn
 from policies.env.episodes import GROUPS
 from policies.env.goals import TERMS, Felt, cost, jain, shaped, value, worth
 from policies.env.lockstep import Lockstep
 from policies.env.paired import Paired, advantage
 from policies.env.routing import by_capacity, mean_s
+from policies.env.simulated import Simulated
 from policies.env.stages import Stages
-from policies.simulator import Outcome
+from policies.simulator import Outcome, Steps
 from policies.simulator.state import BIN_FROM, BIN_WIDTH, BINS
-from policies.training.recipe import FOLDER, load
+from policies.training.recipe import FOLDER, Recipe, load
 
 pytestmark = pytest.mark.learning
 
@@ -158,6 +163,68 @@ def test_doing_as_the_base_is_worth_nothing_whatever_the_goals() -> None:
     paired.reset()
     for _ in range(4):
         assert not paired.step(np.zeros((2, GROUPS)))[1].any()
+
+
+# --- what is learned ------------------------------------------------------------------------------
+
+
+class FastAndFailing(Draw):
+    """The fast half of the machines fail one request of ten, and nobody ejects them for it."""
+
+    __slots__ = ()
+
+    def case(self, random: np.random.Generator) -> Drawn:
+        """A case and the seed of its requests."""
+        case, seed = Draw.case(self, random)
+        fastest = max(one.speed.at(0.0) for one in case.stations)
+        stations = tuple(
+            replace(one, fails=Steps.of(0.1)) if one.speed.at(0.0) == fastest else one
+            for one in case.stations
+        )
+        rules = replace(case.balancing, eject_after=0, success_rate_factor=0.0)
+        return replace(case, stations=stations, balancing=rules), seed
+
+
+TEMPTING = FastAndFailing(
+    families={"hardware_4x": 1.0},
+    endpoints=(8,),
+    proxies=(16,),
+    load=(0.5, 0.6),
+    sampling=(1.0,),
+    duration_s=8.0,
+)
+
+
+def towards_the_fast(objective: Objective) -> float:
+    """What the policy that is learned for it does to the fast group, less what to the slow one."""
+    settings = Ppo(
+        slots=16, copies=8, width=16, layers=1, discount=0.0, batch=112, epochs=10,
+        target_kl=0.05, centred=True, learning_rate=1e-2, deviation=0.3,
+    )  # fmt: skip
+    recipe = Recipe("tempted", 3_360, scenarios=TEMPTING, objective=objective, settings=settings)
+    learner = algorithm(recipe.algorithm).learner(settings, recipe.world, recipe.seed)
+    learner.learn(recipe.steps, lambda *_: None)
+    actor, episodes = learner.actor(), Simulated(TEMPTING).episodes(8, 99)
+    table = episodes.reset()
+    for _ in range(5):
+        table, _, _ = episodes.step(np.zeros((8, GROUPS)))
+    with torch.no_grad():
+        actions = actor(torch.from_numpy(table)).numpy()
+    there = table[:, :, FEATURES.index("present")] > 0
+    capacity = np.where(there, table[:, :, FEATURES.index("capacity")], np.nan)
+    cases = np.arange(8)
+    fast, slow = np.nanargmax(capacity, axis=1), np.nanargmin(capacity, axis=1)
+    assert (fast != slow).all(), "classes are told apart by then"
+    return float((actions[cases, fast] - actions[cases, slow]).mean())
+
+
+def test_what_is_learned_goes_by_the_objective() -> None:
+    """The base holds back a little from what fails: for time alone that is too much, and for
+    errors alone too little."""
+    for_errors = towards_the_fast(Objective(latency_mean=0.0, errors=5.0))
+    for_time = towards_the_fast(Objective(latency_mean=1.0, errors=0.0))
+    assert for_errors < -0.2
+    assert for_time > 0.2
 
 
 # --- prices, and classes of requests ------------------------------------------------------------

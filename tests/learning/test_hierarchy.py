@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.strategies import (
     FAMILIES,
@@ -19,22 +21,30 @@ from benchmarks.strategies import (
     PAGE,
     RESULT,
     SEEDS,
-    TRAINED,
     Row,
     document,
     held_out,
     table,
     verdict,
 )
-from policies.agents.hierarchy import StrategyVecEnv
+from benchmarks.strategies import (
+    TRAINED as SCENARIOS,
+)
+from controlplane.errors import WeirError
+from controlplane.model.features import FEATURES
+from policies.agents.hierarchy import HierarchyLearner, InForce, StrategyVecEnv, Upper, moves_of
 from policies.agents.registry import algorithm
 from policies.agents.settings import Hierarchy
 from policies.env.draw import Draw
 from policies.env.episodes import GROUPS
 from policies.env.paired import Paired
 from policies.env.strategy import STRATEGIES, FewOrMany, Strategy, times_s
+from policies.training import checkpoint
 from policies.training.scoring import score_of
 from policies.training.toy import LESSONS
+from policies.training.train import TRAINED, train
+from policies.training.upper import upper_levels
+from tests.learning.short_runs import short
 
 pytestmark = pytest.mark.learning
 
@@ -45,6 +55,59 @@ def test_one_group_is_best_where_one_envoy_sees_all_and_classes_where_many_see_n
     (few_classes, few_one), (many_classes, many_one) = times_s()
     assert few_one < few_classes
     assert many_classes < many_one
+
+
+def played(upper: Upper, slots: int = 24) -> list[list[int]]:
+    """What it chooses at each step of an episode of the toy."""
+    episodes = FewOrMany().episodes(slots, 7)
+    in_force, ended, chosen = InForce(slots, len(upper.strategies)), False, []
+    table = episodes.reset()
+    while not ended:
+        actions = upper.choose(in_force.told(table, episodes.context))
+        in_force.change(actions)
+        episodes.arrange(in_force.chosen)
+        table, _, ended = episodes.step(np.zeros((slots, GROUPS)))
+        chosen.append(actions.tolist())
+    return chosen
+
+
+@pytest.mark.parametrize("low_part", [0.0, 0.5])
+def test_the_upper_levels_are_in_the_folder_of_the_run_and_choose_as_before(
+    tmp_path: Path, low_part: float
+) -> None:
+    lesson = short("hierarchy")
+    assert isinstance(lesson.settings, Hierarchy)
+    recipe = replace(lesson, settings=replace(lesson.settings, low_part=low_part))
+    learner = algorithm("hierarchy").learner(recipe.settings, recipe.world, recipe.seed)
+    assert isinstance(learner, HierarchyLearner)
+    assert learner.beside() == {}, "there are none yet"
+    learner.learn(recipe.steps, lambda *_: None)
+    train(recipe, logs=tmp_path / "run")
+    upper = upper_levels(tmp_path / "run")
+    assert [one.name for one in upper.strategies] == ["classes", "one group"]
+    chosen = played(upper)
+    first = FewOrMany().episodes(24, 7).reset()
+    seen = InForce(24, 2).told(first, np.zeros((24, 0), np.float32))
+    assert chosen[0] == learner.high.predict(seen, deterministic=True)[0].tolist()
+    ours, theirs = upper.worth.state_dict(), learner.high.q_net.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    tables = np.random.default_rng(1).normal(size=(5, GROUPS, len(FEATURES))).astype(np.float32)
+    below = learner.actor() if low_part else None
+    assert moves_of(upper.low, tables).tolist() == moves_of(below, tables).tolist()
+    train(recipe, logs=tmp_path / "run", resume=True)  # has ended: not run again
+    assert played(upper_levels(tmp_path / "run")) == chosen
+
+
+def test_a_run_without_upper_levels_of_this_version_is_refused(tmp_path: Path) -> None:
+    train(replace(short("ppo"), steps=80), logs=tmp_path / "flat")
+    with pytest.raises(WeirError, match=r"trained\.npz has no upper levels: wanted .* `hierarchy`"):
+        upper_levels(tmp_path / "flat")
+    train(short("hierarchy"), logs=tmp_path / "run")
+    tree = checkpoint.load(tmp_path / "run" / TRAINED)
+    tree["beside"]["upper"]["strategies"][0] = "by the moon"
+    checkpoint.save(tmp_path / "run" / TRAINED, tree)
+    with pytest.raises(WeirError, match="of this version: 'by the moon'"):
+        upper_levels(tmp_path / "run")
 
 
 def test_what_costs_too_much_is_never_changed() -> None:
@@ -161,7 +224,7 @@ def test_the_page_says_what_was_measured() -> None:
 
 
 def test_cases_that_are_held_out_are_of_no_family_and_seed_of_training() -> None:
-    assert not set(FAMILIES) & set(TRAINED.families)
-    assert TRAINED.seeds[1] <= FIRST_SEED
+    assert not set(FAMILIES) & set(SCENARIOS.families)
+    assert SCENARIOS.seeds[1] <= FIRST_SEED
     cases = held_out(FAMILIES[0], 6)
     assert len({(len(case.stations), case.traffic.rate_rps) for case, _ in cases}) == 6

@@ -27,7 +27,7 @@ from policies.league.players import (
 )
 from policies.league.results import Interval, Results
 from policies.league.suite import LEAGUE_SEEDS, RELEASE_SEEDS, SPREAD, Fixture, Suite, peak_load
-from policies.league.targets import Scenario, Verdict, scenarios, targets, worst
+from policies.league.targets import TARGETS, Scenario, Verdict, scenarios, targets, worst
 from policies.league.tournament import fingerprint, tournament
 from policies.league.written import BEST
 from policies.simulator import (
@@ -401,10 +401,12 @@ def test_what_is_overloaded_is_reported_and_not_judged() -> None:
 def test_targets_are_measured_where_they_are_for_and_by_the_whole_interval() -> None:
     played = made_up({"learned": 0.7, MODEL: 0.8, BOUND: 0.6, PID: 1.0})
     learned = next(one for one in EVERYBODY if one.name == "learned")
-    found = {one.ratio.other_errors: one for one in targets(Results(played, EVERYBODY), learned)}
-    assert found  # the sparse family has no regions: four targets of five
     by_name = {one.target: one for one in targets(Results(played, EVERYBODY), learned)}
-    assert len(by_name) == 4
+    (for_regions,) = {one.name for one in TARGETS} - set(by_name)  # the sparse family has none
+    elsewhere = made_up({"learned": 0.7, P2C: 1.4}, family="two_regions")
+    everything = {one.target: one for one in targets(Results(elsewhere, EVERYBODY), learned)}
+    assert set(everything) == {one.name for one in TARGETS}
+    assert everything[for_regions].ratio.mean.ratio == pytest.approx(0.7 / 1.4)
     hindsight = by_name["best stock policy in hindsight, 16 Envoys and more"]
     assert hindsight.verdicts == {"mean": Verdict.REACHED, "p99": Verdict.REACHED}
     assert by_name["model"].verdict is Verdict.REACHED

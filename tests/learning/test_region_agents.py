@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,17 @@ from controlplane.decide.learned import Learned
 from controlplane.decide.queueing import QueueingModel
 from controlplane.errors import PolicyLoadError
 from controlplane.model.features import FEATURES
+from controlplane.model.objective import Objective
 from policies.agents.settings import Ppo, TeamPpo
 from policies.agents.team import TeamVecEnv, team_ppo
+from policies.env.draw import Draw
 from policies.env.episodes import GROUPS
+from policies.env.goals import TERMS
 from policies.env.parallel import regions
+from policies.env.regional import Regional
 from policies.env.routing import Routing
 from policies.env.simulated_regions import RegionEpisodes, SimulatedRegions, regional_draw
+from policies.env.stages import Stages
 from policies.simulator import Case, Size, scenario
 from policies.training.recipe import FOLDER, Recipe, load
 from policies.training.release import release
@@ -126,6 +132,48 @@ def test_a_world_without_teams_has_no_copies_of_them() -> None:
         team_ppo(settings, Routing(), seed=1)
 
 
+def rewards(objective: Objective, draw: Draw | Played = BOTH, discount: float = 0.9) -> np.ndarray:
+    """(ticks, slots) of teams that correct their splits always alike."""
+    world = SimulatedRegions(draw, 2, objective, discount)  # type: ignore[arg-type]
+    episodes = world.episodes(4, seed=3)
+    episodes.reset()
+    actions = np.array([[1.0, -1.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0]] * 2)
+    return np.stack([episodes.step(actions)[1] for _ in range(5)])
+
+
+def test_regions_feel_each_goal_and_the_potential() -> None:
+    plain = rewards(Objective())
+    for name in (*TERMS, "fairness_potential"):
+        if name != "errors":  # there are none
+            weight: dict[str, Any] = {name: 3.0}
+            assert not np.array_equal(rewards(Objective(**weight)), plain), name
+    even = Objective(fairness_potential=3.0)
+    assert not np.array_equal(rewards(even, discount=1.0), rewards(even)), "of the learner"
+
+
+def test_regions_feel_what_their_endpoints_did_and_cost() -> None:
+    priced = replace(BOTH, prices=(1.0, 3.0))
+    case, seed = priced.case(np.random.default_rng(1))
+    plays = Regional(Stages.installed(), case, seed)
+    for _ in range(4):
+        plays.tick()
+        felt = plays.felt()
+        assert felt.workers.tolist() == [station.workers for station in case.stations]
+        assert felt.price.tolist() == [station.price for station in case.stations]
+        assert 0.0 < felt.utilisation.max() <= 1.0
+        assert len(set(felt.utilisation.tolist())) > 1
+    dear = Objective(cost=3.0)
+    assert not np.array_equal(rewards(dear, priced), rewards(dear)), "the requests are the same"
+
+
+def test_regions_feel_what_classes_of_requests_are_worth() -> None:
+    case = scenario("two_regions", seed=1, size=Size(load=0.7, proxies=16, duration_s=8.0))
+    played = Played(replace(case, classes=scenario("mixed_classes", seed=1).classes))
+    alike = Objective(value=3.0, slo_latency_s=0.1)
+    dear = replace(alike, class_values={"report": 10.0})
+    assert not np.array_equal(rewards(dear, played), rewards(alike, played))
+
+
 def quick() -> Recipe:
     """Two rollouts of two teams on cases of a few seconds."""
     recipe = load(FOLDER / "regions-ppo.yaml")
@@ -154,3 +202,7 @@ def test_regions_are_a_team() -> None:
     recipe = quick()
     with pytest.raises(ValueError, match="regions are a team"):
         replace(recipe, algorithm="ppo", settings=Ppo())
+    with pytest.raises(ValueError, match="machines shared: the base there is model alone"):
+        replace(recipe, machines="shared")
+    assert isinstance(recipe.world, SimulatedRegions)
+    assert recipe.world.discount == recipe.settings.discount, "for a potential"

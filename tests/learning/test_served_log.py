@@ -313,6 +313,9 @@ def test_a_folder_without_a_log_and_goals_that_no_log_tells_are_refused(
     tail = replace(recipe(), objective=Objective(latency_p99=0.5))
     with pytest.raises(WeirError, match="counts latency_p99, which a log"):
         served(folder, tail)
+    even = replace(recipe(), objective=Objective(fairness_potential=0.5))
+    with pytest.raises(WeirError, match="counts fairness_potential, which a log"):
+        served(folder, even)
     with pytest.raises(WeirError, match="from a log learns `offline`"):
         train(LESSONS["ppo"].recipe("ppo", steps=64), log=folder)
 

@@ -16,6 +16,7 @@ from policies.simulator import (
     Algorithm,
     Balancing,
     Case,
+    Law,
     Simulation,
     Size,
     Station,
@@ -67,6 +68,57 @@ def test_round_robin_with_equal_weights_takes_turns() -> None:
     run = Simulation(quiet(5, Algorithm.ROUND_ROBIN), seed=1)
     run.advance(30.0)
     assert np.ptp(run.arrived()) <= 1.0
+
+
+def given_by_each(run: Simulation, endpoints: int) -> list[np.ndarray]:
+    """(endpoints,) requests of every balancer in turn: an Envoy's worker threads, one by one."""
+    s = run._state
+    return [
+        np.bincount(s.endpoint[s.balancer == b], minlength=endpoints)
+        for b in range(len(s.proxy_of))
+    ]
+
+
+def test_each_worker_of_an_envoy_takes_turns_of_its_own() -> None:
+    run = Simulation(quiet(5, Algorithm.ROUND_ROBIN, workers_per_proxy=2), seed=1)
+    run.advance(30.0)
+    s = run._state
+    for b in (0, 1):
+        turns = s.endpoint[s.balancer == b]
+        assert len(turns) > 2_000
+        assert np.array_equal(np.diff(turns) % 5, np.ones(len(turns) - 1))
+    assert (np.diff(s.endpoint) % 5 != 1).mean() > 0.3  # which all together do not
+
+
+def test_each_worker_of_an_envoy_gives_endpoints_exactly_their_weights() -> None:
+    run = Simulation(quiet(3, Algorithm.ROUND_ROBIN, proxies=2, workers_per_proxy=2), seed=1)
+    weights = np.array([0.1, 0.3, 0.6])
+    run.split(by_endpoint(3), weights)
+    run.advance(30.0)
+    for given in given_by_each(run, 3):
+        assert np.abs(given - given.sum() * weights).max() <= 2.0
+
+
+def test_each_worker_of_an_envoy_gives_localities_exactly_their_weights() -> None:
+    run = Simulation(quiet(6, Algorithm.RANDOM, proxies=2, workers_per_proxy=2), seed=2)
+    shares = np.array([0.2, 0.5, 0.3])
+    run.split(in_pairs(6), shares)
+    run.advance(30.0)
+    for given in given_by_each(run, 6):
+        by_locality = given.reshape(3, 2).sum(axis=1)
+        assert np.abs(by_locality - given.sum() * shares).max() <= 2.0
+
+
+def test_what_is_in_flight_is_known_to_all_workers_of_an_envoy() -> None:
+    """Envoy counts it at the host, which its workers share; another Envoy knows nothing of it."""
+    given = {}
+    for proxies, workers in ((1, 8), (8, 1)):
+        case = quiet(8, Algorithm.FULL_SCAN, proxies=proxies, workers_per_proxy=workers)
+        lasting = replace(case, work=Work(60.0, Law.DETERMINISTIC))
+        run = Simulation(lasting, seed=3)
+        run.advance(5.0)  # nothing has ended
+        given[proxies] = np.ptp(run.arrived())
+    assert given[1] <= 1.0 < given[8]
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(Algorithm) - set(HASHED)))

@@ -242,6 +242,29 @@ def test_phases_make_counts_as_variable_as_theory_says() -> None:
     assert counts.var() / counts.mean() == pytest.approx(wanted, rel=0.12)
 
 
+def test_half_of_the_requests_come_in_bursts_and_the_mean_rate_stays() -> None:
+    # Bursts of 4 times the rate for an eighth of the time, and lulls that bring the other half:
+    # a phase process, with the variance of counts as above.
+    rate, burst, burst_s, duration_s = 20.0, 4.0, 0.5, 40_000.0
+    traffic = Traffic(Steps.of(rate), burst=burst, burst_s=burst_s)
+    bursts = traffic._bursts(duration_s, np.random.default_rng(11))
+    times = traffic.arrivals(duration_s, np.random.default_rng(11))  # which draws the same first
+    assert len(times) == pytest.approx(rate * duration_s, rel=0.02)
+    now = np.searchsorted(bursts.from_s, times, side="right") - 1
+    inside = np.array(bursts.value)[now] == burst
+    assert inside.mean() == pytest.approx(0.5, abs=0.015)
+    lasts = np.diff(bursts.from_s)
+    on = np.array(bursts.value[:-1]) == burst
+    assert lasts[on].mean() == pytest.approx(burst_s, rel=0.04)
+    assert lasts[on].sum() / lasts.sum() == pytest.approx(1.0 / (2.0 * burst), rel=0.04)
+    a, b = burst * rate, 0.5 * rate / (1.0 - 0.5 / burst)
+    p, q = 1.0 / burst_s, 1.0 / (burst_s * (2.0 * burst - 1.0))
+    counts = np.bincount((times / 20.0).astype(int), minlength=2000)
+    wanted = 1.0 + 2.0 * (a - b) ** 2 * p * q / ((p + q) ** 2 * (a * q + b * p))
+    assert a * q + b * p == pytest.approx(rate * (p + q))
+    assert counts.var() / counts.mean() == pytest.approx(wanted, rel=0.12)
+
+
 def test_a_day_has_its_night() -> None:
     day = Steps.wave(100.0, 0.8, 240.0, 480.0)
     assert day.at(0.0) == pytest.approx(20.0, abs=1.0)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from controlplane.model import Grouping
 from controlplane.model.features import FEATURES
+from controlplane.model.objective import Objective
 from controlplane.model.observation import Floats
 from policies.agents.settings import Ppo, TeamPpo
 from policies.env.episodes import GROUPS
+from policies.env.goals import TERMS
 from policies.env.machines import settled
 from policies.env.parallel import envoys, services_on_machines
-from policies.env.simulated_machines import SimulatedMachines, machines_draw
+from policies.env.simulated_machines import UNTOLD, SimulatedMachines, machines_draw
 from policies.simulator import (
     Algorithm,
     Balancing,
@@ -30,7 +34,7 @@ from policies.simulator import (
     endpoint_id,
     tenants,
 )
-from policies.training.recipe import FOLDER, load
+from policies.training.recipe import FOLDER, Recipe, load
 from policies.training.train import train
 
 pytestmark = pytest.mark.learning
@@ -178,17 +182,71 @@ def test_envoys_send_as_much_as_one_another() -> None:
     assert case.proxies == 4
 
 
-def test_the_recipe_trains_services_each_for_itself_the_same_for_a_seed() -> None:
-    recipe = load(FOLDER / "shared-machines-ppo.yaml")
+def rewards(objective: Objective, discount: float = 0.9) -> np.ndarray:
+    """(ticks, slots) of services that correct their splits always alike."""
+    world = replace(SimulatedMachines.per_service(SHORT, 2), objective=objective, discount=discount)
+    episodes = world.episodes(4, seed=2)
+    episodes.reset()
+    actions = np.tile([1.0, -1.0, 0.0, 0.0], (4, 1))
+    return np.stack([episodes.step(actions)[1] for _ in range(5)])
+
+
+def test_those_who_share_machines_feel_each_goal_that_is_not_refused() -> None:
+    plain = rewards(Objective())
+    for name in {*TERMS, "fairness_potential"} - {*UNTOLD, "errors"}:
+        weight: dict[str, Any] = {name: 3.0}
+        assert not np.array_equal(rewards(Objective(**weight)), plain), name
+    even = Objective(fairness_potential=3.0)
+    assert not np.array_equal(rewards(even, discount=1.0), rewards(even)), "of the learner"
+
+
+@pytest.mark.parametrize("recipe", ["shared-machines-ppo", "envoys-ppo"])
+@pytest.mark.parametrize("term", ["cost", "energy", "value"])
+def test_a_goal_that_cannot_be_felt_on_shared_machines_is_refused(recipe: str, term: str) -> None:
+    asked: dict[str, Any] = {term: 1.0}
+    advice = "slo" if term == "value" else "own"
+    with pytest.raises(ValueError, match=f"objective: {term} cannot .* `shared` .*`{advice}`"):
+        replace(load(FOLDER / f"{recipe}.yaml"), objective=Objective(**asked))
+
+
+def quick(name: str, slots: int) -> Recipe:
+    """Two rollouts on cases of a few seconds."""
+    recipe = load(FOLDER / f"{name}.yaml")
     draw = replace(recipe.scenarios, duration_s=5.0)
     assert isinstance(recipe.settings, TeamPpo)
-    settings = replace(recipe.settings, slots=6, batch=24, epochs=1)
-    quick = replace(
-        recipe, steps=48, scenarios=draw, settings=settings, check_every=1, check_cases=3
+    settings = replace(recipe.settings, slots=slots, copies=1, batch=4 * slots, epochs=1)
+    return replace(
+        recipe,
+        steps=8 * slots,
+        scenarios=draw,
+        settings=settings,
+        check_every=1,
+        check_cases=settings.agents,
     )
-    assert isinstance(quick.world, SimulatedMachines)
-    one, other = train(quick), train(quick)
-    assert [point.reward for point in one.curve] == [point.reward for point in other.curve]
+
+
+@pytest.mark.parametrize(("name", "slots"), [("shared-machines-ppo", 6), ("envoys-ppo", 8)])
+def test_the_recipes_train_the_same_for_a_seed(name: str, slots: int) -> None:
+    recipe = quick(name, slots)
+    assert isinstance(recipe.world, SimulatedMachines)
+    assert recipe.world.discount == recipe.settings.discount, "for a potential"
+    one, other = train(recipe), train(recipe)
+    assert one.curve == other.curve
+    assert one.curve[-1].step == recipe.steps
     assert any(point.reward != 0.0 for point in one.curve)
+    ours, theirs = one.actor.state_dict(), other.actor.state_dict()
+    assert all(torch.equal(ours[part], theirs[part]) for part in ours)
     with pytest.raises(ValueError, match="no team to share"):
-        replace(quick, algorithm="ppo", settings=Ppo())
+        replace(recipe, algorithm="ppo", settings=Ppo())
+
+
+def test_the_envoys_of_a_recipe_are_its_agents() -> None:
+    recipe = load(FOLDER / "envoys-ppo.yaml")
+    assert isinstance(recipe.settings, TeamPpo)
+    envoys = SimulatedMachines.per_envoy(recipe.scenarios, recipe.settings.agents)
+    assert recipe.world == replace(envoys, discount=recipe.settings.discount)
+    many = replace(recipe.scenarios, proxies=(12, 24))
+    with pytest.raises(ValueError, match=r"`proxies` of the scenarios is \[8\], not \[12, 24\]"):
+        replace(recipe, scenarios=many)
+    with pytest.raises(ValueError, match="wanted own, shared or envoys, got 'theirs'"):
+        replace(recipe, machines="theirs")

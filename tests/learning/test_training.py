@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -227,6 +228,43 @@ def test_a_number_without_a_point_is_a_number_too(tmp_path: Path) -> None:
     assert (settings.learning_rate, settings.clip) == (1e-4, 1)
 
 
+def test_the_command_trains_each_seed_and_releases_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = replace(
+        release_suite(families=("hardware_4x",)), loads=(0.7,), sizes=((8, 4), (10, 16))
+    )
+    monkeypatch.setattr("policies.training.evaluate.release_suite", lambda seeds: suite)
+    recipe, to, logs = (tmp_path / name for name in ("tiny.yaml", "made", "made.logs"))
+    recipe.write_text(
+        "name: tiny\nsteps: 40\ncheck_every: 1\ncheck_cases: 2\n"
+        "scenarios: {families: {hardware_2x: 1}, endpoints: [4], proxies: [8], duration_s: 6.0}\n"
+        "ppo: {slots: 4, copies: 2, epochs: 2, batch: 10, learning_rate: 0.01}\n"
+    )
+    arguments = [str(recipe), "--to", str(to), "--seeds", "1,3,2", "--workers", "1"]
+    done = CliRunner().invoke(verb(cli.train), arguments, env={"COLUMNS": "300"})
+    assert done.exit_code == 0, done.output
+    assert {one.name for one in to.iterdir()} == set(FILES)
+    assert {one.name for one in logs.iterdir()} >= {"report.html", "curve.png", "losses.png"}
+
+    ratios = {}
+    for seed in (1, 3, 2):
+        curve = json.loads((logs / f"seed-{seed}" / "curve.json").read_text())
+        ratios[seed] = min(point["ratio"] for point in curve if point["ratio"] is not None)
+    assert len(set(ratios.values())) == 3
+    best = min(ratios, key=ratios.__getitem__)
+    assert best == 3, "neither the first nor the last, so that it was chosen"
+    manifest = json.loads((to / "manifest.json").read_text())
+    assert manifest["recipe"]["seed"] == best
+    assert manifest["training"]["validation_mean_ratio"] == round(ratios[best], 4)
+    assert manifest["evaluation"]["cases"] == 2
+    row = f"<td>{best}</td><td>{ratios[best]:.4f}</td>"
+    (kept,) = re.findall(r"<tr>.*?<td>kept</td></tr>", (logs / "report.html").read_text())
+    assert row in kept
+    assert f"release in {to}, of seed {best}; report in {logs / 'report.html'}" in done.stderr
+    assert "hardware_4x" in done.stderr
+
+
 def test_what_is_no_release_is_never_replaced_by_one(tmp_path: Path) -> None:
     notes = tmp_path / "work" / "notes.txt"
     notes.parent.mkdir()
@@ -322,6 +360,16 @@ def test_a_card_says_what_made_it_and_when_that_was_not_what_is_committed() -> N
     assert "commit `0123456789ab+`" in said
     assert "160000 steps asked for" in said
     assert "162240 of 160000" not in said
+
+
+def test_the_card_of_the_installed_release_is_made_of_its_documents() -> None:
+    """So that no wording and no number of it is older than they and what writes it."""
+    folder = residual_ppo()
+    manifest, evaluation, importance = (
+        json.loads((folder / f"{name}.json").read_text())
+        for name in ("manifest", "evaluation", "importance")
+    )
+    assert (folder / "card.md").read_text() == card(manifest, evaluation, importance)
 
 
 def test_a_release_is_evaluated_on_its_own_seeds_and_the_card_says_what_came_out() -> None:

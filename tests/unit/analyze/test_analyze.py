@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from controlplane.analyze import Finding, Scene, analyze
+from controlplane.analyze.policies import ANALYTIC
 from controlplane.cli.root import build
 from controlplane.explain import Request, explain_route
 from tests.certificates import Authority
@@ -88,6 +90,11 @@ TABLE = [
      [("WEIR0203", "TrafficPolicy default/p")]),
     ((*BASE, policy("ClientPolicy", "p", "Gateway/edge", "  tls: {minVersion: '1.3'}\n"),
       policy("BalancingPolicy", "b", "Backend/a", "  policy: equal\n")), []),
+    *[((*BASE, policy("BalancingPolicy", "b", "Backend/a",
+        f"  policy: {name}\n  objective: {{errors: 9}}\n")),
+       [("WEIR0205", "BalancingPolicy default/b")]) for name in ANALYTIC],
+    ((*BASE, policy("BalancingPolicy", "b", "Backend/a",
+      "  policy: learned\n  objective: {errors: 9}\n")), []),
     # matches
     (of(route("web", matches(EXACT, "path: {value: /y}", EXACT))),
      [("WEIR0301", "HTTPRoute default/web")]),
@@ -179,6 +186,28 @@ def test_it_says_where() -> None:
         "default/web/0/0 takes all of it: its rule stands first in the route "
         "(remove it, or make it more exact)"
     )
+
+
+def test_it_says_where_an_objective_has_no_effect_and_what_to_do() -> None:
+    asked = "  policy: model\n  interval: 2s\n  objective: {errors: 9}\n"
+    (one,) = found(*BASE, policy("BalancingPolicy", "b", "Backend/a", asked))
+    document = policy("BalancingPolicy", "b", "Backend/a", asked)
+    at = "---\n".join((*BASE, document)).splitlines().index("  objective: {errors: 9}") + 1
+    assert str(one) == (
+        f"warning [WEIR0205] BalancingPolicy default/b all.yaml:{at}: `objective` has no effect "
+        "with `policy: model`, an analytic policy (ask for `learned`, or for a policy of your own "
+        "that was trained for it, or leave `objective` out)"
+    )
+
+
+def test_all_of_our_policies_but_the_learned_one_are_analytic() -> None:
+    ours = {
+        one.name
+        for one in entry_points(group="controlplane.policies")
+        if one.value.startswith("controlplane.")
+    }
+    assert ours - set(ANALYTIC) == {"learned"}
+    assert set(ANALYTIC) <= ours
 
 
 PATHS = ("Exact, value: /x", "PathPrefix, value: /x", "PathPrefix, value: /",

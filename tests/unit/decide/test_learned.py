@@ -16,7 +16,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from controlplane.decide.learned import MOST_CELLS, OTHER_OBJECTIVE, Learned, _portions, released
+from controlplane.decide.learned import (
+    MOST_CELLS,
+    NO_OBJECTIVE,
+    OTHER_OBJECTIVE,
+    Learned,
+    _portions,
+    released,
+)
 from controlplane.decide.queueing import QueueingModel
 from controlplane.errors import NotExplainableError, PolicyLoadError
 from controlplane.model import (
@@ -199,6 +206,18 @@ def test_with_one_group_or_with_endpoint_weights_its_base_acts() -> None:
     for proposal in policy.propose(seen):
         assert proposal.base is not None
         assert proposal.shares.tolist() == proposal.base.tolist()
+
+
+def test_where_the_base_acts_it_says_that_an_objective_is_not_heeded() -> None:
+    policy = Learned(QueueingModel())
+    seen = situations(1, 8, 1) + situations(1, 8, 8, by_locality=False) + situations(1, 8, 2)
+    wanted = policy.release.objective
+    asked = [replace(one, service=replace(one.service, objective=wanted)) for one in seen]
+    plain, told = policy.propose(seen), policy.propose(asked)
+    assert [NO_OBJECTIVE in one.notes for one in told] == [True, True, False]
+    assert not any(NO_OBJECTIVE in one.notes for one in plain)
+    for one, other in zip(plain, told, strict=True):
+        assert one.shares.tolist() == other.shares.tolist()
 
 
 def test_a_batch_of_unlike_services_gets_what_each_would_get_alone() -> None:

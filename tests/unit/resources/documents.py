@@ -50,7 +50,7 @@ spec:
   policy: model
 """
 
-POLICIES = ("equal", "capacity", "model", "learned")
+POLICIES = ("equal", "capacity", "pid", "model", "learned")
 
 
 def read(files: Mapping[str, str | bytes | OSError], previous: Loaded | None = None) -> Loaded:
