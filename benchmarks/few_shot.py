@@ -3,33 +3,41 @@
     python -m benchmarks.few_shot --services 12
 
 Each service: five minutes of it to learn from (fifty for one of the ways), then further minutes on
-which all ways are played beside the base on the same requests. A service that was played is a line
-of a journal, so the same command goes on where it was stopped. Writes few-shot.json in
-benchmarks/results, and the table of docs/agents/README.md.
+which all ways are played beside the base on the same requests. Meta-training and services are
+played in processes of their own. What was meta-trained is kept, and a service that was played is a
+line of a journal, so the same command goes on where it was stopped; other code or another release
+begins anew. Writes few-shot.json in benchmarks/results, and the table of docs/agents/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from controlplane.checkout import commit, short
+
 if TYPE_CHECKING:
-    from policies.agents.meta_policy import MetaLearner
+    from policies.league.suite import Fixture
 
 RESULT = Path(__file__).parent / "results" / "few-shot.json"
-PAGE = Path(__file__).parents[1] / "docs" / "agents" / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "agents" / "README.md"
 SCRATCH = Path("runs/few-shot")
 MARKS = ("<!-- few-shot -->", "<!-- /few-shot -->")
 SERVICES = 12
-META_STEPS = 12_480
-JUDGED = 6
-"""Episodes of 40 s that all ways are played on: four minutes."""
+META_STEPS = 49_920
+"""20 steps of MAML, 40 of Reptile, of four services each."""
+JUDGED = 12
+"""Windows of 40 s that all ways are played on: eight minutes."""
 FIRST_SEED = 3_000_000
 """Of the services: seeds of neither training, nor a choice of releases, nor the league."""
 FAMILIES = (
@@ -37,26 +45,21 @@ FAMILIES = (
     "diurnal", "phases", "slow_region", "mixed_classes",
 )  # fmt: skip
 """Families that no training knows."""
-WAYS = ("maml", "reptile")
+WAYS = ("maml", "first-order", "reptile")
+"""Those that are meta-trained."""
+DECIDES = (
+    ROOT / "policies" / "agents",
+    ROOT / "policies" / "league" / "suite.py",
+    ROOT / "policies" / "training" / "new_service.py",
+)
+"""Code that results depend on, beside that which plays."""
 
 
-def learners(folder: Path, steps: int) -> dict[str, MetaLearner]:
-    """Meta-trained from the released policy, unless that was done."""
-    import torch
+def place(root: Path, digest: str) -> Path:
+    """A folder of its own for this code and the release of that digest."""
+    from policies.fingerprint import code
 
-    from policies.training.new_service import meta_trained
-
-    result = {}
-    for way in WAYS:
-        kept = folder / f"{way}-{steps}.pt"
-        learner = meta_trained(way, installed(), 0 if kept.exists() else steps, 1)
-        if kept.exists():
-            learner.start = torch.load(kept, weights_only=True)
-        else:
-            torch.save(learner.start, kept)
-        result[way] = learner
-        print(way, "is ready", flush=True)
-    return result
+    return root / f"{code(*DECIDES)}-{digest.removeprefix('sha256:')[:12]}"
 
 
 def installed() -> Any:  # noqa: ANN401 - a torch module
@@ -68,42 +71,82 @@ def installed() -> Any:  # noqa: ANN401 - a torch module
     return read_back(folder_of(released("learned")) / "model.onnx", BOUND).actor
 
 
-def measured(journal: Path, count: int, meta: Mapping[str, MetaLearner]) -> list[dict[str, Any]]:
-    """The first so many services in which there is something to decide, of each family in turn.
+def meta_train(way: str, steps: int, kept: Path) -> None:
+    """From the released policy on, unless that was done."""
+    import torch
 
-    Those that the journal has are not played again.
-    """
-    from policies.training.new_service import adapted_all, decides, judged, services
+    from policies.training.new_service import meta_trained
 
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    done = {one["service"]: one for one in map(json.loads, lines)}
-    policy = installed()
-    fixtures = sorted(services(FAMILIES, FIRST_SEED, count), key=lambda one: one.seed)
-    result: list[dict[str, Any]] = []
-    for number, fixture in enumerate(fixtures):
-        if len(result) == count:
-            break
-        if fixture.key not in done:
-            found = {"service": fixture.key, "family": fixture.family, "ways": {}}
-            if decides(fixture.case()):
-                actors = adapted_all(fixture, policy, meta, number)
-                got = judged(actors, fixture.case(), JUDGED, number)
-                found["ways"] = {name: asdict(one) for name, one in got.items()}
-            done[fixture.key] = found
+    if kept.exists():
+        return
+    new = kept.with_suffix(".new")
+    torch.save(meta_trained(way, installed(), steps, 1).start, new)
+    os.replace(new, kept)
+
+
+def play(number: int, fixture: Fixture, kept: Mapping[str, Path]) -> dict[str, Any]:
+    """A line of the journal. Which process plays it, and after which, changes nothing."""
+    import torch
+
+    from policies.training.new_service import adapted_all, judged, meta_trained
+
+    policy, learners = installed(), {}
+    for way, file in kept.items():
+        learners[way] = meta_trained(way, policy, 0, number)
+        learners[way].start = torch.load(file, weights_only=True)
+    got = judged(adapted_all(fixture, policy, learners, number), fixture.case(), JUDGED, number)
+    return {
+        "service": fixture.key,
+        "family": fixture.family,
+        "ways": {name: asdict(one) for name, one in got.items()},
+    }
+
+
+def wanted(count: int) -> list[tuple[int, Fixture]]:
+    """The first so many services in which there is something to decide, of each family in turn."""
+    from policies.training.new_service import decides, services
+
+    every = sorted(services(FAMILIES, FIRST_SEED, count), key=lambda one: one.seed)
+    found = ((i, one) for i, one in enumerate(every) if decides(one.case()))
+    return list(itertools.islice(found, count))
+
+
+def measured(folder: Path, count: int, steps: int, jobs: int) -> list[dict[str, Any]]:
+    """What came of each service; those that the journal has are not played again."""
+    from policies.processes import processes
+
+    kept = {way: folder / f"{way}-{steps}.pt" for way in WAYS}
+    journal = folder / f"played-{steps}-{JUDGED}.jsonl"
+    with processes(jobs) as pool:
+        training = [pool.submit(meta_train, way, steps, file) for way, file in kept.items()]
+        services = wanted(count)
+        for way, future in zip(WAYS, training, strict=True):
+            future.result()
+            print(way, "is ready", flush=True)
+        done = _read(journal)
+        left = [one for one in services if one[1].key not in done]
+        sent = [pool.submit(play, number, fixture, kept) for number, fixture in left]
+        for ended in as_completed(sent):
+            one = ended.result()
+            done[one["service"]] = one
             with journal.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-        ways = done[fixture.key]["ways"]
-        means = ", ".join(f"{name} {one['mean']:.3f}" for name, one in ways.items())
-        print(f"{fixture.key}: {means or 'one group'}", flush=True)
-        if ways:
-            result.append(done[fixture.key])
-    return result
+                file.write(json.dumps(one) + "\n")
+            means = ", ".join(f"{name} {got['mean']:.3f}" for name, got in one["ways"].items())
+            print(f"{one['service']}: {means}", flush=True)
+    return [done[fixture.key] for _, fixture in services]
+
+
+def _read(journal: Path) -> dict[str, dict[str, Any]]:
+    """Services by name; a last line that was not written to its end is taken away."""
+    text = journal.read_text() if journal.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        journal.write_text(whole)
+    return {one["service"]: one for one in map(json.loads, whole.splitlines())}
 
 
 def document(services: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each way to the base, to the released policy, and to ten times the samples from scratch."""
-    from benchmarks.agents_league import released_by
-    from controlplane.checkout import commit
     from policies.training.new_service import RELEASED, TEN_TIMES
 
     names = list(services[0]["ways"])
@@ -118,9 +161,6 @@ def document(services: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         errors = [list(one["ways"].values())[i]["errors"] for one in services]
         ratios[name]["errors"] = round(float(np.mean(errors)), 6)
     return {
-        "commit": commit(),
-        "released": released_by(),
-        "meta_steps": META_STEPS,
         "judged_on": JUDGED,
         "services": list(services),
         "ratios": ratios,
@@ -165,29 +205,35 @@ def table(result: Mapping[str, Any]) -> str:
             "",
             f"{len(services)} services of {families} families that no training knew, all "
             f"cut into groups: 8 endpoints and 32 Envoys (or the family's), load 70 or 85 %; "
-            f"{result['judged_on']} further episodes of 40 s of each, the same requests for all; "
+            f"{result['judged_on']} further windows of 40 s of each, the same requests for all; "
             f"below 1 is faster, 95 % intervals over services. MAML and Reptile: "
             f"{result['meta_steps']:,} steps on training's services, from the released policy "
-            f"(commit `{result['released'][:12]}`) on. "
-            f"`make few-shot`, commit `{result['commit'][:12]}`.",
+            f"(commit `{short(result['released']['commit'])}`) on. "
+            f"`make few-shot`, commit `{short(result['commit'])}`.",
         ]
     )
 
 
 def main() -> None:
+    from benchmarks.agents_league import installed_release
+    from policies.league.tables import write_between
+    from policies.league.tournament import cores
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--services", type=int, default=SERVICES)
     parser.add_argument("--meta-steps", type=int, default=META_STEPS)
+    parser.add_argument("--jobs", type=int, default=cores(), help="processes that play")
     parser.add_argument("--folder", type=Path, default=SCRATCH)
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    meta = learners(arguments.folder, arguments.meta_steps)
-    journal = arguments.folder / "few-shot.played.jsonl"
-    result = document(measured(journal, arguments.services, meta))
-    result["meta_steps"] = arguments.meta_steps
+    at = commit()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes
+    release = installed_release()
+    folder = place(arguments.folder, release["digest"])
+    folder.mkdir(parents=True, exist_ok=True)
+    played = measured(folder, arguments.services, arguments.meta_steps, arguments.jobs)
+    made = {"commit": at, "released": release, "meta_steps": arguments.meta_steps}
+    result = made | document(played)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    from policies.league.tables import write_between
-
     write_between(PAGE, table(result) + "\n", MARKS)
 
 

@@ -1,8 +1,9 @@
 """A policy adapted to one service by minutes of its data.
 
 The clipped surrogate of PPO (J. Schulman et al., 2017) on episodes of that service alone, without a
-critic: returns are measured by other copies of the same minutes. What is adapted may be a part of
-the network, so that little data has little to fit.
+critic: returns are measured by those of the other slots, be they copies of the same minutes or
+other minutes of the service. What is adapted may be a part of the network, so that little data has
+little to fit.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Adaptation:
     """Standard deviation of the exploration, in actions."""
     discount: float = 0.85
     copies: int = 8
+    """Slots in a row that are measured by one another."""
     only: str = ""
     """Adapt the parameters whose names begin so; the others stay."""
 

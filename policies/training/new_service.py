@@ -1,15 +1,17 @@
 """Few-shot adaptation of a policy to a service that it never saw, judged on later minutes of it.
 
 Each way of adapting gets minutes of the service and gives a policy; all of these are then played on
-the same later requests, beside the base. Minutes are episodes in which the policy explores. They
-are played beside the base on the same requests, as in training, so the service is either simulated
-or has a twin in the simulator (`weir sim calibrate`).
+the same later requests, beside the base. Minutes are episodes in which the policy explores: windows
+of 40 s, no two of which have the same requests. They are played beside the base on the same
+requests, as in training, so the service is either simulated or has a twin in the simulator (`weir
+sim calibrate`). Windows of a service differ by their requests alone, and each return is one beyond
+the base's, so windows are measured by one another as copies of a case are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,10 +27,11 @@ from policies.env.paired import Paired
 from policies.env.simulated import Simulated
 from policies.league.suite import DURATION_S, Fixture, Suite
 from policies.simulator import Case, Outcome
+from policies.simulator.state import BIN_FROM, BIN_WIDTH
 
 DISCOUNT = 0.85
 EPISODES = 8
-"""Of 40 s: five minutes of a service."""
+"""Windows of 40 s: five minutes of a service."""
 RELEASED, TEN_TIMES = "released", "scratch x 10"
 GAINS = (0.5, 1.0, 1.5, 2.0)
 """What is chosen among; the base is there beside each."""
@@ -56,10 +59,30 @@ def services(families: Sequence[str], first_seed: int, seeds: int) -> list[Fixtu
     return [one for one in every if one.load == suite.loads[one.seed % 2]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows(OneService):
+    """Windows of a service, none of them twice: each has requests that no other had."""
+
+    _met: set[int] = field(default_factory=set)
+
+    def case(self, random: np.random.Generator) -> tuple[Case, int]:
+        """The service, with requests that were not drawn before."""
+        case, seed = OneService.case(self, random)
+        while seed in self._met:
+            case, seed = OneService.case(self, random)
+        self._met.add(seed)
+        return case, seed
+
+
 def minutes(case: Case, slots: int, copies: int, seeds: tuple[int, int], seed: int) -> Paired:
-    """Episodes of the service."""
-    draw = OneService(service=case, seeds=seeds, duration_s=DURATION_S)
+    """So many windows of the service side by side at a time, each of them for `copies` slots."""
+    draw = Windows(service=case, seeds=seeds, duration_s=DURATION_S)
     return Paired(draw, slots, seed, copies, discount=DISCOUNT)
+
+
+def five_minutes(case: Case, seed: int) -> Paired:
+    """Of the service; further five with each reset."""
+    return minutes(case, EPISODES, 1, LEARNED_FROM, seed)
 
 
 def decides(case: Case) -> bool:
@@ -77,7 +100,7 @@ def decides(case: Case) -> bool:
 
 
 def judged(actors: Mapping[str, nn.Module], case: Case, episodes: int, seed: int) -> dict[str, Got]:
-    """All of these on the same requests, beside one base for all."""
+    """All of these on the same windows, so many, beside one base for all."""
     ways = len(actors)
     played = minutes(case, ways * episodes, ways, JUDGED_BY, seed)
     table, ended = played.reset(), False
@@ -96,19 +119,33 @@ def _got(pairs: Sequence[tuple[Outcome, Outcome]]) -> Got:
         ours, base = ours + more, base + more_base
     return Got(
         ours.mean_s / base.mean_s,
-        ours.quantile_s(0.99) / base.quantile_s(0.99),
+        quantile_s(ours, 0.99) / quantile_s(base, 0.99),
         ours.error_ratio - base.error_ratio,
     )
+
+
+def quantile_s(felt: Outcome, q: float) -> float:
+    """A quantile of the successes; NaN without any.
+
+    Histograms have bins of 2 %, as wide as what is to be told apart: inside of a bin the requests
+    are taken to lie evenly, by the logarithm of their latency.
+    """
+    up_to = np.cumsum(felt.histogram)
+    wanted = q * up_to[-1]
+    if wanted <= 0.0:
+        return float("nan")
+    found = int(np.searchsorted(up_to, wanted))
+    part = 1.0 - (up_to[found] - wanted) / felt.histogram[found]
+    return float(np.exp(BIN_FROM + (found + part) * BIN_WIDTH))
 
 
 def chosen(actor: nn.Module, case: Case, seed: int) -> nn.Module:
     """How far to go with what a policy says, by the mean latency of five minutes without noise.
 
-    Each gain is played on the same requests; the best one is taken where it is below the base,
+    Each gain is played on all of these windows; the best one is taken where it is below the base,
     and else the base itself.
     """
-    each = EPISODES // len(GAINS)
-    played = minutes(case, EPISODES, len(GAINS), LEARNED_FROM, seed)
+    played = minutes(case, EPISODES * len(GAINS), len(GAINS), LEARNED_FROM, seed)
     scaled = [Scaled(actor, gain) for gain in GAINS]
     table, ended = played.reset(), False
     while not ended:
@@ -117,7 +154,7 @@ def chosen(actor: nn.Module, case: Case, seed: int) -> nn.Module:
             with torch.no_grad():
                 actions[i :: len(GAINS)] = one(torch.from_numpy(table[i :: len(GAINS)])).numpy()
         table, _, ended = played.step(actions)
-    logs = np.log(played.ratios()).reshape(each, len(GAINS)).mean(axis=0)
+    logs = np.log(played.ratios()).reshape(EPISODES, len(GAINS)).mean(axis=0)
     best = int(np.argmin(logs))
     return scaled[best] if logs[best] < 0.0 else Scaled(actor, 0.0)
 
@@ -129,7 +166,10 @@ def blank(seed: int) -> Actor:
 
 
 def meta_trained(way: str, start: nn.Module, steps: int, seed: int) -> MetaLearner:
-    """From a policy on: MAML of either order, or Reptile. A task is a service of the training."""
+    """From a policy on: MAML of either order (`maml`, `first-order`), or `reptile`.
+
+    A task is a service of the training.
+    """
     settings: Maml
     if way == "reptile":
         settings = Reptile(slots=EPISODES, copies=EPISODES, discount=DISCOUNT)
@@ -146,9 +186,10 @@ def meta_trained(way: str, start: nn.Module, steps: int, seed: int) -> MetaLearn
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """A world whose tasks are services, each of which stays for some episodes."""
+    """A world whose tasks are services, each of which stays for some times five minutes."""
 
     stays: int
+    """Times that all slots are dealt windows of the same service."""
     count: int = 4
 
     @property
@@ -157,10 +198,11 @@ class Services:
         return Simulated().steps
 
     def episodes(self, slots: int, seed: int, copies: int = 1) -> Paired:
-        """Of such a service in all slots."""
+        """Of such a service in all slots, each with a window of its own: measured by one another
+        like copies."""
         if slots != copies:
             raise ValueError("all slots have the same service")
-        return Paired(Staying(draws=self.stays), slots, seed, copies, discount=DISCOUNT)
+        return Paired(Staying(draws=self.stays * slots), slots, seed, discount=DISCOUNT)
 
     def tasks(self) -> Sequence[Services]:
         """As many as are wanted at a time: they differ by what they draw."""
@@ -174,7 +216,7 @@ def adapted_all(
     case = fixture.case()
 
     def five() -> Paired:
-        return minutes(case, EPISODES, EPISODES, LEARNED_FROM, seed)
+        return five_minutes(case, seed)
 
     scratch = Adaptation(rate=SCRATCH_RATE)
     actors: dict[str, nn.Module] = {

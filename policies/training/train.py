@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 import policies.agents
-from controlplane import checkout
+from controlplane import checkout, decision_files
 from controlplane.errors import WeirError
 from policies import fingerprint
 from policies.agents.registry import Learner, LearnsMore, TakesLog, algorithm
@@ -63,11 +63,13 @@ def train(
     checkpoint_s: float = CHECKPOINT_S,
     workers: Sequence[Executor] = (),
     log: Path | None = None,
+    first_counts: bool = True,
 ) -> Trained:
     """Run the recipe. Deterministic: one thread, one seed; workers only play (`env.spread`).
 
     `log`: a folder of decisions that were served, for an algorithm that learns from a log; without
-    it the simulator gives one.
+    it the simulator gives one. `first_counts`: as `Watch` has it; runs with and without it need
+    `logs` of their own.
 
     Where there are `logs`, the run leaves a checkpoint there at most every `checkpoint_s`, in place
     of the one before. With `resume` it goes on from that, if there is one, and ends with the same
@@ -85,7 +87,7 @@ def train(
     if logs is not None and resume and (logs / TRAINED).exists():
         return _read(recipe, learner, logs, told, by)
     validation = checks.episodes(recipe.check_cases, VALIDATION_SEED)
-    watch = Watch(recipe, validation, progress, logs)
+    watch = Watch(recipe, validation, progress, logs, first_counts=first_counts)
     learner.log_to(watch.updated)
     saver = None if logs is None else _Saver(by, commit, learner, watch, logs, checkpoint_s)
     if saver is not None:
@@ -185,7 +187,8 @@ def code() -> str:
     not what trains."""
     here = Path(__file__).parent
     agents = Path(str(policies.agents.__file__)).parent
-    return fingerprint.code(agents, *(here / name for name in _DECIDING))
+    logs = Path(str(decision_files.__file__))
+    return fingerprint.code(agents, logs, *(here / name for name in _DECIDING))
 
 
 def same(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:

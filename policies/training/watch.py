@@ -61,9 +61,14 @@ class Watch:
         validation: Episodes,
         progress: Progress | None = None,
         logs: Path | None = None,
+        *,
+        first_counts: bool = True,
     ) -> None:
+        """`first_counts`: whether the policy of the first rollout is one of those that are averaged
+        and checked. It is what most algorithms begin with: they learn when it was played."""
         self._recipe, self._validation = recipe, validation
         self._progress, self._logs = progress, logs
+        self._first_counts = first_counts
         self._board: Any = None
         self._rollouts = 0
         self._mean: nn.Module | None = None
@@ -74,7 +79,7 @@ class Watch:
     def rolled(self, step: int, actor: nn.Module | None, reward: float) -> None:
         """A rollout was played by this policy; None: by one that needs its memory."""
         ratio = None
-        if actor is not None:
+        if actor is not None and (self._first_counts or self._rollouts > 0):
             self._average(actor)
             if self._rollouts % self._recipe.check_every == 0:
                 ratio = self._check(step)

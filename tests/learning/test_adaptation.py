@@ -14,14 +14,22 @@ from policies.agents.adaptation import Adaptation, Scaled, adapted_to
 from policies.agents.network import Actor
 from policies.agents.repeat import repeatable
 from policies.env.one_service import OneService, Staying
+from policies.env.paired import Paired
 from policies.league.suite import Fixture
+from policies.simulator import Outcome
+from policies.simulator.state import BIN_FROM, BIN_WIDTH, BINS
 from policies.training.new_service import (
+    EPISODES,
     JUDGED_BY,
     LEARNED_FROM,
+    Services,
+    Windows,
     blank,
     decides,
+    five_minutes,
     judged,
     minutes,
+    quantile_s,
     services,
 )
 from policies.training.toy import LESSONS
@@ -81,6 +89,57 @@ def test_minutes_are_of_one_service_with_requests_of_their_own() -> None:
     assert not {seed for _, seed in drawn} & {later.case(random)[1] for _ in range(20)}
     with pytest.raises(ValueError, match="does not last so"):
         OneService(service=case, duration_s=60.0)
+
+
+def bases(episodes: Paired, copies: int = 1) -> set[tuple[int, float]]:
+    """What the base got in each window that is dealt next: other requests give other sums."""
+    table, ended = episodes.reset(), False
+    while not ended:
+        table, _, ended = episodes.step(np.zeros(table.shape[:2], np.float32))
+    return {(base.requests, base.latency_sum_s) for _, base in episodes.episodes[::copies]}
+
+
+def test_five_minutes_are_eight_windows_with_other_requests_and_the_next_five_others() -> None:
+    case = FIXTURE.case()
+    played = five_minutes(case, 3)
+    first, later = bases(played), bases(played)
+    assert len(first) == len(later) == EPISODES
+    assert not first & later
+    assert bases(five_minutes(case, 3)) == first  # all ways learn from the same ones
+    assert bases(five_minutes(case, 4)).isdisjoint(first)
+    others = bases(minutes(case, 2 * 6, 2, JUDGED_BY, 3), 2)
+    assert len(others) == 6
+    assert not others & (first | later)
+
+
+def test_no_window_comes_twice() -> None:
+    few = Windows(service=FIXTURE.case(), seeds=(5, 45))
+    random = np.random.default_rng(1)
+    assert {few.case(random)[1] for _ in range(40)} == set(range(5, 45))
+
+
+def test_meta_training_plays_one_service_in_all_slots_in_windows_of_its_own() -> None:
+    played = Services(stays=2).episodes(4, 1, copies=4)
+    windows = [bases(played), bases(played)]
+    assert [len(one) for one in windows] == [4, 4]
+    assert not windows[0] & windows[1]
+    draw = Staying(draws=8)
+    random = np.random.default_rng(1)
+    assert len({id(draw.case(random)[0]) for _ in range(8)}) == 1
+    with pytest.raises(ValueError, match="the same service"):
+        Services(stays=1).episodes(4, 1, copies=2)
+
+
+def test_a_quantile_is_told_more_finely_than_bins_are_wide() -> None:
+    latencies = 0.001 + np.random.default_rng(1).exponential(0.05, 200_000)
+    for shift in (1.0, 1.002, 1.004, 1.007):
+        moved = shift * latencies
+        bins = ((np.log(moved) - BIN_FROM) / BIN_WIDTH).astype(np.int64)
+        histogram = np.bincount(bins, minlength=BINS)
+        felt = Outcome(len(moved), 0, float(moved.sum()), histogram)
+        for q in (0.5, 0.99):
+            assert quantile_s(felt, q) == pytest.approx(np.quantile(moved, q), rel=1e-3)
+    assert np.isnan(quantile_s(Outcome(0, 0, 0.0, np.zeros(BINS, np.int64)), 0.99))
 
 
 def test_a_service_stays_for_as_many_draws_as_it_is_told() -> None:
