@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from controlplane.lab.results import LaneRun, Played, rounded
+from controlplane.lab.results import BUSY_LAG_P99_MS, LaneRun, Played, rounded
 
 BLOCK_S = 3.0
 """Requests near in time share their fate: intervals are drawn over blocks of this length."""
@@ -148,6 +148,12 @@ class Report:
             for name, ratio in self.ratios.items()
             if ratio is not None
         ]
+        late_ms = max(self.played.lag.p99_ms, self.backend_lag_ms["p99"])
+        if said and late_ms > BUSY_LAG_P99_MS:
+            said.append(
+                f"The machine was busy ({late_ms:.1f} ms late at p99; quiet: at most "
+                f"{BUSY_LAG_P99_MS:.0f}), which costs Weir's lane more than the others."
+            )
         if said:
             said.append(
                 "One run of one seed on this machine; the intervals say what it can resolve. "

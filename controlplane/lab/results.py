@@ -14,6 +14,9 @@ MAX_LAG_P99_MS = 25.0
 """A generator that was later than this at p99 was too busy: the run is not valid."""
 MAX_LAG_MS = 250.0
 """The same for its worst moment."""
+BUSY_LAG_P99_MS = 5.0
+"""Later than this and the machine was short of time, which lanes do not bear alike: whose Envoys
+and control plane do more for each request lose more (docs/arena.md, "In time")."""
 
 
 class Outcome(IntEnum):

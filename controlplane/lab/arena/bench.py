@@ -28,12 +28,12 @@ from controlplane.lab.arena.document import document, read_heats, write
 from controlplane.lab.arena.draw import Room, heats
 from controlplane.lab.arena.heat import Length, play_heat
 from controlplane.lab.arena.made_by import here, of_lanes, warnings
-from controlplane.lab.arena.results import Heat, MadeBy
+from controlplane.lab.arena.results import Heat, MadeBy, late
 from controlplane.lab.arena.suite import SUITE, of_suite
 from controlplane.lab.arena.table import markdown, require_markers, stock_of, write_between
 from controlplane.lab.arena.tally import Tally
 from controlplane.lab.child import raise_file_limit
-from controlplane.lab.results import Live
+from controlplane.lab.results import BUSY_LAG_P99_MS, Live
 
 ATTEMPTS = 2
 """A heat that does not count is played once more."""
@@ -58,6 +58,8 @@ class Bench:
     seeds: int = 3
     first_seed: int = 1
     length: Length = Length()  # noqa: RUF009 - frozen
+    most_late_ms: float = BUSY_LAG_P99_MS
+    """A heat whose generator or backends were later at p99 does not count."""
     room: Room | None = None
     """None: what this machine has."""
 
@@ -72,6 +74,8 @@ class Bench:
             raise ConfigurationError("want 1 to 100 seeds and a scenario")
         if not (5.0 <= self.length.duration_s <= 3600.0 and 0.0 <= self.length.warmup_s <= 600.0):
             raise ConfigurationError(f"{self.length}: want 5 to 3600 s after 0 to 600 s")
+        if not self.most_late_ms > 0.0:
+            raise ConfigurationError(f"--max-lag {self.most_late_ms:g}: want milliseconds above 0")
 
     def settings(self) -> dict[str, Any]:
         """What makes heats comparable: heats of other settings are not taken up again."""
@@ -148,6 +152,7 @@ async def _until_it_counts(
             length=bench.length,
             envoys=scenario.envoys,
             attempt=attempt,
+            most_late_ms=bench.most_late_ms,
             seconds=seed == bench.first_seed,
             on_live=_Lines(console),
         )
@@ -251,6 +256,12 @@ def bench(
     first_seed: Annotated[int, typer.Option(help="They count up from here.")] = 1,
     duration: Annotated[float, typer.Option(help="Seconds that are measured, of a heat.")] = 40.0,
     warmup: Annotated[float, typer.Option(help="Seconds played before and not counted.")] = 15.0,
+    max_lag: Annotated[
+        float,
+        typer.Option(
+            help="Milliseconds: a heat counts if generator and backends were not later at p99."
+        ),
+    ] = BUSY_LAG_P99_MS,
     quick: Annotated[
         bool, typer.Option("--quick", help="One scenario, one seed, three lanes: two minutes.")
     ] = False,
@@ -277,6 +288,7 @@ def bench(
         seeds=1 if quick else seeds,
         first_seed=first_seed,
         length=Length(duration, warmup),
+        most_late_ms=max_lag,
     )
     if quick and to is not None:
         to = to.with_name(f"{to.name}-quick")
@@ -284,6 +296,7 @@ def bench(
         readme = None
     _check_before(to, readme, resume)
     kept = read_heats(_file(to, ".json"), wanted.settings()) if resume and to else []
+    kept = [one for one in kept if not late(one.generator_lag_ms, one.backend_lag_ms, max_lag)]
     made_by = here([*wanted.lanes, *(name for one in kept for name in one.drawn)])
     console = Console(stderr=True)
     for line in warnings(kept, made_by):

@@ -17,7 +17,7 @@ from controlplane.lab.arena.results import Heat, doubts, lane_results
 from controlplane.lab.backends import Backends, run_backends
 from controlplane.lab.lanes import Lane
 from controlplane.lab.load import play
-from controlplane.lab.results import Live, Played
+from controlplane.lab.results import BUSY_LAG_P99_MS, Live, Played
 from controlplane.lab.scenarios import Scenario, Stage, stage
 from controlplane.lab.weir import WeirServe
 
@@ -43,6 +43,7 @@ async def play_heat(
     length: Length,
     envoys: int,
     attempt: int = 1,
+    most_late_ms: float = BUSY_LAG_P99_MS,
     seconds: bool = False,
     on_live: Callable[[Live], None] = lambda live: None,
 ) -> Heat:
@@ -70,7 +71,7 @@ async def play_heat(
         lanes=lane_results(played, REFERENCE, seconds=seconds),
         generator_lag_ms={"p50": lag.p50_ms, "p99": lag.p99_ms, "max": lag.max_ms},
         backend_lag_ms=backend_lag,
-        reasons=(*reasons, *doubts(played, backend_lag)),
+        reasons=(*reasons, *doubts(played, backend_lag, most_late_ms)),
     )
 
 

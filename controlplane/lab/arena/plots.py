@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from controlplane.lab.arena.contestants import CONTESTANTS
 from controlplane.lab.arena.results import Heat
 from controlplane.lab.arena.tally import MEASURES, Tally
-from controlplane.lab.results import MAX_LAG_P99_MS
+from controlplane.lab.results import BUSY_LAG_P99_MS
 
 COLOURS = dict(zip(CONTESTANTS, mpl.color_sequences["tab10"], strict=False))
 MOST = 2.0
@@ -122,9 +122,9 @@ def lateness(heats: Sequence[Heat]) -> str:
     at = np.arange(len(played))
     axis.bar(at - 0.2, [one.generator_lag_ms["p99"] for one in played], 0.4, label="generator")
     axis.bar(at + 0.2, [one.backend_lag_ms["p99"] for one in played], 0.4, label="backends")
-    axis.axhline(MAX_LAG_P99_MS, color="red", linewidth=0.8)
+    axis.axhline(BUSY_LAG_P99_MS, color="red", linewidth=0.8)
     axis.set_ylabel("ms late at p99")
-    axis.set_xlabel("heat; above the line a heat does not count")
+    axis.set_xlabel("heat; above the line the machine was too busy")
     axis.legend(fontsize=7)
     return _svg(figure, "lateness")
 

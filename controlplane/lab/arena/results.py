@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from controlplane.lab.report import MAX_BACKEND_LAG_P99_MS, Ratio, compare
-from controlplane.lab.results import Played, rounded
+from controlplane.lab.report import Ratio, compare
+from controlplane.lab.results import BUSY_LAG_P99_MS, Played, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +138,24 @@ def _tenth(value: float | int | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def doubts(played: Played, backend_lag_ms: Mapping[str, float]) -> list[str]:
+def late(
+    generator_lag_ms: Mapping[str, float], backend_lag_ms: Mapping[str, float], most_ms: float
+) -> list[str]:
+    """Who was later than that at p99: the machine was too busy for the heat to count."""
+    found = {"generator was": generator_lag_ms, "backends were": backend_lag_ms}
+    return [
+        f"the {who} too busy: {lag['p99']:.1f} ms late at p99 (--max-lag {most_ms:g})"
+        for who, lag in found.items()
+        if lag and lag["p99"] > most_ms
+    ]
+
+
+def doubts(
+    played: Played, backend_lag_ms: Mapping[str, float], most_late_ms: float = BUSY_LAG_P99_MS
+) -> list[str]:
     """Why a heat that was played to its end does not count: the machine was too busy, mostly."""
-    found = list(played.problems())
-    late = backend_lag_ms["p99"]
-    if late > MAX_BACKEND_LAG_P99_MS:
-        found.append(
-            f"the backends were too busy: {late:.1f} ms late at p99 "
-            f"(allowed: {MAX_BACKEND_LAG_P99_MS:.0f})"
-        )
+    generator = {} if played.lag.problems() else {"p99": played.lag.p99_ms}
+    found = [*played.problems(), *late(generator, backend_lag_ms, most_late_ms)]
     found += [
         f"lane {name}: no request was answered with success"
         for name, lane in played.lanes.items()

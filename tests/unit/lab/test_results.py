@@ -93,6 +93,13 @@ def test_a_late_generator_makes_the_run_invalid_and_nothing_is_claimed() -> None
     assert not any("lower" in sentence for sentence in told.sentences()[1:])
 
 
+def test_a_machine_that_was_busy_is_told_as_its_lanes_are_not_alike_then() -> None:
+    lanes = {"weir": noisy(0.5), "full_scan": noisy(1.0)}
+    assert not any("busy" in one for one in report(lanes).sentences())
+    said = report(lanes, lag=Lag(1.0, 9.0, 30.0)).sentences()
+    assert any(one.startswith("The machine was busy (9.0 ms late at p99") for one in said)
+
+
 def test_what_went_wrong_around_the_run_makes_it_invalid() -> None:
     told = report({"weir": noisy(1.0)}, reasons=("weir serve ended during the run",))
     assert told.to_json()["reasons"] == ["weir serve ended during the run"]

@@ -39,6 +39,16 @@ def test_a_generator_or_backends_that_were_late_make_a_heat_worthless() -> None:
     assert "backends were too busy" in late[0]
 
 
+def test_a_machine_that_is_a_little_busy_makes_lanes_unlike_and_a_heat_worthless() -> None:
+    assert doubts(played(4.9, full_scan=lane(1.0)), LAG) == []
+    (said,) = doubts(played(6.0, full_scan=lane(1.0)), LAG)
+    assert said == "the generator was too busy: 6.0 ms late at p99 (--max-lag 5)"
+    (said,) = doubts(played(full_scan=lane(1.0)), {**LAG, "p99": 6.0})
+    assert said == "the backends were too busy: 6.0 ms late at p99 (--max-lag 5)"
+    assert doubts(played(6.0, full_scan=lane(1.0)), LAG, 10.0) == []
+    assert len(doubts(played(40.0, full_scan=lane(1.0)), LAG)) == 1  # said once
+
+
 def test_a_lane_that_answered_nothing_makes_a_heat_worthless() -> None:
     dead = played(full_scan=lane(1.0), cswrr=lane(1.0, answered=False))
     assert doubts(dead, LAG) == ["lane cswrr: no request was answered with success"]
