@@ -136,6 +136,17 @@ def trained_by(folder: Path) -> set[int]:
     return found
 
 
+@pytest.fixture
+def _no_other_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of this machine that are not the cluster's would be other ones than this, too."""
+
+    def refused(*_: object) -> None:
+        raise AssertionError("not trained on the cluster")
+
+    monkeypatch.setattr("policies.training.places.Local", refused)
+
+
+@pytest.mark.usefixtures("_no_other_place")
 def test_the_command_trains_on_the_cluster_and_releases_what_came_of_it(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +160,7 @@ def test_the_command_trains_on_the_cluster_and_releases_what_came_of_it(
     assert f"release in {tmp_path / 'to'}, of seed" in done.stderr
 
 
+@pytest.mark.usefixtures("_no_other_place")
 def test_a_sweep_trains_on_the_cluster(address: str, tmp_path: Path) -> None:
     over = ("--over", "ppo.epochs=1,2", "--seeds", "1")
     done = invoked(cli.sweep, tmp_path, address, *over)
