@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -83,14 +85,27 @@ def test_whole_runs_as_tasks_are_the_same(cluster: OnRay, tmp_path: Path) -> Non
     assert all((folder / TRAINED).exists() for _, folder in runs)
 
 
+ALONE = """
+import os
+from policies.training.on_ray import OnRay
+place = OnRay("local", 1)
+with place.workers(1) as [worker]:
+    print(place.cores, worker.submit(os.getpid).result() != os.getpid())
+place.close()
+"""
+
+
 def test_local_is_a_cluster_of_its_own_even_where_there_is_one(address: str) -> None:
-    place = OnRay("local", 1)
-    try:
-        assert place.cores == 1
-        with place.workers(1) as (worker,):
-            assert worker.submit(os.getpid).result() != os.getpid()
-    finally:
-        place.close()
+    """In a process of its own: Ray knows one cluster in each."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE],
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.split() == ["1", "True"], done.stderr
 
 
 # --- by the verbs ------------------------------------------------------------------------------
@@ -121,6 +136,17 @@ def trained_by(folder: Path) -> set[int]:
     return found
 
 
+@pytest.fixture
+def _no_other_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of this machine that are not the cluster's would be other ones than this, too."""
+
+    def refused(*_: object) -> None:
+        raise AssertionError("not trained on the cluster")
+
+    monkeypatch.setattr("policies.training.places.Local", refused)
+
+
+@pytest.mark.usefixtures("_no_other_place")
 def test_the_command_trains_on_the_cluster_and_releases_what_came_of_it(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +160,7 @@ def test_the_command_trains_on_the_cluster_and_releases_what_came_of_it(
     assert f"release in {tmp_path / 'to'}, of seed" in done.stderr
 
 
+@pytest.mark.usefixtures("_no_other_place")
 def test_a_sweep_trains_on_the_cluster(address: str, tmp_path: Path) -> None:
     over = ("--over", "ppo.epochs=1,2", "--seeds", "1")
     done = invoked(cli.sweep, tmp_path, address, *over)
