@@ -124,6 +124,7 @@ def sweep(
     with plainly(console, stopped="the same command goes on from here"):
         from policies.training import sweep as search
         from policies.training.report import PAGE, report_of_sweep, table
+        from policies.training.watch import judged_by
 
         wanted, fields, each = _recipe(recipe, steps), search.over(over), _numbers(seeds)
         tried = search.settings(fields, draw, chance)
@@ -132,9 +133,9 @@ def sweep(
             results = search.sweep(
                 wanted, fields, to, place, seeds=each, draws=draw, chance=chance, progress=advance
             )
-        report_of_sweep(wanted.name, results, to)
+        report_of_sweep(wanted, results, to)
         head, rows = table(results)
-        shown = Table(*head, title="mean latency / base on validation cases", box=None)
+        shown = Table(*head, title=f"{judged_by(wanted.objective)} on validation cases", box=None)
         for row in rows:
             shown.add_row(*row)
         console.print(shown)

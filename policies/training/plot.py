@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from policies.training.watch import judged_by
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -32,7 +34,7 @@ def curves(runs: Sequence[Trained], title: str) -> Figure:
     checked = [[(p.step, p.ratio) for p in run.curve if p.ratio is not None] for run in runs]
     _band(bottom, checked, marker="o", markersize=3)
     bottom.axhline(1.0, color="grey", linewidth=0.8)
-    bottom.set_ylabel("mean latency / base")
+    bottom.set_ylabel(judged_by(runs[0].recipe.objective))
     bottom.set_xlabel("steps")
     return figure
 
@@ -73,8 +75,8 @@ def losses(runs: Sequence[Trained], title: str) -> Figure | None:
     return figure
 
 
-def searched(tried: Sequence[Tried], title: str) -> Figure:
-    """A panel for each field: its values, and the ratio of each run; the best setting is red."""
+def searched(tried: Sequence[Tried], title: str, what: str) -> Figure:
+    """A panel for each field: its values, and `what` of each run; the best setting is red."""
     names = list(tried[0].values)
     figure, panels = _figure(1, len(names), (1.5 + 3.4 * len(names), 3.4), sharey=True)
     for panel, name in zip(panels, names, strict=True):
@@ -90,7 +92,7 @@ def searched(tried: Sequence[Tried], title: str) -> Figure:
             panel.set_xscale("log")
         panel.axhline(1.0, color="grey", linewidth=0.8)
         panel.set_xlabel(name)
-    panels[0].set_ylabel("mean latency / base")
+    panels[0].set_ylabel(what)
     figure.suptitle(title, fontsize=10)
     return figure
 

@@ -31,6 +31,7 @@ from policies.training.importance import write as write_importance
 from policies.training.read_back import read_back
 from policies.training.recipe import of_document
 from policies.training.train import Trained
+from policies.training.watch import DEFAULT
 
 FILES = (
     "model.onnx",
@@ -85,10 +86,11 @@ def release(
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     digest = export(trained.actor, made / "model.onnx")
+    by_mean = trained.recipe.objective == DEFAULT
     training: dict[str, Any] = {
         "step": trained.step,
         "steps": trained.recipe.steps,
-        "validation_mean_ratio": round(trained.ratio, 4),
+        f"validation_{'mean_ratio' if by_mean else 'by_objective'}": round(trained.ratio, 4),
     }
     if trained.log is not None:
         training["log"] = dict(trained.log)

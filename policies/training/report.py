@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policies.training.plot import curves, losses, searched
+from policies.training.recipe import Recipe
 from policies.training.sweep import Tried
 from policies.training.train import Trained
+from policies.training.watch import judged_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +43,7 @@ def report_of_runs(runs: Sequence[Trained], folder: Path) -> None:
         for run in runs
     ]
     note = (
-        f"{recipe.algorithm}, {recipe.steps:,} steps. Mean latency over that of the base "
+        f"{recipe.algorithm}, {recipe.steps:,} steps. {judged_by(recipe.objective)} "
         f"({recipe.base}) on {recipe.check_cases} validation cases, geometric mean; below 1 is "
         "better. Lines are the mean over seeds, and the band is from the lowest to the highest."
     )
@@ -49,14 +51,15 @@ def report_of_runs(runs: Sequence[Trained], folder: Path) -> None:
     _write(folder, title, note, head, rows, pictures)
 
 
-def report_of_sweep(name: str, tried: Sequence[Tried], folder: Path) -> None:
+def report_of_sweep(recipe: Recipe, tried: Sequence[Tried], folder: Path) -> None:
     """`sweep.png` and the page, of settings, the best first."""
-    title = f"{name}: {len(tried)} settings, {len(tried[0].ratios)} seeds each"
+    title = f"{recipe.name}: {len(tried)} settings, {len(tried[0].ratios)} seeds each"
+    what = judged_by(recipe.objective)
     note = (
-        "Mean latency over the base's on the validation cases of the recipe, of the best policy of "
-        "each run; the mean over seeds is geometric. The best of many looks better than it is."
+        f"{what} on the validation cases of the recipe, of the best policy of each run; the mean "
+        "over seeds is geometric. The best of many looks better than it is."
     )
-    _write(folder, title, note, *table(tried), {"sweep": searched(tried, title)})
+    _write(folder, title, note, *table(tried), {"sweep": searched(tried, title, what)})
 
 
 def table(tried: Sequence[Tried]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -151,7 +151,7 @@ class Tried:
 
     values: Mapping[str, Any]
     ratios: Mapping[int, float]
-    """By seed: mean latency over the base's, of the best policy of the run."""
+    """By seed, of the best policy of the run: see `validate`."""
     steps: Mapping[int, int]
     """By seed: when that policy was met."""
 
@@ -212,9 +212,11 @@ def sweep(
 
 def _judged(run: Trained, recipe: Recipe) -> float:
     """By the cases of the recipe as it is, which were the run's, too, if the draw is the same."""
-    if run.recipe.scenarios == recipe.scenarios:
+    ours, its = recipe, run.recipe
+    if (its.scenarios, its.objective) == (ours.scenarios, ours.objective):
         return run.ratio
-    return validate(recipe.checks.episodes(recipe.check_cases, VALIDATION_SEED), run.actor)
+    episodes = recipe.checks.episodes(recipe.check_cases, VALIDATION_SEED)
+    return validate(episodes, run.actor, recipe.objective)
 
 
 def _key(recipe: Recipe) -> str:

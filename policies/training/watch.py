@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from controlplane.model.objective import Objective
 from policies.agents.sb3 import on_cpu
 from policies.env.episodes import Episodes
 from policies.training.recipe import Recipe
 
 VALIDATION_SEED = 424_242
 """Draws the validation cases: other cases than training's, from the same ranges."""
+
+DEFAULT = Objective()
 
 Progress = Callable[[int, str], None]
 """Told the steps that are done, and one line about them."""
@@ -31,7 +34,7 @@ class Point:
     reward: float
     """Mean return of the newest training episodes, which explore."""
     ratio: float | None = None
-    """Mean latency over the base's on the validation cases, without exploring; geometric mean."""
+    """On the validation cases, without exploring: see `validate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,9 @@ class Watch:
         self.curve.append(point)
         self._show("training/return", point.reward, point.step)
         if point.ratio is not None:
-            self._show("validation/mean_latency_ratio", point.ratio, point.step)
+            by_mean = self._recipe.objective == DEFAULT
+            name = "mean_latency_ratio" if by_mean else "by_objective"
+            self._show(f"validation/{name}", point.ratio, point.step)
 
     def _show(self, name: str, value: float, step: int) -> None:
         """In TensorBoard. What a run that was broken off said of this step and later is hidden."""
@@ -157,7 +162,7 @@ class Watch:
     def _check(self, step: int) -> float:
         actor = self._mean
         assert actor is not None
-        ratio = validate(self._validation, actor)
+        ratio = validate(self._validation, actor, self._recipe.objective)
         if self.best is None or ratio < self.best.ratio:
             self.best = Best(ratio, step, copy.deepcopy(actor).eval())
         return ratio
@@ -170,17 +175,30 @@ def filled(blank: Callable[[], nn.Module], weights: Mapping[str, torch.Tensor]) 
     return module
 
 
-def validate(episodes: Episodes, actor: nn.Module) -> float:
-    """Mean latency over the base's, geometric mean over always the same cases."""
+def judged_by(objective: Objective) -> str:
+    """What `validate` gives, for people."""
+    return "mean latency / base" if objective == DEFAULT else "exp(-reward) by the objective"
+
+
+def validate(episodes: Episodes, actor: nn.Module, objective: Objective = DEFAULT) -> float:
+    """How good a policy is on always the same cases; the base is at 1, and below is better.
+
+    Mean latency over the base's, geometric mean, where the objective is the default one; of any
+    other exp(-mean reward): rewards are logarithms or ratios, beside the base.
+    """
     episodes.seed(VALIDATION_SEED)
-    played(episodes, actor)
-    return float(np.exp(np.mean(np.log(episodes.ratios()))))
+    reward = played(episodes, actor)
+    if objective == DEFAULT:
+        return float(np.exp(np.mean(np.log(episodes.ratios()))))
+    return float(np.exp(-reward))
 
 
-def played(episodes: Episodes, actor: nn.Module) -> None:
-    """Play an episode in all slots by a policy, without exploring."""
-    table, ended = episodes.reset(), False
+def played(episodes: Episodes, actor: nn.Module) -> float:
+    """Play an episode in all slots by a policy, without exploring; the mean reward of a tick."""
+    table, ended, rewards = episodes.reset(), False, list[float]()
     while not ended:
         with torch.no_grad():
             actions = actor(torch.from_numpy(table)).numpy()
-        table, _, ended = episodes.step(actions)
+        table, reward, ended = episodes.step(actions)
+        rewards.append(float(np.mean(reward)))
+    return float(np.mean(rewards))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from controlplane.model.features import FEATURES
 from controlplane.model.objective import Objective
@@ -25,6 +26,7 @@ from policies.env.stages import Stages
 from policies.simulator import Outcome, Steps
 from policies.simulator.state import BIN_FROM, BIN_WIDTH, BINS
 from policies.training.recipe import FOLDER, Recipe, load
+from policies.training.watch import validate
 
 pytestmark = pytest.mark.learning
 
@@ -225,6 +227,30 @@ def test_what_is_learned_goes_by_the_objective() -> None:
     for_time = towards_the_fast(Objective(latency_mean=1.0, errors=0.0))
     assert for_errors < -0.2
     assert for_time > 0.2
+
+
+class AwayFromTheFast(nn.Module):  # type: ignore[misc]
+    """Takes some of its share from the group that can do the most."""
+
+    def __init__(self, by: float = 0.5) -> None:
+        super().__init__()
+        self._by = by
+
+    def forward(self, table: Tensor) -> Tensor:
+        """(b, g, features) to (b, g)."""
+        there = table[:, :, FEATURES.index("present")] > 0
+        capacity = table[:, :, FEATURES.index("capacity")].masked_fill(~there, -torch.inf)
+        most: Tensor = capacity == capacity.amax(dim=1, keepdim=True)
+        return -self._by * (most & there).float()
+
+
+def test_what_is_kept_is_judged_by_the_objective() -> None:
+    """Away from what is fast and fails: better by errors, worse by the mean of successes."""
+    episodes = Simulated(TEMPTING, Objective(latency_mean=0.0, errors=5.0)).episodes(16, 1)
+    for_errors = Objective(latency_mean=0.0, errors=5.0)
+    assert validate(episodes, AwayFromTheFast(), for_errors) < 1.0
+    assert validate(episodes, AwayFromTheFast()) > 1.0
+    assert validate(episodes, AwayFromTheFast(by=0.0), for_errors) == 1.0  # the base
 
 
 # --- prices, and classes of requests ------------------------------------------------------------

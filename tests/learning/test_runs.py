@@ -299,7 +299,7 @@ def test_a_sweep_finds_the_better_setting_and_goes_on_where_it_was_stopped(
     assert tried[0].mean < 1.0
     document = json.loads((tmp_path / search.RESULT).read_text())
     assert [one["mean"] for one in document["tried"]] == [one.mean for one in tried]
-    report_of_sweep("toy", tried, tmp_path)
+    report_of_sweep(base, tried, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert f"{tried[0].mean:.4f}" in page
     assert "<svg" in page
