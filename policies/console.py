@@ -22,7 +22,7 @@ def plainly(console: Console, *, stopped: str = "") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"stopped{stopped and ': '}{stopped}", highlight=False)
+        console.print(f"stopped{stopped and ': '}{stopped}", highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except ModuleNotFoundError as error:
         extra = "ray" if error.name == "ray" else "train"
@@ -32,10 +32,12 @@ def plainly(console: Console, *, stopped: str = "") -> Iterator[None]:
             style="red",
             markup=False,
             highlight=False,
+            soft_wrap=True,
         )
         raise typer.Exit(1) from error
     except (WeirError, ValueError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        said = f"error: {error}"  # unbroken: a path in it is to be copied
+        console.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 

@@ -92,6 +92,7 @@ def show_logged(document: Mapping[str, Any], console: Console) -> None:
         f"{document['service']}: decided at {document['at']} by {document['policy']} ({release})",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("group", no_wrap=True)
@@ -106,6 +107,7 @@ def show_logged(document: Mapping[str, Any], console: Console) -> None:
             f"note: explores with a deviation of {document['explores']:g}, which is in what was "
             "proposed and not in what follows",
             highlight=False,
+            soft_wrap=True,
         )
     if document["reasons"]:
         console.print(f"the guard: {', '.join(document['reasons'])}", highlight=False)
