@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.releases import playable
 from controlplane.checkout import commit, short
 from policies.league.intervals import intervals
 from policies.league.match import Played
@@ -29,7 +30,6 @@ from policies.league.players import MODEL, released, those
 from policies.league.suite import RELEASE_SEEDS, Suite
 from policies.league.tables import interval, write_between
 from policies.league.tournament import tournament
-from policies.training.export import export
 from policies.training.places import Local
 from policies.training.plot import compared
 from policies.training.recipe import FOLDER, Lesson, Recipe, load
@@ -84,9 +84,7 @@ def player_of(run: Trained, folder: Path) -> str:
     name = f"{'lessons' if run.recipe.curriculum else 'plain'}-{run.recipe.seed}"
     made = folder / name
     made.mkdir(parents=True, exist_ok=True)
-    digest = export(run.actor, made / "model.onnx")
-    whole = json.loads((RELEASE / "manifest.json").read_text())
-    (made / "manifest.json").write_text(json.dumps(whole | {"digest": digest}))
+    playable(run.actor, json.loads((RELEASE / "manifest.json").read_text()), made)
     return name
 
 

@@ -60,8 +60,13 @@ def average(folders: Sequence[Path], to: Path) -> Path:
     networks = [read_back(one / "model.onnx", manifest["bound"]).actor for one in folders]
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
-    digest = export(Averaged(networks), to / "model.onnx", bound=manifest["bound"])
-    (to / "manifest.json").write_text(json.dumps(manifest | {"digest": digest}))
+    return playable(Averaged(networks), manifest, to)
+
+
+def playable(actor: nn.Module, manifest: Mapping[str, Any], to: Path) -> Path:
+    """Write what the league needs of a release: the model, and this manifest with its digest."""
+    digest = export(actor, to / "model.onnx", bound=manifest["bound"])
+    (to / "manifest.json").write_text(json.dumps({**manifest, "digest": digest}))
     return to
 
 

@@ -212,8 +212,8 @@ def sweep(
 
 def _judged(run: Trained, recipe: Recipe) -> float:
     """By the cases of the recipe as it is, which were the run's, too, if the draw is the same."""
-    ours, its = recipe, run.recipe
-    if (its.scenarios, its.objective) == (ours.scenarios, ours.objective):
+    its = run.recipe
+    if (its.scenarios, its.objective) == (recipe.scenarios, recipe.objective):
         return run.ratio
     episodes = recipe.checks.episodes(recipe.check_cases, VALIDATION_SEED)
     return validate(episodes, run.actor, recipe.objective)
