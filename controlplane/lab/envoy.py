@@ -102,14 +102,17 @@ class Envoy:
                 if (await self.get("/ready", 1.0)).startswith("LIVE"):
                     return
             await asyncio.sleep(0.05)
-        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-        if self.process.returncode is not None:
-            raise StartupError(
-                f"Envoy ended with exit status {self.process.returncode}; its log ends:\n{tail}"
-            )
         status = self.process.returncode
-        what = f"ended with status {status}" if status is not None else "did not become ready"
-        raise StartupError(f"Envoy {what} within {deadline_s:.0f} s; its log ends:\n{tail}")
+        what = (
+            f"did not become ready within {deadline_s:.0f} s"
+            if status is None
+            else f"ended with exit status {status}"
+        )
+        raise StartupError(f"Envoy {what}; its log ends:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
 
 def _dechunk(body: bytes) -> bytes:

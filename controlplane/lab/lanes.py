@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ async def run_lane(
 
     async with run_envoys(bootstraps, folder, name=balancing.name) as running:
         require_one_listener(ports)
-        await wait_serving(listeners)
+        await wait_serving(listeners, running)
         yield Lane(
             balancing.name,
             balancing.title,
@@ -102,28 +103,45 @@ async def run_lane(
         )
 
 
-async def wait_serving(ports: Sequence[int], deadline_s: float = 60.0) -> None:
-    """Until a request to each port is answered 200 by a backend behind it."""
-    try:
-        async with asyncio.timeout(deadline_s):
-            for port in ports:
-                while not await _answers(port):  # noqa: ASYNC110 - another process
-                    await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise StartupError(
-            f"the Envoy on port {port} did not serve within {deadline_s:.0f} s"
-        ) from None
+async def wait_serving(
+    ports: Sequence[int], envoys: Sequence[Envoy] = (), deadline_s: float = 60.0
+) -> None:
+    """Until a request to each port is answered 200 by a backend behind it.
+
+    Raises `StartupError` with the last answer of the port, and what its Envoy says where the
+    `envoys` are given, one for each port.
+    """
+    end = time.monotonic() + deadline_s
+    for i, port in enumerate(ports):
+        while not (answer := await _answer(port)).startswith("HTTP/1.1 200 "):
+            if time.monotonic() > end:
+                raise StartupError(
+                    f"the Envoy on port {port} did not serve within {deadline_s:.0f} s;"
+                    f" its last answer: {answer}{await _told(envoys[i]) if envoys else ''}"
+                )
+            await asyncio.sleep(0.05)
 
 
-async def _answers(port: int) -> bool:
-    """One request with the work of a usual one: Weir learns from this answer too."""
+async def _answer(port: int) -> str:
+    """Of one request with the work of a usual one: Weir learns from this answer too."""
     try:
         async with asyncio.timeout(2.0):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(b"GET /80000 HTTP/1.1\r\nhost: weir.demo\r\nconnection: close\r\n\r\n")
-                return (await reader.read(64)).startswith(b"HTTP/1.1 200 ")
+                return (await reader.read(512)).decode(errors="replace")
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
-        return False
+    except TimeoutError:
+        return "none within 2 s"
+    except OSError as error:
+        return str(error)
+
+
+async def _told(envoy: Envoy) -> str:
+    """What an Envoy that does not serve says of it: what it got, and the end of its log."""
+    try:
+        got = str(await envoy.stats("update_(success|rejected|failure)|membership_(healthy|total)"))
+    except (OSError, TimeoutError, ValueError) as error:
+        got = f"no answer of its admin interface, {error!r}"
+    return f"\nIts statistics: {got}\nIts log ends:\n{envoy.tail()}"

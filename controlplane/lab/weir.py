@@ -239,7 +239,7 @@ async def run_weir_lane(
             for i, admin in enumerate(admins)
         ]
         async with run_envoys(bootstraps, folder, name=name) as running:
-            await wait_serving(listeners)
+            await wait_serving(listeners, running)
             require_one_listener(ports)
             yield Lane(name, f"Weir ({policy})", tuple(listeners), running, assign), served
     finally:

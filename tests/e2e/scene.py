@@ -155,7 +155,7 @@ async def play_scene(
         await served.wait_ready()
         made = bootstraps(scene) if bootstraps else _own_nothing(scene, load_reports)
         scene.envoys = await stack.enter_async_context(run_envoys(made, folder, name=LANE))
-        await wait_serving(scene.listeners)
+        await wait_serving(scene.listeners, scene.envoys)
         require_one_listener(ports)
         yield scene
 

@@ -68,7 +68,7 @@ class Zoned:
             delta=self.delta,
         )
         async with run_envoy(bootstrap, self.folder, name=name or f"envoy-{zone}") as envoy:
-            await wait_serving([self.listeners[zone]])
+            await wait_serving([self.listeners[zone]], [envoy])
             yield envoy
 
     def declare(self, *without: str) -> None:
