@@ -140,6 +140,10 @@ async def _answer(port: int) -> str:
 
 async def _told(envoy: Envoy) -> str:
     """What an Envoy that does not serve says of it: what it got, and the end of its log."""
+    if envoy.process.returncode is not None:
+        return (
+            f"\nIt ended with exit status {envoy.process.returncode}; its log ends:\n{envoy.tail()}"
+        )
     try:
         got = str(await envoy.stats("update_(success|rejected|failure)|membership_(healthy|total)"))
     except (OSError, TimeoutError, ValueError) as error:

@@ -2,7 +2,8 @@
 
 Envoys of one user share a port silently (SO_REUSEPORT), so ports are taken outside of the range
 from which the kernel serves outgoing connections, all distinct, and a lane checks after its start
-that each has exactly one listener. Labs that start at once and are not to meet have ranges of their
+that each has exactly one listener. What was given is not given again soon: who asked may not have
+opened it yet. Labs that start at once and are not to meet have ranges of their
 own, by `WEIR_LAB_PORTS=FIRST-LAST`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections import deque
 from pathlib import Path
 
 from controlplane.errors import ConfigurationError, StartupError
@@ -19,21 +21,33 @@ RANGE = "WEIR_LAB_PORTS"
 FIRST, LAST = 15_000, 59_999
 
 
+_given: deque[int] = deque()
+"""By this process, the oldest first."""
+
+
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """`count` distinct TCP ports that nobody listens on now."""
+    """`count` distinct TCP ports that nobody listens on now, and that this process was not given
+    before: up to half of the range is remembered."""
     candidates = usable()
+    while len(_given) > len(candidates) // 2:
+        _given.popleft()
+    recent = {port: i for i, port in enumerate(_given)}
     random.shuffle(candidates)  # two labs that start at once must not meet
+    candidates.sort(key=lambda port: recent.get(port, -1))  # and where nothing else is left
     found: list[int] = []
     for port in candidates:
         if len(found) == count:
-            return found
+            break
         with socket.socket() as probe:
             try:
                 probe.bind((host, port))
             except OSError:
                 continue
             found.append(port)
-    raise StartupError(f"only {len(found)} of {count} ports are free on {host}")
+    if len(found) < count:
+        raise StartupError(f"only {len(found)} of {count} ports are free on {host}")
+    _given.extend(found)
+    return found
 
 
 def usable() -> list[int]:

@@ -20,6 +20,20 @@ def test_a_lab_keeps_to_its_range_and_to_what_is_free(monkeypatch: pytest.Monkey
     assert all(first < port <= first + 200 for port in found)
 
 
+def test_what_was_given_is_not_given_again_while_other_ports_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scene asks for the ports of its Envoys and opens them after those of `weir serve`, whose
+    admin port was once the same: an Envoy that could not listen, in one run of some hundred."""
+    first = ports.free_ports(1)[0]
+    monkeypatch.setenv(ports.RANGE, f"{first}-{first + 200}")
+    given = [port for _ in range(10) for port in ports.free_ports(10)]
+    assert len(set(given)) == 100
+    again = [port for _ in range(20) for port in ports.free_ports(10)]  # and it never runs out
+    assert len(again) == 200
+    assert not {*given[-50:]} & {*again[:50]}
+
+
 @pytest.mark.parametrize("given", ["", "15000", "a-b"])
 def test_a_range_that_is_none_is_told(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ports.RANGE, given)
