@@ -15,7 +15,6 @@ benchmarks/results, the table of docs/agents/README.md, and a line into the page
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -76,10 +75,9 @@ def recipes() -> dict[str, Recipe]:
 
 def run_of(recipe: Recipe, folder: Path) -> Path:
     """The folder of this recipe, trained by this code and these versions of the libraries."""
-    from policies.training.train import made_by
+    from policies.training.train import key
 
-    key = hashlib.sha256(json.dumps(made_by(recipe)).encode()).hexdigest()[:12]
-    return folder / f"{recipe.name}-{recipe.steps}-{key}"
+    return folder / f"{recipe.name}-{recipe.steps}-{key(recipe)}"
 
 
 def trained(recipe: Recipe, run: Path) -> dict[str, Any]:

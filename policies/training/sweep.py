@@ -8,7 +8,6 @@ looks on the cases that it was chosen by: what it is worth, the league says.
 # ruff: noqa: ANN401 - values are of any kind
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -23,7 +22,7 @@ import yaml
 from policies.training.places import Place
 from policies.training.recipe import Recipe
 from policies.training.runs import Progress, trained
-from policies.training.train import CHECKPOINT_S, Trained, made_by
+from policies.training.train import CHECKPOINT_S, Trained, key
 from policies.training.watch import VALIDATION_SEED, validate
 
 RESULT = "sweep.json"
@@ -184,7 +183,7 @@ def sweep(
     recipes = [
         replace(changed(recipe, values), seed=seed, seeds=()) for values in tried for seed in seeds
     ]
-    runs = [(one, folder / "runs" / _key(one)) for one in recipes]
+    runs = [(one, folder / "runs" / f"{key(one)}-seed-{one.seed}") for one in recipes]
     ended = trained(runs, place, resume=True, progress=progress, checkpoint_s=checkpoint_s)
     by_setting = [ended[i : i + len(seeds)] for i in range(0, len(ended), len(seeds))]
     results = sorted(
@@ -217,9 +216,3 @@ def _judged(run: Trained, recipe: Recipe) -> float:
         return run.ratio
     episodes = recipe.checks.episodes(recipe.check_cases, VALIDATION_SEED)
     return validate(episodes, run.actor, recipe.objective)
-
-
-def _key(recipe: Recipe) -> str:
-    """A name for the folder of a run, of all that decides what it gives."""
-    digest = hashlib.sha256(json.dumps(made_by(recipe)).encode()).hexdigest()
-    return f"{digest[:12]}-seed-{recipe.seed}"

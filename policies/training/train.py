@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -179,6 +180,11 @@ def made_by(recipe: Recipe, log: Mapping[str, Any] | None = None) -> dict[str, s
         "machine": platform.machine(),
         **versions,
     }
+
+
+def key(recipe: Recipe) -> str:
+    """A name for the folder of a run, of all that decides what it gives."""
+    return hashlib.sha256(json.dumps(made_by(recipe)).encode()).hexdigest()[:12]
 
 
 @cache
