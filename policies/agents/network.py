@@ -75,6 +75,12 @@ class Actor(nn.Module):  # type: ignore[misc]
         nn.init.uniform_(self.head.weight, -1e-3, 1e-3)
         nn.init.zeros_(self.head.bias)
 
+    @property
+    def shape(self) -> dict[str, int | bool]:
+        """Its sizes, with the names that recipes have for them."""
+        layers = len(self.body.layers)
+        return {"width": self.head.in_features, "layers": layers, "centred": self.centred}
+
     def forward(self, table: Tensor) -> Tensor:
         """(b, g, features) to (b, g)."""
         return self.answer(self.body(table), table)

@@ -1,5 +1,6 @@
 """PPO and A2C of Stable-Baselines3 with our network."""
 
+# ruff: noqa: ANN401 - Stable-Baselines3 has no types
 from __future__ import annotations
 
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from stable_baselines3 import A2C, PPO
 
 from policies.agents.group_policy import GroupPolicy
+from policies.agents.network import Actor
 from policies.agents.repeat import repeatable
 from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import A2c, Ppo
@@ -42,7 +44,25 @@ def updates(settings: Ppo, world: World) -> dict[str, Any]:
     }
 
 
-def ppo(settings: Ppo, world: World, seed: int) -> Sb3Learner:
+class OnPolicy(Sb3Learner):
+    """A learner of theirs around our actor."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model, lambda model: model.policy.actor)
+
+    def begin(self, actor: Any) -> None:
+        """Be as this actor; the critic knows nothing yet."""
+        own: Actor = self.model.policy.actor
+        if own.shape != actor.shape:
+            asked, given = (
+                ", ".join(f"{name}: {value}" for name, value in one.shape.items()).lower()
+                for one in (own, actor)
+            )
+            raise ValueError(f"it has {{{given}}}, and the recipe asks for {{{asked}}}")
+        own.load_state_dict(actor.state_dict())
+
+
+def ppo(settings: Ppo, world: World, seed: int) -> OnPolicy:
     """Proximal policy optimisation."""
     repeatable(seed)
     episodes = world.episodes(settings.slots, seed, settings.copies)
@@ -55,10 +75,10 @@ def ppo(settings: Ppo, world: World, seed: int) -> Sb3Learner:
         **updates(settings, world),
     )
     episodes.seed(seed)
-    return Sb3Learner(model, lambda model: model.policy.actor)
+    return OnPolicy(model)
 
 
-def a2c(settings: A2c, world: World, seed: int) -> Sb3Learner:
+def a2c(settings: A2c, world: World, seed: int) -> OnPolicy:
     """Advantage actor-critic."""
     repeatable(seed)
     episodes = world.episodes(settings.slots, seed, settings.copies)
@@ -76,4 +96,4 @@ def a2c(settings: A2c, world: World, seed: int) -> Sb3Learner:
         device=settings.device,
     )
     episodes.seed(seed)
-    return Sb3Learner(model, lambda model: model.policy.actor)
+    return OnPolicy(model)

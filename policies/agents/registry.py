@@ -77,6 +77,15 @@ class TakesLog(Protocol):
 
 
 @runtime_checkable
+class Begins(Protocol):
+    """A learner that can begin as a policy which was trained before."""
+
+    def begin(self, actor: Any) -> None:  # noqa: ANN401 - a torch module
+        """Be as this one, before anything is learned. ValueError where it is of another shape."""
+        ...
+
+
+@runtime_checkable
 class LearnsMore(Protocol):
     """A learner of more than its actor, which is all that a release holds."""
 
@@ -100,6 +109,8 @@ class Algorithm:
     """`module:function` under `policies.agents`."""
     beside: str = ""
     """What it learns beside its actor, in words: no release holds it (`LearnsMore`)."""
+    begins: bool = False
+    """Whether its learner is one that `Begins`."""
 
     def learner(self, wanted: of.Settings, world: World, seed: int) -> Learner:
         """A learner that has not learned anything yet. Deterministic for the seed."""
@@ -109,8 +120,8 @@ class Algorithm:
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {
-    "ppo": Algorithm("PPO", of.Ppo, "on_policy:ppo"),
-    "a2c": Algorithm("A2C", of.A2c, "on_policy:a2c"),
+    "ppo": Algorithm("PPO", of.Ppo, "on_policy:ppo", begins=True),
+    "a2c": Algorithm("A2C", of.A2c, "on_policy:a2c", begins=True),
     "recurrent-ppo": Algorithm("Recurrent PPO", of.RecurrentPpo, "recurrent:recurrent_ppo"),
     "shared-ppo": Algorithm("PPO of a team, one policy", of.TeamPpo, "team:team_ppo"),
     "independent-ppo": Algorithm("PPO of a team, each its own", of.IndependentPpo, "team:team_ppo"),

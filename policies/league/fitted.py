@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from controlplane.errors import WeirError
+from policies.league.lineage import lineage
 from policies.league.match import Played
 from policies.league.players import FULL_SCAN, MODEL, Kind, Player, folder_of
 from policies.league.results import Results
@@ -157,7 +158,8 @@ def _trained_on(player: Player) -> set[str]:
     """Digests of the fitted services that its manifest names; none where it cannot be read."""
     try:
         manifest = json.loads((folder_of(player) / "manifest.json").read_text())
-        return {str(one["digest"]) for one in manifest["recipe"]["scenarios"].get("fitted", ())}
+        scenarios = [one.recipe["scenarios"] for one in lineage(manifest)]
+        return {str(one["digest"]) for drawn in scenarios for one in drawn.get("fitted", ())}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return set()
 

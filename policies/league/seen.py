@@ -6,9 +6,9 @@ The league cannot hold anything out for a release that it did not train: it can 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from policies.league.lineage import Made, lineage
 from policies.league.players import Kind, Player, folder_of
 from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES
 
@@ -21,8 +21,9 @@ def warnings(player: Player) -> Iterator[str]:
     path = folder_of(player) / "manifest.json"
     try:
         manifest = json.loads(path.read_text())
-        families, endpoints = _trained_on(manifest["recipe"])
-        logged = "log" in manifest.get("training", {})
+        runs = list(lineage(manifest))
+        families, endpoints = _trained_on(runs)
+        logged = any(one.log is not None for one in runs)
     except OSError:
         return
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -39,11 +40,13 @@ def warnings(player: Player) -> Iterator[str]:
         )
 
 
-def _trained_on(recipe: Mapping[str, Any]) -> tuple[set[str], set[int]]:
-    """Families that are ever drawn and numbers of endpoints, of the recipe and all its lessons."""
+def _trained_on(runs: Sequence[Made]) -> tuple[set[str], set[int]]:
+    """Families that are ever drawn and numbers of endpoints, of the recipes and all their
+    lessons."""
     families: set[str] = set()
     endpoints: set[int] = set()
-    for drawn in (recipe["scenarios"], *recipe.get("curriculum", ())):
-        families |= {name for name, odds in (drawn.get("families") or {}).items() if odds > 0.0}
-        endpoints |= set(drawn.get("endpoints") or ())
+    for one in runs:
+        for drawn in (one.recipe["scenarios"], *one.recipe.get("curriculum", ())):
+            families |= {name for name, odds in (drawn.get("families") or {}).items() if odds > 0.0}
+            endpoints |= set(drawn.get("endpoints") or ())
     return families, endpoints

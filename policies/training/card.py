@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controlplane.checkout import short
+from policies.league.lineage import lineage
 from policies.league.tables import interval
 from policies.league.targets import REGIONS
 
@@ -28,7 +29,7 @@ def card(
         f"- **Made by**: {recipe['algorithm'].upper()}, recipe `{recipe['name']}`, seed "
         f"{recipe['seed']}, {training['steps']} steps asked for (the last rollout is played to its "
         f"end), best policy at step {training['step']}, commit `{short(manifest['commit'])}`.",
-        _trained_on(recipe, training.get("log")),
+        *_trained(manifest),
         f"- **Digest**: `{manifest['digest']}`",
         "",
         "## Held-out evaluation",
@@ -44,16 +45,26 @@ def card(
         "",
         *_limits(evaluation),
         "- The simulator has no network, no connections and no retries; an endpoint is one queue.",
-        _not_trained_on(recipe),
+        _not_trained_on(manifest),
         "",
     ]
     return "\n".join(lines)
 
 
+def _trained(manifest: Mapping[str, Any]) -> Iterable[str]:
+    """Of itself, and of what it began as."""
+    whose = "- **Trained on**"
+    for one in lineage(manifest):
+        yield f"{whose} {_trained_on(one.recipe, one.log)}"
+        if one.began_as is not None:
+            said = one.began_as
+            whose = f"- **Began as** `{said['release']}` (digest `{said['digest']}`), trained on"
+
+
 def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str:
     if log is not None:
         return (
-            f"- **Trained on** {log['decisions']} decisions about {log['services']} services that "
+            f"{log['decisions']} decisions about {log['services']} services that "
             f"were served; their log has the digest `{log['digest']}`."
         )
     scenarios = recipe["scenarios"]
@@ -70,12 +81,14 @@ def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str
             f"({len(said['capacity_rps'])} endpoints, {said['proxies']} proxies, digest "
             f"`{one['digest']}`)"
         )
-    return f"- **Trained on** the simulator only: {'; '.join(parts)}."
+    return f"the simulator only: {'; '.join(parts)}."
 
 
-def _not_trained_on(recipe: Mapping[str, Any]) -> str:
-    lessons = [one["families"] or {} for one in recipe.get("curriculum", ())]
-    drawn = {name for families in (recipe["scenarios"]["families"], *lessons) for name in families}
+def _not_trained_on(manifest: Mapping[str, Any]) -> str:
+    drawn: set[str] = set()
+    for one in lineage(manifest):
+        for scenarios in (one.recipe["scenarios"], *one.recipe.get("curriculum", ())):
+            drawn |= {*(scenarios["families"] or {})}
     regions = "" if drawn & set(REGIONS) else ", several regions"
     return (
         f"- Sessions that hold traffic in place{regions} and endpoint weights were not trained on."

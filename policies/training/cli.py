@@ -82,7 +82,7 @@ def train(
         runs = [(one, logs / f"seed-{one.seed}") for one in wanted.runs()]
         if resume and not any(folder.exists() for _, folder in runs):
             console.print(f"nothing to resume in {logs}: begun anew")
-        with _place(ray, workers) as cores, bar(console, "training", _steps(runs)) as advance:
+        with _place(ray, workers) as cores, bar(console, _doing(wanted), _steps(runs)) as advance:
             ended = trained(runs, cores, resume=resume, progress=advance, log=log)
         report_of_runs(ended, logs)
         best = min(ended, key=lambda one: one.ratio)
@@ -158,6 +158,11 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(one) for one in text.split(","))
     except ValueError:
         raise WeirError(f"seeds: wanted numbers as 1,2,3, got {text!r}") from None
+
+
+def _doing(recipe: Recipe) -> str:
+    begun = recipe.start
+    return "training" if begun is None else f"training, from {begun.release} on"
 
 
 def _steps(runs: Sequence[tuple[Recipe, Path]]) -> int:

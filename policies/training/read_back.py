@@ -18,9 +18,18 @@ def read_back(path: Path, bound: float) -> Released:
 
     Raises `ValueError` where it is another network.
     """
-    import onnx
+    return network(path.read_bytes(), bound, str(path))
 
-    graph = onnx.load(str(path)).graph
+
+def network(model: bytes, bound: float, called: str) -> Released:
+    """The same of the content of the file."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        graph = onnx.load_model_from_string(model).graph
+    except DecodeError as error:
+        raise ValueError(f"{called} is not ONNX: {error}") from error
     tensors = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:  # `own` and `head` are exported as x @ W^T + b, and W^T has no name
         if node.op_type == "Add" and node.input[1].endswith(".bias"):
@@ -35,9 +44,9 @@ def read_back(path: Path, bound: float) -> Released:
     for centred in (False, True):
         actor = _actor(named, centred)
         module: Released = Released(actor, bound).eval()
-        if largest_difference(module, path) <= TOLERANCE:
+        if largest_difference(module, model) <= TOLERANCE:
             return module
-    raise ValueError(f"{path} is not a network of this version")
+    raise ValueError(f"{called} is not a network of this version")
 
 
 def _actor(named: dict[str, Tensor], centred: bool) -> Any:  # noqa: ANN401 - torch has no types here

@@ -15,7 +15,7 @@ import yaml
 
 from controlplane.errors import ConfigurationError
 from controlplane.model.objective import Objective
-from policies.agents.registry import algorithm
+from policies.agents.registry import ALGORITHMS, algorithm
 from policies.agents.settings import Ppo, Settings, TeamPpo
 from policies.env.curriculum import Stage
 from policies.env.draw import Draw
@@ -26,6 +26,7 @@ from policies.env.simulated_machines import SimulatedMachines
 from policies.env.simulated_regions import SimulatedRegions
 from policies.simulator import FAMILIES, HELD_OUT_SEEDS
 from policies.simulator.fitted import Fitted, read
+from policies.training.start import Start, start
 
 FOLDER = Path(__file__).parent / "recipes"
 MODEL, LEAST_TIME = "model", "leastTime"
@@ -72,6 +73,8 @@ class Recipe:
     scenarios: Draw = field(default_factory=Draw)
     curriculum: tuple[Lesson, ...] = ()
     """Lessons in turn; after the last, and for all checks, the scenarios are as above."""
+    start: Start | None = None
+    """The release that it begins as; None: as its base, with a network that knows nothing."""
     objective: Objective = field(default_factory=Objective)
     """What a BalancingPolicy can ask for, here with the names of `controlplane.model.objective`."""
     settings: Settings = field(default_factory=Ppo)
@@ -93,6 +96,9 @@ class Recipe:
             raise ValueError(
                 f"base {LEAST_TIME}: regions are a team, for which {self.algorithm} is not"
             )
+        if self.start is not None and not algorithm(self.algorithm).begins:
+            able = " and ".join(name for name, one in ALGORITHMS.items() if one.begins)
+            raise ValueError(f"start: {able} can begin as a release, {self.algorithm} cannot")
         if self.curriculum and not (self.base == MODEL and self.machines == OWN):
             raise ValueError("curriculum: lessons are for services with machines of their own")
         if isinstance(self.scenarios, FittedDraw) and not (
@@ -181,7 +187,9 @@ class Recipe:
         """As it would be written in YAML, with all defaults."""
         document = asdict(self)
         document[self.algorithm] = document.pop("settings")
-        del document["toy"]
+        del document["toy"], document["start"]
+        if self.start is not None:
+            document["start"] = self.start.document()
         if isinstance(self.scenarios, FittedDraw):
             each = zip(document["scenarios"]["fitted"], self.scenarios.fitted, strict=True)
             for said, one in each:
@@ -215,6 +223,8 @@ def of_document(document: Mapping[str, Any], folder: Path = Path()) -> Recipe:
         parts["scenarios"] = _scenarios(parts["scenarios"], folder)
     if "curriculum" in parts:
         parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
+    if parts.get("start") is not None:
+        parts["start"] = start(parts["start"], folder, parts.get("base", MODEL))
     if "objective" in parts:
         parts["objective"] = _made(Objective, parts["objective"])
     name = parts.get("algorithm", "ppo")

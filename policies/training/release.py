@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from policies.agents.network import Released
 from policies.console import bar, plainly
 from policies.env.draw import Draw
 from policies.env.paired import BASE
+from policies.league.lineage import lineage
 from policies.league.suite import Suite
 from policies.league.tournament import Progress
 from policies.training.card import card
@@ -100,8 +101,7 @@ def release(
         _appear(made, folder)
         return {}
     network = Released(trained.actor, document["bound"]).eval()
-    seen = () if trained.log is not None else trained.recipe.draws
-    evaluation = _judge(made, document, network, seen, suite, progress)
+    evaluation = _judge(made, document, network, _seen(document), suite, progress)
     _appear(made, folder)
     return evaluation
 
@@ -117,10 +117,16 @@ def judge(
     try:
         document = json.loads((folder / "manifest.json").read_text())
         network = read_back(folder / "model.onnx", document["bound"])
-        seen = () if "log" in document["training"] else of_document(document["recipe"]).draws
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        seen = _seen(document)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeirError(f"{folder} is no release of this version: {error}") from error
     return _judge(folder, document, network, seen, suite, progress)
+
+
+def _seen(document: Mapping[str, Any]) -> list[Draw]:
+    """What a manifest says that was learned from, also by the releases that it began as."""
+    runs = [one for one in lineage(document) if one.log is None]
+    return [drawn for one in runs for drawn in of_document(one.recipe).draws]
 
 
 def _judge(

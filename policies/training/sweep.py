@@ -26,7 +26,7 @@ from policies.training.train import CHECKPOINT_S, Trained, key
 from policies.training.watch import VALIDATION_SEED, validate
 
 RESULT = "sweep.json"
-_FIXED = ("name", "seed", "seeds", "algorithm", "settings", "toy", "check_cases")
+_FIXED = ("name", "seed", "seeds", "algorithm", "settings", "start", "toy", "check_cases")
 """Fields that say who learns, by whom it is told apart, and by what it is judged."""
 
 

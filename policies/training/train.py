@@ -20,14 +20,16 @@ import policies.agents
 from controlplane import checkout, decision_files
 from controlplane.errors import WeirError
 from policies import fingerprint
-from policies.agents.registry import Learner, LearnsMore, TakesLog, algorithm
+from policies.agents.registry import Begins, Learner, LearnsMore, TakesLog, algorithm
 from policies.agents.repeat import chance, restore_chance
-from policies.env.episodes import World
+from policies.env.episodes import BOUND, World
 from policies.env.simulated import Simulated
 from policies.env.spread import Spread
 from policies.training import checkpoint
+from policies.training.read_back import network
 from policies.training.recipe import Recipe
 from policies.training.served import served
+from policies.training.start import Start
 from policies.training.watch import VALIDATION_SEED, Point, Progress, Update, Watch, filled
 
 CHECKPOINT, TRAINED, CURVE = "checkpoint.npz", "trained.npz", "curve.json"
@@ -83,6 +85,8 @@ def train(
         logs.mkdir(parents=True, exist_ok=True)
     world, checks = (_spread(one, workers) for one in (recipe.world, recipe.checks))
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
+    if recipe.start is not None:
+        _begin(learner, recipe.start)
     told = None if log is None else _served(log, recipe, learner)
     by = made_by(recipe, told)
     if logs is not None and resume and (logs / TRAINED).exists():
@@ -157,6 +161,20 @@ class _Saver:
         self._learner.restore(state["learner"])
         self._watch.restore(state["watch"], self._learner.blank)
         restore_chance(state["chance"])  # last: what comes before may draw
+
+
+def _begin(learner: Learner, start: Start) -> None:
+    """As the release. WeirError where it is not at hand, or has a network of another shape."""
+    if not start.model:
+        raise WeirError(
+            f"start: {start.release} is told of and not at hand: name it in a recipe as an "
+            "installed policy or as a folder"
+        )
+    assert isinstance(learner, Begins)  # as the registry says
+    try:
+        learner.begin(network(start.model, BOUND, start.release).actor)
+    except ValueError as error:
+        raise WeirError(f"start: {start.release}: {error}") from error
 
 
 def _served(folder: Path, recipe: Recipe, learner: Learner) -> Mapping[str, Any]:
