@@ -37,7 +37,7 @@ CHECKPOINT, TRAINED, CURVE = "checkpoint.npz", "trained.npz", "curve.json"
 CHECKPOINT_S = 30.0
 """At least between two checkpoints: what a run that is killed loses."""
 _LIBRARIES = ("numpy", "torch", "stable-baselines3", "sb3-contrib")
-_DECIDING = ("recipe.py", "toy.py", "watch.py", "served.py")
+_DECIDING = ("recipe.py", "toy.py", "watch.py", "served.py", "read_back.py")
 """Modules of this package that decide what a run gives; the others begin runs and show them."""
 
 

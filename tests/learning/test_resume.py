@@ -239,6 +239,7 @@ def test_the_code_of_a_run_is_all_that_decides_what_it_gives(tmp_path: Path) -> 
         "policies/env/draw.py",
         "policies/simulator/core.py",
         "policies/training/recipe.py",
+        "policies/training/read_back.py",
         "policies/training/watch.py",
         "controlplane/decide/queueing.py",
         "controlplane/guard/__init__.py",
