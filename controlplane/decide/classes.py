@@ -15,11 +15,14 @@ APART = float(np.log(1.3))
 """Classes whose means are nearer than this are one."""
 LONE = float(np.log(1.8))
 """A single endpoint is a class of its own only when it is this far from its nearest."""
+GENERATION = float(np.log(1.5))
+"""Classes of which each is this far from the next are generations of machines, and not parts of one
+spread: of them there may be one for every two endpoints (docs/decisions/0021)."""
 MOST_CLASSES = 4
 
 
 def most_classes(endpoints: int) -> int:
-    """Few: a class of one leaves the full scan nothing to choose from.
+    """Of a spread few: a class of one leaves the full scan nothing to choose from.
 
     >>> [most_classes(n) for n in (1, 2, 8, 9, 100)]
     [1, 2, 2, 3, 4]
@@ -31,15 +34,19 @@ def classes(log_capacity: Floats) -> NDArray[np.intp]:
     """(n,) the class of each endpoint, numbered from the slowest.
 
     Least squares in one dimension, exact by dynamic programming; as few classes as keep each
-    within `ALIKE`, and no boundary where there is no gap to speak of.
+    within `ALIKE`, more than `most_classes` where all are a `GENERATION` apart, and no boundary
+    where there is no gap to speak of.
     """
     n = len(log_capacity)
     order = np.argsort(log_capacity, kind="stable")
     line = log_capacity[order]
-    bounds = [0, n]
-    for count in range(1, most_classes(n) + 1):
-        bounds = _bounds(line, count)
-        if max(line[b - 1] - line[a] for a, b in itertools.pairwise(bounds)) <= ALIKE:
+    few, bounds = most_classes(n), [0, n]
+    for count in range(1, max(few, min(MOST_CLASSES, n // 2)) + 1):
+        cut = _bounds(line, count)
+        narrow = max(line[b - 1] - line[a] for a, b in itertools.pairwise(cut)) <= ALIKE
+        if count <= few or (narrow and _generations(line, cut)):
+            bounds = cut
+        if narrow:
             break
     bounds = _merged(line, bounds)
     out = np.empty(n, dtype=np.intp)
@@ -82,6 +89,15 @@ def _merged(line: Floats, bounds: list[int]) -> list[int]:
             break
         del bounds[worst + 1]
     return bounds
+
+
+def _generations(line: Floats, bounds: list[int]) -> bool:
+    """Whether each class is a generation from the next, and no boundary would be taken away."""
+    parts = [line[a:b] for a, b in itertools.pairwise(bounds)]
+    return all(
+        right[0] - left[-1] >= GENERATION and _clear(left, right) >= 1.0
+        for left, right in itertools.pairwise(parts)
+    )
 
 
 def _clear(left: Floats, right: Floats) -> float:

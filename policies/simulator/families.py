@@ -56,6 +56,16 @@ def _all_different(case: Case, random: Random) -> Case:
     return _hit(case, {i: Steps.of(v) for i, v in enumerate(speeds.tolist())})
 
 
+def _generations(case: Case, random: Random) -> Case:
+    """Machines of three or four generations, each some 1.6 to 2.4 times as fast as the one
+    before."""
+    n = len(case.stations)
+    ratio, many = float(random.uniform(1.6, 2.4)), int(random.integers(3, 5))
+    speeds = ratio ** (random.permutation(n) % many).astype(np.float64)
+    speeds /= speeds.mean()
+    return _hit(case, {i: Steps.of(v) for i, v in enumerate(speeds.tolist())})
+
+
 def _sparse(case: Case, random: Random) -> Case:
     """Many proxies, each with little traffic; the machines are unlike."""
     proxies = max(case.proxies, int(random.choice((16, 32, 64))))
@@ -279,6 +289,7 @@ FAMILIES: dict[str, Callable[[Case, Random], Case]] = {
     "hardware_2x": _hardware_2x,
     "hardware_4x": _hardware_4x,
     "all_different": _all_different,
+    "generations": _generations,
     "sparse": _sparse,
     "noisy_neighbour": _noisy_neighbour,
     "gc_pauses": _gc_pauses,

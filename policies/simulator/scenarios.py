@@ -21,6 +21,7 @@ from policies.simulator.steps import Steps
 
 HELD_OUT_SEEDS = 1_000_000
 HELD_OUT_FAMILIES = (
+    "generations",
     "gc_pauses",
     "degradation",
     "mixed_costs",

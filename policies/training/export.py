@@ -24,8 +24,8 @@ from policies.training.strip import strip
 
 FORMAT = 1
 TOLERANCE = 1e-5
-"""Of a residual, 0.001 % of a share: what rounding in another order may come to. With the weights of
-a TD3 that learned for long, torch and ONNX Runtime are each 1 to 2 millionths off what double
+"""Of a residual, 0.001 % of a share: what rounding in another order may come to. With the weights
+of a TD3 that learned for long, torch and ONNX Runtime are each 1 to 2 millionths off what double
 precision gives, and 2 from one another."""
 
 

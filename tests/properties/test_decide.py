@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.decide.capacity import Capacity
-from controlplane.decide.classes import APART, classes, most_classes
+from controlplane.decide.classes import APART, GENERATION, MOST_CLASSES, classes, most_classes
 from controlplane.decide.queueing import QueueingModel
 from controlplane.decide.snap import snap
 from controlplane.model import Situation, folding
@@ -79,7 +79,10 @@ def test_classes_are_few_ordered_and_apart(n: int, seed: int) -> None:
     index = classes(line)
     present = np.unique(index)
     assert present.tolist() == list(range(len(present)))
-    assert len(present) <= most_classes(n)
+    gaps = [line[index == b].min() - line[index == a].max() for a, b in pairwise(present)]
+    if len(present) > most_classes(n):
+        assert len(present) <= MOST_CLASSES
+        assert min(gaps) >= GENERATION
     for low, high in pairwise(present):
         assert line[index == low].max() <= line[index == high].min()
         assert line[index == high].mean() - line[index == low].mean() >= APART - 1e-9

@@ -25,7 +25,7 @@ from controlplane.lab.scenarios import (
 
 FEW = 4
 """Envoys of a lane: each sees much of the traffic, which is what Envoy's own choices live on."""
-MANY = 50
+SOME, MANY = 16, 50
 
 HARDWARE_2X = Scenario(
     name="hardware-2x",
@@ -38,6 +38,12 @@ HARDWARE_4X = Scenario(
     title="4 of 8 backends are four times as fast as the others",
     backends=backends(("fast", 4, 1.6), ("slow", 4, 0.4)),
     envoys=FEW,
+)
+GENERATIONS = Scenario(
+    name="generations",
+    title="8 backends of three generations, each twice as fast as the one before; 16 Envoys",
+    backends=backends(("new", 3, 1.6), ("middle", 3, 0.8), ("old", 2, 0.4)),
+    envoys=SOME,
 )
 SPARSE = Scenario(
     name="sparse",
@@ -129,6 +135,7 @@ SUITE = {
         replace(HOMOGENEOUS, envoys=FEW),
         HARDWARE_2X,
         HARDWARE_4X,
+        GENERATIONS,
         SPARSE,
         replace(DEMO, name="slow-half-way"),
         NOISY_NEIGHBOUR,
