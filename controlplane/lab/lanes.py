@@ -114,22 +114,24 @@ async def wait_serving(
     end = time.monotonic() + deadline_s
     for i, port in enumerate(ports):
         while not (answer := await _answer(port)).startswith("HTTP/1.1 200 "):
-            if time.monotonic() > end:
+            ended = bool(envoys) and envoys[i].process.returncode is not None
+            if ended or time.monotonic() > end:
                 raise StartupError(
-                    f"the Envoy on port {port} did not serve within {deadline_s:.0f} s;"
+                    f"the Envoy on port {port} did not serve within {deadline_s:g} s;"
                     f" its last answer: {answer}{await _told(envoys[i]) if envoys else ''}"
                 )
             await asyncio.sleep(0.05)
 
 
 async def _answer(port: int) -> str:
-    """Of one request with the work of a usual one: Weir learns from this answer too."""
+    """The head of that to one request with the work of a usual one: Weir learns from it, too."""
     try:
         async with asyncio.timeout(2.0):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(b"GET /80000 HTTP/1.1\r\nhost: weir.demo\r\nconnection: close\r\n\r\n")
-                return (await reader.read(512)).decode(errors="replace")
+                told = (await reader.read(512)).decode(errors="replace")
+                return told.partition("\r\n")[0] or "the connection was closed"
             finally:
                 writer.close()
     except TimeoutError:
@@ -140,12 +142,10 @@ async def _answer(port: int) -> str:
 
 async def _told(envoy: Envoy) -> str:
     """What an Envoy that does not serve says of it: what it got, and the end of its log."""
-    if envoy.process.returncode is not None:
-        return (
-            f"\nIt ended with exit status {envoy.process.returncode}; its log ends:\n{envoy.tail()}"
-        )
+    if (status := envoy.process.returncode) is not None:
+        return f"\nIt ended with exit status {status}; its log ends:\n{envoy.tail()}"
     try:
         got = str(await envoy.stats("update_(success|rejected|failure)|membership_(healthy|total)"))
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, LookupError, TypeError) as error:
         got = f"no answer of its admin interface, {error!r}"
     return f"\nIts statistics: {got}\nIts log ends:\n{envoy.tail()}"

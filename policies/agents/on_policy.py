@@ -8,7 +8,6 @@ from typing import Any
 from stable_baselines3 import A2C, PPO
 
 from policies.agents.group_policy import GroupPolicy
-from policies.agents.network import Actor
 from policies.agents.repeat import repeatable
 from policies.agents.sb3 import Sb3Learner
 from policies.agents.settings import A2c, Ppo
@@ -52,14 +51,7 @@ class OnPolicy(Sb3Learner):
 
     def begin(self, actor: Any) -> None:
         """Be as this actor; the critic knows nothing yet."""
-        own: Actor = self.model.policy.actor
-        if own.shape != actor.shape:
-            asked, given = (
-                ", ".join(f"{name}: {value}" for name, value in one.shape.items()).lower()
-                for one in (own, actor)
-            )
-            raise ValueError(f"it has {{{given}}}, and the recipe asks for {{{asked}}}")
-        own.load_state_dict(actor.state_dict())
+        self.model.policy.actor.load_state_dict(actor.state_dict())
 
 
 def ppo(settings: Ppo, world: World, seed: int) -> OnPolicy:

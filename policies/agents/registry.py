@@ -81,7 +81,7 @@ class Begins(Protocol):
     """A learner that can begin as a policy which was trained before."""
 
     def begin(self, actor: Any) -> None:  # noqa: ANN401 - a torch module
-        """Be as this one, before anything is learned. ValueError where it is of another shape."""
+        """Be as this one, which has the shape of its own, before anything is learned."""
         ...
 
 
@@ -110,7 +110,7 @@ class Algorithm:
     beside: str = ""
     """What it learns beside its actor, in words: no release holds it (`LearnsMore`)."""
     begins: bool = False
-    """Whether its learner is one that `Begins`."""
+    """Whether a recipe may have a `start`: its learner is one that `Begins`."""
 
     def learner(self, wanted: of.Settings, world: World, seed: int) -> Learner:
         """A learner that has not learned anything yet. Deterministic for the seed."""

@@ -156,12 +156,14 @@ def notes(fitted: Fitted, players: Sequence[Player]) -> list[str]:
 
 def _trained_on(player: Player) -> set[str]:
     """Digests of the fitted services that its manifest names; none where it cannot be read."""
+    found: set[str] = set()
     try:
         manifest = json.loads((folder_of(player) / "manifest.json").read_text())
-        scenarios = [one.recipe["scenarios"] for one in lineage(manifest)]
-        return {str(one["digest"]) for drawn in scenarios for one in drawn.get("fitted", ())}
+        for run in lineage(manifest):
+            found |= {str(one["digest"]) for one in run.recipe["scenarios"].get("fitted", ())}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return set()
+        pass  # what was read of it holds
+    return found
 
 
 def table(one: Mapping[str, Any]) -> Table:

@@ -6,9 +6,9 @@ The league cannot hold anything out for a release that it did not train: it can 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from policies.league.lineage import Made, lineage
+from policies.league.lineage import Seen, lineage
 from policies.league.players import Kind, Player, folder_of
 from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES
 
@@ -21,32 +21,19 @@ def warnings(player: Player) -> Iterator[str]:
     path = folder_of(player) / "manifest.json"
     try:
         manifest = json.loads(path.read_text())
-        runs = list(lineage(manifest))
-        families, endpoints = _trained_on(runs)
-        logged = any(one.log is not None for one in runs)
+        met = Seen.of(manifest)
+        logged = any(one.log is not None for one in lineage(manifest))
     except OSError:
         return
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         yield f"{player.name}: what it was trained on is not said in {path}"
         return
     if logged:
         yield f"{player.name} learned from a log: what that shares with these cases is not known"
-    seen = [name for name in HELD_OUT_FAMILIES if name in families]
-    seen += [f"{count} endpoints" for count in HELD_OUT_ENDPOINTS if count in endpoints]
+    seen = [name for name in HELD_OUT_FAMILIES if name in met.families]
+    seen += [f"{count} endpoints" for count in HELD_OUT_ENDPOINTS if count in met.endpoints]
     if seen:
         yield (
             f"{player.name} was trained on {', '.join(seen)}, which are held out from others: its "
             "figures there are not those of cases that it never saw"
         )
-
-
-def _trained_on(runs: Sequence[Made]) -> tuple[set[str], set[int]]:
-    """Families that are ever drawn and numbers of endpoints, of the recipes and all their
-    lessons."""
-    families: set[str] = set()
-    endpoints: set[int] = set()
-    for one in runs:
-        for drawn in (one.recipe["scenarios"], *one.recipe.get("curriculum", ())):
-            families |= {name for name, odds in (drawn.get("families") or {}).items() if odds > 0.0}
-            endpoints |= set(drawn.get("endpoints") or ())
-    return families, endpoints

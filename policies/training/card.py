@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from controlplane.checkout import short
-from policies.league.lineage import lineage
+from policies.league.lineage import Seen, lineage
 from policies.league.tables import interval
 from policies.league.targets import REGIONS
 
@@ -29,7 +29,7 @@ def card(
         f"- **Made by**: {recipe['algorithm'].upper()}, recipe `{recipe['name']}`, seed "
         f"{recipe['seed']}, {training['steps']} steps asked for (the last rollout is played to its "
         f"end), best policy at step {training['step']}, commit `{short(manifest['commit'])}`.",
-        *_trained(manifest),
+        *trained_on(manifest),
         f"- **Digest**: `{manifest['digest']}`",
         "",
         "## Held-out evaluation",
@@ -51,17 +51,17 @@ def card(
     return "\n".join(lines)
 
 
-def _trained(manifest: Mapping[str, Any]) -> Iterable[str]:
-    """Of itself, and of what it began as."""
+def trained_on(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each run of its lineage; raises as that does."""
     whose = "- **Trained on**"
     for one in lineage(manifest):
-        yield f"{whose} {_trained_on(one.recipe, one.log)}"
+        yield f"{whose} {_met(one.recipe, one.log)}"
         if one.began_as is not None:
             said = one.began_as
             whose = f"- **Began as** `{said['release']}` (digest `{said['digest']}`), trained on"
 
 
-def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str:
+def _met(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str:
     if log is not None:
         return (
             f"{log['decisions']} decisions about {log['services']} services that "
@@ -85,11 +85,7 @@ def _trained_on(recipe: Mapping[str, Any], log: Mapping[str, Any] | None) -> str
 
 
 def _not_trained_on(manifest: Mapping[str, Any]) -> str:
-    drawn: set[str] = set()
-    for one in lineage(manifest):
-        for scenarios in (one.recipe["scenarios"], *one.recipe.get("curriculum", ())):
-            drawn |= {*(scenarios["families"] or {})}
-    regions = "" if drawn & set(REGIONS) else ", several regions"
+    regions = "" if Seen.of(manifest).families & set(REGIONS) else ", several regions"
     return (
         f"- Sessions that hold traffic in place{regions} and endpoint weights were not trained on."
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from controlplane.errors import WeirError
@@ -162,7 +163,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _doing(recipe: Recipe) -> str:
     begun = recipe.start
-    return "training" if begun is None else f"training, from {begun.release} on"
+    return "training" if begun is None else f"training, from {escape(begun.release)} on"
 
 
 def _steps(runs: Sequence[tuple[Recipe, Path]]) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from policies.env.draw import Draw
 from policies.env.stages import Stages
+from policies.league.lineage import Seen
 from policies.league.match import Played, play
 from policies.league.players import FULL_SCAN, MODEL, P2C, registry, released, those
 from policies.league.results import Results, Where
@@ -36,15 +36,13 @@ HeldOut = Callable[[Fixture], str]
 """What training had not seen of a case, besides its seed: `families`, `sizes` or (only) `seeds`."""
 
 
-def held_out_of(draws: Sequence[Draw]) -> HeldOut:
-    """For a policy that was trained on what these draw, whatever our own recipes leave out."""
-    families = {name for draw in draws for name, odds in draw.families.items() if odds > 0.0}
-    endpoints = {size for draw in draws for size in draw.endpoints}
+def held_out_of(seen: Seen) -> HeldOut:
+    """For a policy that met this in training, whatever our own recipes leave out."""
 
     def kind(fixture: Fixture) -> str:
-        if fixture.family not in families:
+        if fixture.family not in seen.families:
             return "families"
-        return "seeds" if fixture.endpoints in endpoints else "sizes"
+        return "seeds" if fixture.endpoints in seen.endpoints else "sizes"
 
     return kind
 

@@ -26,7 +26,7 @@ from policies.env.simulated_machines import SimulatedMachines
 from policies.env.simulated_regions import SimulatedRegions
 from policies.simulator import FAMILIES, HELD_OUT_SEEDS
 from policies.simulator.fitted import Fitted, read
-from policies.training.start import Start, start
+from policies.training.start import Start, at_hand, told
 
 FOLDER = Path(__file__).parent / "recipes"
 MODEL, LEAST_TIME = "model", "leastTime"
@@ -96,9 +96,11 @@ class Recipe:
             raise ValueError(
                 f"base {LEAST_TIME}: regions are a team, for which {self.algorithm} is not"
             )
-        if self.start is not None and not algorithm(self.algorithm).begins:
-            able = " and ".join(name for name, one in ALGORITHMS.items() if one.begins)
-            raise ValueError(f"start: {able} can begin as a release, {self.algorithm} cannot")
+        if self.start is not None:
+            if not algorithm(self.algorithm).begins:
+                able = " and ".join(name for name, one in ALGORITHMS.items() if one.begins)
+                raise ValueError(f"start: {able} can begin as a release, {self.algorithm} cannot")
+            self.start.check(self.settings)
         if self.curriculum and not (self.base == MODEL and self.machines == OWN):
             raise ValueError("curriculum: lessons are for services with machines of their own")
         if isinstance(self.scenarios, FittedDraw) and not (
@@ -185,7 +187,7 @@ class Recipe:
 
     def document(self) -> dict[str, Any]:
         """As it would be written in YAML, with all defaults."""
-        document = asdict(self)
+        document = asdict(replace(self, start=None))
         document[self.algorithm] = document.pop("settings")
         del document["toy"], document["start"]
         if self.start is not None:
@@ -207,6 +209,8 @@ def load(path: Path) -> Recipe:
         raise ConfigurationError(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: wanted a mapping")
+    if isinstance(document.get("start"), dict):
+        raise ConfigurationError(f"{path}: start: wanted an installed policy or a folder")
     try:
         return of_document(document, path.parent)
     except (TypeError, ValueError) as error:
@@ -224,7 +228,11 @@ def of_document(document: Mapping[str, Any], folder: Path = Path()) -> Recipe:
     if "curriculum" in parts:
         parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
     if parts.get("start") is not None:
-        parts["start"] = start(parts["start"], folder, parts.get("base", MODEL))
+        given = parts["start"]
+        of_manifest = isinstance(given, Mapping)
+        parts["start"] = (
+            told(given) if of_manifest else at_hand(given, folder, parts.get("base", MODEL))
+        )
     if "objective" in parts:
         parts["objective"] = _made(Objective, parts["objective"])
     name = parts.get("algorithm", "ppo")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,17 +19,15 @@ from rich.console import Console
 from controlplane.errors import WeirError
 from policies.agents.network import Released
 from policies.console import bar, plainly
-from policies.env.draw import Draw
 from policies.env.paired import BASE
-from policies.league.lineage import lineage
+from policies.league.lineage import Seen
 from policies.league.suite import Suite
 from policies.league.tournament import Progress
-from policies.training.card import card
+from policies.training.card import card, trained_on
 from policies.training.evaluate import evaluated, held_out_of, release_suite
 from policies.training.export import export, manifest
 from policies.training.importance import write as write_importance
 from policies.training.read_back import read_back
-from policies.training.recipe import of_document
 from policies.training.train import Trained
 from policies.training.watch import DEFAULT
 
@@ -101,7 +98,7 @@ def release(
         _appear(made, folder)
         return {}
     network = Released(trained.actor, document["bound"]).eval()
-    evaluation = _judge(made, document, network, _seen(document), suite, progress)
+    evaluation = _judge(made, document, network, suite, progress)
     _appear(made, folder)
     return evaluation
 
@@ -117,29 +114,22 @@ def judge(
     try:
         document = json.loads((folder / "manifest.json").read_text())
         network = read_back(folder / "model.onnx", document["bound"])
-        seen = _seen(document)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _ = document["training"]["step"], list(trained_on(document)), Seen.of(document)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise WeirError(f"{folder} is no release of this version: {error}") from error
-    return _judge(folder, document, network, seen, suite, progress)
-
-
-def _seen(document: Mapping[str, Any]) -> list[Draw]:
-    """What a manifest says that was learned from, also by the releases that it began as."""
-    runs = [one for one in lineage(document) if one.log is None]
-    return [drawn for one in runs for drawn in of_document(one.recipe).draws]
+    return _judge(folder, document, network, suite, progress)
 
 
 def _judge(
     folder: Path,
     document: dict[str, Any],
     network: Released,
-    seen: Sequence[Draw],
     suite: Suite | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Evaluation, importance, card, and what the manifest says of them."""
     suite = suite or release_suite()
-    evaluation = evaluated(folder, suite, progress, held_out_of(seen))
+    evaluation = evaluated(folder, suite, progress, held_out_of(Seen.of(document)))
     document["evaluation"] = {
         "base": BASE,
         "mean": evaluation["overall"]["learned/model"]["mean"],

@@ -13,7 +13,9 @@ from typing import Any
 from controlplane.errors import PolicyLoadError
 from controlplane.model.features import FEATURES
 from policies.env.episodes import BOUND
+from policies.league.lineage import MOST, lineage
 from policies.league.players import folder_of, released
+from policies.training.card import trained_on
 
 MOST_BYTES = 16 * 2**20
 """Of each file, as serving has it."""
@@ -24,59 +26,96 @@ class Start:
     """What a run begins as: with the weights of a release, and with what those had seen."""
 
     release: str
-    """As the recipe names it: a policy that is installed, or the folder of a release."""
+    """Its name, by its manifest."""
     digest: str
     """Of its model: another content is another run."""
     recipe: Mapping[str, Any]
-    """What the release was trained by, as its manifest says: this run's policy has seen that,
-    too."""
+    """What the release was trained by: this run's policy has seen that, too."""
     log: Mapping[str, Any] | None = None
     """The log that it learned from, where it learned from one."""
-    model: bytes = field(default=b"", repr=False)
-    """model.onnx. None where a manifest tells of the run and the release is not at hand: then it
-    can be told of, and not be trained."""
+    model: bytes | None = field(default=None, repr=False)
+    """model.onnx. None where a manifest tells of the run: then it can be told of, not trained."""
+    shape: Mapping[str, int | bool] | None = None
+    """Width, layers and `centred` of its network."""
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
         said = {"release": self.release, "digest": self.digest, "recipe": self.recipe}
         return said if self.log is None else {**said, "log": self.log}
 
+    def check(self, settings: Any) -> None:
+        """ValueError where these settings are of a network of another shape."""
+        asked = {name: getattr(settings, name) for name in self.shape or ()}
+        if self.shape is not None and asked != self.shape:
+            raise ValueError(
+                f"start: {self.release} has {_yaml(self.shape)}, and the recipe asks for "
+                f"{_yaml(asked)}"
+            )
 
-def start(given: Any, folder: Path, base: str) -> Start:
-    """From the name of an installed policy, the path of a release from `folder` on, or what a
-    manifest has of one. ValueError where it is none, or not one that this base can begin as."""
-    if isinstance(given, Mapping):
-        try:
-            said, digest = str(given["release"]), str(given["digest"])
-            return Start(said, digest, dict(given["recipe"]), given.get("log"))
-        except (LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"start: wanted a release with its digest, not {given!r}") from error
+
+def told(document: Mapping[str, Any]) -> Start:
+    """What a manifest says of a start. ValueError where it says too little."""
+    try:
+        name, digest = str(document["release"]), str(document["digest"])
+        return Start(name, digest, dict(document["recipe"]), document.get("log"))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"start: wanted a release with its digest, not {document!r}") from error
+
+
+def at_hand(given: Any, folder: Path, base: str) -> Start:
+    """The installed policy of this name, or the release in a folder, looked for from `folder` on.
+    ValueError where there is none, or none that a run on this base can begin as."""
     if not isinstance(given, str) or not given:
         raise ValueError(f"start: wanted an installed policy or a folder, got {given!r}")
+    place = _place(given, folder)
     try:
-        place = folder / given if (folder / given).is_dir() else folder_of(released(given))
         manifest = json.loads(_read(place / "manifest.json"))
         model = _read(place / "model.onnx")
         problem = _problem(manifest, model, base)
-    except (OSError, RecursionError, PolicyLoadError) as error:
-        raise ValueError(f"start: {error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"start: {place / 'manifest.json'} is that of no release") from error
+    except OSError as error:
+        raise ValueError(f"start: {given}: {error}") from error
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"start: {place / 'manifest.json'} is not that of a release of this version: {error!r}"
+        ) from error
     if problem:
         raise ValueError(f"start: {given} {problem}")
-    log = manifest.get("training", {}).get("log")
-    return Start(given, manifest["digest"], manifest["recipe"], log, model)
+    from policies.training.read_back import network_of  # torch
+
+    shape = network_of(model, BOUND, str(place / "model.onnx")).actor.shape
+    run = next(lineage(manifest))
+    return Start(str(manifest["name"]), manifest["digest"], run.recipe, run.log, model, shape)
+
+
+def _place(given: str, folder: Path) -> Path:
+    here = folder / given
+    try:
+        installed = folder_of(released(given))
+    except PolicyLoadError:
+        if not here.is_dir():
+            raise ValueError(
+                f"start: {given} is neither an installed policy nor a folder, {here}"
+            ) from None
+        return here
+    if here.is_dir():
+        raise ValueError(f"start: {given} is an installed policy, and a folder: write ./{given}")
+    return installed
 
 
 def _read(path: Path) -> bytes:
     if path.stat().st_size > MOST_BYTES:
-        raise PolicyLoadError(f"{path} is larger than {MOST_BYTES} bytes: not a policy of ours")
+        raise ValueError(f"{path} is larger than {MOST_BYTES} bytes")
     return path.read_bytes()
 
 
 def _problem(manifest: Mapping[str, Any], model: bytes, base: str) -> str:
-    """Why nothing can begin as this release, or nothing."""
+    """Why nothing can begin as this release, or nothing. Raises where it says too little, also for
+    the card of what would come out."""
+    from policies.training.export import FORMAT  # torch
+
     digest = "sha256:" + hashlib.sha256(model).hexdigest()
+    if manifest["format"] != FORMAT:
+        return f"has the format {manifest['format']!r}, and this version of Weir reads {FORMAT}"
     if manifest["digest"] != digest:
         return f"has a model with the digest {digest}, and its manifest names another"
     if manifest["base"] != base:
@@ -85,6 +124,10 @@ def _problem(manifest: Mapping[str, Any], model: bytes, base: str) -> str:
         return "was trained with other features than this version of Weir has"
     if manifest["bound"] != BOUND:
         return f"is bounded by {manifest['bound']}, and what is trained here by {BOUND}"
-    if not isinstance(manifest["recipe"], Mapping):
-        return "has no recipe in its manifest"
+    if len(list(trained_on(manifest))) >= MOST:
+        return f"is the last of {MOST} that each began as the one before: train from scratch"
     return ""
+
+
+def _yaml(shape: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{name}: {value}" for name, value in shape.items()).lower() + "}"

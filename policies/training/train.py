@@ -26,7 +26,7 @@ from policies.env.episodes import BOUND, World
 from policies.env.simulated import Simulated
 from policies.env.spread import Spread
 from policies.training import checkpoint
-from policies.training.read_back import network
+from policies.training.read_back import network_of
 from policies.training.recipe import Recipe
 from policies.training.served import served
 from policies.training.start import Start
@@ -86,7 +86,7 @@ def train(
     world, checks = (_spread(one, workers) for one in (recipe.world, recipe.checks))
     learner = algorithm(recipe.algorithm).learner(recipe.settings, world, recipe.seed)
     if recipe.start is not None:
-        _begin(learner, recipe.start)
+        _begin(learner, recipe.start, recipe.name)
     told = None if log is None else _served(log, recipe, learner)
     by = made_by(recipe, told)
     if logs is not None and resume and (logs / TRAINED).exists():
@@ -98,6 +98,8 @@ def train(
     if saver is not None:
         saver.go_on() if resume else saver.begin_anew()
         commit = saver.commit
+    if recipe.start is not None:
+        watch.begun(learner.actor())
     learner.learn(recipe.steps, watch.rolled, *(() if saver is None else (saver.between,)))
     best = watch.ended(learner.actor())
     trained = Trained(
@@ -163,18 +165,15 @@ class _Saver:
         restore_chance(state["chance"])  # last: what comes before may draw
 
 
-def _begin(learner: Learner, start: Start) -> None:
-    """As the release. WeirError where it is not at hand, or has a network of another shape."""
-    if not start.model:
+def _begin(learner: Learner, start: Start, name: str) -> None:
+    """As the release. WeirError where that is not at hand."""
+    if start.model is None:
         raise WeirError(
-            f"start: {start.release} is told of and not at hand: name it in a recipe as an "
-            "installed policy or as a folder"
+            f"{name} began as {start.release}, which a manifest tells of and does not hold: name "
+            "the release in a recipe, as an installed policy or as a folder"
         )
     assert isinstance(learner, Begins)  # as the registry says
-    try:
-        learner.begin(network(start.model, BOUND, start.release).actor)
-    except ValueError as error:
-        raise WeirError(f"start: {start.release}: {error}") from error
+    learner.begin(network_of(start.model, BOUND, start.release).actor)
 
 
 def _served(folder: Path, recipe: Recipe, learner: Learner) -> Mapping[str, Any]:

@@ -79,6 +79,12 @@ class Watch:
         self.updates: list[Update] = []
         self.best: Best | None = None
 
+    def begun(self, actor: nn.Module) -> None:
+        """Before anything was learned: what a run begins as may be kept, and is averaged with."""
+        if self.best is None and self._rollouts == 0:
+            self._average(actor)
+            self._check(0)
+
     def rolled(self, step: int, actor: nn.Module | None, reward: float) -> None:
         """A rollout was played by this policy; None: by one that needs its memory."""
         ratio = None

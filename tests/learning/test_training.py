@@ -21,6 +21,7 @@ from policies.agents.settings import Ppo
 from policies.agents.vector import beyond_the_others
 from policies.env.draw import Draw
 from policies.env.simulated import Simulated
+from policies.league.lineage import Seen
 from policies.released import residual_ppo
 from policies.simulator import HELD_OUT_ENDPOINTS, HELD_OUT_FAMILIES, HELD_OUT_SEEDS
 from policies.training import cli
@@ -317,15 +318,19 @@ def test_a_policy_that_answers_no_numbers_is_not_released(tmp_path: Path) -> Non
         export(actor, tmp_path / "model.onnx")
 
 
+def met(recipe: Recipe) -> Seen:
+    return Seen.of({"recipe": recipe.document()})
+
+
 def test_what_a_recipe_trains_on_is_not_called_held_out_for_it() -> None:
     """Whatever our own recipes leave out: a recipe of yours may train on that."""
     suite = release_suite(families=("two_regions", "sparse", "bursty"))
     fixtures = [one for fixtures in suite.rounds() for one in fixtures]
-    ours = held_out_of(load(FOLDER / "residual-ppo.yaml").draws)
+    ours = held_out_of(met(load(FOLDER / "residual-ppo.yaml")))
     assert [ours(one) for one in fixtures] == [one.held_out for one in fixtures]
     lesson = Lesson(until=0.5, families={"sparse": 1.0}, endpoints=(6,))
     draw = replace(TINY.scenarios, families={"two_regions": 1.0, "bursty": 0.0}, endpoints=(8,))
-    theirs = held_out_of(replace(TINY, scenarios=draw, curriculum=(lesson,)).draws)
+    theirs = held_out_of(met(replace(TINY, scenarios=draw, curriculum=(lesson,))))
     said = {(one.family, one.endpoints): theirs(one) for one in fixtures}
     assert said["two_regions", 8] == said["sparse", 6] == "seeds"
     assert said["two_regions", 24] == "sizes"
