@@ -211,6 +211,10 @@ arena: $(VENV)/.dev ## Policies against Envoy's own balancing on real Envoys, in
 fidelity: $(VENV)/.dev ## What the arena measured beside what the simulator predicts; writes the table into docs/simulator.md (needs benchmarks/results/arena.json).
 	$(BIN)/python -m benchmarks.fidelity --docs docs/simulator.md $(ARGS)
 
+.PHONY: bench-generations
+bench-generations: $(VENV)/.dev ## What groups are worth with machines of several generations, on the simulator (a minute).
+	$(BIN)/python -m benchmarks.generations $(ARGS)
+
 .PHONY: bench-crowds
 bench-crowds: $(VENV)/.dev ## What a sudden crowd costs on the simulator, with many schedules (half a minute).
 	$(BIN)/python -m benchmarks.crowds $(ARGS)
