@@ -13,15 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from controlplane.checkout import commit
 from policies.league.match import Played
 from policies.league.players import FULL_SCAN, MODEL, PID, installed, releases, those
-from policies.league.results import Results
-from policies.league.suite import RELEASE_SEEDS, Suite
+from policies.league.results import Results, Where
+from policies.league.suite import Suite
 from policies.league.tables import interval
 from policies.league.targets import said
 from policies.league.tournament import rounds_played
@@ -30,6 +30,8 @@ RESULT = Path(__file__).parent / "results" / "generations.json"
 SIZES = ((6, 16), (6, 64), (8, 8), (8, 16), (8, 32), (9, 64), (11, 32))
 """Endpoints and Envoys."""
 LOADS = (0.5, 0.7, 0.85, 0.95)
+FIRST_SEED = 1_600_000
+"""By which a release may be chosen, and none was."""
 LEARNED = "learned"
 
 
@@ -40,19 +42,14 @@ def main() -> None:
     args = parser.parse_args()
     at = commit()
     players = those((FULL_SCAN, PID, MODEL, LEARNED), installed())
-    suite = Suite((args.family,), LOADS, SIZES, args.seeds, RELEASE_SEEDS)
+    suite = Suite((args.family,), LOADS, SIZES, args.seeds, FIRST_SEED)
     rounds = list(suite.rounds())
     cores = len(os.sched_getaffinity(0))
     played = [one for some in rounds_played(rounds, players, cores) for one in some]
     results = Results(sorted(played, key=_order), players)
-    parts: dict[str, Callable[[Played], bool]] = {"all": lambda _: True}
-    parts |= {f"{load:.0%}": lambda one, load=load: one.fixture.load == load for load in LOADS}
-    parts |= {
-        f"{n} x {envoys}": lambda one, n=n, envoys=envoys: (
-            (one.fixture.endpoints, one.fixture.proxies) == (n, envoys)
-        )
-        for n, envoys in SIZES
-    }
+    parts: dict[str, Where] = {"all": lambda _: True}
+    parts |= {f"{load:.0%}": partial(_at_load, load) for load in LOADS}
+    parts |= {f"{n} x {envoys}": partial(_of_size, (n, envoys)) for n, envoys in SIZES}
     found: dict[str, Any] = {}
     for name, where in parts.items():
         table = results.table(where)
@@ -67,6 +64,14 @@ def main() -> None:
     if args.family == parser.get_default("family"):
         made_by = {"commit": at, "releases": releases(installed()), "seeds": args.seeds}
         RESULT.write_text(json.dumps({**made_by, "to_full_scan": found}, indent=1) + "\n")
+
+
+def _at_load(load: float, one: Played) -> bool:
+    return one.fixture.load == load
+
+
+def _of_size(size: tuple[int, int], one: Played) -> bool:
+    return (one.fixture.endpoints, one.fixture.proxies) == size
 
 
 def _order(one: Played) -> tuple[Any, ...]:
