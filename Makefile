@@ -204,7 +204,7 @@ calibrate-lab: $(VENV)/.dev ## Fit the simulator to real Envoys whose backends a
 	$(BIN)/python -m benchmarks.calibrate_lab $(ARGS)
 
 .PHONY: arena
-arena: $(VENV)/.dev ## Policies against Envoy's own balancing on real Envoys, into benchmarks/results and the README (90 minutes on two quiet cores; ARGS=--quick: 2 minutes).
+arena: $(VENV)/.dev ## Policies against Envoy's own balancing on real Envoys, into benchmarks/results and the README (100 minutes on two quiet cores; ARGS=--quick: 2 minutes).
 	$(BIN)/weir bench --to benchmarks/results/arena --readme README.md $(ARGS)
 
 .PHONY: fidelity
