@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.agents.network import Actor, Released
+from policies.agents.network import Actor, Bounded, Released
 from policies.training.export import TOLERANCE, largest_difference
 
 
@@ -52,7 +52,10 @@ def _tensors(model: bytes) -> dict[str, Tensor]:
     }
 
 
-def _actor(named: dict[str, Tensor], centred: bool) -> Actor:
+def _actor(named: dict[str, Tensor], centred: bool) -> Actor | Bounded:
+    if all(name.startswith("actor.") for name in named):  # of those with a replay buffer
+        inside = {name.removeprefix("actor."): value for name, value in named.items()}
+        return Bounded(_actor(inside, centred))
     layers = sum(name.endswith("own.bias") for name in named)
     actor = Actor(len(named["body.layers.0.own.bias"]), layers, centred=centred)
     actor.load_state_dict(named)

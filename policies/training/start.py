@@ -80,11 +80,17 @@ def at_hand(given: Any, folder: Path, base: str) -> Start:
         ) from error
     if problem:
         raise ValueError(f"start: {given} {problem}")
-    from policies.training.read_back import network_of  # torch
+    from policies.agents.network import Actor  # torch
+    from policies.training.read_back import network_of
 
-    shape = network_of(model, BOUND, str(place / "model.onnx")).actor.shape
+    actor = network_of(model, BOUND, str(place / "model.onnx")).actor
+    if not isinstance(actor, Actor):
+        raise ValueError(
+            f"start: {given} was trained by {manifest['recipe'].get('algorithm')}, whose network "
+            "is another than that of those who can begin as a release"
+        )
     run = next(lineage(manifest))
-    return Start(str(manifest["name"]), manifest["digest"], run.recipe, run.log, model, shape)
+    return Start(str(manifest["name"]), manifest["digest"], run.recipe, run.log, model, actor.shape)
 
 
 def _place(given: str, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from controlplane.decide.queueing import QueueingModel
 from controlplane.model.attribution import Attribution
 from controlplane.model.features import FEATURES, features_of
 from controlplane.model.observation import Floats
-from policies.agents.network import Actor, Released
+from policies.agents.network import Actor, Bounded, Released
 from policies.training.card import card
 from policies.training.export import TOLERANCE, export, largest_difference
 from policies.training.importance import Decisions, Moves, effects, importance, swaps
@@ -55,6 +55,16 @@ def test_a_released_network_is_read_back(tmp_path: Path) -> None:
     for name, value in actor.state_dict().items():
         assert torch.equal(value, found.actor.state_dict()[name])
     assert largest_difference(network(), (FOLDER / "model.onnx").read_bytes()) <= TOLERANCE
+
+
+def test_a_network_that_squashes_its_answers_is_read_back_too(tmp_path: Path) -> None:
+    squashed = Bounded(lively())
+    export(squashed, tmp_path / "model.onnx")
+    found = read_back(tmp_path / "model.onnx", 0.7).actor
+    assert isinstance(found, Bounded)
+    assert all(
+        torch.equal(value, found.state_dict()[n]) for n, value in squashed.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(("endpoints", "groups"), [(8, 2), (12, 3), (20, 5)])

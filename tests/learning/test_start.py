@@ -16,6 +16,7 @@ import torch
 
 from controlplane.errors import ConfigurationError, WeirError
 from controlplane.model.features import FEATURES
+from policies.agents.network import Actor, Bounded
 from policies.agents.registry import ALGORITHMS, Begins, algorithm
 from policies.agents.settings import A2c, Ppo
 from policies.env.draw import Draw
@@ -25,6 +26,7 @@ from policies.league.players import released
 from policies.league.seen import warnings
 from policies.released import residual_ppo
 from policies.training.evaluate import release_suite
+from policies.training.export import export
 from policies.training.read_back import read_back
 from policies.training.recipe import Recipe, load, of_document
 from policies.training.release import judge, release
@@ -222,6 +224,12 @@ def no_model_of_ours(folder: Path) -> None:
     changed("digest", "sha256:" + hashlib.sha256(b"").hexdigest())(folder)
 
 
+def squashed(folder: Path) -> None:
+    """As one of those with a replay buffer."""
+    actor = Bounded(Actor(12, 1))
+    changed("digest", export(actor, folder / "model.onnx"))(folder)
+
+
 def no_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text("[1, 2")
 
@@ -244,6 +252,7 @@ def old(folder: Path) -> None:
     [
         (other_model, "", "its manifest names another"),
         (no_model_of_ours, "", "not a network of this version"),
+        (squashed, "", "was trained by ppo, whose network is another"),
         (no_manifest, "", "is not that of a release"),
         (large, "", "is larger than 16777216 bytes"),
         (old, "", f"is the last of {MOST} that each began as the one before"),
