@@ -78,9 +78,12 @@ class Bench:
             raise ConfigurationError(f"--max-lag {self.most_late_ms:g}: want milliseconds above 0")
 
     def settings(self) -> dict[str, Any]:
-        """What makes heats comparable: heats of other settings are not taken up again."""
-        suite = hashlib.sha256(repr(SUITE).encode()).hexdigest()[:12]
-        return {**asdict(self.length), "suite": suite}
+        """What makes heats comparable: heats of other settings, or of a scenario that is another
+        now, are not taken up again."""
+        digests = {
+            name: hashlib.sha256(repr(one).encode()).hexdigest()[:12] for name, one in SUITE.items()
+        }
+        return {**asdict(self.length), "scenarios": digests}
 
     def plan(self) -> Iterator[tuple[str, int, tuple[str, ...]]]:
         """(scenario, seed, lanes) of each heat. Seed by seed: a run that is cut short has whole

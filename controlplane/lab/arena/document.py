@@ -113,6 +113,7 @@ def write(path: Path, heats: Sequence[Heat], settings: Mapping[str, Any]) -> Non
 
 def read_heats(path: Path, settings: Mapping[str, Any]) -> list[Heat]:
     """The valid heats of a document that was made with the same settings; none without a file.
+    Scenarios that it does not have are no difference.
 
     Raises `ConfigurationError` when it was made with others, or is not one.
     """
@@ -120,8 +121,18 @@ def read_heats(path: Path, settings: Mapping[str, Any]) -> list[Heat]:
         return []
     try:
         found = json.loads(path.read_text())
-        if found["settings"] != json.loads(json.dumps(settings)):
-            raise ConfigurationError(f"{path} was played with other settings: {found['settings']}")
-        return [one for one in map(Heat.of_json, found["heats"]) if one.valid]
+        was, now = dict(found["settings"]), dict(settings)
+        before, scenarios = was.pop("scenarios"), now.pop("scenarios")
+        heats = [one for one in map(Heat.of_json, found["heats"]) if one.valid]
+        if was != now:
+            raise ConfigurationError(f"{path} was played with other settings: {was}")
+        played = sorted({one.scenario for one in heats})
+        changed = [name for name in played if before[name] != scenarios.get(name)]
+        if changed:
+            raise ConfigurationError(
+                f"{path} was played before {', '.join(changed)} became what it is: play into "
+                "another file"
+            )
+        return heats
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{path} is not a result of the arena: {error!r}") from None

@@ -77,6 +77,20 @@ async def test_a_run_that_was_cut_short_goes_on_where_it_was(tmp_path: Path) -> 
     assert again == whole
 
 
+async def test_a_scenario_that_is_new_is_no_difference_and_one_that_changed_is_told(
+    tmp_path: Path,
+) -> None:
+    whole = await run_bench(WANTED, QUIET, to=tmp_path / "arena", play=Machine())
+    settings = WANTED.settings()
+    newer = {**settings, "scenarios": {**settings["scenarios"], "one-more": "0123"}}
+    assert read_heats(tmp_path / "arena.json", newer) == whole
+    other = {**settings, "scenarios": {**settings["scenarios"], whole[0].scenario: "0123"}}
+    with pytest.raises(ConfigurationError, match=f"before {whole[0].scenario} became what it is"):
+        read_heats(tmp_path / "arena.json", other)
+    with pytest.raises(ConfigurationError, match=r"other settings: .*'warmup_s': 15"):
+        read_heats(tmp_path / "arena.json", {**settings, "warmup_s": 3.0})
+
+
 async def test_more_seeds_are_added_to_what_is_there(tmp_path: Path) -> None:
     await run_bench(WANTED, QUIET, to=tmp_path / "arena", play=Machine())
     more = replace(WANTED, first_seed=3, seeds=1)

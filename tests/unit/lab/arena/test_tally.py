@@ -121,14 +121,15 @@ def test_harm_is_said() -> None:
 def test_a_document_gives_its_valid_heats_again(tmp_path: Path) -> None:
     heats = [heat(1, {"model": 0.8}), heat(2, {"model": 0.9}, reasons=("busy",))]
     path = tmp_path / "arena.json"
-    write(path, heats, {"duration_s": 60.0})
+    settings = {"duration_s": 60.0, "scenarios": {heats[0].scenario: "0123"}}
+    write(path, heats, settings)
     json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert read_heats(path, {"duration_s": 60.0}) == heats[:1]
+    assert read_heats(path, settings) == heats[:1]
     with pytest.raises(ConfigurationError, match="other settings"):
-        read_heats(path, {"duration_s": 10.0})
+        read_heats(path, {**settings, "duration_s": 10.0})
     path.write_text("[]")
     with pytest.raises(ConfigurationError, match="not a result"):
-        read_heats(path, {"duration_s": 60.0})
+        read_heats(path, settings)
     assert read_heats(tmp_path / "none.json", {}) == []
 
 
