@@ -87,6 +87,27 @@ def test_one_group_where_few_proxies_see_much_and_classes_where_many_see_little(
     assert len(after(30, TWO, in_flight=6.0, proxies=24).grouping.names) == 2
 
 
+def test_generations_come_apart_of_the_two_groups_that_were_there() -> None:
+    clear = np.array([20.0, 20.0, 40.0, 40.0, 80.0, 80.0, 80.0, 80.0])
+    two = after(30, np.where(clear > 20.0, 60.0, 20.0))
+    assert len(two.grouping.names) == 2
+    assert after(30, clear, two, start_s=30.0).grouping.index.tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("middle", "fast", "groups"), [(38.0, 38.0, 2), (30.5, 50.0, 3)])
+def test_around_the_distance_of_generations_groups_stay_as_they_are(
+    middle: float, fast: float, groups: int
+) -> None:
+    first = grouped = after(30, np.array([20.0, 20.0, middle, middle, *[fast] * 4]))
+    assert len(first.grouping.names) == groups
+    border = np.array([20.0, 20.0, 30.5, 30.5, 46.0, 46.0, 46.0, 46.0])
+    random = np.random.default_rng(1)
+    for second in range(30, 150):
+        wandering = border * np.exp(random.normal(0.0, 0.05, len(border)))
+        grouped = after(1, wandering, grouped, start_s=second)
+    assert grouped.grouping is first.grouping
+
+
 @pytest.mark.parametrize("flooded", [0, 1])
 def test_a_flood_makes_one_group_at_once_and_who_is_flooded_stays_where_it_is(
     flooded: int,
