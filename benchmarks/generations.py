@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from policies.league.results import Results, Where
 from policies.league.suite import Suite
 from policies.league.tables import interval
 from policies.league.targets import said
-from policies.league.tournament import rounds_played
+from policies.league.tournament import cores, rounds_played
 
 RESULT = Path(__file__).parent / "results" / "generations.json"
 SIZES = ((6, 16), (6, 64), (8, 8), (8, 16), (8, 32), (9, 64), (11, 32))
@@ -44,8 +43,7 @@ def main() -> None:
     players = those((FULL_SCAN, PID, MODEL, LEARNED), installed())
     suite = Suite((args.family,), LOADS, SIZES, args.seeds, FIRST_SEED)
     rounds = list(suite.rounds())
-    cores = len(os.sched_getaffinity(0))
-    played = [one for some in rounds_played(rounds, players, cores) for one in some]
+    played = [one for some in rounds_played(rounds, players, cores()) for one in some]
     results = Results(sorted(played, key=_order), players)
     parts: dict[str, Where] = {"all": lambda _: True}
     parts |= {f"{load:.0%}": partial(_at_load, load) for load in LOADS}

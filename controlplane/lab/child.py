@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.errors import WeirError
-from controlplane.lab.envoy import die_with_parent, kill_now
+from controlplane.lab.envoy import die_with_parent, kill_now, log_tail
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """The longest message of a child: every latency of a long run."""
@@ -67,8 +67,8 @@ class Child:
         return ChildError(f"{self.name} ended unexpectedly{self._tail()}")
 
     def _tail(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()[-15:]
-        return "; its log ends:\n" + "\n".join(lines) if lines else ""
+        tail = log_tail(self.log)
+        return f"; its log ends:\n{tail}" if tail else ""
 
 
 @contextlib.asynccontextmanager

@@ -40,6 +40,11 @@ def kill_now(process: asyncio.subprocess.Process) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
+def log_tail(log: Path) -> str:
+    """The last lines of a child's log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+
+
 def envoy_binary() -> Path:
     """Where the Envoy binary is. Raises `StartupError` with advice when there is none."""
     named = os.environ.get("WEIR_ENVOY")
@@ -112,7 +117,7 @@ class Envoy:
 
     def tail(self) -> str:
         """The last lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return log_tail(self.log)
 
 
 def _dechunk(body: bytes) -> bytes:

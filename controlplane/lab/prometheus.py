@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.errors import StartupError
-from controlplane.lab.envoy import die_with_parent, free_port
+from controlplane.lab.envoy import die_with_parent, free_port, log_tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,9 @@ async def _wait_ready(prometheus: Prometheus, deadline_s: float) -> None:
         if await asyncio.to_thread(_ready, prometheus.url):
             return
         await asyncio.sleep(0.1)
-    tail = "\n".join(prometheus.log.read_text(errors="replace").splitlines()[-15:])
     raise StartupError(
-        f"Prometheus did not become ready in {deadline_s:.0f} s; its log ends:\n{tail}"
+        f"Prometheus did not become ready in {deadline_s:.0f} s; its log ends:\n"
+        f"{log_tail(prometheus.log)}"
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.errors import StartupError
-from controlplane.lab.envoy import die_with_parent, free_port
+from controlplane.lab.envoy import die_with_parent, free_port, log_tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,9 @@ async def run_redis(
     redis = Redis(process, listens)
     try:
         if not await _answers(redis, wait_s):
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise StartupError(f"Redis did not answer within {wait_s:.0f} s; its log ends:\n{tail}")
+            raise StartupError(
+                f"Redis did not answer within {wait_s:.0f} s; its log ends:\n{log_tail(log)}"
+            )
         yield redis
     finally:
         with contextlib.suppress(ProcessLookupError):

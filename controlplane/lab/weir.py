@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from controlplane.errors import StartupError
-from controlplane.lab.envoy import die_with_parent, kill_now
+from controlplane.lab.envoy import die_with_parent, kill_now, log_tail
 from controlplane.lab.lanes import Lane, run_envoys, wait_serving
 from controlplane.lab.ports import free_ports, require_one_listener
 from controlplane.lab.stock import CLUSTER, ROUTE_TIMEOUT
@@ -190,7 +190,7 @@ class WeirServe:
 
     def tail(self) -> str:
         """The last lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return log_tail(self.log)
 
 
 def command() -> list[str]:

@@ -52,10 +52,6 @@ class Seen:
     def of(cls, manifest: Mapping[str, Any]) -> Seen:
         """By the runs of its lineage; raises as `lineage` does."""
         drawn = [one for run in lineage(manifest) for one in run.drawn]
-        families = [name for one in drawn for name, odds in _odds(one) if odds > 0.0]
+        odds = [each for one in drawn for each in (one.get("families") or {}).items()]
         sizes = [size for one in drawn for size in one.get("endpoints") or ()]
-        return cls(frozenset(families), frozenset(sizes))
-
-
-def _odds(drawn: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    return iter((drawn.get("families") or {}).items())
+        return cls(frozenset(name for name, often in odds if often > 0.0), frozenset(sizes))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.simulator.case import Case
 from policies.simulator.demand import Law, Mmpp, RequestClass, Work
@@ -31,6 +32,11 @@ def _hit(case: Case, speeds: dict[int, Steps]) -> Case:
     return replace(case, stations=tuple(stations))
 
 
+def _unlike(case: Case, speeds: NDArray[np.float64]) -> Case:
+    """The same case with these speeds for its endpoints, 1 in the mean."""
+    return _hit(case, {i: Steps.of(v) for i, v in enumerate((speeds / speeds.mean()).tolist())})
+
+
 def _some(case: Case, random: Random, part: float) -> list[int]:
     """One endpoint at least, `part` of them at most."""
     n = len(case.stations)
@@ -51,9 +57,7 @@ def _hardware_4x(case: Case, random: Random) -> Case:
 
 def _all_different(case: Case, random: Random) -> Case:
     n = len(case.stations)
-    speeds = np.exp(random.uniform(np.log(0.5), np.log(2.0), n))
-    speeds /= speeds.mean()
-    return _hit(case, {i: Steps.of(v) for i, v in enumerate(speeds.tolist())})
+    return _unlike(case, np.exp(random.uniform(np.log(0.5), np.log(2.0), n)))
 
 
 def _generations(case: Case, random: Random) -> Case:
@@ -61,9 +65,7 @@ def _generations(case: Case, random: Random) -> Case:
     before."""
     n = len(case.stations)
     ratio, many = float(random.uniform(1.6, 2.4)), int(random.integers(3, 5))
-    speeds = ratio ** (random.permutation(n) % many).astype(np.float64)
-    speeds /= speeds.mean()
-    return _hit(case, {i: Steps.of(v) for i, v in enumerate(speeds.tolist())})
+    return _unlike(case, ratio ** (random.permutation(n) % many).astype(np.float64))
 
 
 def _sparse(case: Case, random: Random) -> Case:

@@ -53,7 +53,7 @@ def _tensors(model: bytes) -> dict[str, Tensor]:
 
 
 def _actor(named: dict[str, Tensor], centred: bool) -> Actor | Bounded:
-    if all(name.startswith("actor.") for name in named):  # of those with a replay buffer
+    if named and all(name.startswith("actor.") for name in named):  # of those with a replay buffer
         inside = {name.removeprefix("actor."): value for name, value in named.items()}
         return Bounded(_actor(inside, centred))
     layers = sum(name.endswith("own.bias") for name in named)

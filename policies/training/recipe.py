@@ -228,11 +228,9 @@ def of_document(document: Mapping[str, Any], folder: Path = Path()) -> Recipe:
     if "curriculum" in parts:
         parts["curriculum"] = [_made(Lesson, lesson) for lesson in parts["curriculum"]]
     if parts.get("start") is not None:
-        given = parts["start"]
+        given, base = parts["start"], parts.get("base", MODEL)
         of_manifest = isinstance(given, Mapping)
-        parts["start"] = (
-            told(given) if of_manifest else at_hand(given, folder, parts.get("base", MODEL))
-        )
+        parts["start"] = told(given) if of_manifest else at_hand(given, folder, base)
     if "objective" in parts:
         parts["objective"] = _made(Objective, parts["objective"])
     name = parts.get("algorithm", "ppo")

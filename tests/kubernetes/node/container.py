@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from controlplane.lab.envoy import die_with_parent
+from controlplane.lab.envoy import die_with_parent, log_tail
 from tests.kubernetes.node.network import Network
 from tests.kubernetes.node.programs import REPOSITORY, meant, started
 
@@ -100,7 +100,7 @@ class Container:
     @property
     def tail(self) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return log_tail(self.log)
 
 
 def environment(
